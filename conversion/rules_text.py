@@ -1,0 +1,52 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Rules and config of the language model: any causal language model of transformers."""
+
+import re
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+from .key_rules import Drop, Rename, Rule
+from .part import Part
+
+TARGET = "model.language_model."
+
+
+def text_config(part: Part) -> PreTrainedConfig:
+    """Read the language model's config.
+
+    Raises:
+        ValueError: If transformers does not know its type, or it is not a plain language model.
+    """
+    values = dict(part.config)
+    model_type = values.pop("model_type", None)
+    if model_type is None:
+        raise ValueError(f"The text part {part.name} has no `model_type` in its config.json.")
+    try:
+        config = AutoConfig.for_model(model_type, **values)
+    except ValueError as error:
+        raise ValueError(f"The text part {part.name} has model_type {model_type!r}, unknown to transformers.") from error
+    if config.get_text_config() is not config:
+        raise ValueError(f"The text part {part.name} is a {model_type!r} model with towers of its own, not a plain language model.")
+    return config
+
+
+def text_rules(*, base_prefix: str, tied: bool) -> list[Rule]:
+    """Rules for a causal language model.
+
+    Args:
+        base_prefix: Name of the base model inside the causal one, `model` for LLaMA.
+        tied: Whether the output head shares the input embedding's weight.
+    """
+    rules: list[Rule] = [Drop(r".+\.rotary_emb\.inv_freq", "a constant that is computed, not stored")]
+    if tied:
+        rules.append(Drop(r"lm_head\.weight", "the head is the input embedding, by the part's own config"))
+    rules.append(Rename(r"(lm_head\..+)", r"\1"))
+    rules.append(Rename(rf"(?:{re.escape(base_prefix)}\.)?(.+)", TARGET + r"\1"))
+    return rules
+
+
+def text_base_prefix(model_class: Any) -> str:
+    """Name of the base model inside `model_class`."""
+    return str(model_class.base_model_prefix)

@@ -1,0 +1,35 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""High-resolution vision-language models for Hugging Face Transformers.
+
+`import fila` registers the classes with transformers' Auto classes; nothing else happens.
+"""
+
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
+)
+from transformers.models.auto import modeling_auto
+
+from fila.modeling.configuration_fila import FilaConfig
+from fila.modeling.modeling_fila import FilaForConditionalGeneration, FilaModel, FilaVisionModel
+
+__version__ = "0.1.0"
+
+
+def _register() -> None:
+    """Register every class; doing it twice changes nothing."""
+    AutoConfig.register("fila", FilaConfig, exist_ok=True)
+    AutoModel.register(FilaConfig, FilaModel, exist_ok=True)
+    for auto in (AutoModelForImageTextToText, AutoModelForMultimodalLM):
+        auto.register(FilaConfig, FilaForConditionalGeneration, exist_ok=True)
+    # `transformers serve` and pipelines find modalities through these tables of names.
+    for table in ("MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES", "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES"):
+        getattr(modeling_auto, table)["fila"] = "FilaForConditionalGeneration"
+
+
+_register()
+
+__all__ = ["FilaConfig", "FilaForConditionalGeneration", "FilaModel", "FilaVisionModel"]

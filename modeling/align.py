@@ -1,0 +1,134 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Brings a view's square of a high-res map to the patch grid of the low-res tower.
+
+FILA's sources say "by 2x2 convolution or interpolation" without details (docs/decisions.md).
+
+Shapes: T views, E channels, s cells per side of the square, g patches per side.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .options import one_of
+
+ALIGNMENTS = ("conv", "pool", "bilinear")
+
+
+def overlap_matrix(start: float, stop: float, size: int, length: int, like: torch.Tensor) -> torch.Tensor:
+    """Weights that average the cells of the interval [`start`, `stop`] into `size` equal bins.
+
+    Args:
+        start: Cells, may be fractional.
+        stop: Cells, greater than `start`.
+        size: Number of bins.
+        length: Cells of the axis.
+        like: Gives the device.
+
+    Returns:
+        `(size, length)` float32; each row sums to 1 and holds the share of the bin that each cell covers.
+    """
+    edges = torch.linspace(start, stop, size + 1, device=like.device, dtype=torch.float64)
+    cells = torch.arange(length, device=like.device, dtype=torch.float64)
+    upper = torch.minimum(edges[1:, None], cells + 1)
+    lower = torch.maximum(edges[:-1, None], cells)
+    overlap = (upper - lower).clamp(min=0)
+    return (overlap / overlap.sum(dim=1, keepdim=True)).float()
+
+
+def area_resample(
+    features: torch.Tensor, box: tuple[float, float, float, float], size: tuple[int, int]
+) -> torch.Tensor:
+    """Average the cells of a box into a grid, by exact area.
+
+    Args:
+        features: `(E, h, w)` float.
+        box: (top, left, bottom, right) in cells, inside the map; may be fractional.
+        size: (rows, cols) of the result.
+
+    Returns:
+        `(E, rows, cols)`, dtype of `features`.
+    """
+    top, left, bottom, right = box
+    rows, cols = size
+    if all(float(edge).is_integer() for edge in box):
+        cut = features[:, int(top) : int(bottom), int(left) : int(right)]
+        height, width = cut.shape[1:]
+        if (height, width) == (rows, cols):
+            return cut
+        if height % rows == 0 and width % cols == 0:
+            return F.avg_pool2d(cut[None], kernel_size=(height // rows, width // cols))[0]
+    by_row = overlap_matrix(top, bottom, rows, features.shape[1], features)
+    by_col = overlap_matrix(left, right, cols, features.shape[2], features)
+    return (by_row @ features.float() @ by_col.T).to(features.dtype)
+
+
+class MeanConv2d(nn.Conv2d):
+    """A 2x2 stride-2 convolution that starts as the mean of its four cells, channel by channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, kernel_size=2, stride=2)
+
+    def initial_weight(self) -> torch.Tensor:
+        """`(E, E, 2, 2)`: a quarter on the diagonal."""
+        eye = torch.eye(self.in_channels, dtype=self.weight.dtype, device=self.weight.device)
+        return (eye / 4)[:, :, None, None].expand(-1, -1, 2, 2)
+
+
+class Align(nn.Module):
+    """Resizes `(T, E, s, s)` to `(T, E, g, g)`.
+
+    Args:
+        kind: `conv`: 2x2 stride-2 convolutions, as ConvNeXt itself downsamples, as many as halve s to g; starts as `pool`.
+            `pool`: mean over equal areas. `bilinear`: antialiased interpolation.
+        channels: E.
+        side: s, as the geometry promises it.
+        grid: g.
+
+    Raises:
+        ValueError: If `kind` is unknown, or is `conv` and s is not g times a power of two.
+    """
+
+    def __init__(self, kind: str, *, channels: int, side: int, grid: int) -> None:
+        super().__init__()
+        one_of("fusion.align", kind, ALIGNMENTS)
+        self.kind = kind
+        self.grid = grid
+        self.convs = nn.ModuleList()
+        if kind == "conv":
+            halvings = (side // grid).bit_length() - 1
+            if side != grid * 2**halvings or side < grid:
+                raise ValueError(
+                    f"`fusion.align` 'conv' halves a view's {side}x{side} cells to {grid}x{grid} patches, so the ratio must "
+                    "be a power of two. Use 'pool' or 'bilinear', or another `high_res_tile_size`."
+                )
+            self.convs.extend(MeanConv2d(channels) for _ in range(halvings))
+
+    def forward(self, high: torch.Tensor) -> torch.Tensor:
+        if self.kind == "conv":
+            for conv in self.convs:
+                high = conv(high)
+            return high
+        if high.shape[-1] == self.grid:
+            return high
+        if self.kind == "pool":
+            side = high.shape[-1]
+            flat = area_resample(high.flatten(0, 1), (0, 0, side, side), (self.grid, self.grid))
+            return flat.unflatten(0, high.shape[:2])
+        return F.interpolate(high, size=(self.grid, self.grid), mode="bilinear", antialias=True)
+
+
+def view_side(config: "object", stage: int) -> int:
+    """Cells per side of stage `stage`'s map (from 1) that one view owns.
+
+    Raises:
+        ValueError: If the stage does not divide the view's high-res square into whole cells.
+    """
+    tile: int = config.high_res_tile_size  # type: ignore[attr-defined]
+    stride = config.high_res_vision_config.patch_size * 2 ** (stage - 1)  # type: ignore[attr-defined]
+    if tile % stride:
+        raise ValueError(
+            f"`high_res_tile_size` must be a multiple of {stride}, the stride of stage {stage} of the high-res tower; got {tile}."
+        )
+    return int(tile // stride)

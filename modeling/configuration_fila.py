@@ -1,0 +1,199 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Configuration of a hybrid-encoder vision-language model.
+
+Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378. No code was published; what the
+paper leaves open is decided in docs/decisions.md.
+"""
+
+import difflib
+from dataclasses import field, fields
+from typing import Any, ClassVar, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.generation import GenerationConfig
+
+# CLIP-ViT-L/14-336 and ConvNeXt-L: the towers the paper's sizes fit (docs/decisions.md).
+_VISION_DEFAULTS: dict[str, Any] = {
+    "model_type": "clip_vision_model",
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "image_size": 336,
+    "patch_size": 14,
+    "projection_dim": 768,
+}
+_HIGH_RES_DEFAULTS: dict[str, Any] = {
+    "model_type": "convnext",
+    "hidden_sizes": [192, 384, 768, 1536],
+    "depths": [3, 3, 27, 3],
+}
+
+# Keys that transformers itself passes to a config beside its declared fields. Everything else that is unknown is a typo.
+_TRANSFORMERS_KEYS = {
+    "_name_or_path",
+    "name_or_path",
+    "auto_map",
+    "attn_implementation",
+    "experts_implementation",
+    "torch_dtype",
+    "num_labels",
+    "output_attentions",
+    "quantization_config",
+    "per_layer_config",
+    "tie_last_hidden_states",
+    "model_type",
+    "transformers_weights",
+    "fuse_mapping",
+    "_commit_hash",
+    "_attn_implementation",
+    "_experts_implementation",
+    "_output_attentions",
+    "distributed_config",
+}
+
+
+def _build(name: str, value: "dict[str, Any] | PreTrainedConfig", default_type: str) -> PreTrainedConfig:
+    """Turn a dict into the config class that its `model_type` names."""
+    if isinstance(value, PreTrainedConfig):
+        return value
+    options = {"model_type": default_type, **value}
+    model_type = options.pop("model_type")
+    try:
+        return AutoConfig.for_model(model_type, **options)
+    except ValueError as error:
+        raise ValueError(f"`{name}.model_type` {model_type!r} is not a model type that transformers knows.") from error
+
+
+@strict
+class FilaConfig(PreTrainedConfig):  # type: ignore[misc, unused-ignore]
+    r"""Configuration of [`FilaModel`] and [`FilaForConditionalGeneration`]; the defaults are FILA's flagship sizes.
+
+    Args:
+        vision_config (`dict` or `PreTrainedConfig`, *optional*, defaults to CLIP-ViT-L/14-336):
+            The low-res tower, which encodes the views (overview and tiles).
+        high_res_vision_config (`dict`, `PreTrainedConfig` or `None`, *optional*, defaults to ConvNeXt-L):
+            The high-res tower, which encodes the whole canvas. `None` is a single-tower model.
+        text_config (`dict` or `PreTrainedConfig`, *optional*, defaults to `LlamaConfig()`):
+            The language model.
+        fusion (`dict`, *optional*, defaults to `{"type": "cvfm"}`, or `{"type": "none"}` without a high-res tower):
+            How the towers are joined: `type` and that fusion's options.
+        connector (`dict`, *optional*, defaults to `{"type": "mlp"}`):
+            How vision width becomes language-model width: `type` and that connector's options.
+        vision_feature_layer (`int`, *optional*, defaults to -2):
+            Layer of the low-res tower that the connector reads: negative counts from the end (-1 is the last), positive
+            counts from 1. Later layers are neither run nor kept.
+        high_res_tile_size (`int`, *optional*):
+            Pixels of the high-res canvas that one view of `vision_config.image_size` pixels owns, per side. The default gives
+            the last high-res stage the patch grid of the low-res tower (768 for 336 pixels at patch 14).
+        high_res_overview (`"pool"` or `"encode"`, *optional*, defaults to `"pool"`):
+            What the overview receives from the high-res tower: the canvas's own map averaged onto the overview, or a second
+            pass of the tower over the whole image at `high_res_tile_size`.
+        image_token_id (`int`, *optional*, defaults to 128256):
+            Id of the placeholder that stands for one image token.
+        tie_word_embeddings (`bool`, *optional*, defaults to the text config's):
+            Whether `lm_head` shares the input embedding's weight.
+        initializer_range (`float`, *optional*, defaults to 0.02):
+            Standard deviation of the new weights (fusion, connector).
+
+    Raises:
+        ValueError: If a key is unknown, or the parts do not fit together.
+    """
+
+    model_type: ClassVar[str] = "fila"
+    sub_configs: ClassVar[dict[str, Any]] = {
+        "vision_config": AutoConfig,
+        "high_res_vision_config": AutoConfig,
+        "text_config": AutoConfig,
+    }
+
+    vision_config: dict | PreTrainedConfig | None = None
+    high_res_vision_config: dict | PreTrainedConfig | None = field(default_factory=lambda: dict(_HIGH_RES_DEFAULTS))
+    text_config: dict | PreTrainedConfig | None = None
+    fusion: dict | None = None
+    connector: dict | None = None
+    vision_feature_layer: int = -2
+    high_res_tile_size: int | None = None
+    high_res_overview: Literal["pool", "encode"] = "pool"
+    image_token_id: int = 128256
+    tie_word_embeddings: bool | None = None
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        known = {f.name for f in fields(self)} | _TRANSFORMERS_KEYS | _generation_keys()
+        for key in kwargs:
+            if key not in known:
+                hint = difflib.get_close_matches(key, [f.name for f in fields(self)], n=1)
+                raise ValueError(
+                    f"`FilaConfig` has no setting `{key}`" + (f"; did you mean `{hint[0]}`?" if hint else ".")
+                )
+
+        vision = self.vision_config if self.vision_config is not None else dict(_VISION_DEFAULTS)
+        self.vision_config = _build("vision_config", vision, "clip_vision_model")
+        if self.high_res_vision_config is not None:
+            self.high_res_vision_config = _build("high_res_vision_config", self.high_res_vision_config, "convnext")
+        self.text_config = _build("text_config", self.text_config if self.text_config is not None else {}, "llama")
+        if self.tie_word_embeddings is None:
+            self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
+
+        single_tower = self.high_res_vision_config is None
+        if self.fusion is None:
+            self.fusion = {"type": "none" if single_tower else "cvfm"}
+        if self.connector is None:
+            self.connector = {"type": "mlp"}
+        if not single_tower and self.high_res_tile_size is None:
+            stride = self.high_res_vision_config.patch_size * 2 ** (len(self.high_res_vision_config.depths) - 1)
+            self.high_res_tile_size = self.vision_config.image_size // self.vision_config.patch_size * stride
+        self._check_parts()
+        super().__post_init__(**kwargs)
+
+    def _check_parts(self) -> None:
+        single_tower = self.high_res_vision_config is None
+        if single_tower and self.high_res_tile_size is not None:
+            raise ValueError(
+                f"`high_res_tile_size` is {self.high_res_tile_size}, but `high_res_vision_config` is None: a single-tower "
+                "model has no high-res canvas. Drop the one or set the other."
+            )
+        if single_tower and self.fusion.get("type") != "none":
+            raise ValueError(
+                f"`fusion.type` {self.fusion.get('type')!r} joins two towers, but `high_res_vision_config` is None. "
+                'Set a high-res tower or `fusion={"type": "none"}`.'
+            )
+        if not single_tower and self.fusion.get("type") == "none":
+            raise ValueError(
+                '`fusion={"type": "none"}` reads no high-res tower, but `high_res_vision_config` is set. '
+                "Set `high_res_vision_config=None`."
+            )
+        if self.vision_config.image_size % self.vision_config.patch_size:
+            raise ValueError(
+                f"`vision_config.image_size` must be a multiple of `patch_size`; got {self.vision_config.image_size} and "
+                f"{self.vision_config.patch_size}."
+            )
+        depth = self.vision_config.num_hidden_layers
+        if not 1 <= self.num_vision_layers <= depth:
+            raise ValueError(
+                f"`vision_feature_layer` must name one of the {depth} layers of the low-res tower "
+                f"(1..{depth} or -{depth}..-1); got {self.vision_feature_layer}."
+            )
+
+    @property
+    def num_vision_layers(self) -> int:
+        """Layers of the low-res tower that are run and kept."""
+        depth = self.vision_config.num_hidden_layers
+        return self.vision_feature_layer if self.vision_feature_layer > 0 else depth + 1 + self.vision_feature_layer
+
+    @property
+    def patch_grid(self) -> tuple[int, int]:
+        """Patches per axis of one view, (rows, cols)."""
+        side = self.vision_config.image_size // self.vision_config.patch_size
+        return side, side
+
+
+def _generation_keys() -> set[str]:
+    """Generation settings, which transformers pops from old config files itself."""
+    return set(GenerationConfig._get_default_generation_params())
+
+
+__all__ = ["FilaConfig"]

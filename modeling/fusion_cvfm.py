@@ -1,0 +1,142 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""CVFM, the ConvNeXt-ViT deep fusion module of FILA.
+
+Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378. No code was published.
+
+    C = align(square of ConvNeXt stage i that the view owns)     (g, g) patches
+    V <- V + MLP([norm(V) ; norm(C)])                            channel concatenation, back to low-res width
+
+after layers 2, 6, 12 and 20 of a 24-layer ViT, with stages 1, 2, 3 and 4 of a ConvNeXt that saw the whole canvas.
+
+Deviations: secondary sources give V <- MLP([V ; C]) and no more. Residual, norms, initialisation, the alignment operator and
+the treatment of CLS are our choices, each an option; the reasons are in docs/decisions.md.
+
+Shapes: T views, N prefix tokens (CLS), P patches, D low-res width, E width of the tap's stage, s cells per side, g patches per side.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.activations import ACT2FN
+
+from .align import Align, view_side
+from .options import one_of
+
+
+class CvfmLayer(nn.Module):
+    """The fusion at one tap."""
+
+    def __init__(
+        self, low_size: int, high_size: int, *, align: Align, hidden_size: int, act: str, residual: str, norm: bool, cls: str
+    ) -> None:
+        super().__init__()
+        self.align = align
+        self.residual = residual
+        self.cls = cls
+        self.norm_low = nn.LayerNorm(low_size) if norm else nn.Identity()
+        self.norm_high = nn.LayerNorm(high_size) if norm else nn.Identity()
+        self.fc1 = nn.Linear(low_size + high_size, hidden_size)
+        self.act = ACT2FN[act]
+        self.fc2 = nn.Linear(hidden_size, low_size)
+        self.gate = nn.Parameter(torch.zeros(1)) if residual == "gate" else None
+
+    def forward(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+        aligned = self.align(high.to(low.dtype)).flatten(2).transpose(1, 2)
+        num_prefix = low.shape[1] - aligned.shape[1]
+        prefix, patches = low.split([num_prefix, aligned.shape[1]], dim=1)
+        if self.cls == "mean" and num_prefix:
+            mean = aligned.mean(dim=1, keepdim=True).expand(-1, num_prefix, -1)
+            prefix, patches, aligned = prefix[:, :0], low, torch.cat([mean, aligned], dim=1)
+        update = self.fc1(torch.cat([self.norm_low(patches), self.norm_high(aligned)], dim=-1))
+        update = self.fc2(self.act(update))
+        if self.gate is not None:
+            update = torch.tanh(self.gate) * update
+        fused = update if self.residual == "none" else patches + update
+        return torch.cat([prefix, fused], dim=1)
+
+
+class CvfmFusion(nn.Module):
+    """FILA's fusion at several taps.
+
+    Args:
+        config: The `FilaConfig`.
+        taps: Layers of the low-res tower, counted from 1, after which to fuse; 2, 6, 12, 20 of 24 and the same fractions of other
+            depths by default.
+        stages: Stage of the high-res tower for each tap, counted from 1; by default the last as many stages as there are taps.
+        align: How a view's square of the map is brought to the patch grid: `conv`, `pool` or `bilinear`.
+        residual: `add` (starts as the identity: the MLP's last layer is zero), `gate` (times tanh of a scalar that starts at
+            zero), or `none` (the bare equation of the secondary sources).
+        norm: Whether each input of the MLP is layer-normalised.
+        cls: `skip` leaves the prefix tokens alone, `mean` fuses them with the mean of the view's map.
+        hidden_size: Width of the MLP's hidden layer; the low-res width by default.
+        hidden_act: Activation of the MLP.
+
+    Raises:
+        ValueError: If taps and stages do not fit the towers or each other, or a choice is unknown.
+    """
+
+    final_stage: int | None = None
+
+    def __init__(
+        self,
+        config: Any,
+        *,
+        taps: list[int] | None = None,
+        stages: list[int] | None = None,
+        align: str = "conv",
+        residual: str = "add",
+        norm: bool = True,
+        cls: str = "skip",
+        hidden_size: int | None = None,
+        hidden_act: str = "gelu",
+    ) -> None:
+        super().__init__()
+        one_of("fusion.residual", residual, ("add", "gate", "none"))
+        one_of("fusion.cls", cls, ("skip", "mean"))
+        if hidden_act not in ACT2FN:
+            raise ValueError(f"`fusion.hidden_act` must be an activation that transformers knows; got {hidden_act!r}.")
+        widths = config.high_res_vision_config.hidden_sizes
+        depth = config.vision_config.num_hidden_layers
+        if taps is None:
+            taps = [min(max(1, round(depth * layer / 24)), config.num_vision_layers) for layer in (2, 6, 12, 20)]
+        if stages is None:
+            stages = list(range(1, len(widths) + 1))[-len(taps) :]
+        if len(taps) != len(stages) or not taps:
+            raise ValueError(f"`fusion.taps` and `fusion.stages` must pair up; got {taps} and {stages}.")
+        if sorted(taps) != list(taps) or not 1 <= taps[0] <= taps[-1] <= config.num_vision_layers:
+            raise ValueError(
+                f"`fusion.taps` must be increasing layers of the low-res tower, 1..{config.num_vision_layers}; got {taps}."
+            )
+        if sorted(stages) != list(stages) or not 1 <= stages[0] <= stages[-1] <= len(widths):
+            raise ValueError(
+                f"`fusion.stages` must be increasing stages of the high-res tower, 1..{len(widths)}; got {stages}."
+            )
+        low_size: int = config.vision_config.hidden_size
+        self.taps = tuple(zip(taps, stages, strict=True))
+        self.output_size = low_size
+        self.layers = nn.ModuleList(
+            CvfmLayer(
+                low_size,
+                widths[stage - 1],
+                align=Align(
+                    align, channels=widths[stage - 1], side=view_side(config, stage), grid=config.patch_grid[0]
+                ),
+                hidden_size=hidden_size or low_size,
+                act=hidden_act,
+                residual=residual,
+                norm=norm,
+                cls=cls,
+            )
+            for stage in stages
+        )
+
+    def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+        """`(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
+        fused: torch.Tensor = self.layers[tap](low, high)
+        return fused
+
+    def finish(self, low: torch.Tensor, high: torch.Tensor | None) -> torch.Tensor:
+        """`(T, P, D) -> (T, P, D)`, unchanged."""
+        return low

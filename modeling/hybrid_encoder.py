@@ -1,0 +1,251 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The hybrid encoder: both towers, run stage by stage, joined at the fusion's taps.
+
+Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378; design choices in docs/decisions.md.
+
+The low-res tower encodes views (the overview and the tiles) one by one. The high-res tower encodes each canvas once, whole, so
+no tile border cuts an object there; at a tap every view takes from the stage's map the part that its box covers.
+
+Shapes: I images, V views of the image that has most, T real views of all images, S pixels per side of a view, N prefix tokens (CLS),
+P patches of a view, D low-res width, E width of a high-res stage, (h, w) cells of a stage's map, s cells per side that a view owns.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import CLIPVisionModel, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .align import MeanConv2d, area_resample, view_side
+from .configuration_fila import FilaConfig
+from .fusion import build_fusion
+from .fusion_cvfm import CvfmLayer
+from .towers import build_high_res_tower, build_low_res_tower
+from .tower_convnext import ConvNextBlock, GlobalResponseNorm
+
+PerImage = torch.Tensor | Sequence[torch.Tensor]  # a padded tensor, or a list with one entry per image
+Box = tuple[int, int, int, int]
+
+
+class FilaPreTrainedModel(PreTrainedModel):  # type: ignore[misc, unused-ignore]
+    """What all fila models share: flags, and the initial values of weights that no checkpoint holds."""
+
+    config_class = FilaConfig
+    config: FilaConfig
+    base_model_prefix = "model"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["ConvNextBlock", "CvfmLayer"]  # noqa: RUF012
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """Whether transformers may skip the init rules of modules without parameters of their own; CLIP's need to run."""
+        return False
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, ConvNextBlock):
+            if module.layer_scale_parameter is not None:
+                init.constant_(module.layer_scale_parameter, module.layer_scale_init_value)
+        elif isinstance(module, GlobalResponseNorm):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, MeanConv2d):
+            init.copy_(module.weight, module.initial_weight())
+        elif isinstance(module, CvfmLayer):
+            if module.residual == "add":
+                init.zeros_(module.fc2.weight)
+            if module.gate is not None:
+                init.zeros_(module.gate)
+
+
+def real_view_boxes(view_boxes: PerImage) -> list[list[Box]]:
+    """Boxes of each image's views, without the all-zero boxes that pad the batch.
+
+    Args:
+        view_boxes: `(I, V, 4)` int, or one `(V_i, 4)` per image: (top, left, bottom, right) in canvas pixels.
+
+    Returns:
+        For each image, its boxes in the order of the views.
+
+    Raises:
+        ValueError: If an image has no view.
+    """
+    boxes = [[tuple(box) for box in rows.tolist() if box[2] > box[0] and box[3] > box[1]] for rows in view_boxes]
+    for index, found in enumerate(boxes):
+        if not found:
+            raise ValueError(f"Image {index} has no view: all its `view_boxes` are empty. Pass the processor's output unchanged.")
+    return boxes
+
+
+class Canvases:
+    """The high-res tower's maps of a batch, advanced stage by stage.
+
+    Canvases of one size run together; a canvas is never padded to its neighbour's size. With `high_res_overview="encode"` the
+    whole images, drawn at one view's high-res size, run as one more group.
+    """
+
+    def __init__(self, config: Any, tower: Any, pixels: PerImage, sizes: PerImage, boxes: list[list[Box]], grids: PerImage):
+        self.config = config
+        self.tower = tower
+        self.boxes = boxes
+        self.stage = 0
+        self.pixels_per_canvas_pixel = config.high_res_tile_size / config.vision_config.image_size
+        self.groups: dict[tuple[str, tuple[int, int]], list[int]] = {}
+        self.has_overview = [
+            len(views) > int(rows) * int(cols) for views, (rows, cols) in zip(boxes, (g.tolist() for g in grids), strict=True)
+        ]
+        inputs: dict[tuple[str, tuple[int, int]], list[torch.Tensor]] = {}
+        for index, (canvas, size) in enumerate(zip(pixels, sizes, strict=True)):
+            height, width = (int(side) for side in size.tolist())
+            self._check(index, (height, width), canvas)
+            self._add(inputs, ("canvas", (height, width)), index, canvas[:, :height, :width])
+            if config.high_res_overview == "encode" and self.has_overview[index]:
+                side = config.high_res_tile_size
+                whole = area_resample(canvas, self._scaled(boxes[index][0], 1), (side, side))
+                self._add(inputs, ("overview", (side, side)), index, whole)
+        self.maps = {key: tower.embed(torch.stack(images)) for key, images in inputs.items()}
+
+    def _add(self, inputs: Any, key: tuple[str, tuple[int, int]], index: int, pixels: torch.Tensor) -> None:
+        self.groups.setdefault(key, []).append(index)
+        inputs.setdefault(key, []).append(pixels)
+
+    def _check(self, index: int, size: tuple[int, int], canvas: torch.Tensor) -> None:
+        """Raise unless the canvas is as large as the views' boxes say."""
+        expected = tuple(
+            round(max(box[edge] for box in self.boxes[index]) * self.pixels_per_canvas_pixel) for edge in (2, 3)
+        )
+        if size != expected or size[0] > canvas.shape[-2] or size[1] > canvas.shape[-1]:
+            raise ValueError(
+                f"The high-res canvas of image {index} must be {expected[0]}x{expected[1]} pixels (its views' boxes times "
+                f"{self.config.high_res_tile_size}/{self.config.vision_config.image_size}); `high_res_sizes` says {size[0]}x{size[1]} and "
+                f"`high_res_pixel_values` holds {canvas.shape[-2]}x{canvas.shape[-1]}. Processor and model disagree about "
+                "`high_res_size`; load both from one checkpoint."
+            )
+
+    def _scaled(self, box: Box, stride: int) -> tuple[float, float, float, float]:
+        scale = self.config.high_res_tile_size, self.config.vision_config.image_size * stride
+        top, left, bottom, right = (edge * scale[0] / scale[1] for edge in box)
+        return top, left, bottom, right
+
+    def advance(self, stage: int) -> None:
+        """Run the tower up to `stage` (counted from 1)."""
+        self.maps = {key: self.tower.run_stages(maps, self.stage, stage) for key, maps in self.maps.items()}
+        self.stage = stage
+
+    def per_view(self) -> torch.Tensor:
+        """What each view owns of the present stage's maps: `(T, E, s, s)`, image by image.
+
+        A tile's box is whole cells and is cut out. The overview's box is the image's content: it is averaged onto s x s cells.
+        """
+        side = view_side(self.config, self.stage)
+        stride = self.tower.stride(self.stage)
+        map_of: dict[tuple[str, int], torch.Tensor] = {}
+        for (kind, _), indices in self.groups.items():
+            for row, index in enumerate(indices):
+                map_of[kind, index] = self.maps[kind, _][row]
+        squares = []
+        for index, views in enumerate(self.boxes):
+            for view, box in enumerate(views):
+                if view == 0 and ("overview", index) in map_of:
+                    squares.append(map_of["overview", index])
+                else:
+                    squares.append(area_resample(map_of["canvas", index], self._scaled(box, stride), (side, side)))
+        return torch.stack(squares)
+
+
+class FilaVisionModel(FilaPreTrainedModel):
+    """The hybrid encoder alone."""
+
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    _can_record_outputs = CLIPVisionModel._can_record_outputs
+
+    def __init__(self, config: FilaConfig) -> None:
+        super().__init__(config)
+        self.fusion = build_fusion(config)
+        self.low_res_tower = build_low_res_tower(config.vision_config, config.num_vision_layers)
+        self.high_res_tower = None
+        stages = [stage for _, stage in self.fusion.taps] + [self.fusion.final_stage or 0]
+        if max(stages) > 0:
+            self.high_res_tower = build_high_res_tower(config.high_res_vision_config, max(stages))
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The low-res tower's patch embedding."""
+        return self.low_res_tower.get_input_embeddings()
+
+    def _taps(self) -> Iterator[tuple[int, int, int]]:
+        for tap, (layer, stage) in enumerate(self.fusion.taps):
+            yield tap, layer, stage
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self,
+        pixel_values: PerImage,
+        view_boxes: PerImage,
+        tile_grid: PerImage,
+        high_res_pixel_values: PerImage | None = None,
+        high_res_sizes: PerImage | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutputWithPooling:
+        """Encode all views of all images.
+
+        Args:
+            pixel_values: `(I, V, 3, S, S)` float, or one `(V_i, 3, S, S)` per image; overview first, then tiles row-major.
+            view_boxes: `(I, V, 4)` int, or one `(V_i, 4)` per image; see `real_view_boxes`.
+            tile_grid: `(I, 2)` int, (rows, cols).
+            high_res_pixel_values: `(I, 3, H, W)` float, or one `(3, H_i, W_i)` per image; needed with a high-res tower.
+            high_res_sizes: `(I, 2)` int, (height, width) of each canvas inside `high_res_pixel_values`.
+
+        Returns:
+            `last_hidden_state` is `(T, P, output_size of the fusion)`; views image by image.
+
+        Raises:
+            ValueError: If an input is missing or the sizes contradict each other.
+        """
+        boxes = real_view_boxes(view_boxes)
+        views = torch.cat([pixels[: len(found)] for pixels, found in zip(pixel_values, boxes, strict=True)])
+        canvases = None
+        if self.high_res_tower is not None:
+            if high_res_pixel_values is None or high_res_sizes is None:
+                raise ValueError(
+                    "A model with a high-res tower needs `high_res_pixel_values` and `high_res_sizes`, which are missing. "
+                    "Pass everything the processor returns; its `high_res_size` must not be None."
+                )
+            canvases = Canvases(
+                self.config, self.high_res_tower, high_res_pixel_values, high_res_sizes, boxes, tile_grid
+            )
+
+        low = self.low_res_tower.embed(views)
+        done = 0
+        for tap, layer, stage in self._taps():
+            low = self.low_res_tower.run_layers(low, done, layer, **kwargs)
+            done = layer
+            assert canvases is not None
+            canvases.advance(stage)
+            low = self.fusion.fuse(tap, low, canvases.per_view().to(low.device))
+        low = self.low_res_tower.run_layers(low, done, self.low_res_tower.num_layers, **kwargs)
+        low = low[:, self.low_res_tower.num_prefix_tokens :]
+
+        high = None
+        if canvases is not None and self.fusion.final_stage is not None:
+            canvases.advance(self.fusion.final_stage)
+            high = canvases.per_view().to(low.device)
+        return BaseModelOutputWithPooling(last_hidden_state=self.fusion.finish(low, high))

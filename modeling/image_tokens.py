@@ -1,0 +1,59 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Pairs the placeholders of a batch with its images, one by one, and refuses the first that does not fit."""
+
+import torch
+
+_CAUSES = (
+    "The text was cut after the image tokens were expanded, the processor's `tokens_per_tile` is not the model's, or an image is "
+    "missing or listed under another sample. Load processor and model from one checkpoint and pass its output unchanged."
+)
+
+
+def images_per_sample(placeholders: torch.Tensor, lengths: list[int], *, contiguous: bool = True) -> list[int]:
+    """Find which images belong to which sample.
+
+    Args:
+        placeholders: `(B, L)` bool, where the placeholders are.
+        lengths: Image tokens of each image, in the order of the batch.
+        contiguous: Whether the placeholders of one image must stand side by side.
+
+    Returns:
+        Number of images of each sample.
+
+    Raises:
+        ValueError: If a sample's placeholders are not those of the next images; names the sample, the image and both counts.
+    """
+    counts = []
+    image = 0
+    for sample, row in enumerate(placeholders.cpu()):
+        positions = row.nonzero().flatten().tolist()
+        first = image
+        start = 0
+        while start < len(positions):
+            left = len(positions) - start
+            if image == len(lengths):
+                raise ValueError(
+                    f"Sample {sample} has {left} placeholders left after its {image - first} images, but the batch has no more "
+                    f"images: {len(lengths)} images were passed. {_CAUSES}"
+                )
+            length = lengths[image]
+            run = positions[start : start + length]
+            if len(run) < length:
+                raise ValueError(
+                    f"Image {image} has {length} image tokens, but sample {sample} holds only {left} placeholders for it. {_CAUSES}"
+                )
+            if contiguous and run[-1] - run[0] != length - 1:
+                found = next(i for i in range(1, length) if run[i] - run[i - 1] != 1)
+                raise ValueError(
+                    f"Image {image} has {length} image tokens, but its run in sample {sample} holds {found} placeholders. {_CAUSES}"
+                )
+            start += length
+            image += 1
+        counts.append(image - first)
+    if image < len(lengths):
+        raise ValueError(
+            f"Image {image} has {lengths[image]} image tokens, but no sample has placeholders left for it: the batch's placeholders end "
+            f"after image {image - 1}. {_CAUSES}"
+        )
+    return counts

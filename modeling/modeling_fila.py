@@ -1,0 +1,364 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""FILA: hybrid encoder -> connector -> language model.
+
+Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378.
+
+Shapes: B samples, L sequence length, I images of the batch, V views of the image that has most, N_i image tokens of image i,
+M language-model width.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel, GenerationMixin
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.import_utils import is_torchdynamo_compiling, torch_compilable_check
+
+from .configuration_fila import FilaConfig
+from .connector import build_connector
+from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel, PerImage, real_view_boxes
+from .image_tokens import images_per_sample
+
+# Everything the image processor makes beside `pixel_values`.
+IMAGE_INPUTS = ("pixel_values", "view_boxes", "tile_grid", "high_res_pixel_values", "high_res_sizes")
+
+
+@dataclass
+class FilaModelOutputWithPast(BaseModelOutputWithPast):  # type: ignore[misc, unused-ignore]
+    """Output of [`FilaModel`].
+
+    Args:
+        image_hidden_states (`torch.Tensor` of shape `(sum of N_i, M)`, *optional*):
+            Image tokens of all images, in the order of the batch.
+    """
+
+    image_hidden_states: torch.Tensor | None = None
+
+
+@dataclass
+class FilaCausalLMOutputWithPast(ModelOutput):  # type: ignore[misc, unused-ignore]
+    """Output of [`FilaForConditionalGeneration`].
+
+    Args:
+        loss (`torch.Tensor` of shape `(1,)`, *optional*, returned with `labels`):
+            Next-token loss.
+        logits (`torch.Tensor` of shape `(B, L, vocabulary)`):
+            Scores of the next token; fewer positions with `logits_to_keep`.
+        past_key_values (`Cache`, *optional*):
+            Keys and values of the language model.
+        hidden_states, attentions (`tuple`, *optional*):
+            Of the language model.
+        image_hidden_states (`torch.Tensor` of shape `(sum of N_i, M)`, *optional*):
+            Image tokens of all images, in the order of the batch.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+    image_hidden_states: torch.Tensor | None = None
+
+
+class FilaModel(FilaPreTrainedModel):
+    """Hybrid encoder, connector and language model, without a head."""
+
+    def __init__(self, config: FilaConfig) -> None:
+        super().__init__(config)
+        self.vision_tower = FilaVisionModel._from_config(config)
+        self.multi_modal_projector = build_connector(config, self.vision_tower.fusion.output_size)
+        self.language_model = AutoModel.from_config(config.text_config)
+        self.post_init()
+
+    @merge_with_config_defaults
+    @can_return_tuple
+    def get_image_features(
+        self,
+        pixel_values: PerImage,
+        view_boxes: PerImage | None = None,
+        tile_grid: PerImage | None = None,
+        high_res_pixel_values: PerImage | None = None,
+        high_res_sizes: PerImage | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | BaseModelOutputWithPooling:
+        """Encode images into image tokens.
+
+        Args:
+            pixel_values: `(I, V, 3, S, S)` float views, overview first, or a list with one `(V_i, 3, S, S)` per image.
+            view_boxes: `(I, V, 4)` int, (top, left, bottom, right) of each view in canvas pixels; all zero for padding.
+            tile_grid: `(I, 2)` int, (rows, cols) of the tiles.
+            high_res_pixel_values: `(I, 3, H, W)` float canvases for the high-res tower.
+            high_res_sizes: `(I, 2)` int, (height, width) of each canvas inside `high_res_pixel_values`.
+
+        Returns:
+            `last_hidden_state`: `(T, P, D)` features of all views; `pooler_output`: a list with one `(N_i, M)` per image.
+
+        Raises:
+            ValueError: If an input is missing or the sizes contradict each other.
+        """
+        if view_boxes is None or tile_grid is None:
+            missing = [name for name, value in (("view_boxes", view_boxes), ("tile_grid", tile_grid)) if value is None]
+            raise ValueError(f"`pixel_values` came without {missing}. Pass everything the processor returns.")
+        outputs = self.vision_tower(
+            pixel_values,
+            view_boxes,
+            tile_grid,
+            high_res_pixel_values=high_res_pixel_values,
+            high_res_sizes=high_res_sizes,
+            return_dict=True,
+            **kwargs,
+        )
+        tokens = self.multi_modal_projector(outputs.last_hidden_state)
+        num_views = [len(boxes) for boxes in real_view_boxes(view_boxes)]
+        outputs.pooler_output = [views.flatten(0, 1) for views in tokens.split(num_views)]
+        return outputs
+
+    def get_placeholder_mask(
+        self,
+        input_ids: torch.LongTensor | None,
+        inputs_embeds: torch.Tensor,
+        image_features: list[torch.Tensor],
+        *,
+        pre_encoded: bool = False,
+    ) -> torch.Tensor:
+        """Find the placeholders and check, image by image, that they are as many as the image tokens.
+
+        Args:
+            input_ids: `(B, L)`, or `None` when `inputs_embeds` were made by the caller.
+            inputs_embeds: `(B, L, M)`.
+            image_features: One `(N_i, M)` per image.
+            pre_encoded: Whether the features were encoded before; a single block of such features may be part of an
+                image, or of several (chunked prefill).
+
+        Returns:
+            `(B, L, 1)` bool.
+
+        Raises:
+            ValueError: If placeholders and image tokens do not pair up.
+        """
+        if input_ids is None:
+            image_token = torch.full((), self.config.image_token_id, dtype=torch.long, device=inputs_embeds.device)
+            placeholders = (inputs_embeds == self.get_input_embeddings()(image_token)).all(-1)
+        else:
+            placeholders = input_ids == self.config.image_token_id
+        lengths = [features.shape[0] for features in image_features]
+        if is_torchdynamo_compiling() or (pre_encoded and len(lengths) == 1):
+            torch_compilable_check(
+                placeholders.sum() == sum(lengths),
+                lambda: f"The batch has {int(placeholders.sum())} placeholders but {sum(lengths)} image tokens.",
+            )
+        else:
+            images_per_sample(placeholders, lengths)
+        return placeholders.unsqueeze(-1).to(inputs_embeds.device)
+
+    @merge_with_config_defaults
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: PerImage | None = None,
+        view_boxes: PerImage | None = None,
+        tile_grid: PerImage | None = None,
+        high_res_pixel_values: PerImage | None = None,
+        high_res_sizes: PerImage | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        mm_token_type_ids: torch.Tensor | None = None,
+        mm_encoder_outputs: dict[str, Any] | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | FilaModelOutputWithPast:
+        """Run the model; image inputs as in `get_image_features`, the rest as in any decoder of transformers.
+
+        Args:
+            mm_token_type_ids: Accepted because the processor can return it; the placeholders already say the same.
+            mm_encoder_outputs: `{"image": output of get_image_features}` when the images were encoded before.
+
+        Raises:
+            ValueError: If not exactly one of `input_ids` and `inputs_embeds` is given, if images are given twice, or if
+                placeholders and image tokens do not pair up.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Exactly one of `input_ids` and `inputs_embeds` must be given.")
+        encoded = (mm_encoder_outputs or {}).get("image")
+        if pixel_values is not None and encoded is not None:
+            raise ValueError("`pixel_values` and `mm_encoder_outputs` both hold the images; pass one of them.")
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+
+        pre_encoded = encoded is not None
+        if pixel_values is not None and len(pixel_values) > 0:
+            encoded = self.get_image_features(
+                pixel_values=pixel_values,
+                view_boxes=view_boxes,
+                tile_grid=tile_grid,
+                high_res_pixel_values=high_res_pixel_values,
+                high_res_sizes=high_res_sizes,
+                return_dict=True,
+            )
+        image_features = None
+        if encoded is not None:
+            mask = self.get_placeholder_mask(input_ids, inputs_embeds, encoded.pooler_output, pre_encoded=pre_encoded)
+            image_features = torch.cat(list(encoded.pooler_output)).to(inputs_embeds.device, inputs_embeds.dtype)
+            inputs_embeds = inputs_embeds.masked_scatter(mask, image_features)
+
+        outputs = self.language_model(
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        return FilaModelOutputWithPast(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=image_features,
+        )
+
+
+class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
+    """[`FilaModel`] with a language-model head: answers in text about images."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}  # noqa: RUF012
+    _tp_plan = {"lm_head": "colwise_gather_output"}  # noqa: RUF012
+    _pp_plan = {"lm_head": (["hidden_states"], ["logits"])}  # noqa: RUF012
+    _fsdp_plan = {"lm_head": "keep_full_weight"}  # noqa: RUF012
+
+    def __init__(self, config: FilaConfig) -> None:
+        super().__init__(config)
+        self.model = FilaModel(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The language-model head."""
+        return self.lm_head
+
+    @merge_with_config_defaults
+    @can_return_tuple
+    def get_image_features(
+        self,
+        pixel_values: PerImage,
+        view_boxes: PerImage | None = None,
+        tile_grid: PerImage | None = None,
+        high_res_pixel_values: PerImage | None = None,
+        high_res_sizes: PerImage | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | BaseModelOutputWithPooling:
+        """Encode images into image tokens; see [`FilaModel.get_image_features`]."""
+        return self.model.get_image_features(
+            pixel_values=pixel_values,
+            view_boxes=view_boxes,
+            tile_grid=tile_grid,
+            high_res_pixel_values=high_res_pixel_values,
+            high_res_sizes=high_res_sizes,
+            **kwargs,
+        )
+
+    @merge_with_config_defaults
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: PerImage | None = None,
+        view_boxes: PerImage | None = None,
+        tile_grid: PerImage | None = None,
+        high_res_pixel_values: PerImage | None = None,
+        high_res_sizes: PerImage | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        mm_token_type_ids: torch.Tensor | None = None,
+        mm_encoder_outputs: dict[str, Any] | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple | FilaCausalLMOutputWithPast:
+        """Run the model and the head; see [`FilaModel.forward`].
+
+        Args:
+            labels: `(B, L)` int, the ids to predict; -100 where nothing is.
+            logits_to_keep: Compute logits of the last so many positions (0: all), or of the positions in the tensor.
+        """
+        outputs = self.model(
+            input_ids,
+            pixel_values=pixel_values,
+            view_boxes=view_boxes,
+            tile_grid=tile_grid,
+            high_res_pixel_values=high_res_pixel_values,
+            high_res_sizes=high_res_sizes,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            mm_token_type_ids=mm_token_type_ids,
+            mm_encoder_outputs=mm_encoder_outputs,
+            return_dict=True,
+            **kwargs,
+        )
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(outputs.last_hidden_state[:, kept, :])
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(
+                logits=logits, labels=labels, vocab_size=self.config.text_config.vocab_size, **kwargs
+            )
+        return FilaCausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=outputs.image_hidden_states,
+        )
+
+    def _expand_inputs_for_generation(
+        self,
+        expand_size: int = 1,
+        is_encoder_decoder: bool = False,
+        input_ids: torch.LongTensor | None = None,
+        **model_kwargs: Any,
+    ) -> tuple[torch.LongTensor, dict[str, Any]]:
+        """Repeat each sample for beams or several returned sequences.
+
+        Newer transformers encode the images first and repeat each sample's image tokens as a block; older ones repeat every
+        tensor row by row, which gives sample 0 the images A A B B instead of A B A B. This repeats whole blocks for those.
+        """
+        pixels = model_kwargs.get("pixel_values")
+        if expand_size > 1 and pixels is not None and input_ids is not None:
+            tokens = self.model.multi_modal_projector.tokens_per_tile(self.config.patch_grid)
+            lengths = [len(boxes) * tokens for boxes in real_view_boxes(model_kwargs["view_boxes"])]
+            rows, first = [], 0
+            for count in images_per_sample(input_ids == self.config.image_token_id, lengths):
+                rows += list(range(first, first + count)) * expand_size
+                first += count
+            images = {name: model_kwargs.pop(name) for name in IMAGE_INPUTS if model_kwargs.get(name) is not None}
+            input_ids, model_kwargs = super()._expand_inputs_for_generation(
+                expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
+            )
+            model_kwargs |= {
+                name: value[rows] if isinstance(value, torch.Tensor) else [value[row] for row in rows]
+                for name, value in images.items()
+            }
+            return input_ids, model_kwargs
+        return super()._expand_inputs_for_generation(
+            expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
+        )
+
+
+__all__ = ["FilaForConditionalGeneration", "FilaModel", "FilaPreTrainedModel", "FilaVisionModel"]

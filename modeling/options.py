@@ -1,0 +1,45 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Builds the part that an option dict `{"type": name, ...}` names; one reading of such dicts for every table."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+Part = TypeVar("Part")
+
+
+def build_part(
+    family: str, table: Mapping[str, Callable[..., Part]], options: Mapping[str, Any], *args: Any, **shared: Any
+) -> Part:
+    """Build `table[options["type"]]` with its options.
+
+    Args:
+        family: Name of the config field, for messages.
+        table: Part classes by name. What all parts of a table share is passed in `args` and `shared`; every other
+            parameter of the constructor is an option.
+        options: `{"type": name, option: value, ...}`.
+        args: Positional arguments for the constructor.
+        shared: Keyword arguments for the constructor that are not options.
+
+    Returns:
+        The part.
+
+    Raises:
+        ValueError: If the name or an option is unknown, or the part refuses a value.
+    """
+    chosen = dict(options)
+    name = chosen.pop("type", None)
+    if name not in table:
+        raise ValueError(f"`{family}.type` must be one of {sorted(table)}; got {name!r}.")
+    parameters = list(inspect.signature(table[name]).parameters)[len(args) :]
+    accepted = [parameter for parameter in parameters if parameter not in shared]
+    if unknown := sorted(set(chosen) - set(accepted)):
+        raise ValueError(f"{family.capitalize()} {name!r} has no option {unknown}; it accepts {accepted}.")
+    return table[name](*args, **shared, **chosen)
+
+
+def one_of(field: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise a `ValueError` unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"`{field}` must be one of {list(choices)}; got {value!r}.")

@@ -1,0 +1,51 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The canvas strategies and how an options dict selects one.
+
+A strategy is a pure function `(height, width) -> CanvasPlan`. To add one: a file `canvas_<name>.py` with a class whose
+constructor takes the tile size and its own keyword-only options, and one line in `CANVASES`.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from .canvas_fila import FilaCanvas
+from .canvas_plan import CanvasPlan, Size
+from .canvas_single import SingleCanvas
+
+
+class Canvas(Protocol):
+    """`(height, width)` of an image in pixels `-> CanvasPlan`, without state and without pixels."""
+
+    def __call__(self, height: int, width: int) -> CanvasPlan:
+        """Plan the canvas of an image of this size."""
+        ...
+
+
+CANVASES: dict[str, Callable[..., Canvas]] = {"fila": FilaCanvas, "single": SingleCanvas}
+
+
+def build_canvas(options: Mapping[str, Any], tile_size: Size | tuple[int, int]) -> Canvas:
+    """Build the canvas strategy that `options["type"]` names.
+
+    Args:
+        options: `{"type": name, ...}` with the options of that strategy.
+        tile_size: Pixels of one tile.
+
+    Returns:
+        The strategy.
+
+    Raises:
+        ValueError: If the type or an option is unknown, or an option's value is refused by the strategy.
+    """
+    if not isinstance(options, Mapping):
+        raise ValueError(f"`canvas` must be a dict such as {{'type': 'fila'}}; got {options!r}.")
+    given = dict(options)
+    name = given.pop("type", None)
+    if name not in CANVASES:
+        raise ValueError(f"`canvas.type` must be one of {sorted(CANVASES)}; got {name!r}.")
+    accepted = [parameter for parameter in inspect.signature(CANVASES[name]).parameters if parameter != "tile_size"]
+    if unknown := sorted(set(given) - set(accepted)):
+        raise ValueError(f"Canvas {name!r} has no option {unknown}; it accepts {accepted}.")
+    return CANVASES[name](Size(*tile_size), **given)
