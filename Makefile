@@ -68,13 +68,13 @@ types: $(VENV)/installed      ## mypy --strict on the package
 check: lint types test        ## what has to pass before a commit
 
 upstream: $(TORCHVISION)/installed    ## transformers' own common tests on our classes
-	HF_HUB_OFFLINE=1 PYTHONPATH=$(TORCHVISION) $(BIN) tests/upstream/run.py $(ARGS)
+	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN) tests/upstream/run.py $(ARGS)
 
 upstream-oldest: $(OLDEST)/installed $(TORCHVISION)/installed    ## the same on the oldest supported transformers
-	HF_HUB_OFFLINE=1 PYTHONPATH=$(TORCHVISION) $(OLDEST)/bin/python tests/upstream/run.py $(ARGS)
+	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(OLDEST)/bin/python tests/upstream/run.py $(ARGS)
 
 test-torchvision: $(TORCHVISION)/installed    ## the processing tests with torchvision there
-	HF_HUB_OFFLINE=1 PYTHONPATH=$(TORCHVISION) $(BIN) $(PYTEST) -n 2 tests/processing $(ARGS)
+	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN) $(PYTEST) -n 2 tests/processing $(ARGS)
 
 test-oldest: $(OLDEST)/installed      ## the CPU tests on the oldest supported transformers
 	HF_HUB_OFFLINE=1 $(OLDEST)/bin/python $(PYTEST) -n 2 $(ARGS)

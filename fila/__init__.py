@@ -10,11 +10,17 @@ from transformers import (
     AutoModel,
     AutoModelForImageTextToText,
     AutoModelForMultimodalLM,
+    AutoProcessor,
 )
 from transformers.models.auto import modeling_auto
 
+# transformers 5.16 exports this name only where torchvision is installed; the class itself does not need it.
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
+
 from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.modeling_fila import FilaForConditionalGeneration, FilaModel, FilaVisionModel
+from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
+from fila.processing.processing_fila import FilaProcessor
 
 __version__ = "0.1.0"
 
@@ -25,6 +31,12 @@ def _register() -> None:
     AutoModel.register(FilaConfig, FilaModel, exist_ok=True)
     for auto in (AutoModelForImageTextToText, AutoModelForMultimodalLM):
         auto.register(FilaConfig, FilaForConditionalGeneration, exist_ok=True)
+    AutoImageProcessor.register(
+        FilaConfig,
+        image_processor_classes={"torchvision": FilaImageProcessor, "pil": FilaImageProcessorPil},
+        exist_ok=True,
+    )
+    AutoProcessor.register(FilaConfig, FilaProcessor, exist_ok=True)
     # `transformers serve` and pipelines find modalities through these tables of names.
     for table in ("MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES", "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES"):
         getattr(modeling_auto, table)["fila"] = "FilaForConditionalGeneration"
@@ -32,4 +44,12 @@ def _register() -> None:
 
 _register()
 
-__all__ = ["FilaConfig", "FilaForConditionalGeneration", "FilaModel", "FilaVisionModel"]
+__all__ = [
+    "FilaConfig",
+    "FilaForConditionalGeneration",
+    "FilaImageProcessor",
+    "FilaImageProcessorPil",
+    "FilaModel",
+    "FilaProcessor",
+    "FilaVisionModel",
+]

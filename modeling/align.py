@@ -27,14 +27,14 @@ def overlap_matrix(start: float, stop: float, size: int, length: int, like: torc
         like: Gives the device.
 
     Returns:
-        `(size, length)` float32; each row sums to 1 and holds the share of the bin that each cell covers.
+        `(size, length)` float64; each row sums to 1 and holds the share of the bin that each cell covers.
     """
     edges = torch.linspace(start, stop, size + 1, device=like.device, dtype=torch.float64)
     cells = torch.arange(length, device=like.device, dtype=torch.float64)
     upper = torch.minimum(edges[1:, None], cells + 1)
     lower = torch.maximum(edges[:-1, None], cells)
     overlap = (upper - lower).clamp(min=0)
-    return (overlap / overlap.sum(dim=1, keepdim=True)).float()
+    return overlap / overlap.sum(dim=1, keepdim=True)
 
 
 def area_resample(
@@ -59,9 +59,10 @@ def area_resample(
             return cut
         if height % rows == 0 and width % cols == 0:
             return F.avg_pool2d(cut[None], kernel_size=(height // rows, width // cols))[0]
-    by_row = overlap_matrix(top, bottom, rows, features.shape[1], features)
-    by_col = overlap_matrix(left, right, cols, features.shape[2], features)
-    return (by_row @ features.float() @ by_col.T).to(features.dtype)
+    wide = torch.promote_types(features.dtype, torch.float32)
+    by_row = overlap_matrix(top, bottom, rows, features.shape[1], features).to(wide)
+    by_col = overlap_matrix(left, right, cols, features.shape[2], features).to(wide)
+    return (by_row @ features.to(wide) @ by_col.T).to(features.dtype)
 
 
 class MeanConv2d(nn.Conv2d):

@@ -5,18 +5,17 @@
 Paper: FILA (HyViLM), arXiv:2412.08378: five canvases (336x672, 672x336, 672x672, 1008x336, 336x1008 pixels), the one
 that most compactly encloses the image, resize that keeps the aspect ratio, padding, crops of 336x336 pixels and one
 336x336 view of the whole image.
-Code: none is known for FILA. The five canvases are the default `image_grid_pinpoints` of LLaVA-NeXT, whose arithmetic
-(transformers: `select_best_resolution`, `get_patch_output_size`; LLaVA: `mm_utils.py`) is followed wherever the paper is
-silent.
+Code: none is known for FILA. The five canvases are the default `image_grid_pinpoints` of LLaVA-NeXT; its arithmetic
+(transformers `select_best_resolution`, `get_patch_output_size`) is followed wherever the paper is silent.
 
-Rule "enclose", for an image no canvas side cuts: of the canvases at least as high and as wide as the image the one of
-the smallest area; among equal areas the one in which the image is drawn largest; then the order of the list. When no
-canvas encloses the image, rule "llava_next" decides.
+Rule "enclose": of the canvases at least as high and as wide as the image the one of the smallest area; among equal
+areas the one in which the image is drawn largest; then the order of the list. When no canvas encloses the image, rule
+"llava_next" decides.
 
 Rule "llava_next", always: most image pixels kept, then fewest canvas pixels wasted, then the order of the list.
 
-Resize: the limiting side meets the canvas, the other is rounded up and clipped to the canvas. The image is centred; when
-the slack is odd the extra pixel is on the right or at the bottom. The overview is the whole image, without padding,
+Resize: the limiting side meets the canvas, the other is rounded up and clipped to the canvas. The image is centred; an
+odd slack leaves its extra pixel on the right or at the bottom. The overview is the whole image, without padding,
 stretched to one tile.
 
 Deviations of "llava_next" from LLaVA-NeXT: none, including its arithmetic in doubles (`CanvasPlan` holds integers; a
@@ -60,7 +59,7 @@ class FilaCanvas:
             raise ValueError(f"`canvas.overview` must be true or false; got {overview!r}.")
         if not tile_grids or not all(_is_tile_grid(grid) for grid in tile_grids):
             raise ValueError(
-                f"`canvas.tile_grids` must be a non-empty list of [rows, cols] with positive integers; got {tile_grids!r}."
+                f"`canvas.tile_grids` must be a list of [rows, cols] with positive integers; got {tile_grids!r}."
             )
         self.tile_size = tile_size
         self.rule = rule

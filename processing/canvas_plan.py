@@ -73,8 +73,8 @@ class CanvasPlan:
             if not (0 <= top < bottom <= canvas_height and 0 <= left < right <= canvas_width):
                 name = f"Tile {number - 1}" if number else "The content box"
                 raise ValueError(
-                    f"{name} {(top, left, bottom, right)} is empty or leaves the {canvas_height}x{canvas_width} canvas; "
-                    "boxes are (top, left, bottom, right)."
+                    f"{name} {(top, left, bottom, right)} is empty or leaves the {canvas_height}x{canvas_width} "
+                    "canvas; boxes are (top, left, bottom, right)."
                 )
 
     @property

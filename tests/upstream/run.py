@@ -90,15 +90,17 @@ def run_distributed(world_size=2, **_):
 
 TEST_FILES = {
     "modeling": """
+from ... import test_modeling_common
 from ...test_configuration_common import ConfigTester
-from ...test_modeling_common import ModelTesterMixin
+
+spec.adapt(test_modeling_common)
 
 def setUp(self):
     self.model_tester = spec.ModelTester(self)
     self.config_tester = ConfigTester(self, config_class=spec.CONFIG_CLASS, has_text_modality=False,
                                       common_properties=spec.CONFIG_PROPERTIES)
 
-ModelTest = plugin.build(__name__, "ModelTest", (ModelTesterMixin,), {
+ModelTest = plugin.build(__name__, "ModelTest", (test_modeling_common.ModelTesterMixin,), {
     "all_model_classes": spec.ALL_MODEL_CLASSES,
     "pipeline_model_mapping": {},
     "_is_composite": True,
@@ -191,7 +193,7 @@ def run_tests(work: Path, only: list[str], processes: int, extra: list[str]) -> 
     env = dict(os.environ)
     env.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", FILA_SPEC=str(HERE / "spec.py"))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={work}", "-c", os.devnull]
-    command += ["--tb=short", "-W", "ignore", "--no-header", "--timeout=300", f"--junitxml={report}", "-n", str(processes)]
+    command += ["--tb=short", "-W", "ignore", "-o", "verbosity_subtests=0", "--no-header", "--timeout=300", f"--junitxml={report}", "-n", str(processes)]
     command += [f"tests/models/fila/test_{name}_fila.py" for name in only]
     subprocess.run([*command, *extra], cwd=work, env=env, check=False)
     return report

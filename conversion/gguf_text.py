@@ -1,0 +1,47 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Language models in GGUF files, opened by transformers' own loader and written as safetensors."""
+
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+
+def find_gguf(source: str | Path) -> tuple[Path, str] | None:
+    """Folder and file name, if `source` is a GGUF file or a folder whose only weights are one; else `None`.
+
+    Raises:
+        ValueError: If the folder has several GGUF files.
+    """
+    path = Path(source).expanduser()
+    if path.is_file() and path.suffix == ".gguf":
+        return path.parent, path.name
+    if not path.is_dir() or any(path.glob("*.safetensors")):
+        return None
+    files = sorted(file.name for file in path.glob("*.gguf"))
+    if len(files) > 1:
+        raise ValueError(f"{path.name} has {len(files)} GGUF files, e.g. {files[0]!r}; name one: {path.name}/{files[0]}.")
+    return (path, files[0]) if files else None
+
+
+def convert_gguf(folder: Path, gguf_file: str, output: Path, *, dtype: torch.dtype) -> None:
+    """Write a GGUF language model as a safetensors checkpoint with its tokenizer.
+
+    The whole model is held in memory once, unlike the rest of assembly.
+
+    Args:
+        folder: Where the GGUF file is.
+        gguf_file: Its name.
+        output: Folder to write.
+        dtype: Of the weights written.
+    """
+    options = {}
+    if hasattr(transformers, "GgufConfig"):  # newer versions keep the blocks quantized unless told otherwise
+        options["quantization_config"] = transformers.GgufConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf_file, dtype=dtype, **options)
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.save_pretrained(output)
+    AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file).save_pretrained(output)

@@ -1,0 +1,53 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The files and config entries with which a checkpoint loads where `fila` is not installed."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers.dynamic_module_utils import get_relative_import_files
+
+# `save_pretrained` writes the entry of one class only; a machine without `fila` needs them all.
+CONFIG_AUTO_MAP = {
+    "AutoConfig": "configuration_fila.FilaConfig",
+    "AutoModel": "modeling_fila.FilaModel",
+    "AutoModelForImageTextToText": "modeling_fila.FilaForConditionalGeneration",
+    "AutoModelForMultimodalLM": "modeling_fila.FilaForConditionalGeneration",
+}
+PROCESSOR_AUTO_MAP = {"AutoProcessor": "processing_fila.FilaProcessor"}
+IMAGE_PROCESSOR_AUTO_MAP = {
+    "AutoImageProcessor": {
+        "torchvision": "image_processing_fila.FilaImageProcessor",
+        "pil": "image_processing_fila.FilaImageProcessorPil",
+    }
+}
+
+
+def remote_code_files() -> list[Path]:
+    """Every file of `fila` that a checkpoint needs: the model's and the processor's, and all that they import."""
+    from fila.modeling import modeling_fila
+    from fila.processing import processing_fila
+    from fila.processing import image_processing_fila
+
+    files: dict[str, Path] = {}
+    for module in (modeling_fila, processing_fila, image_processing_fila):
+        start = Path(str(module.__file__))
+        for path in [start, *map(Path, get_relative_import_files(start))]:
+            files[path.name] = path
+    return [files[name] for name in sorted(files)]
+
+
+def copy_remote_code(folder: Path) -> None:
+    """Copy those files into a checkpoint folder."""
+    for path in remote_code_files():
+        shutil.copyfile(path, folder / path.name)
+
+
+def auto_map_files(auto_map: dict[str, Any]) -> set[str]:
+    """Names of the files that an `auto_map` refers to."""
+    names: set[str] = set()
+    for value in auto_map.values():
+        references = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+        names |= {f"{reference.split('.')[0]}.py" for reference in references if isinstance(reference, str)}
+    return names

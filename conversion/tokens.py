@@ -1,0 +1,113 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The tokenizer's side of a checkpoint: the image token, the pad token, the chat template, the vocabulary's size."""
+
+from typing import Any
+
+from jinja2.exceptions import TemplateError
+from transformers import AddedToken
+
+# A matrix that has to grow grows to a multiple of this, which tensor parallelism and fast kernels like.
+VOCABULARY_MULTIPLE = 64
+# Tokens that language models ship for padding without declaring them.
+_PAD_TOKENS = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<unk>")
+
+
+def add_image_token(tokenizer: Any, image_token: str) -> int:
+    """Make `image_token` a special token of the tokenizer, reusing one it has.
+
+    Returns:
+        Its id.
+    """
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    if image_token not in added:
+        tokenizer.add_tokens([AddedToken(image_token, special=True, normalized=False)], special_tokens=True)
+    return int(tokenizer.convert_tokens_to_ids(image_token))
+
+
+def ensure_pad_token(tokenizer: Any) -> None:
+    """Give the tokenizer a pad token, without which images of several samples cannot be batched."""
+    if tokenizer.pad_token is not None:
+        return
+    vocabulary = tokenizer.get_vocab()
+    found = next((token for token in _PAD_TOKENS if token in vocabulary), tokenizer.eos_token)
+    if found is None:
+        raise ValueError("The text part's tokenizer has neither a pad token nor an eos token; set `pad_token` in it.")
+    tokenizer.pad_token = found
+
+
+def padded_vocabulary(tokenizer: Any, num_rows: int) -> int:
+    """Rows that the embedding needs: the `num_rows` it has if every id fits, else the next multiple of 64."""
+    needed = 1 + max(tokenizer.get_vocab().values())
+    if needed <= num_rows:
+        return num_rows
+    return -(-needed // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+
+
+# Put before a language model's own template: writes a message's text and images as one string, which is what it expects.
+_FLATTEN_PARTS = """\
+{%- set flat = namespace(messages=[]) -%}
+{%- for message in messages -%}
+{%- if message['content'] is string or not message['content'] -%}
+{%- set flat.messages = flat.messages + [message] -%}
+{%- else -%}
+{%- set joined = namespace(text='') -%}
+{%- for part in message['content'] -%}
+{%- if part['type'] == 'text' -%}
+{%- set joined.text = joined.text ~ part['text'] -%}
+{%- elif part['type'] == 'image' -%}
+{%- set joined.text = joined.text ~ (image_token | default('<image>')) -%}
+{%- else -%}
+{{- raise_exception("A part of a message must be of type 'text' or 'image'; got " ~ part['type']) -}}
+{%- endif -%}
+{%- endfor -%}
+{%- set flat.messages = flat.messages + [dict(message, content=joined.text)] -%}
+{%- endif -%}
+{%- endfor -%}
+{%- set messages = flat.messages -%}
+"""
+_DIALOGUE = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "One?"},
+    {"role": "assistant", "content": "Two."},
+    {"role": "user", "content": "Three?"},
+]
+
+
+def choose_chat_template(tokenizer: Any, image_token: str, *, default: str) -> str:
+    """Choose the prompt format of the checkpoint: the one that the language model was trained with, able to place images.
+
+    In this order: the tokenizer's own template if it places images; the default if it writes the same dialogue (and marks
+    the assistant's turns, which the own template may not); the own template behind a prelude that joins the parts of a
+    message; the default, for a tokenizer without a template.
+    """
+    own = tokenizer.chat_template
+    if isinstance(own, dict):
+        own = own.get("default")
+    if not own:
+        return default
+    if places_images(tokenizer, own, image_token):
+        return str(own)
+    if _render(tokenizer, own, _DIALOGUE, image_token) == _render(tokenizer, default, _DIALOGUE, image_token):
+        return default
+    flattened = _FLATTEN_PARTS + str(own)
+    return flattened if places_images(tokenizer, flattened, image_token) else default
+
+
+def places_images(tokenizer: Any, template: str, image_token: str) -> bool:
+    """Whether a chat template writes the image token where a message has an image."""
+    content = [{"type": "text", "text": "before"}, {"type": "image"}, {"type": "text", "text": "after"}]
+    text = _render(tokenizer, template, [{"role": "user", "content": content}], image_token) or ""
+    before, found, after = text.partition(image_token)
+    return bool(found) and before.endswith("before") and after.startswith("after") and image_token not in after
+
+
+def _render(tokenizer: Any, template: str, messages: list[dict[str, Any]], image_token: str) -> str | None:
+    """The prompt, or `None` if the template cannot write it."""
+    try:
+        prompt = tokenizer.apply_chat_template(
+            messages, chat_template=template, tokenize=False, add_generation_prompt=True, image_token=image_token
+        )
+    except (TemplateError, TypeError, ValueError, KeyError):
+        return None
+    return str(prompt)

@@ -1,0 +1,8 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""`python -m fila` is the `fila` command."""
+
+from fila.cli import app
+
+if __name__ == "__main__":
+    app(prog_name="fila")

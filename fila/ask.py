@@ -1,0 +1,169 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Asks a checkpoint about images and streams its answer."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, TextStreamer
+
+import fila
+from fila.eyes import check_checkpoint
+from fila.processing.image_input import ImageInputError, load_images
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a checkpoint said.
+
+    Attributes:
+        text: The answer, without control tokens.
+        num_image_tokens: Image tokens in the prompt.
+        num_prompt_tokens: All tokens of the prompt.
+        num_new_tokens: Tokens of the answer, its end token too.
+        first_token_seconds: From the call of `generate` to the first token.
+        seconds: From the call of `generate` to the last token.
+    """
+
+    text: str
+    num_image_tokens: int
+    num_prompt_tokens: int
+    num_new_tokens: int
+    first_token_seconds: float
+    seconds: float
+
+
+class TimedStreamer(TextStreamer):  # type: ignore[misc, unused-ignore]
+    """Writes the answer to standard output word by word and keeps the text and the moment of the first token."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self.written: list[str] = []
+        self.first_token_at: float | None = None
+
+    def put(self, value: torch.Tensor) -> None:
+        """Take the prompt, and then token after token."""
+        if not self.next_tokens_are_prompt and self.first_token_at is None:
+            self.first_token_at = time.perf_counter()
+        super().put(value)
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """Write a finished piece of text."""
+        self.written.append(text)
+        super().on_finalized_text(text, stream_end=stream_end)
+
+
+def open_images(paths: Sequence[str]) -> list[Image.Image]:
+    """Load image files, upright.
+
+    Raises:
+        ImageInputError: For the first that cannot be used; the message begins with its path.
+    """
+    images = []
+    for number, path in enumerate(paths):
+        try:
+            images.append(load_images(path))
+        except ImageInputError as error:
+            reason = error.reason if repr(path) in error.reason else f"({path}) {error.reason}"
+            raise ImageInputError(None, number, reason, error.fix) from error
+    return images
+
+
+def choose_device(device: str) -> torch.device:
+    """The named device, or for "auto" the accelerator of this machine, or its CPU.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    if device == "auto":
+        has_mps = torch.backends.mps.is_available()
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"`device` must be one that torch knows, such as cpu or cuda; got {device!r}.") from error
+
+
+def load_checkpoint(checkpoint: str, *, device: str = "auto", dtype: str = "auto") -> tuple[Any, Any]:
+    """Load a model and its processor.
+
+    Args:
+        checkpoint: Folder or Hub id.
+        device: Name of a torch device, or "auto".
+        dtype: One of `DTYPES`; "auto" keeps the checkpoint's.
+
+    Returns:
+        The model in eval mode, and the processor.
+
+    Raises:
+        ValueError: If the checkpoint is none, or not one of this package's.
+    """
+    check_checkpoint(checkpoint)
+    if dtype not in DTYPES:
+        raise ValueError(f"`dtype` must be one of {list(DTYPES)}; got {dtype!r}.")
+    target = choose_device(device)
+    config = AutoConfig.from_pretrained(checkpoint)
+    if not isinstance(config, fila.FilaConfig):
+        raise ValueError(f"{checkpoint!r} is a checkpoint of model type {config.model_type!r}; this command needs 'fila'.")
+    model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=dtype)
+    return model.to(target).eval(), AutoProcessor.from_pretrained(checkpoint)
+
+
+def ask(
+    model: Any,
+    processor: Any,
+    images: Sequence[Image.Image],
+    question: str,
+    *,
+    max_new_tokens: int = 256,
+    temperature: float = 0.0,
+    say: Callable[[str], None] = lambda line: None,
+) -> Answer:
+    """Ask one question about images; the answer streams to standard output.
+
+    Args:
+        model: The model.
+        processor: Its processor.
+        images: In the order in which the prompt holds them.
+        question: Text after the images.
+        max_new_tokens: Where to stop an answer that does not end.
+        temperature: 0 takes the likeliest token each time; above 0 samples.
+        say: Takes lines about the progress.
+
+    Returns:
+        The answer and its cost.
+    """
+    content = [{"type": "image", "image": image} for image in images] + [{"type": "text", "text": question}]
+    started = time.perf_counter()
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    ).to(model.device)
+    num_prompt = inputs["input_ids"].shape[1]
+    num_image = int((inputs["input_ids"] == model.config.image_token_id).sum())
+    grids = ", ".join(f"{rows} x {cols} tiles" for rows, cols in inputs.get("tile_grid", torch.empty(0, 2)).tolist())
+    say(
+        f"prompt: {num_image:,} image tokens ({grids}) + {num_prompt - num_image:,} of text; "
+        f"prepared in {time.perf_counter() - started:.1f} s"
+    )
+
+    sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+    streamer = TimedStreamer(processor.tokenizer)
+    started = time.perf_counter()
+    with torch.inference_mode():
+        tokens = model.generate(**inputs, max_new_tokens=max_new_tokens, streamer=streamer, **sampling)
+    seconds = time.perf_counter() - started
+    first = (streamer.first_token_at or started) - started
+    answer = Answer("".join(streamer.written), num_image, num_prompt, tokens.shape[1] - num_prompt, first, seconds)
+    rate = (answer.num_new_tokens - 1) / max(seconds - first, 1e-9)
+    say(f"answer: {answer.num_new_tokens} tokens, the first after {first:.1f} s, then {rate:.1f} per second")
+    return answer

@@ -1,0 +1,123 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Whose eyes: the image processor and token count that `fila plan` and `fila view` use, and image sizes from file headers."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from transformers import AutoProcessor
+from transformers.utils import is_torchvision_available
+
+from fila import FilaImageProcessor, FilaImageProcessorPil
+from fila.processing.canvas_plan import Size
+from fila.processing.image_input import EXIF_ORIENTATION, ImageInputError
+
+# The stride of a ConvNeXt's last stage: with one of its cells per patch, the high-res canvas is 32 / patch times the canvas.
+HIGH_RES_STRIDE = 32
+SIDEWAYS = (5, 6, 7, 8)
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """An image processor, the image tokens that one view becomes, and what to call the two."""
+
+    image_processor: Any
+    tokens_per_tile: int
+    name: str
+
+
+def open_eyes(
+    checkpoint: str | None = None, *, canvas: str = "fila", tile: int = 336, patch: int = 14, high_res: bool = True
+) -> Eyes:
+    """Take the eyes of a checkpoint, or make some out of settings.
+
+    Args:
+        checkpoint: Folder or Hub id; when given, the settings are ignored.
+        canvas: Name of a canvas strategy, or a JSON object with its `type` and options.
+        tile: Pixels of a tile.
+        patch: Pixels of a patch; every patch becomes one image token.
+        high_res: Whether there is a high-res canvas.
+
+    Raises:
+        ValueError: If the checkpoint or a setting is unusable.
+    """
+    if checkpoint is not None:
+        check_checkpoint(checkpoint)
+        processor = AutoProcessor.from_pretrained(checkpoint)
+        if not hasattr(processor, "tokens_per_tile"):
+            raise ValueError(f"{checkpoint!r} has a {type(processor).__name__}, not a FilaProcessor.")
+        return Eyes(processor.image_processor, processor.tokens_per_tile, Path(checkpoint).name)
+    if tile < 1 or patch < 1 or tile % patch:
+        raise ValueError(f"The tile must be a positive multiple of the patch; got tile {tile} and patch {patch}.")
+    side = tile // patch
+    image_processor = (FilaImageProcessor if is_torchvision_available() else FilaImageProcessorPil)(
+        canvas=canvas_options(canvas),
+        size={"height": tile, "width": tile},
+        high_res_size={"height": side * HIGH_RES_STRIDE, "width": side * HIGH_RES_STRIDE} if high_res else None,
+    )
+    image_processor.plan(1, 1)  # an unknown canvas or option is refused here, before any image is opened
+    return Eyes(image_processor, side * side, f"canvas {canvas}, tile {tile}, patch {patch}")
+
+
+def canvas_options(text: str) -> dict[str, Any]:
+    """Read `fila`, or `{"type": "fila", "rule": "llava_next"}`.
+
+    Example:
+        >>> canvas_options("single")
+        {'type': 'single'}
+    """
+    if not text.lstrip().startswith("{"):
+        return {"type": text}
+    try:
+        options = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{text!r} is not JSON: {error}.") from error
+    return dict(options)
+
+
+def check_checkpoint(checkpoint: str) -> None:
+    """Refuse what is neither a checkpoint folder nor a Hub id, before transformers looks for it.
+
+    Raises:
+        ValueError: Naming the checkpoint.
+    """
+    folder = Path(checkpoint).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"{checkpoint!r} has no config.json, so it is no checkpoint; `fila assemble` makes one.")
+    elif folder.is_absolute() or checkpoint.startswith((".", "~")) or checkpoint.count("/") != 1:
+        raise ValueError(f"Checkpoint {checkpoint!r} is neither a folder nor a Hub id of the form owner/name.")
+
+
+def read_size(source: str, number: int = 0) -> Size:
+    """Size of an image, upright, out of its file's header or of a text like `2200x1700` (height x width).
+
+    Args:
+        source: A path or a size.
+        number: Index of the image, for errors.
+
+    Raises:
+        ImageInputError: If it is neither, or the file is no image.
+
+    Example:
+        >>> read_size("2200x1700")
+        Size(height=2200, width=1700)
+    """
+    path = Path(source)
+    if not path.is_file():
+        if match := re.fullmatch(r"(\d+)[xX](\d+)", source):
+            return Size(int(match[1]), int(match[2]))
+        raise ImageInputError(None, number, f"{source!r} does not exist", "Pass a file or a size, height x width.")
+    try:
+        with Image.open(path) as image:
+            # A PNG without EXIF data in front would be decoded whole to look for some behind.
+            has_exif = image.format != "PNG" or "exif" in image.info
+            sideways = has_exif and image.getexif().get(EXIF_ORIENTATION) in SIDEWAYS
+            return Size(image.width, image.height) if sideways else Size(image.height, image.width)
+    except Exception as error:  # plugins of PIL raise what they like on broken headers
+        reason = "has no bytes" if path.stat().st_size == 0 else "is no image PIL can open"
+        raise ImageInputError(None, number, reason, "Pass an image file such as PNG or JPEG.") from error

@@ -1,0 +1,45 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The default chat template: ChatML, as SmolLM and many LLaMA fine-tunes use it.
+
+    <|im_start|>user
+    <image>What is this?<|im_end|>
+    <|im_start|>assistant
+    A cat.<|im_end|>
+
+Contents are strings, or lists of `{"type": "text", "text": ...}` and `{"type": "image", ...}` parts, written one after
+the other as they come. There is no default system prompt. The `generation` spans hold the assistant's text and the
+`<|im_end|>` that ends it, so that a model trained on them learns to stop.
+"""
+
+DEFAULT_CHAT_TEMPLATE = """\
+{%- macro render(content) -%}
+{%- if content is string -%}
+{{- content -}}
+{%- else -%}
+{%- for part in content -%}
+{%- if part['type'] == 'text' -%}
+{{- part['text'] -}}
+{%- elif part['type'] == 'image' -%}
+{{- image_token | default('<image>') -}}
+{%- else -%}
+{{- raise_exception("A part of a message must be of type 'text' or 'image'; got " ~ part['type']) -}}
+{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+{%- endmacro -%}
+{%- for message in messages -%}
+{{- '<|im_start|>' ~ message['role'] ~ '\\n' -}}
+{%- if message['role'] == 'assistant' -%}
+{%- generation -%}
+{{- render(message['content']) ~ '<|im_end|>' -}}
+{%- endgeneration -%}
+{%- else -%}
+{{- render(message['content']) ~ '<|im_end|>' -}}
+{%- endif -%}
+{{- '\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|im_start|>assistant\\n' -}}
+{%- endif -%}
+"""

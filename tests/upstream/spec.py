@@ -1,0 +1,202 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""What `make upstream` tests: our classes, tiny inputs for them, and every override of upstream's tests with its reason.
+
+Each sample of the model's inputs has two images with different canvases and different numbers of views, in one order in sample
+0 and in the other in sample 1, so rows of padding are in every tensor.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from transformers.utils import is_torchvision_available
+
+import fila as PACKAGE
+from fila import (
+    FilaConfig,
+    FilaForConditionalGeneration,
+    FilaImageProcessor,
+    FilaImageProcessorPil,
+    FilaModel,
+    FilaProcessor,
+)
+
+CONFIG_CLASS = FilaConfig
+CONFIG_PROPERTIES = ["image_token_id"]
+ALL_MODEL_CLASSES = (FilaModel, FilaForConditionalGeneration)
+MODEL_TABLES = {
+    "MODEL_MAPPING_NAMES": FilaModel,
+    "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES": FilaForConditionalGeneration,
+    "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES": FilaForConditionalGeneration,
+}
+IMAGE_PROCESSOR_CLASSES = {"pil": FilaImageProcessorPil}
+if is_torchvision_available():
+    IMAGE_PROCESSOR_CLASSES = {"torchvision": FilaImageProcessor, **IMAGE_PROCESSOR_CLASSES}
+PROCESSOR_CLASS = FilaProcessor
+
+# {("ModelTest", "test_name"): "why it cannot apply to us"}
+SKIPS: dict[tuple[str, str], str] = {}
+
+TILE, PATCH, HIGH_RES_TILE = 16, 8, 64
+TOKENS_PER_VIEW = (TILE // PATCH) ** 2
+
+
+def adapt(mixins):
+    """Adapt the module tests.test_modeling_common to a configuration that refuses unknown settings.
+
+    Its helper gives the configuration and its parts every name that some model has for a norm's epsilon. Ours would refuse to
+    load a file with those names, and has no norm outside its parts.
+    """
+    set_on_all = mixins.set_config_for_less_flaky_test
+
+    def set_on_parts(config):
+        known = set(vars(config))
+        set_on_all(config)
+        for name in set(vars(config)) - known:
+            delattr(config, name)
+
+    mixins.set_config_for_less_flaky_test = set_on_parts
+
+
+def _helpers():
+    """The project's own tests/helpers.py; the package called `tests` is upstream's here."""
+    path = Path(__file__).resolve().parents[1] / "helpers.py"
+    module_spec = importlib.util.spec_from_file_location("fila_test_helpers", path)
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    return module
+
+
+class ModelTester:
+    """Configuration and inputs, under the attribute names that the mixins read."""
+
+    causal_lm_class = None
+    conditional_generation_class = FilaForConditionalGeneration  # what the tensor-parallel mixin runs
+
+    def __init__(self, parent):
+        self.parent = parent
+        self.batch_size = 2
+        self.is_training = True
+        self.num_hidden_layers = 2
+        self.num_attention_heads = 4
+        self.hidden_size = 32
+        self.vocab_size = 99
+        self.image_size, self.patch_size = TILE, PATCH
+        self.image_token_id = 4  # small: the resize tests clamp ids to a shrunk vocabulary
+        self.vision_config = {
+            "model_type": "clip_vision_model",
+            "hidden_size": 32,
+            "intermediate_size": 37,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "image_size": TILE,
+            "patch_size": PATCH,
+        }
+        self.high_res_vision_config = {
+            "model_type": "convnext",
+            "hidden_sizes": [8, 8, 16, 16],
+            "depths": [1, 1, 1, 1],
+            "layer_scale_init_value": 1.0,
+        }
+        self.text_config = {
+            "model_type": "llama",
+            "hidden_size": self.hidden_size,
+            "intermediate_size": 37,
+            "num_hidden_layers": self.num_hidden_layers,
+            "num_attention_heads": self.num_attention_heads,
+            "num_key_value_heads": 2,
+            "vocab_size": self.vocab_size,
+            "max_position_embeddings": 580,
+            "pad_token_id": 1,
+            "bos_token_id": 0,
+            "eos_token_id": 2,
+        }
+        # an overview and two tiles; one tile alone
+        self.images = [{"grid": (1, 2), "views": 3}, {"grid": (1, 1), "views": 1}]
+        self.num_image_tokens = TOKENS_PER_VIEW * sum(image["views"] for image in self.images)
+        self.seq_length = self.num_image_tokens + 7
+        self.encoder_seq_length = self.seq_length
+
+    def get_config(self):
+        return FilaConfig(
+            vision_config=dict(self.vision_config),
+            high_res_vision_config=dict(self.high_res_vision_config),
+            text_config=dict(self.text_config),
+            fusion={"type": "cvfm", "taps": [1, 2], "stages": [2, 4]},
+            vision_feature_layer=-1,
+            image_token_id=self.image_token_id,
+        )
+
+    def prepare_config_and_inputs_for_common(self):
+        from tests.test_modeling_common import floats_tensor, ids_tensor
+
+        input_ids = ids_tensor([self.batch_size, self.seq_length], self.vocab_size - 5) + 5
+        input_ids[:, : self.num_image_tokens] = self.image_token_id
+        images = self.images + self.images[::-1]
+        max_views = max(image["views"] for image in images)
+        pixel_values = floats_tensor([len(images), max_views, 3, TILE, TILE])
+        high_res_pixel_values = floats_tensor([len(images), 3, HIGH_RES_TILE, 2 * HIGH_RES_TILE])
+        view_boxes = torch.zeros(len(images), max_views, 4, dtype=torch.long)
+        for row, image in enumerate(images):
+            rows, cols = image["grid"]
+            tiles = [(TILE * r, TILE * c, TILE * r + TILE, TILE * c + TILE) for r in range(rows) for c in range(cols)]
+            boxes = tiles if image["views"] == len(tiles) else [(2, 0, TILE * rows - 2, TILE * cols), *tiles]
+            view_boxes[row, : len(boxes)] = torch.tensor(boxes)
+            pixel_values[row, len(boxes) :] = 0
+            high_res_pixel_values[row, :, HIGH_RES_TILE * rows :] = 0
+            high_res_pixel_values[row, :, :, HIGH_RES_TILE * cols :] = 0
+        grids = torch.tensor([image["grid"] for image in images])
+        return self.get_config(), {
+            "input_ids": input_ids,
+            "attention_mask": torch.ones_like(input_ids),
+            "pixel_values": pixel_values,
+            "view_boxes": view_boxes,
+            "tile_grid": grids,
+            "high_res_pixel_values": high_res_pixel_values,
+            "high_res_sizes": grids * HIGH_RES_TILE,
+        }
+
+
+class ModelTestOverrides:
+    # `last_hidden_state` has one row per view, as in every tiling model of transformers; the rest of the test runs.
+    skip_test_image_features_output_shape = True
+    # Upstream skips its test of missing weights for models older than 2023, by the year in the config's file header.
+    test_can_init_all_missing_weights_before_2023 = True
+
+    def _image_features_prepare_config_and_inputs(self):
+        # upstream picks the inputs of `get_image_features` by words in their names, which misses ours
+        config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+        return config, {name: inputs[name] for name in inputs if name not in ("input_ids", "attention_mask")}
+
+    def test_get_image_features_pooler_output(self):
+        # one entry per image; upstream's test takes images and samples for the same number
+        samples, self.model_tester.batch_size = self.model_tester.batch_size, 2 * len(self.model_tester.images)
+        super().test_get_image_features_pooler_output()
+        self.model_tester.batch_size = samples
+
+
+class ImageProcessingTesterMixin:
+    def __init__(self, parent, **kwargs):
+        kwargs.setdefault("size", {"height": 20, "width": 20})
+        kwargs.setdefault("canvas", {"type": "single"})
+        kwargs.setdefault("high_res_size", None)
+        super().__init__(parent, **kwargs)
+
+    def expected_output_image_shape(self, images):
+        return (1, self.num_channels, 20, 20)
+
+
+class ProcessorTestOverrides:
+    @classmethod
+    def _setup_tokenizer(cls):
+        return _helpers().tiny_tokenizer()
+
+    @classmethod
+    def _setup_image_processor(cls):
+        settings = {"size": {"height": 28, "width": 28}, "high_res_size": {"height": 128, "width": 128}}
+        return next(iter(IMAGE_PROCESSOR_CLASSES.values()))(**settings)
+
+    @staticmethod
+    def prepare_processor_dict():
+        return {"tokens_per_tile": 16}
