@@ -23,12 +23,13 @@ The two architectures differ in four ways; each is folded into weights.
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from .onnx_weights import OnnxWeights, read_onnx
+from .output import write_json
 
 SPARE_VALUE = 1024.0
 HEAD_SIZE = 64  # of every published DINOv2
@@ -75,7 +76,11 @@ def dinov2_state_from_onnx(weights: OnnxWeights) -> dict[str, torch.Tensor]:
 
 
 def dinov2_to_clip(
-    state: Mapping[str, torch.Tensor], *, head_size: int = HEAD_SIZE, layer_norm_eps: float = _NORM_EPS
+    state: Mapping[str, torch.Tensor],
+    *,
+    image_size: int | None = None,
+    head_size: int = HEAD_SIZE,
+    layer_norm_eps: float = _NORM_EPS,
 ) -> CLIPVisionModel:
     """Build the `CLIPVisionModel` that computes what a DINOv2 with these weights computes.
 
@@ -84,6 +89,8 @@ def dinov2_to_clip(
 
     Args:
         state: Weights under the names that `Dinov2Model` checkpoints have on disk; GELU MLPs, no register tokens.
+        image_size: Pixels per side that the model is for; the position embeddings are interpolated as DINOv2 does for such
+            an image. By default the size they have.
         head_size: Channels per attention head.
         layer_norm_eps: Epsilon of DINOv2's norms.
 
@@ -94,8 +101,10 @@ def dinov2_to_clip(
     channels = width + head_size
     depth = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("encoder.layer."))
     patch = state["embeddings.patch_embeddings.projection.weight"]
-    positions = state["embeddings.position_embeddings"][0].double()
-    side = math.isqrt(len(positions) - 1)
+    side = math.isqrt(state["embeddings.position_embeddings"].shape[1] - 1)
+    if image_size is not None:
+        side = image_size // patch.shape[-1]
+    positions = _resized(state["embeddings.position_embeddings"][0].float(), side).double()
     eps = layer_norm_eps * width / channels
     config = CLIPVisionConfig(
         hidden_size=channels,
@@ -167,6 +176,16 @@ def _norm(state: Mapping[str, torch.Tensor], source: str, target: str, channels:
     }
 
 
+def _resized(positions: torch.Tensor, side: int) -> torch.Tensor:
+    """Position embeddings `(1 + n * n, D)` for a grid of `side` x `side` patches, as `Dinov2Model` interpolates them."""
+    grid = math.isqrt(len(positions) - 1)
+    if side == grid:
+        return positions.clone()
+    patches = positions[1:].T.reshape(1, -1, grid, grid)
+    patches = torch.nn.functional.interpolate(patches, size=(side, side), mode="bicubic", align_corners=False)
+    return torch.cat([positions[:1], patches[0].flatten(1).T])
+
+
 def _centred(tensor: torch.Tensor, *, dim: int) -> torch.Tensor:
     tensor = tensor.double()
     return tensor - tensor.mean(dim, keepdim=True)
@@ -179,8 +198,15 @@ def _widen(tensor: torch.Tensor, size: int, *, dim: int) -> torch.Tensor:
     return torch.cat([tensor, tensor.new_zeros(missing)], dim=dim)
 
 
-def convert_onnx(onnx_file: Path, output: Path, **save_options: Any) -> CLIPVisionModel:
-    """Write the `CLIPVisionModel` checkpoint of a DINOv2 inside an ONNX file to the folder `output`."""
-    model = dinov2_to_clip(dinov2_state_from_onnx(read_onnx(onnx_file)))
-    model.save_pretrained(output, **save_options)
-    return model
+def convert_onnx(onnx_file: Path, output: Path, *, image_size: int | None = None) -> None:
+    """Write the `CLIPVisionModel` checkpoint of a DINOv2 inside an ONNX file to the folder `output`.
+
+    Args:
+        onnx_file: Where the weights are.
+        output: Folder to write.
+        image_size: Pixels per side that the model is for; by default the size of its position embeddings.
+    """
+    model = dinov2_to_clip(dinov2_state_from_onnx(read_onnx(onnx_file)), image_size=image_size)
+    model.save_pretrained(output)
+    settings = {"image_mean": list(IMAGENET_DEFAULT_MEAN), "image_std": list(IMAGENET_DEFAULT_STD)}
+    write_json(output / "preprocessor_config.json", settings)

@@ -44,4 +44,8 @@ def convert_gguf(folder: Path, gguf_file: str, output: Path, *, dtype: torch.dty
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.save_pretrained(output)
-    AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file).save_pretrained(output)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
+    for name in ("bos_token", "eos_token", "pad_token", "unk_token"):  # older versions confuse them; the config has them right
+        if (token_id := getattr(model.config, f"{name}_id", None)) is not None:
+            setattr(tokenizer, name, tokenizer.convert_ids_to_tokens(token_id))
+    tokenizer.save_pretrained(output)

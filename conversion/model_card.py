@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """The model card of an assembled checkpoint: what it is made of, under which licences, and what is untrained."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,15 @@ class PartEntry:
     Attributes:
         role: What the part does.
         source: Where it came from.
-        license: Its licence, if its files say so.
         trained: Whether its weights come from training; random ones are called UNTRAINED.
+        license: Its licence, if its files say so.
         note: Anything else that a reader has to know.
     """
 
     role: str
     source: str
-    license: str | None
-    trained: bool
+    trained: bool = False
+    license: str | None = None
     note: str = ""
 
 
@@ -76,7 +77,8 @@ beside the weights.
 def write_model_card(folder: Path, *, name: str, parts: Sequence[PartEntry]) -> None:
     """Write `README.md` with its metadata."""
     licenses = {part.license for part in parts if part.trained}
-    license_id = licenses.pop() if len(licenses) == 1 else None
+    common = str(licenses.pop()) if len(licenses) == 1 else ""
+    license_id = common if re.fullmatch(r"[a-z0-9.-]+", common) and common != "other" else None
     metadata = ModelCardData(
         library_name="transformers",
         pipeline_tag="image-text-to-text",

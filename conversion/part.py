@@ -19,7 +19,7 @@ from .safetensors_file import StoredTensor, read_header
 _HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.md", "LICENSE*", "LICENCE*", "NOTICE*"]
 _SINGLE_FILES = ("model.safetensors", "open_clip_model.safetensors")
 _INDEX_FILES = ("model.safetensors.index.json", "open_clip_model.safetensors.index.json")
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Part:
         folder: Where its files are.
         config: Contents of its config file.
         tensors: Key to place; empty if it was opened for its config alone.
-        license: What its model card says, if it says so.
+        card: Metadata of its model card: `license`; `fila_source` and `fila_note` are passed on to the assembled model's card.
     """
 
     name: str
     folder: Path
     config: Mapping[str, Any]
     tensors: Mapping[str, StoredTensor] = field(default_factory=dict)
-    license: str | None = None
+    card: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -108,7 +108,7 @@ def open_part(source: str | Path, *, weights: bool = True) -> Part:
     if "quantization_config" in config:
         raise ValueError(f"{name} is quantized. Assemble from its full-precision original, and quantize the result.")
     tensors = read_tensors(folder, name) if weights else {}
-    return Part(name=name, folder=folder, config=config, tensors=tensors, license=read_license(folder))
+    return Part(name=name, folder=folder, config=config, tensors=tensors, card=read_card(folder))
 
 
 def _read_config(folder: Path, name: str) -> dict[str, Any]:
@@ -118,13 +118,13 @@ def _read_config(folder: Path, name: str) -> dict[str, Any]:
     raise ValueError(f"{name} has no config.json.")
 
 
-def read_license(folder: Path) -> str | None:
-    """What the folder's model card says about its licence."""
+def read_card(folder: Path) -> dict[str, Any]:
+    """Metadata of the folder's model card."""
     card = folder / "README.md"
     if not card.is_file():
-        return None
-    value = RepoCard.load(card, ignore_metadata_errors=True).data.to_dict().get("license")
-    return str(value) if value else None
+        return {}
+    metadata: dict[str, Any] = RepoCard.load(card, ignore_metadata_errors=True).data.to_dict()
+    return metadata
 
 
 def read_tensors(folder: Path, name: str) -> dict[str, StoredTensor]:
@@ -147,7 +147,7 @@ def read_tensors(folder: Path, name: str) -> dict[str, StoredTensor]:
             f"{name} has {len(singles)} safetensors files and no model.safetensors.index.json that says how they belong "
             f"together, e.g. {singles[0]!r}. Load it with transformers and save it again."
         )
-    if pickles := sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern)):
+    if pickles := sorted(path.name for pattern in PICKLES for path in folder.glob(pattern)):
         raise ValueError(
             f"{name} has no safetensors weights, only {pickles[0]!r}. Such files can run code when they are opened, so they "
             "are refused. Load the model where you trust it and call `save_pretrained(folder)`, which writes safetensors, or "

@@ -5,7 +5,8 @@
 import re
 from typing import Any
 
-from transformers import AutoConfig, PreTrainedConfig
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from .key_rules import Drop, Rename, Rule
 from .part import Part
@@ -47,6 +48,7 @@ def text_rules(*, base_prefix: str, tied: bool) -> list[Rule]:
     return rules
 
 
-def text_base_prefix(model_class: Any) -> str:
-    """Name of the base model inside `model_class`."""
-    return str(model_class.base_model_prefix)
+def text_base_prefix(config: Any) -> str:
+    """Name of the base model inside the causal language model of `config`, `model` for LLaMA."""
+    with torch.device("meta"):
+        return str(AutoModelForCausalLM.from_config(config).base_model_prefix)

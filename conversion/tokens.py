@@ -25,6 +25,11 @@ def add_image_token(tokenizer: Any, image_token: str) -> int:
     return int(tokenizer.convert_tokens_to_ids(image_token))
 
 
+def image_token_of(tokenizer: Any, image_token: str) -> str:
+    """The image token: the one that the tokenizer names itself, else `image_token`."""
+    return str(getattr(tokenizer, "image_token", None) or image_token)
+
+
 def ensure_pad_token(tokenizer: Any) -> None:
     """Give the tokenizer a pad token, without which images of several samples cannot be batched."""
     if tokenizer.pad_token is not None:
@@ -66,6 +71,9 @@ _FLATTEN_PARTS = """\
 {%- endfor -%}
 {%- set messages = flat.messages -%}
 """
+# What the default template writes around a turn.
+TURN_END = "<|im_end|>"
+TURN_TOKENS = ("<|im_start|>", TURN_END)
 _DIALOGUE = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "One?"},
@@ -74,24 +82,26 @@ _DIALOGUE = [
 ]
 
 
-def choose_chat_template(tokenizer: Any, image_token: str, *, default: str) -> str:
+def choose_chat_template(tokenizer: Any, image_token: str) -> str:
     """Choose the prompt format of the checkpoint: the one that the language model was trained with, able to place images.
 
     In this order: the tokenizer's own template if it places images; the default if it writes the same dialogue (and marks
     the assistant's turns, which the own template may not); the own template behind a prelude that joins the parts of a
-    message; the default, for a tokenizer without a template.
+    message; the default, for a tokenizer without a template, which is given the tokens that it writes.
     """
+    from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE as default
+
     own = tokenizer.chat_template
     if isinstance(own, dict):
         own = own.get("default")
-    if not own:
-        return default
-    if places_images(tokenizer, own, image_token):
+    if own and places_images(tokenizer, own, image_token):
         return str(own)
-    if _render(tokenizer, own, _DIALOGUE, image_token) == _render(tokenizer, default, _DIALOGUE, image_token):
-        return default
-    flattened = _FLATTEN_PARTS + str(own)
-    return flattened if places_images(tokenizer, flattened, image_token) else default
+    flattened = f"{_FLATTEN_PARTS}{own}"
+    same = _render(tokenizer, own, _DIALOGUE, image_token) == _render(tokenizer, default, _DIALOGUE, image_token)
+    if own and not same and places_images(tokenizer, flattened, image_token):
+        return flattened
+    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in TURN_TOKENS], special_tokens=True)
+    return default
 
 
 def places_images(tokenizer: Any, template: str, image_token: str) -> bool:
@@ -102,8 +112,10 @@ def places_images(tokenizer: Any, template: str, image_token: str) -> bool:
     return bool(found) and before.endswith("before") and after.startswith("after") and image_token not in after
 
 
-def _render(tokenizer: Any, template: str, messages: list[dict[str, Any]], image_token: str) -> str | None:
-    """The prompt, or `None` if the template cannot write it."""
+def _render(tokenizer: Any, template: str | None, messages: list[dict[str, Any]], image_token: str) -> str | None:
+    """The prompt, or `None` if there is no template or it cannot write it."""
+    if not template:
+        return None
     try:
         prompt = tokenizer.apply_chat_template(
             messages, chat_template=template, tokenize=False, add_generation_prompt=True, image_token=image_token

@@ -123,6 +123,7 @@ def ask(
     *,
     max_new_tokens: int = 256,
     temperature: float = 0.0,
+    seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
 ) -> Answer:
     """Ask one question about images; the answer streams to standard output.
@@ -134,6 +135,7 @@ def ask(
         question: Text after the images.
         max_new_tokens: Where to stop an answer that does not end.
         temperature: 0 takes the likeliest token each time; above 0 samples.
+        seed: Of the sampling.
         say: Takes lines about the progress.
 
     Returns:
@@ -157,6 +159,8 @@ def ask(
     )
 
     sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+    if temperature > 0:
+        torch.manual_seed(seed)
     streamer = TimedStreamer(processor.tokenizer)
     started = time.perf_counter()
     with torch.inference_mode():

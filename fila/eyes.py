@@ -2,13 +2,13 @@
 # Licensed under the Apache License, Version 2.0.
 """Whose eyes: the image processor and token count that `fila plan` and `fila view` use, and image sizes from file headers."""
 
-import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from transformers import AutoProcessor
 from transformers.utils import is_torchvision_available
 
@@ -31,13 +31,18 @@ class Eyes:
 
 
 def open_eyes(
-    checkpoint: str | None = None, *, canvas: str = "fila", tile: int = 336, patch: int = 14, high_res: bool = True
+    checkpoint: str | None = None,
+    *,
+    canvas: Mapping[str, Any] | None = None,
+    tile: int = 336,
+    patch: int = 14,
+    high_res: bool = True,
 ) -> Eyes:
     """Take the eyes of a checkpoint, or make some out of settings.
 
     Args:
         checkpoint: Folder or Hub id; when given, the settings are ignored.
-        canvas: Name of a canvas strategy, or a JSON object with its `type` and options.
+        canvas: Option dict of the canvas strategy; FILA's by default.
         tile: Pixels of a tile.
         patch: Pixels of a patch; every patch becomes one image token.
         high_res: Whether there is a high-res canvas.
@@ -53,30 +58,14 @@ def open_eyes(
         return Eyes(processor.image_processor, processor.tokens_per_tile, Path(checkpoint).name)
     if tile < 1 or patch < 1 or tile % patch:
         raise ValueError(f"The tile must be a positive multiple of the patch; got tile {tile} and patch {patch}.")
-    side = tile // patch
+    side, options = tile // patch, dict(canvas or {"type": "fila"})
     image_processor = (FilaImageProcessor if is_torchvision_available() else FilaImageProcessorPil)(
-        canvas=canvas_options(canvas),
+        canvas=options,
         size={"height": tile, "width": tile},
         high_res_size={"height": side * HIGH_RES_STRIDE, "width": side * HIGH_RES_STRIDE} if high_res else None,
     )
     image_processor.plan(1, 1)  # an unknown canvas or option is refused here, before any image is opened
-    return Eyes(image_processor, side * side, f"canvas {canvas}, tile {tile}, patch {patch}")
-
-
-def canvas_options(text: str) -> dict[str, Any]:
-    """Read `fila`, or `{"type": "fila", "rule": "llava_next"}`.
-
-    Example:
-        >>> canvas_options("single")
-        {'type': 'single'}
-    """
-    if not text.lstrip().startswith("{"):
-        return {"type": text}
-    try:
-        options = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{text!r} is not JSON: {error}.") from error
-    return dict(options)
+    return Eyes(image_processor, side * side, f"{options['type']} canvas, tile {tile}, patch {patch}")
 
 
 def check_checkpoint(checkpoint: str) -> None:
@@ -117,7 +106,10 @@ def read_size(source: str, number: int = 0) -> Size:
             # A PNG without EXIF data in front would be decoded whole to look for some behind.
             has_exif = image.format != "PNG" or "exif" in image.info
             sideways = has_exif and image.getexif().get(EXIF_ORIENTATION) in SIDEWAYS
-            return Size(image.width, image.height) if sideways else Size(image.height, image.width)
+            width, height = image.size
+            if isinstance(image, TiffImagePlugin.TiffImageFile):  # PIL turns the size of these, in newer versions
+                width, height = image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]
+            return Size(width, height) if sideways else Size(height, width)
     except Exception as error:  # plugins of PIL raise what they like on broken headers
         reason = "has no bytes" if path.stat().st_size == 0 else "is no image PIL can open"
         raise ImageInputError(None, number, reason, "Pass an image file such as PNG or JPEG.") from error

@@ -6,6 +6,7 @@ The pictures are the image processor's own pixel tensors with the normalisation 
 (height, width) in pixels of the canvas unless a name says `picture`; positions on the picture are (x, y) as PIL wants.
 """
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -184,12 +185,9 @@ def _font(size: int) -> Any:
 
 def _fit(draw: ImageDraw.ImageDraw, text: str, font: Any, width: float) -> str:
     """Shorten in the middle until it fits."""
-    if draw.textlength(text, font=font) <= width:
-        return text
-    keep = len(text)
-    while keep > 2 and draw.textlength(_elide(text, keep), font=font) > width:
-        keep -= 1
-    return _elide(text, keep)
+    shortest_first = range(len(text))
+    keep = bisect.bisect_left(shortest_first, True, key=lambda keep: draw.textlength(_elide(text, keep), font) > width)
+    return text if keep == len(text) else _elide(text, max(0, keep - 1))
 
 
 def _elide(text: str, keep: int) -> str:

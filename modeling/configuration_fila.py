@@ -144,7 +144,8 @@ class FilaConfig(PreTrainedConfig):  # type: ignore[misc, unused-ignore]
         if self.connector is None:
             self.connector = {"type": "mlp"}
         if not single_tower and self.high_res_tile_size is None:
-            stride = self.high_res_vision_config.patch_size * 2 ** (len(self.high_res_vision_config.depths) - 1)
+            stages = len(getattr(self.high_res_vision_config, "depths", ()))
+            stride = getattr(self.high_res_vision_config, "patch_size", 4) * 2 ** max(stages - 1, 0)
             self.high_res_tile_size = self.vision_config.image_size // self.vision_config.patch_size * stride
         self._check_parts()
         super().__post_init__(**kwargs)

@@ -28,7 +28,7 @@ from .align import MeanConv2d, area_resample, view_side
 from .configuration_fila import FilaConfig
 from .fusion import build_fusion
 from .fusion_cvfm import CvfmLayer
-from .towers import build_high_res_tower, build_low_res_tower
+from .towers import build_high_res_tower, build_low_res_tower, check_tower_types
 from .tower_convnext import ConvNextBlock, GlobalResponseNorm
 
 PerImage = torch.Tensor | Sequence[torch.Tensor]  # a padded tensor, or a list with one entry per image
@@ -178,6 +178,7 @@ class FilaVisionModel(FilaPreTrainedModel):
 
     def __init__(self, config: FilaConfig) -> None:
         super().__init__(config)
+        check_tower_types(config)
         self.fusion = build_fusion(config)
         self.low_res_tower = build_low_res_tower(config.vision_config, config.num_vision_layers)
         self.high_res_tower = None

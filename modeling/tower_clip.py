@@ -29,6 +29,11 @@ class ClipTower(CLIPVisionModel):
         self.encoder.layers = self.encoder.layers[:num_layers]
         del self.post_layernorm
 
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """Whether transformers may skip CLIP's own init rules; it may not."""
+        return False
+
     @property
     def num_layers(self) -> int:
         """Layers that exist."""

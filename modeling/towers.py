@@ -41,27 +41,24 @@ HIGH_RES_TOWERS: dict[str, type[ConvNextTower]] = {
 }
 
 
-def build_low_res_tower(config: Any, num_layers: int) -> ClipTower:
-    """Build the tower that `vision_config.model_type` names, with its first `num_layers` layers.
+def check_tower_types(config: Any) -> None:
+    """Check that both towers of a `FilaConfig` are in the tables.
 
     Raises:
-        ValueError: If no tower of that type exists.
+        ValueError: If a `model_type` is not; lists those that are.
     """
-    if config.model_type not in LOW_RES_TOWERS:
-        raise ValueError(
-            f"`vision_config.model_type` must be one of {sorted(LOW_RES_TOWERS)}; got {config.model_type!r}."
-        )
+    tables = (("vision_config", LOW_RES_TOWERS), ("high_res_vision_config", HIGH_RES_TOWERS))
+    for name, table in tables:
+        tower = getattr(config, name)
+        if tower is not None and tower.model_type not in table:
+            raise ValueError(f"`{name}.model_type` must be one of {sorted(table)}; got {tower.model_type!r}.")
+
+
+def build_low_res_tower(config: Any, num_layers: int) -> ClipTower:
+    """Build the tower that `vision_config.model_type` names, with its first `num_layers` layers."""
     return LOW_RES_TOWERS[config.model_type]._from_config(config, num_layers=num_layers)
 
 
 def build_high_res_tower(config: Any, num_stages: int) -> nn.Module:
-    """Build the tower that `high_res_vision_config.model_type` names, with its first `num_stages` stages.
-
-    Raises:
-        ValueError: If no tower of that type exists.
-    """
-    if config.model_type not in HIGH_RES_TOWERS:
-        raise ValueError(
-            f"`high_res_vision_config.model_type` must be one of {sorted(HIGH_RES_TOWERS)}; got {config.model_type!r}."
-        )
+    """Build the tower that `high_res_vision_config.model_type` names, with its first `num_stages` stages."""
     return HIGH_RES_TOWERS[config.model_type](config, num_stages)

@@ -12,7 +12,8 @@ Rule "enclose": of the canvases at least as high and as wide as the image the on
 areas the one in which the image is drawn largest; then the order of the list. When no canvas encloses the image, rule
 "llava_next" decides.
 
-Rule "llava_next", always: most image pixels kept, then fewest canvas pixels wasted, then the order of the list.
+Rule "llava_next", always: most image pixels kept, then fewest canvas pixels wasted, then the order of the list. Where
+a canvas encloses the image both rules choose the same area; they differ in ties, for instance 200x100 pixels.
 
 Resize: the limiting side meets the canvas, the other is rounded up and clipped to the canvas. The image is centred; an
 odd slack leaves its extra pixel on the right or at the bottom. The overview is the whole image, without padding,
@@ -99,8 +100,8 @@ def resized_size(height: int, width: int, canvas_size: Size) -> Size:
     """The size at which an image of `height` x `width` is drawn on a canvas, aspect ratio kept.
 
     Example:
-        >>> resized_size(100, 300, Size(336, 672))
-        Size(height=224, width=672)
+        >>> resized_size(100, 250, Size(336, 672))
+        Size(height=269, width=672)
 
     Source: transformers `image_processing_utils.py::get_patch_output_size`, in doubles as there.
     """

@@ -11,6 +11,7 @@ import base64
 import binascii
 import io
 import os
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ if is_torch_available():
 EXIF_ORIENTATION = 0x0112
 ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 COLOR_MODES = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", *ALPHA_MODES)
+DOWNLOAD_TIMEOUT = 30  # seconds
 USE_UINT8 = "Convert it to uint8 in 0..255, or to floats in 0..1."
 
 
@@ -127,12 +129,7 @@ def _read(source: str | Path | bytes | bytearray, sample: int | None, number: in
     if isinstance(source, bytes | bytearray):
         data = bytes(source)
     elif isinstance(source, str) and source.startswith(("http://", "https://")):
-        from huggingface_hub.utils import get_session
-
-        response = get_session().get(source)
-        if response.status_code != 200:
-            raise ImageInputError(sample, number, f"{source} answered {response.status_code}", "Check the address.")
-        data = response.content
+        data = _download(source, sample, number)
     elif isinstance(source, str) and source.startswith("data:image/"):
         data = _base64(source.partition(",")[2]) or b""
     elif os.path.isdir(source):
@@ -149,6 +146,16 @@ def _read(source: str | Path | bytes | bytearray, sample: int | None, number: in
     if not data:
         raise ImageInputError(sample, number, "has no bytes", "Write or download the file again.")
     return data
+
+
+def _download(url: str, sample: int | None, number: int) -> bytes:
+    # The standard library instead of huggingface_hub's session, which refuses every address when HF_HUB_OFFLINE is set.
+    request = urllib.request.Request(url, headers={"User-Agent": "fila"})
+    try:
+        with urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT) as response:
+            return bytes(response.read())
+    except OSError as error:
+        raise ImageInputError(sample, number, f"{url!r} cannot be read ({error})", "Check the address.") from error
 
 
 def _base64(text: str) -> bytes | None:

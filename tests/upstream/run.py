@@ -95,18 +95,21 @@ from ...test_configuration_common import ConfigTester
 
 spec.adapt(test_modeling_common)
 
-def setUp(self):
-    self.model_tester = spec.ModelTester(self)
-    self.config_tester = ConfigTester(self, config_class=spec.CONFIG_CLASS, has_text_modality=False,
-                                      common_properties=spec.CONFIG_PROPERTIES)
+def model_test(name, tester):
+    def setUp(self):
+        self.model_tester = tester(self)
+        self.config_tester = ConfigTester(self, config_class=spec.CONFIG_CLASS, has_text_modality=False,
+                                          common_properties=spec.CONFIG_PROPERTIES)
 
-ModelTest = plugin.build(__name__, "ModelTest", (test_modeling_common.ModelTesterMixin,), {
-    "all_model_classes": spec.ALL_MODEL_CLASSES,
-    "pipeline_model_mapping": {},
-    "_is_composite": True,
-    "setUp": setUp,
-    "test_config": lambda self: self.config_tester.run_common_tests(),
-})
+    return plugin.build(__name__, name, (test_modeling_common.ModelTesterMixin,), {
+        "all_model_classes": spec.ALL_MODEL_CLASSES,
+        "pipeline_model_mapping": {},
+        "_is_composite": True,
+        "setUp": setUp,
+        "test_config": lambda self: self.config_tester.run_common_tests(),
+    }, overrides=spec.ModelTestOverrides)
+
+globals().update({name: model_test(name, tester) for name, tester in spec.MODEL_TESTERS.items()})
 """,
     "image_processing": """
 from ...test_image_processing_common import ImageProcessingTester, ImageProcessingTestMixin
@@ -120,12 +123,14 @@ def setUp(self):
 ImageProcessingTest = plugin.build(__name__, "ImageProcessingTest", (ImageProcessingTestMixin,), {
     "setUp": setUp,
     "image_processor_tester_class": Tester,
-})
+}, overrides=spec.ImageProcessingTestOverrides)
 """,
     "processing": """
 from ...test_processing_common import ProcessorTesterMixin
 
-ProcessorTest = plugin.build(__name__, "ProcessorTest", (ProcessorTesterMixin,), {"processor_class": spec.PROCESSOR_CLASS})
+ProcessorTest = plugin.build(__name__, "ProcessorTest", (ProcessorTesterMixin,), {
+    "processor_class": spec.PROCESSOR_CLASS,
+}, overrides=spec.ProcessorTestOverrides)
 """,
     "tensor_parallel": """
 from ... import test_tensor_parallel_mixin as upstream
@@ -135,7 +140,7 @@ upstream.TP_DISTRIBUTED_TEST_MODEL_TYPES = None  # the model types that upstream
 TensorParallelTest = plugin.build(__name__, "TensorParallelTest", (upstream.TensorParallelTesterMixin,), {
     "all_model_classes": spec.ALL_MODEL_CLASSES,
     "model_tester": property(lambda self: spec.ModelTester(self)),
-})
+}, overrides=None)
 """,
 }
 

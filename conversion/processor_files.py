@@ -1,0 +1,73 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The files beside the weights that say how text and images go in and text comes out: processor and generation config."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import GenerationConfig
+
+from .output import write_json
+from .part import Part, read_json
+from .remote_code import IMAGE_PROCESSOR_AUTO_MAP, PROCESSOR_AUTO_MAP
+from .rules_high_res import normalization
+from .tokens import TURN_END
+
+
+def save_processor(
+    folder: Path,
+    model: Any,
+    tokenizer: Any,
+    *,
+    chat_template: str,
+    image_token: str,
+    canvas: Mapping[str, Any] | None,
+    low_res: Part,
+    high_res: Part | None,
+) -> None:
+    """Write the processor that fits the model: its sizes, its tokens per tile, the parts' image normalisations."""
+    from fila.processing.image_processing_fila import FilaImageProcessorPil
+    from fila.processing.processing_fila import FilaProcessor
+
+    config = model.config
+    side, high_side = config.vision_config.image_size, config.high_res_tile_size
+    settings: dict[str, Any] = {
+        "size": {"height": side, "width": side},
+        "high_res_size": None if high_side is None else {"height": high_side, "width": high_side},
+        **normalization(low_res),
+    }
+    if canvas is not None:
+        settings["canvas"] = dict(canvas)
+    if high_res is not None:
+        settings |= {f"high_res_{name}": value for name, value in normalization(high_res).items()}
+    processor = FilaProcessor(
+        FilaImageProcessorPil(**settings),
+        tokenizer,
+        chat_template=chat_template,
+        tokens_per_tile=model.model.multi_modal_projector.tokens_per_tile(config.patch_grid),
+        image_token=image_token,
+    )
+    processor.save_pretrained(folder)
+    saved = read_json(folder / "processor_config.json")
+    saved["auto_map"] = PROCESSOR_AUTO_MAP
+    saved["image_processor"]["auto_map"] = IMAGE_PROCESSOR_AUTO_MAP
+    write_json(folder / "processor_config.json", saved)
+
+
+def save_generation_config(folder: Path, text: Part, config: Any, tokenizer: Any, *, chat_template: str) -> None:
+    """Write the language model's own generation settings, stopping also where the chat template ends a turn."""
+    if (text.folder / "generation_config.json").is_file():
+        generation = GenerationConfig.from_pretrained(text.folder)
+    else:
+        generation = GenerationConfig.from_model_config(config.text_config)
+    generation._from_model_config = False
+    own = generation.eos_token_id
+    stops = [] if own is None else list(own) if isinstance(own, list) else [own]
+    stops.append(tokenizer.eos_token_id)
+    if TURN_END in chat_template:
+        stops.append(tokenizer.convert_tokens_to_ids(TURN_END))
+    stops = [stop for stop in dict.fromkeys(stops) if stop is not None]
+    generation.eos_token_id = stops[0] if len(stops) == 1 else stops or None
+    generation.pad_token_id = tokenizer.pad_token_id
+    generation.save_pretrained(folder)

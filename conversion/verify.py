@@ -1,0 +1,289 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Prove that a checkpoint folder is complete and consistent, and that a fresh process can open it offline and run it."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+from transformers.dynamic_module_utils import get_relative_imports
+
+import fila
+
+from . import open_checkpoint
+from .key_rules import check_targets
+from .new_weights import model_on_meta, stored_shapes
+from .part import PICKLES, read_json, read_tensors
+from .remote_code import (
+    CONFIG_AUTO_MAP,
+    IMAGE_PROCESSOR_AUTO_MAP,
+    PROCESSOR_AUTO_MAP,
+    auto_map_files,
+    remote_code_files,
+)
+from .safetensors_file import StoredTensor
+from .tokens import places_images
+
+_REQUIRED_FILES = ("config.json", "generation_config.json", "processor_config.json", "tokenizer_config.json", "README.md")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What had to hold.
+        ok: Whether it held.
+        detail: What was seen, or what is wrong and where.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def verify(
+    directory: str | Path,
+    *,
+    forward: bool = True,
+    values: bool = False,
+    trust_remote_code: bool = False,
+    timeout: float = 1800,
+) -> list[Check]:
+    """Check a checkpoint folder.
+
+    Args:
+        directory: The folder.
+        forward: Also open it in a fresh offline process and run one forward on a generated image; this loads the weights.
+        values: Also read every weight and look for NaN and infinity.
+        trust_remote_code: Let that process run the code in the folder even if it is not the code of the installed `fila`. Code
+            that equals the installed one is always run from the folder.
+        timeout: Seconds that the process may take.
+
+    Returns:
+        Every check, in order; the checkpoint is good if all of them are `ok`.
+
+    Raises:
+        NotADirectoryError: If there is no such folder.
+    """
+    folder = Path(directory)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder.")
+    checkpoint = _Checkpoint(folder)
+    checks: dict[str, Callable[[], str]] = {
+        "files are complete": checkpoint.check_files,
+        "no pickles": checkpoint.check_pickles,
+        "no paths in configs": checkpoint.check_paths,
+        "remote code is complete": checkpoint.check_remote_code,
+        "weights are readable": checkpoint.check_weight_files,
+        "keys and shapes fit the model": checkpoint.check_keys,
+        "one dtype": checkpoint.check_dtypes,
+        "token ids fit the vocabulary": checkpoint.check_token_ids,
+        "processor fits the model": checkpoint.check_processor,
+        "chat template places images": checkpoint.check_chat_template,
+    }
+    if values:
+        checks["values are finite"] = checkpoint.check_values
+    if forward:
+        checks["opens offline and runs"] = lambda: checkpoint.check_forward(trust_remote_code, timeout)
+    return [_run(name, check) for name, check in checks.items()]
+
+
+def _run(name: str, check: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, check())
+    except Exception as error:  # whatever a broken checkpoint provokes is a finding
+        return Check(name, False, str(error) or type(error).__name__)
+
+
+class _Checkpoint:
+    """A folder under examination; every `check_*` returns what it saw and raises what is wrong."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def config(self) -> Any:
+        from fila.modeling.configuration_fila import FilaConfig
+
+        return FilaConfig.from_pretrained(self.folder, local_files_only=True)
+
+    @cached_property
+    def processor(self) -> Any:
+        from fila.processing.processing_fila import FilaProcessor
+
+        return FilaProcessor.from_pretrained(self.folder, local_files_only=True)
+
+    @cached_property
+    def model(self) -> Any:
+        return model_on_meta(self.config)
+
+    @cached_property
+    def tensors(self) -> dict[str, StoredTensor]:
+        return read_tensors(self.folder, self.folder.name)
+
+    @cached_property
+    def json_files(self) -> dict[str, dict[str, Any]]:
+        return {path.name: read_json(path) for path in sorted(self.folder.glob("*config.json"))}
+
+    def check_files(self) -> str:
+        missing = [name for name in _REQUIRED_FILES if not (self.folder / name).is_file()]
+        if not any((self.folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+            missing.append("tokenizer.json")
+        if not (self.folder / "chat_template.jinja").is_file():
+            missing.append("chat_template.jinja")
+        if missing:
+            raise ValueError(f"Missing: {', '.join(missing)}.")
+        return f"{sum(1 for path in self.folder.rglob('*') if path.is_file())} files"
+
+    def check_pickles(self) -> str:
+        found = sorted(path.name for pattern in PICKLES for path in self.folder.rglob(pattern))
+        if found:
+            raise ValueError(f"{found[0]!r} can run code when it is opened; a checkpoint has safetensors only.")
+        return "none"
+
+    def check_paths(self) -> str:
+        for name, contents in self.json_files.items():
+            for place, text in _strings(contents):
+                absolute = text.startswith(("/", "~", "file:")) or text[1:3] == ":\\"
+                if absolute or (place.endswith("name_or_path") and text):
+                    raise ValueError(f"{name} has {text!r} at {place}; a checkpoint must not refer to places outside itself.")
+        return f"{len(self.json_files)} files read"
+
+    def check_remote_code(self) -> str:
+        processor = self.json_files.get("processor_config.json", {})
+        needed: set[str] = set()
+        for where, found, expected in (
+            ("config.json", self.json_files.get("config.json", {}), CONFIG_AUTO_MAP),
+            ("processor_config.json", processor, PROCESSOR_AUTO_MAP),
+            ("image_processor", processor.get("image_processor", {}), IMAGE_PROCESSOR_AUTO_MAP),
+        ):
+            auto_map = found.get("auto_map") or {}
+            if missing := sorted(set(expected) - set(auto_map)):
+                raise ValueError(f"{where} has no `auto_map` entry for {', '.join(missing)}.")
+            needed |= auto_map_files(auto_map)
+        seen: set[str] = set()
+        while needed - seen:
+            name = (needed - seen).pop()
+            seen.add(name)
+            if not (self.folder / name).is_file():
+                raise ValueError(f"{name} is missing; without it the checkpoint does not load where fila is not installed.")
+            needed |= {f"{module}.py" for module in get_relative_imports(self.folder / name)}
+        return f"{len(seen)} files" + ("" if self.has_installed_code else ", not those of the installed fila")
+
+    @property
+    def has_installed_code(self) -> bool:
+        """Whether the code in the folder is that of the installed `fila`, byte for byte."""
+        beside = {path.name: path.read_bytes() for path in self.folder.glob("*.py")}
+        return all(beside.pop(path.name, None) == path.read_bytes() for path in remote_code_files()) and not beside
+
+    def check_weight_files(self) -> str:
+        size = sum(tensor.num_bytes for tensor in self.tensors.values())
+        return f"{len(self.tensors)} tensors, {size / 1e9:.2f} GB, {len({t.file for t in self.tensors.values()})} files"
+
+    def check_keys(self) -> str:
+        origin = {key: f"{tensor.file.name}" for key, tensor in self.tensors.items()}
+        filled = {key: tensor.shape for key, tensor in self.tensors.items()}
+        expected = stored_shapes(self.model)
+        check_targets(filled, expected, origin=origin)
+        return f"{len(expected)} of {len(expected)}"
+
+    def check_dtypes(self) -> str:
+        dtypes = {tensor.dtype for tensor in self.tensors.values()}
+        if dtypes != {self.config.dtype}:
+            raise ValueError(f"config.json says {self.config.dtype}; the weights are {', '.join(sorted(map(str, dtypes)))}.")
+        return str(self.config.dtype)
+
+    def check_token_ids(self) -> str:
+        tokenizer, rows = self.processor.tokenizer, self.config.text_config.vocab_size
+        token, found = self.processor.image_token, self.processor.image_token_id
+        if found != self.config.image_token_id:
+            raise ValueError(f"`image_token_id` is {self.config.image_token_id}; the tokenizer gives {token!r} the id {found}.")
+        generation = GenerationConfig.from_pretrained(self.folder, local_files_only=True)
+        ids = {"the tokenizer": max(tokenizer.get_vocab().values()), "`image_token_id`": found}
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            value = getattr(generation, name)
+            ids[f"generation_config.{name}"] = max(value) if isinstance(value, list) else value
+        for name, value in ids.items():
+            if value is not None and not 0 <= value < rows:
+                raise ValueError(f"{name} has the id {value}, outside the vocabulary of {rows} rows.")
+        if generation.eos_token_id is None or tokenizer.pad_token_id is None:
+            raise ValueError("There is no end-of-text or no pad token; generation in batches needs both.")
+        return f"image token {found}, vocabulary {rows}"
+
+    def check_processor(self) -> str:
+        config, images = self.config, self.processor.image_processor
+        high_size = images.high_res_size["height"] if images.high_res_size else None
+        pairs = {
+            "tile size": (images.size["height"], config.vision_config.image_size),
+            "high-res tile size": (high_size, config.high_res_tile_size),
+            "tokens per tile": (
+                self.processor.tokens_per_tile,
+                self.model.model.multi_modal_projector.tokens_per_tile(config.patch_grid),
+            ),
+        }
+        for name, (in_processor, in_model) in pairs.items():
+            if in_processor != in_model:
+                raise ValueError(f"The {name} is {in_processor} in the processor and {in_model} in the model.")
+        return ", ".join(f"{name} {value}" for name, (value, _) in pairs.items())
+
+    def check_chat_template(self) -> str:
+        template, token = self.processor.chat_template, self.processor.image_token
+        if not template or not places_images(self.processor.tokenizer, template, token):
+            raise ValueError(f"The chat template does not write {token!r} where a message has an image.")
+        return f"writes {token!r}"
+
+    def check_values(self) -> str:
+        for key, tensor in self.tensors.items():
+            for piece in tensor.pieces():
+                if not torch.isfinite(piece).all():
+                    raise ValueError(f"{key!r} in {tensor.file.name} holds NaN or infinity.")
+        return f"{len(self.tensors)} tensors read"
+
+    def check_forward(self, trust_remote_code: bool, timeout: float) -> str:
+        remote = trust_remote_code or self.has_installed_code
+        with tempfile.TemporaryDirectory() as scratch:
+            environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": scratch, "TOKENIZERS_PARALLELISM": "false"}
+            if not remote:
+                root = str(Path(str(fila.__file__)).parents[1])
+                environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+            script, mode = Path(str(open_checkpoint.__file__)).resolve(), "remote" if remote else "installed"
+            process = subprocess.run(
+                [sys.executable, "-P", str(script), str(self.folder.resolve()), mode],
+                env=environment,
+                cwd=scratch,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        if process.returncode:
+            raise RuntimeError((process.stderr.strip() or f"exit code {process.returncode}").splitlines()[-1])
+        seen = json.loads(process.stdout.strip().splitlines()[-1])
+        if seen["missing"] or seen["unexpected"]:
+            raise RuntimeError(f"Keys missing: {seen['missing'][:1]}, unexpected: {seen['unexpected'][:1]}.")
+        if not seen["finite"]:
+            raise RuntimeError("The logits are not finite.")
+        code = "code of the checkpoint" if remote else "installed fila"
+        return f"{seen['tokens']} tokens in, logits {seen['logits']}, {code}"
+
+
+def _strings(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (place, text) for every string in nested lists and dicts."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _strings(item, f"{place}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _strings(item, f"{place}[{index}]")

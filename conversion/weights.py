@@ -1,0 +1,100 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The account of an assembly: for every tensor of the model where its values come from, for every tensor of a part where it goes."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers.utils import logging
+
+from .key_rules import Rule, Transform, apply_rules, check_targets, forward_shape
+from .new_weights import initial_weights, stored_shapes
+from .part import Part
+from .rules_high_res import high_res_rules
+from .rules_low_res import low_res_rules
+from .rules_text import text_base_prefix, text_rules
+from .safetensors_file import TensorStream
+from .streams import ExtendedTensor, NewTensor, TransformedTensor
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class _Account:
+    streams: dict[str, TensorStream] = field(default_factory=dict)
+    origin: dict[str, str] = field(default_factory=dict)
+
+    def add_part(self, part: Part, rules: list[Rule], *, extended: Mapping[str, int] | None = None) -> None:
+        """Add what the rules make of a part; `extended` gives the rows that some targets must have."""
+        plan = apply_rules(part.tensors, rules, name=part.name)
+        for move in plan.moves:
+            stored = part.tensors[move.source]
+            if not stored.dtype.is_floating_point or stored.dtype.itemsize < 2:
+                raise ValueError(
+                    f"{part.name}: {move.source!r} has dtype {stored.dtype}, so the part is quantized. Assemble from its "
+                    "full-precision original, and quantize the result."
+                )
+            rows = (extended or {}).get(move.target, 0)
+            stream: TensorStream = stored
+            if isinstance(move.rule, Transform):
+                shape = forward_shape(move.rule, stored.shape)
+                stream = TransformedTensor(stored, move.rule.forward, shape)
+            elif rows > stored.shape[0]:
+                stream = ExtendedTensor(stored, rows - stored.shape[0])
+            self.streams[move.target] = stream
+            self.origin[move.target] = f"{part.name}, {move.source!r}"
+        for reason, count in Counter(plan.dropped.values()).items():
+            logger.info(f"{part.name}: {count} tensors left behind: {reason}.")
+
+    def add_new(self, values: Mapping[str, torch.Tensor]) -> None:
+        """Add weights that no part has."""
+        for key, tensor in values.items():
+            self.streams[key] = NewTensor(tensor)
+            self.origin[key] = "the model's own initial values"
+
+
+def collect_weights(
+    model: Any, *, low_res: Part, high_res: Part | None, text: Part, seed: int
+) -> list[tuple[str, TensorStream]]:
+    """Find a source for every tensor of the model and a fate for every tensor of the parts.
+
+    Args:
+        model: The model on meta; its new modules are given memory and initial values.
+        low_res: CLIP checkpoint.
+        high_res: ConvNeXt checkpoint; without one (or with one that was opened for its config) the tower's weights are new.
+        text: Language-model checkpoint. Its embedding and head get new rows if the model's are longer.
+        seed: Of the new weights.
+
+    Returns:
+        Key and values, in the model's order.
+
+    Raises:
+        RuntimeError: If a tensor is left over on either side, or a shape differs.
+    """
+    config = model.config
+    account = _Account()
+    account.add_part(low_res, low_res_rules(config.vision_config, num_layers=config.num_vision_layers))
+
+    new_modules = ["model.vision_tower.fusion", "model.multi_modal_projector"]
+    if high_res is not None and high_res.tensors:
+        num_stages = len(model.model.vision_tower.high_res_tower.encoder.stages)
+        account.add_part(high_res, high_res_rules(high_res, config.high_res_vision_config, num_stages=num_stages))
+    elif config.high_res_vision_config is not None:
+        new_modules.append("model.vision_tower.high_res_tower")
+
+    by_token = (model.get_input_embeddings().weight, model.get_output_embeddings().weight)
+    extended = {
+        name: config.text_config.vocab_size
+        for name, weight in model.named_parameters()
+        if any(weight is matrix for matrix in by_token)
+    }
+    rules = text_rules(base_prefix=text_base_prefix(config.text_config), tied=bool(config.tie_word_embeddings))
+    account.add_part(text, rules, extended=extended)
+
+    account.add_new(initial_weights(model, new_modules, seed=seed))
+    expected = stored_shapes(model)
+    check_targets({key: stream.shape for key, stream in account.streams.items()}, expected, origin=account.origin)
+    return [(key, account.streams[key]) for key in expected]

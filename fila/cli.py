@@ -1,0 +1,282 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The `fila` command.
+
+Answers, tables and paths go to standard output; progress and errors to standard error. What the user can put right is told in
+one line and ends with status 2; `--debug` shows the traceback instead. Nothing heavy is imported before a command runs.
+"""
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="fila",
+    help="High-resolution vision-language models for Transformers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Checkpoint = Annotated[str | None, typer.Option(help="Take the settings of this checkpoint: folder or Hub id.")]
+Canvas = Annotated[str, typer.Option(help="Canvas strategy: its name, or a JSON object with `type` and options.")]
+Tile = Annotated[int, typer.Option(help="Pixels of one tile.")]
+Patch = Annotated[int, typer.Option(help="Pixels of one patch; each becomes an image token.")]
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _told_in_one_line(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn errors that a user can cause into one line and status 2, unless `debug` is set."""
+
+    @functools.wraps(command)
+    def wrapped(**kwargs: Any) -> None:
+        try:
+            command(**kwargs)
+        except typer.Exit:  # a RuntimeError too
+            raise
+        except (ValueError, OSError, RuntimeError) as error:
+            if kwargs["debug"]:
+                raise
+            _say(f"error: {' '.join(str(error).split()) or type(error).__name__}")
+            raise typer.Exit(2) from error
+
+    return wrapped
+
+
+def _options(text: str) -> dict[str, Any]:
+    """Read `cvfm`, or `{"type": "cvfm", "taps": [2, 6, 12, 20]}`.
+
+    Example:
+        >>> _options("single")
+        {'type': 'single'}
+    """
+    if not text.lstrip().startswith("{"):
+        return {"type": text}
+    try:
+        return dict(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{text!r} is not JSON: {error}.") from error
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"fila {version('fila')}, transformers {version('transformers')}, torch {version('torch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the versions and exit.")
+    ] = False,
+) -> None:
+    """High-resolution vision-language models for Transformers."""
+
+
+@app.command()
+@_told_in_one_line
+def ask(
+    checkpoint: Annotated[str, typer.Argument(help="Folder or Hub id.")],
+    images_and_question: Annotated[
+        list[str], typer.Argument(metavar="IMAGE... QUESTION", help="Image files, then the question.")
+    ],
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token; above 0 samples.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto (the checkpoint's), float32, bfloat16 or float16.")] = "auto",
+    debug: Debug = False,
+) -> None:
+    """Ask a checkpoint about images.
+
+    The answer streams to standard output; everything else goes to standard error.
+    """
+    *paths, question = images_and_question
+    if not paths:
+        raise ValueError(f"`fila ask` needs an image and a question after the checkpoint; got only {question!r}.")
+    started = time.perf_counter()
+    from fila.ask import ask as ask_model
+    from fila.ask import load_checkpoint, open_images
+    from fila.eyes import check_checkpoint
+    from fila.quiet import quiet
+
+    check_checkpoint(checkpoint)
+    images = open_images(paths)
+    for path, image in zip(paths, images, strict=True):
+        _say(f"image: {path}, {image.height} x {image.width} pixels")
+    with quiet():
+        model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    _say(
+        f"model: {checkpoint}, {parameters / 1e6:.1f} M parameters in {str(model.dtype).removeprefix('torch.')} on "
+        f"{model.device}; loaded in {time.perf_counter() - started:.1f} s"
+    )
+    ask_model(
+        model,
+        processor,
+        images,
+        question,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        say=_say,
+    )
+
+
+@app.command()
+@_told_in_one_line
+def view(
+    image: Annotated[str, typer.Argument(help="Image file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")] = Path("view.png"),
+    checkpoint: Checkpoint = None,
+    canvas: Canvas = "fila",
+    tile: Tile = 336,
+    patch: Patch = 14,
+    high_res: Annotated[bool, typer.Option(help="Whether a high-res canvas is drawn.")] = True,
+    debug: Debug = False,
+) -> None:
+    """Draw what a model sees of an image.
+
+    The picture shows the canvas with its tiles and padding, the overview, the high-res canvas and the image tokens.
+    """
+    from fila.ask import open_images
+    from fila.eyes import open_eyes
+    from fila.view import draw_view, look
+
+    (picture,) = open_images([image])
+    eyes = open_eyes(checkpoint, canvas=_options(canvas), tile=tile, patch=patch, high_res=high_res)
+    seen = look(eyes.image_processor, picture, eyes.tokens_per_tile)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    draw_view(seen, title=Path(image).name, subtitle=eyes.name).save(output, format="PNG", optimize=True)
+    rows, cols = seen.plan.tile_grid
+    _say(f"{rows} x {cols} tiles, {seen.plan.num_views} views, {seen.num_tokens:,} image tokens")
+    typer.echo(output)
+
+
+@app.command()
+@_told_in_one_line
+def plan(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE|HEIGHTxWIDTH...", help="Image files or sizes.")],
+    checkpoint: Checkpoint = None,
+    canvas: Canvas = "fila",
+    tile: Tile = 336,
+    patch: Patch = 14,
+    debug: Debug = False,
+) -> None:
+    """Tell the tiles and tokens of images.
+
+    Only the headers of files are read. Sizes are height x width; without a checkpoint the settings below count.
+    """
+    from fila.eyes import open_eyes, read_size
+
+    eyes = open_eyes(checkpoint, canvas=_options(canvas), tile=tile, patch=patch)
+    rows = [["image", "size", "tiles", "canvas", "content", "views", "tokens"]]
+    total = 0
+    for number, source in enumerate(images):
+        size = read_size(source, number)
+        planned = eyes.image_processor.plan(*size)
+        tokens = planned.num_views * eyes.tokens_per_tile
+        total += tokens
+        sizes = [size, planned.tile_grid, planned.canvas_size, planned.content_box.size]
+        rows.append([source, *("x".join(map(str, pair)) for pair in sizes), str(planned.num_views), str(tokens)])
+    if len(images) > 1:
+        rows.append(["total", "", "", "", "", "", str(total)])
+    _table(rows)
+
+
+def _table(rows: list[list[str]]) -> None:
+    """Print rows in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@app.command()
+@_told_in_one_line
+def assemble(
+    low_res: Annotated[str, typer.Option(help="CLIP vision checkpoint: folder or Hub id.")],
+    text: Annotated[str, typer.Option(help="Language model: folder, Hub id or GGUF file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    high_res: Annotated[str | None, typer.Option(help="ConvNeXt checkpoint: folder or Hub id.")] = None,
+    high_res_init: Annotated[
+        str | None, typer.Option(help="Start the high-res tower from random weights: a size such as convnext-femto.")
+    ] = None,
+    text_gguf_file: Annotated[str | None, typer.Option(help="GGUF file in the Hub repository of --text.")] = None,
+    fusion: Annotated[str | None, typer.Option(help="Name, or JSON object with `type` and options.")] = None,
+    connector: Annotated[str | None, typer.Option(help="Name, or JSON object with `type` and options.")] = None,
+    canvas: Annotated[str | None, typer.Option(help="Name, or JSON object with `type` and options.")] = None,
+    vision_feature_layer: Annotated[int, typer.Option(help="Layer of the low-res tower to read.")] = -2,
+    high_res_overview: Annotated[str, typer.Option(help="pool or encode: the overview's high-res features.")] = "pool",
+    image_token: Annotated[str, typer.Option(help="Placeholder of an image.")] = "<image>",
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; the language model's.")] = None,
+    max_shard_size: Annotated[str, typer.Option(help="Largest weight file.")] = "5GB",
+    seed: Annotated[int, typer.Option(help="Of the new weights.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Make a checkpoint out of pretrained parts.
+
+    The parts are a CLIP tower, a ConvNeXt and a language model; fusion and connector are new and untrained.
+    """
+    from fila.conversion.assemble import assemble as assemble_parts
+    from fila.quiet import quiet
+
+    with quiet():
+        folder = assemble_parts(
+            low_res,
+            high_res,
+            text,
+            output,
+            high_res_init=high_res_init,
+            text_gguf_file=text_gguf_file,
+            fusion=_options(fusion) if fusion else None,
+            connector=_options(connector) if connector else None,
+            canvas=_options(canvas) if canvas else None,
+            vision_feature_layer=vision_feature_layer,
+            high_res_overview=high_res_overview,
+            image_token=image_token,
+            dtype=dtype,
+            max_shard_size=max_shard_size,
+            seed=seed,
+            overwrite=overwrite,
+            progress=sys.stderr.isatty(),
+        )
+    typer.echo(folder)
+
+
+@app.command()
+@_told_in_one_line
+def verify(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
+    forward: Annotated[bool, typer.Option(help="Also open it in a fresh offline process and run it once.")] = True,
+    values: Annotated[bool, typer.Option("--values", help="Also look for NaN and infinity in every weight.")] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run the code in the folder though it is not this package's.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Prove that a checkpoint is complete and runs.
+
+    Ends with status 1 if a check fails.
+    """
+    from fila.conversion.verify import verify as verify_checkpoint
+
+    checks = verify_checkpoint(checkpoint, forward=forward, values=values, trust_remote_code=trust_remote_code)
+    _table([["ok" if check.ok else "FAILED", check.name, " ".join(check.detail.split())] for check in checks])
+    if failed := sum(not check.ok for check in checks):
+        _say(f"error: {failed} of {len(checks)} checks failed for {checkpoint}.")
+        raise typer.Exit(1)

@@ -1,0 +1,188 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The commands: answers on standard output, everything else on standard error, one line and status 2 for a user's error."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from fila import cli
+from tests.helpers import TOKENS_PER_TILE
+
+Run = Callable[..., Any]
+
+
+def test_cli_file_imports_nothing_heavy() -> None:
+    """Loaded without its package, as the command's launcher does, so that `fila --help` does not wait for torch."""
+    script = f"""
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("cli_alone", {cli.__file__!r})
+module = importlib.util.module_from_spec(spec)
+sys.modules["cli_alone"] = module
+spec.loader.exec_module(module)
+assert not {{"torch", "transformers", "numpy", "PIL", "fila"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_version(fila: Run) -> None:
+    result = fila("--version")
+    assert result.exit_code == 0
+    assert re.fullmatch(r"fila [\w.]+, transformers [\w.]+, torch [\w.+]+\n", result.stdout)
+
+
+def test_unknown_option_is_an_error(fila: Run, image: str) -> None:
+    result = fila("plan", image, "--tiel", "28")
+    assert result.exit_code == 2
+    assert "No such option" in result.stderr
+    assert "--tiel" in result.stderr
+
+
+def test_plan_prints_one_row_per_image_and_the_total(fila: Run, image: str) -> None:
+    result = fila("plan", image, "2200x1700", "--tile", "28", "--patch", "7")
+    assert result.exit_code == 0, result.stderr
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert rows[0] == ["image", "size", "tiles", "canvas", "content", "views", "tokens"]
+    assert rows[1] == [image, "53x97", "2x2", "56x56", "31x56", "5", "80"]
+    assert rows[2] == ["2200x1700", "2200x1700", "2x2", "56x56", "56x44", "5", "80"]
+    assert rows[3] == ["total", "160"]
+
+
+def test_plan_takes_the_settings_of_a_checkpoint(fila: Run, image: str, checkpoint: str) -> None:
+    result = fila("plan", image, "--checkpoint", checkpoint)
+    assert result.stdout.splitlines()[1].split()[-1] == str(5 * TOKENS_PER_TILE)
+
+
+def test_plan_takes_canvas_options_as_json(fila: Run) -> None:
+    result = fila("plan", "53x97", "--canvas", '{"type": "fila", "tile_grids": [[1, 1]], "overview": false}')
+    assert result.stdout.splitlines()[1].split() == ["53x97", "53x97", "1x1", "336x336", "184x336", "1", "576"]
+
+
+def test_plan_reads_no_pixels(fila: Run, broken: dict[str, str]) -> None:
+    assert fila("plan", broken["truncated"]).stdout.splitlines()[1].split()[1] == "53x97"
+
+
+@dataclass
+class Refusal:
+    """Arguments after `plan`, and what the one line says."""
+
+    arguments: list[str]
+    message: str
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Refusal(["5x7", "--canvas", "anyres"], r"`canvas.type` must be one of \['fila', 'single'.*\]; got 'anyres'\."),
+        Refusal(["5x7", "--canvas", "{type}"], r"'\{type\}' is not JSON: "),
+        Refusal(["5x7", "--canvas", '{"type": "fila", "rul": 1}'], r"Canvas 'fila' has no option \['rul'\]; it accepts"),
+        Refusal(["5x7", "--tile", "335"], r"The tile must be a positive multiple of the patch; got tile 335 and patch 14"),
+        Refusal(["5x7", "0x7"], "must be at least 1x1 pixels; got 0x7"),
+        Refusal(["5x7", "absent.png"], "Image 1 'absent.png' does not exist"),
+        Refusal(["5x7", "--checkpoint", "./absent"], r"Checkpoint './absent' is neither a folder nor a Hub id"),
+    ],
+    ids=lambda refusal: refusal.message[:20],
+)
+def test_plan_tells_what_is_wrong_in_one_line(fila: Run, refusal: Refusal) -> None:
+    result = fila("plan", *refusal.arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert re.fullmatch(rf"error: .*{refusal.message}.*\n", result.stderr)
+
+
+def test_debug_raises_the_error(fila: Run) -> None:
+    result = fila("plan", "0x7", "--debug")
+    assert isinstance(result.exception, ValueError)
+
+
+def test_view_writes_a_png_and_prints_its_path(fila: Run, image: str, checkpoint: str, tmp_path: Path) -> None:
+    output = tmp_path / "new" / "seen.png"
+    result = fila("view", image, "--checkpoint", checkpoint, "--output", output)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == f"{output}\n"
+    assert result.stderr == "2 x 2 tiles, 5 views, 80 image tokens\n"
+    with Image.open(output) as picture:
+        assert (picture.format, picture.mode) == ("PNG", "RGB")
+
+
+def test_view_without_high_res_canvas_draws_less(fila: Run, image: str, tmp_path: Path) -> None:
+    sizes = []
+    for name, options in (("with", []), ("without", ["--no-high-res"])):
+        result = fila("view", image, "--tile", "28", "--patch", "7", "-o", tmp_path / f"{name}.png", *options)
+        assert result.exit_code == 0, result.stderr
+        sizes.append((tmp_path / f"{name}.png").stat().st_size)
+    assert sizes[0] > sizes[1]
+
+
+@pytest.mark.parametrize("command", ["ask", "view"])
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("missing", r"error: Image 0 '.*missing\.png' does not exist\. .*"),
+        ("zero", r"error: Image 0 \(.*zero\.png\) has no bytes\. .*"),
+        ("truncated", r"error: Image 0 \(.*truncated\.png\) cannot be decoded .*"),
+        ("text", r"error: Image 0 \(.*text\.png\) is no image PIL can open; it begins with b'dear sirs.*"),
+    ],
+    ids=["missing", "zero", "truncated", "text"],
+)
+def test_bad_image_is_named_in_one_line(
+    fila: Run, command: str, fault: str, message: str, broken: dict[str, str], checkpoint: str
+) -> None:
+    arguments = [checkpoint, broken[fault], "What is this?"] if command == "ask" else [broken[fault]]
+    result = fila(command, *arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert re.fullmatch(message + "\n", result.stderr)
+
+
+def test_ask_puts_the_answer_alone_on_standard_output(fila: Run, image: str, checkpoint: str) -> None:
+    result = fila("ask", checkpoint, image, image, "What is this?", "--max-new-tokens", 5, "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line]
+    assert lines[:2] == [f"image: {image}, 53 x 97 pixels"] * 2
+    assert [line.split(":")[0] for line in lines[2:]] == ["model", "prompt", "answer"]
+    assert result.stdout.endswith("\n")
+    assert "prompt" not in result.stdout
+
+
+def test_ask_needs_an_image_and_a_question(fila: Run, checkpoint: str) -> None:
+    result = fila("ask", checkpoint, "What is this?")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: `fila ask` needs an image and a question after the checkpoint; got only 'What is this?'.\n"
+    )
+
+
+def test_ask_refuses_a_folder_that_is_no_checkpoint(fila: Run, image: str, tmp_path: Path) -> None:
+    result = fila("ask", tmp_path, image, "What is this?")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("has no config.json, so it is no checkpoint; `fila assemble` makes one.\n")
+
+
+def test_verify_fails_an_incomplete_checkpoint(fila: Run, checkpoint: str) -> None:
+    result = fila("verify", checkpoint, "--no-forward")
+    assert result.exit_code == 1
+    rows = {line[8:].split("  ")[0]: line.split()[0] for line in result.stdout.splitlines()}
+    assert rows["files are complete"] == "FAILED"
+    assert rows["keys and shapes fit the model"] == "ok"
+    assert re.search(r"^error: \d+ of \d+ checks failed for ", result.stderr, re.MULTILINE)
+
+
+def test_verify_refuses_a_missing_folder(fila: Run, tmp_path: Path) -> None:
+    result = fila("verify", tmp_path / "absent")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("absent is not a folder.\n")
+
+
+def test_python_m_fila_is_the_command() -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "fila", "plan", "336x672"], check=True, timeout=120, capture_output=True, text=True
+    )
+    assert process.stdout.splitlines()[1].split() == ["336x672", "336x672", "1x2", "336x672", "336x672", "3", "1728"]

@@ -1,0 +1,99 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Image sizes out of headers, and whose eyes `fila plan` and `fila view` use."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageFile
+
+from fila.eyes import check_checkpoint, open_eyes, read_size
+from fila.processing.image_input import ImageInputError
+from tests.helpers import TILE, TOKENS_PER_TILE
+
+
+def refuse_to_decode(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(self: Image.Image) -> None:
+        raise AssertionError("pixels were decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff", "webp", "bmp", "gif"])
+def test_read_size_reads_the_header_only(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / f"page.{suffix}"
+    Image.new("RGB", (53, 97)).save(path)
+    refuse_to_decode(monkeypatch)
+    assert read_size(str(path)) == (97, 53)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff", "webp"])
+@pytest.mark.parametrize(("orientation", "size"), [(1, (97, 53)), (3, (97, 53)), (6, (53, 97)), (8, (53, 97))])
+def test_read_size_turns_the_image_upright(
+    suffix: str, orientation: int, size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"photo.{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (53, 97)).save(path, exif=exif)
+    refuse_to_decode(monkeypatch)
+    assert read_size(str(path)) == size
+
+
+def test_read_size_reads_height_before_width() -> None:
+    assert read_size("2200x1700") == (2200, 1700)
+
+
+@pytest.mark.parametrize("source", ["page", "12x", "x7", "-3x5", "3.5x7"])
+def test_read_size_rejects_what_is_neither(source: str) -> None:
+    with pytest.raises(ImageInputError, match=rf"^Image 3 '{source}' does not exist. Pass a file or a size"):
+        read_size(source, 3)
+
+
+def test_read_size_rejects_files_without_an_image(broken: dict[str, str]) -> None:
+    with pytest.raises(ImageInputError, match="^Image 0 has no bytes"):
+        read_size(broken["zero"])
+    with pytest.raises(ImageInputError, match="^Image 0 is no image PIL can open"):
+        read_size(broken["text"])
+
+
+def test_open_eyes_of_a_checkpoint(checkpoint: str) -> None:
+    eyes = open_eyes(checkpoint, tile=9999)
+    assert (eyes.tokens_per_tile, eyes.name) == (TOKENS_PER_TILE, "tiny")
+    assert eyes.image_processor.size["height"] == TILE
+
+
+def test_open_eyes_of_settings() -> None:
+    eyes = open_eyes(canvas={"type": "single"}, tile=65, patch=13)
+    assert eyes.tokens_per_tile == 25
+    assert eyes.image_processor.plan(7, 11).num_views == 1
+    assert eyes.image_processor.high_res_size["height"] == 5 * 32
+
+
+@pytest.mark.parametrize(("tile", "patch"), [(0, 14), (335, 14), (14, 0), (-28, -14)])
+def test_open_eyes_rejects_a_tile_that_is_no_multiple_of_the_patch(tile: int, patch: int) -> None:
+    with pytest.raises(ValueError, match=f"positive multiple of the patch; got tile {tile} and patch {patch}"):
+        open_eyes(tile=tile, patch=patch)
+
+
+def test_open_eyes_rejects_a_checkpoint_with_another_processor(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fila.eyes.AutoProcessor.from_pretrained", lambda checkpoint: object())
+    with pytest.raises(ValueError, match="tiny' has a object, not a FilaProcessor"):
+        open_eyes(checkpoint)
+
+
+@pytest.mark.parametrize("checkpoint", ["./nowhere", "/nowhere/at/all", "~/nowhere", "nowhere", "a/b/c"])
+def test_check_checkpoint_rejects_what_is_neither_folder_nor_hub_id(checkpoint: str) -> None:
+    with pytest.raises(ValueError, match=f"Checkpoint '{checkpoint}' is neither a folder nor a Hub id"):
+        check_checkpoint(checkpoint)
+
+
+def test_check_checkpoint_rejects_a_folder_without_config(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no config.json, so it is no checkpoint; `fila assemble` makes one"):
+        check_checkpoint(str(tmp_path))
+
+
+def test_check_checkpoint_lets_a_hub_id_pass() -> None:
+    check_checkpoint("owner/name")

@@ -1,0 +1,87 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The towers against transformers' own models, weight for weight."""
+
+import pytest
+import torch
+from transformers import CLIPVisionConfig, CLIPVisionModel, ConvNextConfig, ConvNextModel, ConvNextV2Config, ConvNextV2Model
+
+from fila.modeling.tower_clip import ClipTower
+from fila.modeling.tower_convnext import ConvNextTower
+from tests.helpers import assert_close, randomise
+
+CLIP = CLIPVisionConfig(
+    hidden_size=20, intermediate_size=37, num_hidden_layers=5, num_attention_heads=4, image_size=28, patch_size=7
+)
+
+
+@pytest.mark.parametrize("kept", [1, 4, 5])
+def test_clip_tower_equals_transformers_hidden_state(kept: int) -> None:
+    source = CLIPVisionModel(CLIP).eval()
+    randomise(source)
+    tower = ClipTower(CLIP, kept).eval()
+    missing, unexpected = tower.load_state_dict(source.state_dict(), strict=False)
+    assert missing == []
+    dropped = [f"encoder.layers.{i}." for i in range(kept, 5)] + ["post_layernorm."]
+    assert all(any(key.startswith(prefix) for prefix in dropped) for key in unexpected)
+
+    pixels = torch.randn(3, 3, 28, 28)
+    expected = source(pixels, output_hidden_states=True).hidden_states[kept]
+    middle = kept // 2
+    actual = tower.run_layers(tower.run_layers(tower.embed(pixels), 0, middle), middle, kept)
+    assert torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("config", "cls"),
+    [
+        pytest.param(ConvNextConfig(hidden_sizes=[5, 7, 11, 13], depths=[1, 2, 3, 1]), ConvNextModel, id="v1"),
+        pytest.param(
+            ConvNextConfig(hidden_sizes=[5, 7, 11, 13], depths=[1, 1, 1, 1], layer_scale_init_value=0.0), ConvNextModel, id="v1-no-scale"
+        ),
+        pytest.param(ConvNextV2Config(hidden_sizes=[5, 7, 11, 13], depths=[1, 2, 1, 1]), ConvNextV2Model, id="v2"),
+    ],
+)
+def test_convnext_tower_equals_transformers_in_every_stage_and_gradient(config: ConvNextConfig, cls: type) -> None:
+    source = cls(config).double().eval()
+    randomise(source)
+    tower = ConvNextTower(config, 4).double().eval()
+    missing, unexpected = tower.load_state_dict(source.state_dict(), strict=False)
+    assert missing == []
+    assert sorted(unexpected) == ["layernorm.bias", "layernorm.weight"]
+
+    pixels = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+    expected = source.embeddings(pixels)
+    actual = tower.embed(pixels)
+    for stage in range(4):
+        expected = source.encoder.stages[stage](expected)
+        actual = tower.run_stages(actual, stage, stage + 1)
+        assert actual.shape[2:] == (64 // tower.stride(stage + 1), 96 // tower.stride(stage + 1))
+        assert_close(actual, expected, 1e-12)
+
+    weights = dict(tower.named_parameters())
+    theirs = {name: parameter for name, parameter in source.named_parameters() if name in weights}
+    direction = torch.randn_like(actual)
+    ours = torch.autograd.grad((actual * direction).sum(), list(weights.values()))
+    reference = torch.autograd.grad((expected * direction).sum(), [theirs[name] for name in weights])
+    for mine, yours in zip(ours, reference, strict=True):
+        assert_close(mine, yours, 1e-9)
+
+
+def test_convnext_tower_refuses_a_stage_that_does_not_exist() -> None:
+    with pytest.raises(ValueError, match=r"stages 1\.\.4; the fusion reads stage 5"):
+        ConvNextTower(ConvNextConfig(hidden_sizes=[5, 7, 11, 13], depths=[1, 1, 1, 1]), 5)
+
+
+def test_stochastic_depth_drops_whole_updates_and_keeps_the_mean() -> None:
+    config = ConvNextConfig(hidden_sizes=[5, 7, 11, 13], depths=[1, 1, 1, 1], drop_path_rate=0.5)
+    block = ConvNextTower(config, 4).encoder.stages[3].layers[0]
+    assert block.drop_path == 0.5
+    features = torch.randn(1, 13, 4, 4).expand(400, -1, -1, -1)
+    block.eval()
+    update = (block(features) - features)[0]
+    block.train()
+    drawn = block(features) - features
+    kept = drawn.abs().amax(dim=(1, 2, 3)) > 0
+    assert 140 < int(kept.sum()) < 260  # 200 expected, standard deviation 10
+    assert_close(drawn[kept], (2 * update).expand(int(kept.sum()), -1, -1, -1), 1e-5)

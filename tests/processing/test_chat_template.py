@@ -1,0 +1,67 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The default chat template, as text."""
+
+from typing import Any
+
+import pytest
+from jinja2 import TemplateError
+
+from fila.processing.processing_fila import FilaProcessor
+
+TURNS: list[dict[str, Any]] = [
+    {"role": "system", "content": "Be brief."},
+    {
+        "role": "user",
+        "content": [
+            {"type": "image"},
+            {"type": "text", "text": "Compare with "},
+            {"type": "image"},
+            {"type": "text", "text": "."},
+        ],
+    },
+    {"role": "assistant", "content": [{"type": "text", "text": "Same."}]},
+    {"role": "user", "content": "Sure?"},
+    {"role": "assistant", "content": "Yes."},
+]
+RENDERED = """\
+<|im_start|>system
+Be brief.<|im_end|>
+<|im_start|>user
+<image>Compare with <image>.<|im_end|>
+<|im_start|>assistant
+Same.<|im_end|>
+<|im_start|>user
+Sure?<|im_end|>
+<|im_start|>assistant
+Yes.<|im_end|>
+"""
+
+
+def test_template_renders_turns_images_and_both_kinds_of_content(processor: FilaProcessor) -> None:
+    assert processor.apply_chat_template(TURNS) == RENDERED
+
+
+def test_template_adds_no_system_prompt(processor: FilaProcessor) -> None:
+    assert processor.apply_chat_template(TURNS[3:4]) == "<|im_start|>user\nSure?<|im_end|>\n"
+
+
+def test_template_adds_the_generation_prompt(processor: FilaProcessor) -> None:
+    rendered = processor.apply_chat_template(TURNS[3:4], add_generation_prompt=True)
+    assert rendered == "<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_template_continues_a_message(processor: FilaProcessor) -> None:
+    rendered = processor.apply_chat_template(TURNS[3:], continue_final_message=True)
+    assert rendered == "<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\nYes."
+
+
+def test_template_keeps_whitespace_of_contents(processor: FilaProcessor) -> None:
+    rendered = processor.apply_chat_template([{"role": "user", "content": "  a\n\nb \n"}])
+    assert rendered == "<|im_start|>user\n  a\n\nb \n<|im_end|>\n"
+
+
+def test_template_rejects_other_parts(processor: FilaProcessor) -> None:
+    messages = [{"role": "user", "content": [{"type": "video", "video": "a.mp4"}]}]
+    with pytest.raises(TemplateError, match="A part of a message must be of type 'text' or 'image'; got video"):
+        processor.apply_chat_template(messages)
