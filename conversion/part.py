@@ -66,18 +66,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return contents
 
 
-def resolve_folder(source: str | Path, *, extra_patterns: tuple[str, ...] = ()) -> tuple[str, Path]:
+def resolve_folder(source: str | Path) -> tuple[str, Path]:
     """Find a part's folder, downloading it if `source` is a Hub id.
 
     Args:
         source: A local folder, or `owner/name` or `owner/name@revision` on the Hub.
-        extra_patterns: Files to download beside configs, tokenizers and safetensors.
 
     Returns:
-        What to call it, and where it is.
+        What to call it (folder name, or Hub id and commit), and where it is.
 
     Raises:
-        ValueError: If it is neither.
+        ValueError: If it is neither, or cannot be downloaded.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -86,8 +85,11 @@ def resolve_folder(source: str | Path, *, extra_patterns: tuple[str, ...] = ()) 
     repo_id, _, revision = text.partition("@")
     if folder.is_absolute() or text.startswith((".", "~")) or repo_id.count("/") != 1:
         raise ValueError(f"{text!r} is neither a folder nor a Hub id of the form owner/name.")
-    patterns = [*_HUB_PATTERNS, *extra_patterns]
-    return text, Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=patterns))
+    try:
+        snapshot = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=_HUB_PATTERNS))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{text!r} is no folder here, and the Hub did not give it: {error}") from error
+    return f"{repo_id}@{snapshot.name[:12]}", snapshot
 
 
 def open_part(source: str | Path, *, weights: bool = True) -> Part:

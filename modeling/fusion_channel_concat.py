@@ -41,9 +41,7 @@ class ChannelConcatFusion(nn.Module):
             raise ValueError(f"`fusion.stage` must be a stage of the high-res tower, 1..{len(widths)}; got {stage}.")
         self.final_stage: int | None = stage
         self.output_size: int = config.vision_config.hidden_size + widths[stage - 1]
-        self.align = Align(
-            align, channels=widths[stage - 1], side=view_side(config, stage), grid=config.patch_grid[0]
-        )
+        self.align = Align(align, channels=widths[stage - 1], side=view_side(config, stage), grid=config.patch_grid[0])
 
     def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         """Never called: there is no tap."""

@@ -9,10 +9,11 @@ Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378
 
 after layers 2, 6, 12 and 20 of a 24-layer ViT, with stages 1, 2, 3 and 4 of a ConvNeXt that saw the whole canvas.
 
-Deviations: secondary sources give V <- MLP([V ; C]) and no more. Residual, norms, initialisation, the alignment operator and
-the treatment of CLS are our choices, each an option; the reasons are in docs/decisions.md.
+Deviations: secondary sources give V <- MLP([V ; C]) and no more. Residual, norms, initialisation, the alignment
+operator and the treatment of CLS are our choices, each an option; the reasons are in docs/decisions.md.
 
-Shapes: T views, N prefix tokens (CLS), P patches, D low-res width, E width of the tap's stage, s cells per side, g patches per side.
+Shapes: T views, N prefix tokens (CLS), P patches, D low-res width, E width of the tap's stage, s cells per side, g
+patches per side.
 """
 
 from typing import Any
@@ -29,7 +30,16 @@ class CvfmLayer(nn.Module):
     """The fusion at one tap."""
 
     def __init__(
-        self, low_size: int, high_size: int, *, align: Align, hidden_size: int, act: str, residual: str, norm: bool, cls: str
+        self,
+        low_size: int,
+        high_size: int,
+        *,
+        align: Align,
+        hidden_size: int,
+        act: str,
+        residual: str,
+        norm: bool,
+        cls: str,
     ) -> None:
         super().__init__()
         self.align = align
@@ -62,12 +72,13 @@ class CvfmFusion(nn.Module):
 
     Args:
         config: The `FilaConfig`.
-        taps: Layers of the low-res tower, counted from 1, after which to fuse; 2, 6, 12, 20 of 24 and the same fractions of other
-            depths by default.
-        stages: Stage of the high-res tower for each tap, counted from 1; by default the last as many stages as there are taps.
+        taps: Layers of the low-res tower, counted from 1, after which to fuse; 2, 6, 12, 20 of 24 and the same
+            fractions of other depths by default.
+        stages: Stage of the high-res tower for each tap, counted from 1; by default the last as many stages as there
+            are taps.
         align: How a view's square of the map is brought to the patch grid: `conv`, `pool` or `bilinear`.
-        residual: `add` (starts as the identity: the MLP's last layer is zero), `gate` (times tanh of a scalar that starts at
-            zero), or `none` (the bare equation of the secondary sources).
+        residual: `add` (starts as the identity: the MLP's last layer is zero), `gate` (times tanh of a scalar that
+            starts at zero), or `none` (the bare equation of the secondary sources).
         norm: Whether each input of the MLP is layer-normalised.
         cls: `skip` leaves the prefix tokens alone, `mean` fuses them with the mean of the view's map.
         hidden_size: Width of the MLP's hidden layer; the low-res width by default.
@@ -107,7 +118,8 @@ class CvfmFusion(nn.Module):
             raise ValueError(f"`fusion.taps` and `fusion.stages` must pair up; got {taps} and {stages}.")
         if sorted(taps) != list(taps) or not 1 <= taps[0] <= taps[-1] <= config.num_vision_layers:
             raise ValueError(
-                f"`fusion.taps` must be increasing layers of the low-res tower, 1..{config.num_vision_layers}; got {taps}."
+                f"`fusion.taps` must be increasing layers of the low-res tower, 1..{config.num_vision_layers}; got "
+                f"{taps}."
             )
         if sorted(stages) != list(stages) or not 1 <= stages[0] <= stages[-1] <= len(widths):
             raise ValueError(

@@ -4,14 +4,16 @@
 
 Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378; design choices in docs/decisions.md.
 
-The low-res tower encodes views (the overview and the tiles) one by one. The high-res tower encodes each canvas once, whole, so
-no tile border cuts an object there; at a tap every view takes from the stage's map the part that its box covers.
+The low-res tower encodes views (the overview and the tiles) one by one. The high-res tower encodes each canvas once,
+whole, so no tile border cuts an object there; at a tap every view takes from the stage's map the part that its box
+covers.
 
-Shapes: I images, V views of the image that has most, T real views of all images, S pixels per side of a view, N prefix tokens (CLS),
-P patches of a view, D low-res width, E width of a high-res stage, (h, w) cells of a stage's map, s cells per side that a view owns.
+Shapes: I images, V views of the image that has most, T real views of all images, S pixels per side of a view, N prefix
+tokens (CLS), P patches of a view, D low-res width, E width of a high-res stage, (h, w) cells of a stage's map, s cells
+per side that a view owns.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -28,20 +30,20 @@ from .align import MeanConv2d, area_resample, view_side
 from .configuration_fila import FilaConfig
 from .fusion import build_fusion
 from .fusion_cvfm import CvfmLayer
-from .towers import build_high_res_tower, build_low_res_tower, check_tower_types
 from .tower_convnext import ConvNextBlock, GlobalResponseNorm
+from .towers import build_high_res_tower, build_low_res_tower, check_tower_types
 
 PerImage = torch.Tensor | Sequence[torch.Tensor]  # a padded tensor, or a list with one entry per image
 Box = tuple[int, int, int, int]
 
 
-class FilaPreTrainedModel(PreTrainedModel):  # type: ignore[misc, unused-ignore]
+class FilaPreTrainedModel(PreTrainedModel):
     """What all fila models share: flags, and the initial values of weights that no checkpoint holds."""
 
     config_class = FilaConfig
     config: FilaConfig
     base_model_prefix = "model"
-    input_modalities = ("image", "text")
+    input_modalities: tuple[str, ...] = ("image", "text")
     supports_gradient_checkpointing = True
     _no_split_modules = ["ConvNextBlock", "CvfmLayer"]  # noqa: RUF012
     _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
@@ -53,7 +55,7 @@ class FilaPreTrainedModel(PreTrainedModel):  # type: ignore[misc, unused-ignore]
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """Whether transformers may skip the init rules of modules without parameters of their own; CLIP's need to run."""
+        """Whether transformers may skip the init rules of modules without parameters; CLIP has such rules."""
         return False
 
     @torch.no_grad()
@@ -89,18 +91,22 @@ def real_view_boxes(view_boxes: PerImage) -> list[list[Box]]:
     boxes = [[tuple(box) for box in rows.tolist() if box[2] > box[0] and box[3] > box[1]] for rows in view_boxes]
     for index, found in enumerate(boxes):
         if not found:
-            raise ValueError(f"Image {index} has no view: all its `view_boxes` are empty. Pass the processor's output unchanged.")
+            raise ValueError(
+                f"Image {index} has no view: all its `view_boxes` are empty. Pass the processor's output unchanged."
+            )
     return boxes
 
 
 class Canvases:
     """The high-res tower's maps of a batch, advanced stage by stage.
 
-    Canvases of one size run together; a canvas is never padded to its neighbour's size. With `high_res_overview="encode"` the
-    whole images, drawn at one view's high-res size, run as one more group.
+    Canvases of one size run together; a canvas is never padded to its neighbour's size. With
+    `high_res_overview="encode"` the whole images, drawn at one view's high-res size, run as one more group.
     """
 
-    def __init__(self, config: Any, tower: Any, pixels: PerImage, sizes: PerImage, boxes: list[list[Box]], grids: PerImage):
+    def __init__(
+        self, config: Any, tower: Any, pixels: PerImage, sizes: PerImage, boxes: list[list[Box]], grids: PerImage
+    ):
         self.config = config
         self.tower = tower
         self.boxes = boxes
@@ -108,7 +114,8 @@ class Canvases:
         self.pixels_per_canvas_pixel = config.high_res_tile_size / config.vision_config.image_size
         self.groups: dict[tuple[str, tuple[int, int]], list[int]] = {}
         self.has_overview = [
-            len(views) > int(rows) * int(cols) for views, (rows, cols) in zip(boxes, (g.tolist() for g in grids), strict=True)
+            len(views) > int(rows) * int(cols)
+            for views, (rows, cols) in zip(boxes, (g.tolist() for g in grids), strict=True)
         ]
         inputs: dict[tuple[str, tuple[int, int]], list[torch.Tensor]] = {}
         for index, (canvas, size) in enumerate(zip(pixels, sizes, strict=True)):
@@ -132,10 +139,12 @@ class Canvases:
         )
         if size != expected or size[0] > canvas.shape[-2] or size[1] > canvas.shape[-1]:
             raise ValueError(
-                f"The high-res canvas of image {index} must be {expected[0]}x{expected[1]} pixels (its views' boxes times "
-                f"{self.config.high_res_tile_size}/{self.config.vision_config.image_size}); `high_res_sizes` says {size[0]}x{size[1]} and "
-                f"`high_res_pixel_values` holds {canvas.shape[-2]}x{canvas.shape[-1]}. Processor and model disagree about "
-                "`high_res_size`; load both from one checkpoint."
+                f"The high-res canvas of image {index} must be {expected[0]}x{expected[1]} pixels (its views' boxes "
+                f"times {self.config.high_res_tile_size}/{self.config.vision_config.image_size}); `high_res_sizes` "
+                f"says "
+                f"{size[0]}x{size[1]} and `high_res_pixel_values` holds {canvas.shape[-2]}x{canvas.shape[-1]}. "
+                f"Processor "
+                "and model disagree about `high_res_size`; load both from one checkpoint."
             )
 
     def _scaled(self, box: Box, stride: int) -> tuple[float, float, float, float]:
@@ -151,14 +160,15 @@ class Canvases:
     def per_view(self) -> torch.Tensor:
         """What each view owns of the present stage's maps: `(T, E, s, s)`, image by image.
 
-        A tile's box is whole cells and is cut out. The overview's box is the image's content: it is averaged onto s x s cells.
+        A tile's box is whole cells and is cut out. The overview's box is the image's content: it is averaged onto s x
+        s cells.
         """
         side = view_side(self.config, self.stage)
         stride = self.tower.stride(self.stage)
         map_of: dict[tuple[str, int], torch.Tensor] = {}
-        for (kind, _), indices in self.groups.items():
+        for key, indices in self.groups.items():
             for row, index in enumerate(indices):
-                map_of[kind, index] = self.maps[kind, _][row]
+                map_of[key[0], index] = self.maps[key][row]
         squares = []
         for index, views in enumerate(self.boxes):
             for view, box in enumerate(views):
@@ -189,11 +199,8 @@ class FilaVisionModel(FilaPreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Module:
         """The low-res tower's patch embedding."""
-        return self.low_res_tower.get_input_embeddings()
-
-    def _taps(self) -> Iterator[tuple[int, int, int]]:
-        for tap, (layer, stage) in enumerate(self.fusion.taps):
-            yield tap, layer, stage
+        embeddings: nn.Module = self.low_res_tower.get_input_embeddings()
+        return embeddings
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
@@ -209,10 +216,12 @@ class FilaVisionModel(FilaPreTrainedModel):
         """Encode all views of all images.
 
         Args:
-            pixel_values: `(I, V, 3, S, S)` float, or one `(V_i, 3, S, S)` per image; overview first, then tiles row-major.
+            pixel_values: `(I, V, 3, S, S)` float, or one `(V_i, 3, S, S)` per image; overview first, then tiles
+                row-major.
             view_boxes: `(I, V, 4)` int, or one `(V_i, 4)` per image; see `real_view_boxes`.
             tile_grid: `(I, 2)` int, (rows, cols).
-            high_res_pixel_values: `(I, 3, H, W)` float, or one `(3, H_i, W_i)` per image; needed with a high-res tower.
+            high_res_pixel_values: `(I, 3, H, W)` float, or one `(3, H_i, W_i)` per image; needed with a high-res
+                tower.
             high_res_sizes: `(I, 2)` int, (height, width) of each canvas inside `high_res_pixel_values`.
 
         Returns:
@@ -227,8 +236,8 @@ class FilaVisionModel(FilaPreTrainedModel):
         if self.high_res_tower is not None:
             if high_res_pixel_values is None or high_res_sizes is None:
                 raise ValueError(
-                    "A model with a high-res tower needs `high_res_pixel_values` and `high_res_sizes`, which are missing. "
-                    "Pass everything the processor returns; its `high_res_size` must not be None."
+                    "A model with a high-res tower needs `high_res_pixel_values` and `high_res_sizes`, which are "
+                    "missing. Pass everything the processor returns; its `high_res_size` must not be None."
                 )
             canvases = Canvases(
                 self.config, self.high_res_tower, high_res_pixel_values, high_res_sizes, boxes, tile_grid
@@ -236,7 +245,7 @@ class FilaVisionModel(FilaPreTrainedModel):
 
         low = self.low_res_tower.embed(views)
         done = 0
-        for tap, layer, stage in self._taps():
+        for tap, (layer, stage) in enumerate(self.fusion.taps):
             low = self.low_res_tower.run_layers(low, done, layer, **kwargs)
             done = layer
             assert canvases is not None

@@ -5,8 +5,10 @@
 import torch
 
 _CAUSES = (
-    "The text was cut after the image tokens were expanded, the processor's `tokens_per_tile` is not the model's, or an image is "
-    "missing or listed under another sample. Load processor and model from one checkpoint and pass its output unchanged."
+    "The text was cut after the image tokens were expanded, the processor's `tokens_per_tile` is not the model's, or "
+    "an "
+    "image is missing or listed under another sample. Load processor and model from one checkpoint and pass the "
+    "processor's output unchanged."
 )
 
 
@@ -22,7 +24,8 @@ def images_per_sample(placeholders: torch.Tensor, lengths: list[int], *, contigu
         Number of images of each sample.
 
     Raises:
-        ValueError: If a sample's placeholders are not those of the next images; names the sample, the image and both counts.
+        ValueError: If a sample's placeholders are not those of the next images; names the sample, the image and both
+            counts.
     """
     counts = []
     image = 0
@@ -34,26 +37,32 @@ def images_per_sample(placeholders: torch.Tensor, lengths: list[int], *, contigu
             left = len(positions) - start
             if image == len(lengths):
                 raise ValueError(
-                    f"Sample {sample} has {left} placeholders left after its {image - first} images, but the batch has no more "
-                    f"images: {len(lengths)} images were passed. {_CAUSES}"
+                    f"Sample {sample} has {left} placeholders left after its {image - first} images, but the batch "
+                    f"has no "
+                    f"more images: {len(lengths)} were passed. {_CAUSES}"
                 )
             length = lengths[image]
             run = positions[start : start + length]
             if len(run) < length:
                 raise ValueError(
-                    f"Image {image} has {length} image tokens, but sample {sample} holds only {left} placeholders for it. {_CAUSES}"
+                    f"Image {image} has {length} image tokens, but sample {sample} holds only {left} placeholders "
+                    f"for it. "
+                    f"{_CAUSES}"
                 )
             if contiguous and run[-1] - run[0] != length - 1:
                 found = next(i for i in range(1, length) if run[i] - run[i - 1] != 1)
                 raise ValueError(
-                    f"Image {image} has {length} image tokens, but its run in sample {sample} holds {found} placeholders. {_CAUSES}"
+                    f"Image {image} has {length} image tokens, but its run in sample {sample} holds {found} "
+                    f"placeholders. "
+                    f"{_CAUSES}"
                 )
             start += length
             image += 1
         counts.append(image - first)
     if image < len(lengths):
         raise ValueError(
-            f"Image {image} has {lengths[image]} image tokens, but no sample has placeholders left for it: the batch's placeholders end "
-            f"after image {image - 1}. {_CAUSES}"
+            f"Image {image} has {lengths[image]} image tokens, but no sample has placeholders left for it: the "
+            f"batch's "
+            f"placeholders end after image {image - 1}. {_CAUSES}"
         )
     return counts

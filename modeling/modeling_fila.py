@@ -4,8 +4,8 @@
 
 Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378.
 
-Shapes: B samples, L sequence length, I images of the batch, V views of the image that has most, N_i image tokens of image i,
-M language-model width.
+Shapes: B samples, L sequence length, I images of the batch, V views of the image that has most, N_i image tokens of
+image i, M language-model width.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ IMAGE_INPUTS = ("pixel_values", "view_boxes", "tile_grid", "high_res_pixel_value
 
 
 @dataclass
-class FilaModelOutputWithPast(BaseModelOutputWithPast):  # type: ignore[misc, unused-ignore]
+class FilaModelOutputWithPast(BaseModelOutputWithPast):
     """Output of [`FilaModel`].
 
     Args:
@@ -43,7 +43,7 @@ class FilaModelOutputWithPast(BaseModelOutputWithPast):  # type: ignore[misc, un
 
 
 @dataclass
-class FilaCausalLMOutputWithPast(ModelOutput):  # type: ignore[misc, unused-ignore]
+class FilaCausalLMOutputWithPast(ModelOutput):
     """Output of [`FilaForConditionalGeneration`].
 
     Args:
@@ -87,18 +87,20 @@ class FilaModel(FilaPreTrainedModel):
         high_res_pixel_values: PerImage | None = None,
         high_res_sizes: PerImage | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> tuple | BaseModelOutputWithPooling:
+    ) -> tuple[Any, ...] | BaseModelOutputWithPooling:
         """Encode images into image tokens.
 
         Args:
             pixel_values: `(I, V, 3, S, S)` float views, overview first, or a list with one `(V_i, 3, S, S)` per image.
-            view_boxes: `(I, V, 4)` int, (top, left, bottom, right) of each view in canvas pixels; all zero for padding.
+            view_boxes: `(I, V, 4)` int, (top, left, bottom, right) of each view in canvas pixels; all zero for
+                padding.
             tile_grid: `(I, 2)` int, (rows, cols) of the tiles.
             high_res_pixel_values: `(I, 3, H, W)` float canvases for the high-res tower.
             high_res_sizes: `(I, 2)` int, (height, width) of each canvas inside `high_res_pixel_values`.
 
         Returns:
-            `last_hidden_state`: `(T, P, D)` features of all views; `pooler_output`: a list with one `(N_i, M)` per image.
+            `last_hidden_state`: `(T, P, D)` features of all views; `pooler_output`: a list with one `(N_i, M)` per
+                image.
 
         Raises:
             ValueError: If an input is missing or the sizes contradict each other.
@@ -145,7 +147,7 @@ class FilaModel(FilaPreTrainedModel):
         """
         if input_ids is None:
             image_token = torch.full((), self.config.image_token_id, dtype=torch.long, device=inputs_embeds.device)
-            placeholders = (inputs_embeds == self.get_input_embeddings()(image_token)).all(-1)
+            placeholders: torch.Tensor = (inputs_embeds == self.get_input_embeddings()(image_token)).all(-1)
         else:
             placeholders = input_ids == self.config.image_token_id
         lengths = [features.shape[0] for features in image_features]
@@ -176,7 +178,7 @@ class FilaModel(FilaPreTrainedModel):
         mm_token_type_ids: torch.Tensor | None = None,
         mm_encoder_outputs: dict[str, Any] | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> tuple | FilaModelOutputWithPast:
+    ) -> tuple[Any, ...] | FilaModelOutputWithPast:
         """Run the model; image inputs as in `get_image_features`, the rest as in any decoder of transformers.
 
         Args:
@@ -184,8 +186,8 @@ class FilaModel(FilaPreTrainedModel):
             mm_encoder_outputs: `{"image": output of get_image_features}` when the images were encoded before.
 
         Raises:
-            ValueError: If not exactly one of `input_ids` and `inputs_embeds` is given, if images are given twice, or if
-                placeholders and image tokens do not pair up.
+            ValueError: If not exactly one of `input_ids` and `inputs_embeds` is given, if images are given twice, or
+                if placeholders and image tokens do not pair up.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Exactly one of `input_ids` and `inputs_embeds` must be given.")
@@ -256,7 +258,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         high_res_pixel_values: PerImage | None = None,
         high_res_sizes: PerImage | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> tuple | BaseModelOutputWithPooling:
+    ) -> tuple[Any, ...] | BaseModelOutputWithPooling:
         """Encode images into image tokens; see [`FilaModel.get_image_features`]."""
         return self.model.get_image_features(
             pixel_values=pixel_values,
@@ -287,7 +289,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         mm_token_type_ids: torch.Tensor | None = None,
         mm_encoder_outputs: dict[str, Any] | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> tuple | FilaCausalLMOutputWithPast:
+    ) -> tuple[Any, ...] | FilaCausalLMOutputWithPast:
         """Run the model and the head; see [`FilaModel.forward`].
 
         Args:
@@ -336,8 +338,9 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
     ) -> tuple[torch.LongTensor, dict[str, Any]]:
         """Repeat each sample for beams or several returned sequences.
 
-        Newer transformers encode the images first and repeat each sample's image tokens as a block; older ones repeat every
-        tensor row by row, which gives sample 0 the images A A B B instead of A B A B. This repeats whole blocks for those.
+        Newer transformers encode the images first and repeat each sample's image tokens as a block; older ones repeat
+        every tensor row by row, which gives sample 0 the images A A B B instead of A B A B. This repeats whole blocks
+        for those.
         """
         pixels = model_kwargs.get("pixel_values")
         if expand_size > 1 and pixels is not None and input_ids is not None:

@@ -5,8 +5,9 @@
 Papers: Liu et al., "A ConvNet for the 2020s", arXiv:2201.03545; Woo et al., "ConvNeXt V2", arXiv:2301.00808.
 Code: transformers, `models/convnext` and `models/convnextv2`; the weights keep their names.
 
-Deviations from transformers' classes, none in the arithmetic: each block can be checkpointed; stages that nothing reads and the
-pooled norm do not exist; the pointwise layers see 3-D activations, because int8 linear layers accept no more.
+Deviations from transformers' classes, none in the arithmetic: each block can be checkpointed; stages that nothing
+reads and the pooled norm do not exist; the pointwise layers see 3-D activations, because int8 linear layers accept no
+more.
 
 Shapes: N canvases, C channels, (h, w) cells of a stage's map.
 """
@@ -23,7 +24,8 @@ class ChannelLayerNorm(nn.LayerNorm):
     """LayerNorm over the channels of `(N, C, h, w)`."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return super().forward(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        normed: torch.Tensor = super().forward(features.permute(0, 2, 3, 1))
+        return normed.permute(0, 3, 1, 2)
 
 
 class GlobalResponseNorm(nn.Module):
@@ -40,7 +42,7 @@ class GlobalResponseNorm(nn.Module):
         return self.weight * (features * scale) + self.bias + features
 
 
-class ConvNextBlock(GradientCheckpointingLayer):  # type: ignore[misc, unused-ignore]
+class ConvNextBlock(GradientCheckpointingLayer):
     """One residual block on `(N, C, h, w)`."""
 
     def __init__(self, config: Any, dim: int, drop_path: float) -> None:
@@ -69,7 +71,8 @@ class ConvNextBlock(GradientCheckpointingLayer):  # type: ignore[misc, unused-ig
         if self.training and self.drop_path > 0:  # stochastic depth, arXiv:1603.09382
             keep = update.new_empty(update.shape[0], 1, 1, 1).bernoulli_(1 - self.drop_path)
             update = update * keep / (1 - self.drop_path)
-        return features + update
+        fused: torch.Tensor = features + update
+        return fused
 
 
 class ConvNextStage(nn.Module):
@@ -132,7 +135,9 @@ class ConvNextTower(nn.Module):
     def __init__(self, config: Any, num_stages: int) -> None:
         super().__init__()
         if not 1 <= num_stages <= len(config.depths):
-            raise ValueError(f"The high-res tower has stages 1..{len(config.depths)}; the fusion reads stage {num_stages}.")
+            raise ValueError(
+                f"The high-res tower has stages 1..{len(config.depths)}; the fusion reads stage {num_stages}."
+            )
         self.config = config
         self.embeddings = ConvNextEmbeddings(config)
         self.encoder = ConvNextEncoder(config, num_stages)

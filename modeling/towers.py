@@ -56,7 +56,8 @@ def check_tower_types(config: Any) -> None:
 
 def build_low_res_tower(config: Any, num_layers: int) -> ClipTower:
     """Build the tower that `vision_config.model_type` names, with its first `num_layers` layers."""
-    return LOW_RES_TOWERS[config.model_type]._from_config(config, num_layers=num_layers)
+    tower: ClipTower = LOW_RES_TOWERS[config.model_type]._from_config(config, num_layers=num_layers)
+    return tower
 
 
 def build_high_res_tower(config: Any, num_stages: int) -> nn.Module:

@@ -119,7 +119,7 @@ def _load_all(sources: Sequence[Any], sample: int | None) -> list[Any]:
         elif isinstance(source, str | Path | bytes | bytearray):
             loaded.append(_upright(_decode(_read(source, sample, number), sample, number), sample, number))
         else:
-            reason = "is None" if source is None else f"is a {type(source).__name__}"
+            reason = "is None" if source is None else f"is of type {type(source).__name__}"
             fix = "Pass a path, URL, bytes, PIL image, array or tensor."
             raise ImageInputError(sample, number, reason, fix)
     return loaded
@@ -149,7 +149,7 @@ def _read(source: str | Path | bytes | bytearray, sample: int | None, number: in
 
 
 def _download(url: str, sample: int | None, number: int) -> bytes:
-    # The standard library instead of huggingface_hub's session, which refuses every address when HF_HUB_OFFLINE is set.
+    # Not huggingface_hub's session, which refuses every address when HF_HUB_OFFLINE is set.
     request = urllib.request.Request(url, headers={"User-Agent": "fila"})
     try:
         with urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT) as response:

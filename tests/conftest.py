@@ -7,9 +7,9 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from transformers.utils import logging  # noqa: E402
+import pytest
+import torch
+from transformers.utils import logging
 
 torch.set_num_threads(1)
 logging.disable_progress_bar()

@@ -2,8 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """Tiny models, processors and inputs for every test.
 
-Sizes are distinct and odd where they can be, so that no wrong axis fits: tiles of 28 pixels with patches of 7 (16 image tokens
-per view), 128 high-res pixels per tile (4 cells of the last ConvNeXt stage per side).
+Sizes are distinct and odd where they can be, so that no wrong axis fits: tiles of 28 pixels with patches of 7 (16
+image tokens per view), 128 high-res pixels per tile (4 cells of the last ConvNeXt stage per side).
 """
 
 from typing import Any

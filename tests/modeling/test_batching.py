@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""A batch answers as its samples do one by one: 0 to 3 images per sample, mixed sizes, both padding sides, both caches."""
+"""A batch answers as its samples do one by one: 0 to 3 images each, mixed sizes, both padding sides, both caches."""
 
 from typing import Any
 

@@ -12,7 +12,11 @@ from tests.helpers import single_tower, tiny_config
 
 def test_defaults_are_the_flagship_sizes() -> None:
     config = FilaConfig()
-    assert (config.vision_config.hidden_size, config.vision_config.image_size, config.vision_config.patch_size) == (1024, 336, 14)
+    assert (config.vision_config.hidden_size, config.vision_config.image_size, config.vision_config.patch_size) == (
+        1024,
+        336,
+        14,
+    )
     assert config.high_res_vision_config.hidden_sizes == [192, 384, 768, 1536]
     assert config.text_config.model_type == "llama"
     assert (config.high_res_tile_size, config.patch_grid, config.num_vision_layers) == (768, (24, 24), 23)
@@ -24,7 +28,9 @@ def test_defaults_are_the_flagship_sizes() -> None:
     [
         pytest.param({}, id="hybrid"),
         pytest.param(single_tower(), id="single-tower"),
-        pytest.param({"high_res_vision_config": {"model_type": "convnextv2"}, "high_res_overview": "encode"}, id="convnextv2"),
+        pytest.param(
+            {"high_res_vision_config": {"model_type": "convnextv2"}, "high_res_overview": "encode"}, id="convnextv2"
+        ),
         pytest.param({"text_config": {"model_type": "qwen2"}, "tie_word_embeddings": True}, id="another-text-model"),
         pytest.param({"fusion": {"type": "channel_concat", "stage": 3}}, id="fusion-option"),
     ],
@@ -50,7 +56,10 @@ def test_tied_embeddings_follow_the_text_model_unless_set() -> None:
     [
         ({"image_tokn_id": 3}, r"no setting `image_tokn_id`; did you mean `image_token_id`\?"),
         ({"gibberish": 3}, r"no setting `gibberish`\.$"),
-        ({"high_res_vision_config": None}, r"`fusion.type` 'cvfm' joins two towers, but `high_res_vision_config` is None"),
+        (
+            {"high_res_vision_config": None},
+            r"`fusion.type` 'cvfm' joins two towers, but `high_res_vision_config` is None",
+        ),
         ({"fusion": {"type": "none"}}, r"reads no high-res tower, but `high_res_vision_config` is set"),
         (single_tower(high_res_tile_size=128), r"a single-tower model has no high-res canvas"),
         ({"vision_feature_layer": 6}, r"must name one of the 5 layers .* got 6"),
@@ -74,27 +83,60 @@ def test_config_rejects_wrong_types(setting: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fusion": {"type": "cvfn"}}, r"`fusion.type` must be one of \['channel_concat', 'cvfm', 'none'\]; got 'cvfn'"),
-        ({"fusion": {"type": "cvfm", "tap": [1]}}, r"Fusion 'cvfm' has no option \['tap'\]; it accepts \['taps', 'stages'"),
+        (
+            {"fusion": {"type": "cvfn"}},
+            r"`fusion.type` must be one of \['channel_concat', 'cvfm', 'none'\]; got 'cvfn'",
+        ),
+        (
+            {"fusion": {"type": "cvfm", "tap": [1]}},
+            r"Fusion 'cvfm' has no option \['tap'\]; it accepts \['taps', 'stages'",
+        ),
         ({"fusion": {"type": "cvfm", "taps": [2, 1]}}, r"`fusion.taps` must be increasing layers .* got \[2, 1\]"),
-        ({"fusion": {"type": "cvfm", "taps": [1, 9]}}, r"increasing layers of the low-res tower, 1\.\.4; got \[1, 9\]"),
-        ({"fusion": {"type": "cvfm", "taps": [1], "stages": [5]}}, r"increasing stages of the high-res tower, 1\.\.4; got \[5\]"),
+        (
+            {"fusion": {"type": "cvfm", "taps": [1, 9]}},
+            r"increasing layers of the low-res tower, 1\.\.4; got \[1, 9\]",
+        ),
+        (
+            {"fusion": {"type": "cvfm", "taps": [1], "stages": [5]}},
+            r"increasing stages of the high-res tower, 1\.\.4; got \[5\]",
+        ),
         ({"fusion": {"type": "cvfm", "taps": [1, 2], "stages": [1]}}, r"must pair up; got \[1, 2\] and \[1\]"),
-        ({"fusion": {"type": "cvfm", "taps": [1], "align": "nearest"}}, r"`fusion.align` must be one of \['conv', 'pool', 'bilinear'\]"),
+        (
+            {"fusion": {"type": "cvfm", "taps": [1], "align": "nearest"}},
+            r"`fusion.align` must be one of \['conv', 'pool', 'bilinear'\]",
+        ),
         ({"fusion": {"type": "cvfm", "taps": [1], "residual": "x"}}, r"`fusion.residual` must be one of"),
         ({"fusion": {"type": "cvfm", "taps": [1], "cls": "x"}}, r"`fusion.cls` must be one of"),
-        ({"fusion": {"type": "cvfm", "taps": [1], "hidden_act": "golu"}}, r"`fusion.hidden_act` must be an activation"),
-        ({"high_res_tile_size": 96}, r"'conv' halves a view's 24x24 cells to 4x4 patches, so the ratio must be a power of two"),
-        ({"high_res_tile_size": 100, "fusion": {"type": "cvfm", "align": "pool"}}, r"`high_res_tile_size` must be a multiple of 8, the stride of stage 2"),
-        ({"fusion": {"type": "channel_concat", "stage": 0}}, r"`fusion.stage` must be a stage of the high-res tower, 1\.\.4; got 0"),
+        (
+            {"fusion": {"type": "cvfm", "taps": [1], "hidden_act": "golu"}},
+            r"`fusion.hidden_act` must be an activation",
+        ),
+        (
+            {"high_res_tile_size": 96},
+            r"'conv' halves a view's 24x24 cells to 4x4 patches, so the ratio must be a power of two",
+        ),
+        (
+            {"high_res_tile_size": 100, "fusion": {"type": "cvfm", "align": "pool"}},
+            r"`high_res_tile_size` must be a multiple of 8, the stride of stage 2",
+        ),
+        (
+            {"fusion": {"type": "channel_concat", "stage": 0}},
+            r"`fusion.stage` must be a stage of the high-res tower, 1\.\.4; got 0",
+        ),
         ({"connector": {"type": "mpl"}}, r"`connector.type` must be one of \['mlp'\]; got 'mpl'"),
-        ({"connector": {"type": "mlp", "input_size": 3}}, r"Connector 'mlp' has no option \['input_size'\]; it accepts"),
+        (
+            {"connector": {"type": "mlp", "input_size": 3}},
+            r"Connector 'mlp' has no option \['input_size'\]; it accepts",
+        ),
         ({"connector": {"type": "mlp", "hidden_act": "golu"}}, r"`connector.hidden_act` must be an activation"),
         (
             {"vision_config": {"model_type": "siglip_vision_model", "image_size": 28, "patch_size": 7}},
             r"`vision_config.model_type` must be one of \['clip_vision_model'\]; got 'siglip_vision_model'",
         ),
-        ({"high_res_vision_config": {"model_type": "swin"}}, r"must be one of \['convnext', 'convnextv2'\]; got 'swin'"),
+        (
+            {"high_res_vision_config": {"model_type": "swin"}},
+            r"must be one of \['convnext', 'convnextv2'\]; got 'swin'",
+        ),
     ],
 )
 def test_model_rejects_unknown_parts_and_options_by_name(changes: dict[str, Any], message: str) -> None:
@@ -106,6 +148,12 @@ def test_model_rejects_unknown_parts_and_options_by_name(changes: dict[str, Any]
 def test_default_taps_keep_the_papers_fractions_of_the_depth(depth: int, taps: tuple[int, ...]) -> None:
     from fila.modeling.fusion import build_fusion
 
-    vision = {"hidden_size": 20, "num_attention_heads": 4, "num_hidden_layers": depth, "image_size": 28, "patch_size": 7}
+    vision = {
+        "hidden_size": 20,
+        "num_attention_heads": 4,
+        "num_hidden_layers": depth,
+        "image_size": 28,
+        "patch_size": 7,
+    }
     fusion = build_fusion(tiny_config(vision_config=vision, fusion={"type": "cvfm"}))
     assert fusion.taps == tuple(zip(taps, (1, 2, 3, 4), strict=True))

@@ -108,7 +108,9 @@ def test_image_features_do_not_depend_on_the_other_images_of_the_batch() -> None
     expected = model(**together).last_hidden_state
     features = []
     for index in range(len(GRIDS)):
-        features.append(model(**{name: value[index : index + 1] for name, value in together.items()}).last_hidden_state)
+        features.append(
+            model(**{name: value[index : index + 1] for name, value in together.items()}).last_hidden_state
+        )
     assert_close(torch.cat(features), expected, 1e-12)
 
 
@@ -143,7 +145,9 @@ def test_layers_and_stages_that_nothing_reads_do_not_exist() -> None:
     unused = [
         name
         for (name, parameter), gradient in zip(
-            model.named_parameters(), torch.autograd.grad(output.sum(), list(model.parameters()), allow_unused=True), strict=True
+            model.named_parameters(),
+            torch.autograd.grad(output.sum(), list(model.parameters()), allow_unused=True),
+            strict=True,
         )
         if gradient is None
     ]

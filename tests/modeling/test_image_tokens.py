@@ -30,11 +30,16 @@ def test_images_per_sample_counts(rows: list[str], lengths: list[int], expected:
     ("rows", "lengths", "message"),
     [
         pytest.param(
-            ["###.", "#..."], [2, 2], r"Image 1 has 2 image tokens, but sample 0 holds only 1 placeholders", id="totals-agree"
+            ["###.", "#..."],
+            [2, 2],
+            r"Image 1 has 2 image tokens, but sample 0 holds only 1 placeholders",
+            id="totals-agree",
         ),
         pytest.param(["##.###"], [3, 2], r"Image 0 has 3 image tokens, but its run in sample 0 holds 2", id="swapped"),
         pytest.param(["###"], [2], r"Sample 0 has 1 placeholders left after its 1 images", id="one-too-many"),
-        pytest.param(["##.", "..."], [2, 3], r"Image 1 has 3 image tokens, but no sample has placeholders left", id="spare"),
+        pytest.param(
+            ["##.", "..."], [2, 3], r"Image 1 has 3 image tokens, but no sample has placeholders left", id="spare"
+        ),
     ],
 )
 def test_images_per_sample_rejects_the_first_mismatch(rows: list[str], lengths: list[int], message: str) -> None:
@@ -48,5 +53,7 @@ def test_model_names_sample_image_and_counts_when_a_placeholder_is_lost() -> Non
     inputs = processor(text=["<image> a", "<image> b <image>"], images=images, padding=True, return_tensors="pt")
     row = inputs["input_ids"][1]
     row[(row == processor.image_token_id).nonzero()[0]] = processor.tokenizer.pad_token_id
-    with pytest.raises(ValueError, match=r"Image 1 has 80 image tokens, but its run in sample 1 holds 79 .*`tokens_per_tile`"):
+    with pytest.raises(
+        ValueError, match=r"Image 1 has 80 image tokens, but its run in sample 1 holds 79 .*`tokens_per_tile`"
+    ):
         model(**inputs)

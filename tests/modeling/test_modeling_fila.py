@@ -37,11 +37,17 @@ def test_new_weights_start_as_documented() -> None:
 def test_missing_weights_are_initialised_as_in_a_fresh_model(tmp_path: Path) -> None:
     """from_pretrained builds on the meta device; every rule must hold there too, CLIP's own included."""
     torch.manual_seed(0)
-    model = FilaForConditionalGeneration(tiny_config(vision_config=tiny_config().vision_config.to_dict() | {"initializer_range": 0.7}))
+    model = FilaForConditionalGeneration(
+        tiny_config(vision_config=tiny_config().vision_config.to_dict() | {"initializer_range": 0.7})
+    )
     model.save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     dropped = [key for key in weights if "vision_tower" in key]
-    save_file({key: value for key, value in weights.items() if key not in dropped}, tmp_path / "model.safetensors", {"format": "pt"})
+    save_file(
+        {key: value for key, value in weights.items() if key not in dropped},
+        tmp_path / "model.safetensors",
+        {"format": "pt"},
+    )
     loaded, report = FilaForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
     assert sorted(report["missing_keys"]) == sorted(dropped)
     for name, parameter in loaded.named_parameters():
@@ -75,9 +81,7 @@ def test_gradients_with_checkpointing_equal_those_without(changes: dict[str, Any
             switch = getattr(model, name, None) or model.gradient_checkpointing_enable
             switch({"use_reentrant": reentrant})
             model.enable_input_require_grads()
-            checkpointed = {
-                type(m).__name__ for m in model.modules() if getattr(m, "gradient_checkpointing", False)
-            }
+            checkpointed = {type(m).__name__ for m in model.modules() if getattr(m, "gradient_checkpointing", False)}
         model(**batch, labels=batch["input_ids"]).loss.backward()
         gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
     assert {"CLIPEncoderLayer", "LlamaDecoderLayer"} <= checkpointed

@@ -4,7 +4,14 @@
 
 import pytest
 import torch
-from transformers import CLIPVisionConfig, CLIPVisionModel, ConvNextConfig, ConvNextModel, ConvNextV2Config, ConvNextV2Model
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    ConvNextConfig,
+    ConvNextModel,
+    ConvNextV2Config,
+    ConvNextV2Model,
+)
 
 from fila.modeling.tower_clip import ClipTower
 from fila.modeling.tower_convnext import ConvNextTower
@@ -37,7 +44,9 @@ def test_clip_tower_equals_transformers_hidden_state(kept: int) -> None:
     [
         pytest.param(ConvNextConfig(hidden_sizes=[5, 7, 11, 13], depths=[1, 2, 3, 1]), ConvNextModel, id="v1"),
         pytest.param(
-            ConvNextConfig(hidden_sizes=[5, 7, 11, 13], depths=[1, 1, 1, 1], layer_scale_init_value=0.0), ConvNextModel, id="v1-no-scale"
+            ConvNextConfig(hidden_sizes=[5, 7, 11, 13], depths=[1, 1, 1, 1], layer_scale_init_value=0.0),
+            ConvNextModel,
+            id="v1-no-scale",
         ),
         pytest.param(ConvNextV2Config(hidden_sizes=[5, 7, 11, 13], depths=[1, 2, 1, 1]), ConvNextV2Model, id="v2"),
     ],

@@ -144,10 +144,11 @@ def test_fila_choice_matches_a_slow_twin(height: int, width: int) -> None:
     sizes = [(rows * 336, cols * 336) for rows, cols in FILA_TILE_GRIDS]
     enclosing = [size for size in sizes if size[0] >= height and size[1] >= width]
     best: tuple[int, int] | None = None
+    best_key: tuple[int, Fraction] | None = None
     for size in enclosing:
-        drawn = min(Fraction(size[0], height), Fraction(size[1], width))
-        if best is None or (size[0] * size[1], -drawn) < (best_area, -best_drawn):
-            best, best_area, best_drawn = size, size[0] * size[1], drawn
+        key = size[0] * size[1], -min(Fraction(size[0], height), Fraction(size[1], width))
+        if best_key is None or key < best_key:
+            best, best_key = size, key
     expected = best or tuple(LLAVA_NEXT(height, width).canvas_size)
     assert tuple(ENCLOSE(height, width).canvas_size) == expected
 

@@ -246,7 +246,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "truncated JPEG": (Path("half.jpg"), r"cannot be decoded \(image file is truncated"),
     "16 bit PIL": (Image.new("I;16", (3, 5)), r"has the PIL mode 'I;16'. Convert it to 'L' or 'RGB'"),
     "None": (None, r"is None. Pass a path, URL, bytes, PIL image, array or tensor"),
-    "number": (3, r"is a int. Pass a path"),
+    "number": (3, r"is of type int. Pass a path"),
     "NaN": (np.full((3, 5, 7), np.nan), r"has values that are NaN or infinite. Replace them"),
     "Inf tensor": (torch.full((3, 5, 7), torch.inf), r"has values that are NaN or infinite"),
     "uint16": (
@@ -328,7 +328,7 @@ def test_truncated_pil_image_is_refused(image_processor: FilaImageProcessorPil) 
 def test_mixed_nesting_is_refused() -> None:
     with pytest.raises(ImageInputError, match=r"Image 1 is not in a list while others are. Pass a flat list, or one"):
         load_images([[PICTURE], PICTURE])
-    with pytest.raises(ImageInputError, match=r"Image 0 of sample 0 is a list"):
+    with pytest.raises(ImageInputError, match=r"Image 0 of sample 0 is of type list"):
         load_images([[[PICTURE]]])
 
 

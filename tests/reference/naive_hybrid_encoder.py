@@ -2,8 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """Slow twin of the hybrid encoder, written from the equations.
 
-One image, one tap, one view at a time; no batching, no modules, no library of transformers. Only the weights are shared: `weights` is
-`dict(FilaVisionModel.named_parameters())`, so gradients can be compared too.
+One image, one tap, one view at a time; no batching, no modules, no library of transformers. Only the weights are
+shared: `weights` is `dict(FilaVisionModel.named_parameters())`, so gradients can be compared too.
 """
 
 import math
@@ -48,7 +48,9 @@ def clip_embed(config: Any, weights: Weights, view: torch.Tensor) -> torch.Tenso
     """`(3, S, S) -> (1 + P, D)`."""
     name = "low_res_tower.embeddings"
     patches = patch_embed(view, weights[f"{name}.patch_embedding.weight"], config.patch_size).flatten(0, 1)
-    tokens = torch.cat([weights[f"{name}.class_embedding"][None], patches]) + weights[f"{name}.position_embedding.weight"]
+    tokens = (
+        torch.cat([weights[f"{name}.class_embedding"][None], patches]) + weights[f"{name}.position_embedding.weight"]
+    )
     return layer_norm(tokens, weights, "low_res_tower.pre_layrnorm", config.layer_norm_eps)
 
 
@@ -82,7 +84,9 @@ def convnext_stage(config: Any, weights: Weights, index: int, x: torch.Tensor) -
         kernel = weights[f"{part}.dwconv.weight"][:, 0]
         padded = F.pad(x, (0, 0, 3, 3, 3, 3))
         update = weights[f"{part}.dwconv.bias"] + sum(
-            padded[dy : dy + x.shape[0], dx : dx + x.shape[1]] * kernel[:, dy, dx] for dy in range(7) for dx in range(7)
+            padded[dy : dy + x.shape[0], dx : dx + x.shape[1]] * kernel[:, dy, dx]
+            for dy in range(7)
+            for dx in range(7)
         )
         update = linear(layer_norm(update, weights, f"{part}.layernorm", 1e-6), weights, f"{part}.pwconv1")
         update = activation(config.hidden_act, update)
@@ -140,9 +144,7 @@ def resample(x: torch.Tensor, by_row: torch.Tensor, by_col: torch.Tensor) -> tor
 def cut(x: torch.Tensor, box: list[float], side: int) -> torch.Tensor:
     """Average the cells of `box` (top, left, bottom, right) into side x side."""
     top, left, bottom, right = box
-    return resample(
-        x, area_weights(top, bottom, side, x.shape[0]), area_weights(left, right, side, x.shape[1])
-    )
+    return resample(x, area_weights(top, bottom, side, x.shape[0]), area_weights(left, right, side, x.shape[1]))
 
 
 def align(kind: str, weights: Weights, name: str, x: torch.Tensor, grid: int) -> torch.Tensor:
@@ -160,7 +162,9 @@ def align(kind: str, weights: Weights, name: str, x: torch.Tensor, grid: int) ->
     return x.flatten(0, 1)
 
 
-def cvfm_tap(fusion: dict[str, Any], weights: Weights, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+def cvfm_tap(
+    fusion: dict[str, Any], weights: Weights, tap: int, low: torch.Tensor, high: torch.Tensor
+) -> torch.Tensor:
     """V <- V + W2 gelu(W1 [norm(V) ; norm(C)]) on `(1 + P, D)` and `(P, E)`."""
     name = f"fusion.layers.{tap}"
     rows = []
@@ -198,7 +202,9 @@ def naive_hybrid_encoder(
     tile, high_tile = clip.image_size, config.high_res_tile_size
     grid = tile // clip.patch_size
     taps = fusion.get("taps", []) if fusion["type"] == "cvfm" else []
-    stages = fusion.get("stages") or [len(convnext.depths) - len(taps) + i + 1 for i in range(len(taps))] if taps else []
+    stages = (
+        fusion.get("stages") or [len(convnext.depths) - len(taps) + i + 1 for i in range(len(taps))] if taps else []
+    )
     kind = fusion.get("align", "conv" if fusion["type"] == "cvfm" else "bilinear")
     features = []
     for i in range(len(pixel_values)):

@@ -34,8 +34,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CACHE = ROOT / ".cache" / "upstream" / transformers.__version__
 MIXINS = ("modeling", "image_processing", "processing", "tensor_parallel")
-# What the throwaway prototype of this plugin reached with the distribution alone.
-MIN_PASSED = 178
+# Fewer than any supported version gave when this line was written: tests that vanish are noticed.
+MIN_PASSED = 350
 
 STUBS = {
     "tests/__init__.py": "",

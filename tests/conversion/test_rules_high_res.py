@@ -1,0 +1,123 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+from pathlib import Path
+
+import pytest
+import torch
+
+from fila.conversion.key_rules import Transform, apply_rules
+from fila.conversion.part import Part, open_part
+from fila.conversion.rules_high_res import (
+    PRESETS,
+    TARGET,
+    high_res_config,
+    high_res_rules,
+    normalization,
+    preset_config,
+)
+from tests.conversion.parts import CONVNEXT_SIZES, edit_json, to_timm, write_convnext
+
+TIMM_KINDS = ["timm", "timm-conv-mlp", "timm-v2", "eagle", "open_clip"]
+KINDS = ["ConvNextModel", "ConvNextForImageClassification", "ConvNextV2Model", *TIMM_KINDS]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_high_res_rules_reach_the_towers_names_and_values(tmp_path: Path, kind: str) -> None:
+    trunk = write_convnext(tmp_path, kind)
+    part = open_part(tmp_path)
+    plan = apply_rules(part.tensors, high_res_rules(part, high_res_config(part), num_stages=4), name="convnext")
+    expected = {name: tensor for name, tensor in trunk.state_dict().items() if not name.startswith("layernorm.")}
+    assert {move.target for move in plan.moves} == {TARGET + name for name in expected}
+    for move in plan.moves:
+        stored = part.tensors[move.source].load()
+        values = move.rule.forward(stored) if isinstance(move.rule, Transform) else stored
+        assert torch.equal(values, expected[move.target.removeprefix(TARGET)])
+
+
+@pytest.mark.parametrize("kind", TIMM_KINDS)
+def test_timm_rules_can_be_undone(tmp_path: Path, kind: str) -> None:
+    write_convnext(tmp_path, kind)
+    part = open_part(tmp_path)
+    plan = apply_rules(part.tensors, high_res_rules(part, high_res_config(part), num_stages=4), name="convnext")
+    for move in plan.moves:
+        if isinstance(move.rule, Transform):
+            stored = part.tensors[move.source].load()
+            assert torch.equal(move.rule.backward(move.rule.forward(stored)), stored)
+
+
+@pytest.mark.parametrize("kind", ["ConvNextModel", "timm"])
+def test_high_res_rules_drop_stages_that_are_not_read(tmp_path: Path, kind: str) -> None:
+    write_convnext(tmp_path, kind)
+    part = open_part(tmp_path)
+    plan = apply_rules(part.tensors, high_res_rules(part, high_res_config(part), num_stages=3), name="convnext")
+    assert not [move for move in plan.moves if ".stages.3." in move.target]
+    assert "a stage that the fusion does not read" in plan.dropped.values()
+
+
+@pytest.mark.parametrize("kind", TIMM_KINDS)
+def test_high_res_config_is_read_off_timm_weights(tmp_path: Path, kind: str) -> None:
+    write_convnext(tmp_path, kind)
+    config = high_res_config(open_part(tmp_path))
+    assert config.model_type == ("convnextv2" if kind == "timm-v2" else "convnext")
+    assert (list(config.hidden_sizes), list(config.depths)) == (CONVNEXT_SIZES["hidden_sizes"], CONVNEXT_SIZES["depths"])
+    assert config.patch_size == 4
+
+
+def test_high_res_config_sees_a_missing_layer_scale(tmp_path: Path) -> None:
+    write_convnext(tmp_path, "timm")
+    part = open_part(tmp_path)
+    without = {key: tensor for key, tensor in part.tensors.items() if not key.endswith(".gamma")}
+    assert high_res_config(Part("x", tmp_path, {}, without)).layer_scale_init_value == 0.0
+    assert high_res_config(part).layer_scale_init_value > 0
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"architecture": "convnext_xxlarge"},
+        {"architecture": "convnext_tiny", "model_args": {"norm_eps": 1e-5}},
+        {"model_cfg": {"vision_cfg": {"timm_model_name": "convnext_xxlarge"}}},
+    ],
+)
+def test_high_res_config_rejects_another_norm_epsilon(tmp_path: Path, config: dict[str, object]) -> None:
+    write_convnext(tmp_path, "timm")
+    (tmp_path / "config.json").write_text("{}")
+    edit_json(tmp_path / "config.json", **config)
+    with pytest.raises(ValueError, match=r"norms with epsilon 1e-05; the ConvNeXt tower has 1e-06"):
+        high_res_config(open_part(tmp_path))
+
+
+def test_high_res_config_rejects_another_model(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"high-res part demo has model_type 'resnet' and no weights in timm's names"):
+        high_res_config(Part("demo", tmp_path, {"model_type": "resnet"}))
+
+
+def test_timm_rules_leave_an_overlapping_stem_over(tmp_path: Path) -> None:
+    write_convnext(tmp_path, "timm")
+    part = open_part(tmp_path)
+    tensors = {**part.tensors, "stem.2.weight": part.tensors["stem.1.weight"]}
+    with pytest.raises(RuntimeError, match=r"1 keys of x were not consumed, e\.g\. 'stem\.2\.weight'"):
+        apply_rules(tensors, high_res_rules(part, high_res_config(part), num_stages=4), name="x")
+
+
+def test_normalization_of_timm_and_of_transformers(tmp_path: Path) -> None:
+    write_convnext(tmp_path, "timm")
+    assert normalization(open_part(tmp_path)) == {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.7, 0.7, 0.7]}')
+    assert normalization(open_part(tmp_path)) == {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.7, 0.7, 0.7]}
+    assert normalization(Part("x", tmp_path / "none", {})) == {}
+
+
+def test_preset_config_has_every_size() -> None:
+    for name, sizes in PRESETS.items():
+        assert list(preset_config(name).depths) == sizes["depths"]
+
+
+def test_preset_config_rejects_an_unknown_size() -> None:
+    with pytest.raises(ValueError, match=r"`high_res_init` must be a folder .* one of \['convnext-atto'.*got 'tiny'"):
+        preset_config("tiny")
+
+
+def test_to_timm_makes_timms_shapes() -> None:
+    state = to_timm({"encoder.stages.0.layers.0.pwconv1.weight": torch.zeros(3, 2)}, conv_mlp=True, scale="gamma")
+    assert state["stages.0.blocks.0.mlp.fc1.weight"].shape == (3, 2, 1, 1)
