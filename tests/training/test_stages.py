@@ -1,0 +1,47 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+import pytest
+import torch
+
+from fila.training.stages import STAGES, select_trained
+from tests.helpers import random_image, single_tower, tiny_model, tiny_processor
+
+
+def test_align_trains_fusion_and_connector_only() -> None:
+    model = tiny_model(fusion={"type": "cvfm", "taps": [2], "align": "pool"})
+    fusion = [f"model.vision_tower.fusion.layers.0.{part}" for part in (
+        "norm_low.weight", "norm_low.bias", "norm_high.weight", "norm_high.bias",
+        "fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias",
+    )]  # fmt: skip
+    connector = [f"model.multi_modal_projector.linear_{i}.{part}" for i in (1, 2) for part in ("weight", "bias")]
+    assert select_trained(model, "align") == fusion + connector
+    assert [name for name, p in model.named_parameters() if p.requires_grad] == fusion + connector
+
+
+def test_finetune_trains_everything_after_align_froze_it() -> None:
+    model = tiny_model()
+    select_trained(model, "align")
+    assert select_trained(model, "finetune") == [name for name, _ in model.named_parameters()]
+
+
+def test_a_single_tower_aligns_its_connector() -> None:
+    trained = select_trained(tiny_model(**single_tower()), "align")
+    assert {name.split(".")[1] for name in trained} == {"multi_modal_projector"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_geometry_runs_and_only_trained_parameters_get_gradients(stage: str) -> None:
+    model = tiny_model().train()
+    trained = select_trained(model, stage)
+    processor = tiny_processor(**STAGES[stage].image_processor)
+    batch = processor(text=["<image> a"], images=[[random_image(20, 50)]], return_tensors="pt")
+    assert batch["tile_grid"].tolist() == {"align": [[1, 1]], "finetune": [[1, 2]]}[stage]
+    model(**batch, labels=batch["input_ids"]).loss.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is not None] == trained
+
+
+def test_unknown_stage_and_a_model_without_the_parts_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"must be one of \['align', 'finetune'\]; got 'stage1'"):
+        select_trained(tiny_model(), "stage1")
+    with pytest.raises(ValueError, match="Linear has no such parameter"):
+        select_trained(torch.nn.Linear(2, 3), "align")
