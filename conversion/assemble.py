@@ -2,8 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """Assemble a checkpoint from a low-res tower, a high-res tower and a language model.
 
-Tensors stream from the parts' files to the output's, a piece at a time; the only weights held in memory are the new ones (fusion,
-connector).
+Tensors stream from the parts' files to the output's, a piece at a time; the only weights held in memory are the new
+ones (fusion, connector).
 """
 
 import dataclasses
@@ -56,22 +56,22 @@ def assemble(
 
     Args:
         low_res: CLIP checkpoint: a folder, or `owner/name` or `owner/name@revision` on the Hub.
-        high_res: ConvNeXt checkpoint, in transformers', timm's or open_clip's names; `None` with `high_res_init`, or for a
-            single-tower model.
+        high_res: ConvNeXt checkpoint, in transformers', timm's or open_clip's names; `None` with `high_res_init`, or
+            for a single-tower model.
         text: Language-model checkpoint, or a GGUF file.
         output: Folder to write; it must not exist unless `overwrite` is set.
-        high_res_init: Start the high-res tower from random weights instead: a size such as `"convnext-femto"`, or a folder
-            with a config.json. The model card calls it UNTRAINED.
+        high_res_init: Start the high-res tower from random weights instead: a size such as `"convnext-femto"`, or a
+            folder with a config.json. The model card calls it UNTRAINED.
         text_gguf_file: Name of a GGUF file in the Hub repository `text`.
         fusion: Option dict of the fusion; FILA's by default. `{"type": "none"}` for a single-tower model.
         connector: Option dict of the connector.
         canvas: Option dict of the canvas strategy.
         vision_feature_layer: Layer of the low-res tower that the connector reads; later ones are left behind.
         high_res_overview: What the overview receives from the high-res tower, `"pool"` or `"encode"`.
-        image_token: Placeholder of an image; added to the tokenizer unless it is there. A tokenizer that names an image
-            token of its own decides.
-        dtype: Of all weights: float32, bfloat16 or float16; by default what the language model is stored in (bfloat16 for a
-            GGUF file).
+        image_token: Placeholder of an image; added to the tokenizer unless it is there. A tokenizer that names an
+            image token of its own decides.
+        dtype: Of all weights: float32, bfloat16 or float16; by default what the language model is stored in (bfloat16
+            for a GGUF file).
         max_shard_size: Largest weight file, in bytes or as `"5GB"`.
         seed: Of the new weights.
         overwrite: Replace an existing output.
@@ -101,6 +101,7 @@ def assemble(
         values_dtype = chosen_dtype or _stored_dtype(text_part)
 
         tokenizer = AutoTokenizer.from_pretrained(text_part.folder, trust_remote_code=False)
+        tokenizer.init_kwargs.pop("auto_map", None)  # code that stays behind
         image_token = image_token_of(tokenizer, image_token)
         image_token_id = add_image_token(tokenizer, image_token)
         ensure_pad_token(tokenizer)
@@ -117,7 +118,6 @@ def assemble(
 
         model = model_on_meta(config)
         weights = collect_weights(model, low_res=low_part, high_res=high_part, text=text_part, seed=seed)
-        write_weights(folder, weights, dtype=values_dtype, shard_bytes=shard_bytes, progress=progress)
         config.save_pretrained(folder)
         save_processor(
             folder,
@@ -134,6 +134,7 @@ def assemble(
         write_model_card(
             folder, name=output.name, parts=_entries(config, low_part, high_part, high_res_init, text_part)
         )
+        write_weights(folder, weights, dtype=values_dtype, shard_bytes=shard_bytes, progress=progress)
         shutil.rmtree(scratch, ignore_errors=True)
     return output
 
@@ -195,7 +196,9 @@ def _config(
 def _declared(config: PreTrainedConfig) -> dict[str, Any]:
     """The settings that a part's config class declares; anything else in its file is not carried on."""
     declared = {field.name for field in dataclasses.fields(config)} - _FOREIGN_KEYS
-    values = {key: value for key, value in config.to_diff_dict().items() if key in declared and not key.startswith("_")}
+    values = {
+        key: value for key, value in config.to_diff_dict().items() if key in declared and not key.startswith("_")
+    }
     return {**values, "model_type": config.model_type}
 
 

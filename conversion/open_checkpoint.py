@@ -4,8 +4,8 @@
 
     python open_checkpoint.py FOLDER remote|installed
 
-`remote` uses the code beside the weights and never imports `fila`; `installed` imports `fila`. The last line printed is a JSON
-object that says what was seen. Nothing but transformers and what it needs is imported here.
+`remote` uses the code beside the weights and never imports `fila`; `installed` imports `fila`. The last line printed
+is a JSON object that says what was seen. Nothing but transformers and what it needs is imported here.
 """
 
 import json

@@ -31,7 +31,8 @@ class Part:
         folder: Where its files are.
         config: Contents of its config file.
         tensors: Key to place; empty if it was opened for its config alone.
-        card: Metadata of its model card: `license`; `fila_source` and `fila_note` are passed on to the assembled model's card.
+        card: Metadata of its model card: `license`; `fila_source` and `fila_note` are passed on to the assembled
+            model's card.
     """
 
     name: str
@@ -103,7 +104,8 @@ def open_part(source: str | Path, *, weights: bool = True) -> Part:
         The part; no tensor has been read yet.
 
     Raises:
-        ValueError: If the folder has no config, has no safetensors weights, is quantized, or its index is unsafe or wrong.
+        ValueError: If the folder has no config, has no safetensors weights, is quantized, or its index is unsafe or
+        wrong.
     """
     name, folder = resolve_folder(source)
     config = _read_config(folder, name)
@@ -146,13 +148,16 @@ def read_tensors(folder: Path, name: str) -> dict[str, StoredTensor]:
         return read_header(_inside(folder, singles[0], singles[0]))
     if singles:
         raise ValueError(
-            f"{name} has {len(singles)} safetensors files and no model.safetensors.index.json that says how they belong "
+            f"{name} has {len(singles)} safetensors files and no model.safetensors.index.json that says how they "
+            "belong "
             f"together, e.g. {singles[0]!r}. Load it with transformers and save it again."
         )
     if pickles := sorted(path.name for pattern in PICKLES for path in folder.glob(pattern)):
         raise ValueError(
-            f"{name} has no safetensors weights, only {pickles[0]!r}. Such files can run code when they are opened, so they "
-            "are refused. Load the model where you trust it and call `save_pretrained(folder)`, which writes safetensors, or "
+            f"{name} has no safetensors weights, only {pickles[0]!r}. Such files can run code when they are opened, "
+            "so they "
+            "are refused. Load the model where you trust it and call `save_pretrained(folder)`, which writes "
+            "safetensors, or "
             "take a revision of the repository that has them."
         )
     raise ValueError(f"{name} has no weights: no *.safetensors file.")
@@ -179,9 +184,14 @@ def _read_index(folder: Path, index_name: str) -> dict[str, StoredTensor]:
 
 def _inside(folder: Path, file_name: str, index_name: str) -> Path:
     """The path of a file that must lie in `folder`; symbolic links may not lead out of it."""
-    plain = PurePosixPath(file_name).name == file_name == PureWindowsPath(file_name).name and file_name not in (".", "..")
+    plain = PurePosixPath(file_name).name == file_name == PureWindowsPath(file_name).name and file_name not in (
+        ".",
+        "..",
+    )
     if not plain or not file_name.endswith((".safetensors", ".json")):
-        raise ValueError(f"{index_name} names {file_name!r}; a shard must be a plain *.safetensors name in the same folder.")
+        raise ValueError(
+            f"{index_name} names {file_name!r}; a shard must be a plain *.safetensors name in the same folder."
+        )
     path = folder / file_name
     if not path.is_file():
         raise ValueError(f"{index_name} names {file_name!r}, which is missing.")

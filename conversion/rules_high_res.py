@@ -99,7 +99,9 @@ def preset_config(name: str) -> PreTrainedConfig:
         ValueError: If no size has that name.
     """
     if name not in PRESETS:
-        raise ValueError(f"`high_res_init` must be a folder with a config.json or one of {sorted(PRESETS)}; got {name!r}.")
+        raise ValueError(
+            f"`high_res_init` must be a folder with a config.json or one of {sorted(PRESETS)}; got {name!r}."
+        )
     return ConvNextConfig(**PRESETS[name])
 
 

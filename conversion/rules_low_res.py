@@ -43,6 +43,8 @@ def low_res_rules(config: Any, *, num_layers: int) -> list[Rule]:
         Drop(r"visual_projection\.weight|classifier\..+", "the head behind the vision tower is not used"),
         Drop(r"(?:vision_model\.)?embeddings\.position_ids", "a constant that is computed, not stored"),
         Drop(r"(?:vision_model\.)?post_layernorm\..+", "it norms the pooled CLS token, which nothing reads"),
-        Drop(rf"(?:vision_model\.)?encoder\.layers\.(?:{unused})\..+", "a layer behind the one that the connector reads"),
+        Drop(
+            rf"(?:vision_model\.)?encoder\.layers\.(?:{unused})\..+", "a layer behind the one that the connector reads"
+        ),
         Rename(r"(?:vision_model\.)?((?:embeddings|pre_layrnorm|encoder\.layers\.\d+)\..+)", TARGET + r"\1"),
     ]

@@ -27,9 +27,13 @@ def text_config(part: Part) -> PreTrainedConfig:
     try:
         config = AutoConfig.for_model(model_type, **values)
     except ValueError as error:
-        raise ValueError(f"The text part {part.name} has model_type {model_type!r}, unknown to transformers.") from error
+        raise ValueError(
+            f"The text part {part.name} has model_type {model_type!r}, unknown to transformers."
+        ) from error
     if config.get_text_config() is not config:
-        raise ValueError(f"The text part {part.name} is a {model_type!r} model with towers of its own, not a plain language model.")
+        raise ValueError(
+            f"The text part {part.name} is a {model_type!r} model with towers of its own, not a plain language model."
+        )
     return config
 
 

@@ -41,7 +41,7 @@ class ExtendedTensor:
         row_shape = self.source.shape[1:]
         total = torch.zeros(row_shape, dtype=torch.float64)
         for piece in self.source.pieces():
-            total += piece.reshape(-1, *row_shape).sum(0, dtype=torch.float64)
+            total += piece.reshape(-1, *row_shape).sum(0, dtype=torch.float32)
             yield piece
         mean = (total / self.source.shape[0]).to(self.source.dtype)
         yield mean.expand(self.num_new, *row_shape).reshape(-1)

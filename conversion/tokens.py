@@ -100,7 +100,9 @@ def choose_chat_template(tokenizer: Any, image_token: str) -> str:
     same = _render(tokenizer, own, _DIALOGUE, image_token) == _render(tokenizer, default, _DIALOGUE, image_token)
     if own and not same and places_images(tokenizer, flattened, image_token):
         return flattened
-    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in TURN_TOKENS], special_tokens=True)
+    tokenizer.add_tokens(
+        [AddedToken(token, special=True, normalized=False) for token in TURN_TOKENS], special_tokens=True
+    )
     return default
 
 

@@ -4,6 +4,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,14 @@ from .remote_code import (
 from .safetensors_file import StoredTensor
 from .tokens import places_images
 
-_REQUIRED_FILES = ("config.json", "generation_config.json", "processor_config.json", "tokenizer_config.json", "README.md")
+_REQUIRED_FILES = (
+    "config.json",
+    "generation_config.json",
+    "processor_config.json",
+    "tokenizer_config.json",
+    "README.md",
+)
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(--.+)?")
 
 
 @dataclass(frozen=True)
@@ -155,8 +163,10 @@ class _Checkpoint:
         for name, contents in self.json_files.items():
             for place, text in _strings(contents):
                 absolute = text.startswith(("/", "~", "file:")) or text[1:3] == ":\\"
-                if absolute or (place.endswith("name_or_path") and text):
-                    raise ValueError(f"{name} has {text!r} at {place}; a checkpoint must not refer to places outside itself.")
+                if absolute or _HUB_ID.fullmatch(text) or (place.endswith("name_or_path") and text):
+                    raise ValueError(
+                        f"{name} has {text!r} at {place}; a checkpoint must not refer to places outside itself."
+                    )
         return f"{len(self.json_files)} files read"
 
     def check_remote_code(self) -> str:
@@ -166,6 +176,7 @@ class _Checkpoint:
             ("config.json", self.json_files.get("config.json", {}), CONFIG_AUTO_MAP),
             ("processor_config.json", processor, PROCESSOR_AUTO_MAP),
             ("image_processor", processor.get("image_processor", {}), IMAGE_PROCESSOR_AUTO_MAP),
+            ("tokenizer_config.json", self.json_files.get("tokenizer_config.json", {}), {}),
         ):
             auto_map = found.get("auto_map") or {}
             if missing := sorted(set(expected) - set(auto_map)):
@@ -176,7 +187,9 @@ class _Checkpoint:
             name = (needed - seen).pop()
             seen.add(name)
             if not (self.folder / name).is_file():
-                raise ValueError(f"{name} is missing; without it the checkpoint does not load where fila is not installed.")
+                raise ValueError(
+                    f"{name} is missing; without it the checkpoint does not load where fila is not installed."
+                )
             needed |= {f"{module}.py" for module in get_relative_imports(self.folder / name)}
         return f"{len(seen)} files" + ("" if self.has_installed_code else ", not those of the installed fila")
 
@@ -188,7 +201,9 @@ class _Checkpoint:
 
     def check_weight_files(self) -> str:
         size = sum(tensor.num_bytes for tensor in self.tensors.values())
-        return f"{len(self.tensors)} tensors, {size / 1e9:.2f} GB, {len({t.file for t in self.tensors.values()})} files"
+        return (
+            f"{len(self.tensors)} tensors, {size / 1e9:.2f} GB, {len({t.file for t in self.tensors.values()})} files"
+        )
 
     def check_keys(self) -> str:
         origin = {key: f"{tensor.file.name}" for key, tensor in self.tensors.items()}
@@ -200,14 +215,18 @@ class _Checkpoint:
     def check_dtypes(self) -> str:
         dtypes = {tensor.dtype for tensor in self.tensors.values()}
         if dtypes != {self.config.dtype}:
-            raise ValueError(f"config.json says {self.config.dtype}; the weights are {', '.join(sorted(map(str, dtypes)))}.")
+            raise ValueError(
+                f"config.json says {self.config.dtype}; the weights are {', '.join(sorted(map(str, dtypes)))}."
+            )
         return str(self.config.dtype)
 
     def check_token_ids(self) -> str:
         tokenizer, rows = self.processor.tokenizer, self.config.text_config.vocab_size
         token, found = self.processor.image_token, self.processor.image_token_id
         if found != self.config.image_token_id:
-            raise ValueError(f"`image_token_id` is {self.config.image_token_id}; the tokenizer gives {token!r} the id {found}.")
+            raise ValueError(
+                f"`image_token_id` is {self.config.image_token_id}; the tokenizer gives {token!r} the id {found}."
+            )
         generation = GenerationConfig.from_pretrained(self.folder, local_files_only=True)
         ids = {"the tokenizer": max(tokenizer.get_vocab().values()), "`image_token_id`": found}
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
@@ -252,7 +271,11 @@ class _Checkpoint:
     def check_forward(self, trust_remote_code: bool, timeout: float) -> str:
         remote = trust_remote_code or self.has_installed_code
         with tempfile.TemporaryDirectory() as scratch:
-            environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": scratch, "TOKENIZERS_PARALLELISM": "false"}
+            environment = os.environ | {
+                "HF_HUB_OFFLINE": "1",
+                "HF_MODULES_CACHE": scratch,
+                "TOKENIZERS_PARALLELISM": "false",
+            }
             if not remote:
                 root = str(Path(str(fila.__file__)).parents[1])
                 environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))

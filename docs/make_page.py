@@ -2,12 +2,13 @@
 # Licensed under the Apache License, Version 2.0.
 """Draw `fila/assets/page.png`, the high-resolution page that ships with the package.
 
-The page is an invented invoice of an invented company: a heading that can be read from afar, fields, a table whose sums
-are right, and print so small that it vanishes when the page is shrunk to one 336-pixel view. The dial stands in the middle, so
-the border between two tiles cuts it on every 2 x 2 canvas.
+The page is an invented invoice of an invented company: a heading that can be read from afar, fields, a table whose
+sums are right, and print so small that it vanishes when the page is shrunk to one 336-pixel view. The dial stands in
+the middle, so the border between two tiles cuts it on every 2 x 2 canvas.
 
-The drawing and its text are this project's own (Apache-2.0). The lettering is IBM Plex (Copyright 2017 IBM Corp., SIL Open Font
-License 1.1, which puts no condition on pictures made with the font); the font files are not part of this repository.
+The drawing and its text are this project's own (Apache-2.0). The lettering is IBM Plex (Copyright 2017 IBM Corp., SIL
+Open Font License 1.1, which puts no condition on pictures made with the font); the font files are not part of this
+repository.
 
 Run (the versions fix every pixel):
 
@@ -64,7 +65,9 @@ class Page:
         self.image = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
         self.draw = ImageDraw.Draw(self.image)
 
-    def text(self, at: tuple[float, float], text: str, cut: ImageFont.FreeTypeFont, fill: str = INK, anchor: str = "ls") -> None:
+    def text(
+        self, at: tuple[float, float], text: str, cut: ImageFont.FreeTypeFont, fill: str = INK, anchor: str = "ls"
+    ) -> None:
         """Write one line."""
         self.draw.text(at, text, font=cut, fill=fill, anchor=anchor)
 
@@ -84,7 +87,7 @@ class Page:
         self.draw.line([MARGIN, y, WIDTH - MARGIN, y], fill=fill, width=width)
 
     def smooth(self, box: tuple[int, int, int, int], paint: Callable[[ImageDraw.ImageDraw, int], None]) -> None:
-        """Paint at four times the size and shrink, for curves without stairs; `paint(draw, scale)` draws in box pixels."""
+        """Paint at four times the size and shrink: curves without stairs. `paint(draw, scale)` draws in box pixels."""
         scale = 4
         size = ((box[2] - box[0]) * scale, (box[3] - box[1]) * scale)
         layer = self.image.crop(box).resize(size, Image.Resampling.NEAREST)
@@ -97,7 +100,9 @@ def letterhead(page: Page) -> None:
 
     def mark(draw: ImageDraw.ImageDraw, scale: int) -> None:
         for radius, fill in ((54, ACCENT), (41, PAPER), (31, ACCENT), (18, PAPER), (9, ACCENT)):
-            draw.ellipse([(56 - radius) * scale, (56 - radius) * scale, (56 + radius) * scale, (56 + radius) * scale], fill=fill)
+            draw.ellipse(
+                [(56 - radius) * scale, (56 - radius) * scale, (56 + radius) * scale, (56 + radius) * scale], fill=fill
+            )
         draw.rectangle([56 * scale, 0, 112 * scale, 56 * scale], fill=PAPER)
         draw.polygon([(60 * scale, 52 * scale), (108 * scale, 14 * scale), (98 * scale, 4 * scale)], fill=INK)
 
@@ -105,7 +110,12 @@ def letterhead(page: Page) -> None:
     page.text((MARGIN + 136, 156), "Tallis & Moor", font("serif", 62, "SemiBold"))
     page.text((MARGIN + 139, 198), "PRESSURE INSTRUMENTS SINCE 1931", font("sans", 22, "Medium"), ACCENT)
     for row, line in enumerate(
-        ("14 Lockkeeper's Row, Harrow Basin", "Telephone: +44 1632 960 184", "accounts@tallis-moor.example", "VAT number: GB 917 4402 65")
+        (
+            "14 Lockkeeper's Row, Harrow Basin",
+            "Telephone: +44 1632 960 184",
+            "accounts@tallis-moor.example",
+            "VAT number: GB 917 4402 65",
+        )
     ):
         page.text((WIDTH - MARGIN, 118 + 30 * row), line, font("sans", 23), GREY, "rs")
     page.rule(244)
@@ -120,8 +130,10 @@ def heading(page: Page, total: Decimal) -> None:
     page.text((WIDTH - MARGIN - 32, 416), f"EUR {money(total)}", font("sans", 76, "Bold"), PAPER, "rs")
     columns = (MARGIN, MARGIN + 400, MARGIN + 770, MARGIN + 1130)
     fields = (
-        ("Bill to", "Fenwick Dairy Ltd"), ("Invoice date", "12 February 2027"), ("Order number", "FD-88213"), ("Terms", "30 days net"),
-        ("Attention", "Ms. R. Adeyemi"), ("Delivered on", "9 February 2027"), ("Parcels", "2 of 2, 31.6 kg"), ("Currency", "Euro (EUR)"),
+        ("Bill to", "Fenwick Dairy Ltd"), ("Invoice date", "12 February 2027"),
+        ("Order number", "FD-88213"), ("Terms", "30 days net"),
+        ("Attention", "Ms. R. Adeyemi"), ("Delivered on", "9 February 2027"),
+        ("Parcels", "2 of 2, 31.6 kg"), ("Currency", "Euro (EUR)"),
     )  # fmt: skip
     for index, (label, value) in enumerate(fields):
         page.field((columns[index % 4], 516 + 92 * (index // 4)), label, value)
@@ -147,12 +159,16 @@ def dial(page: Page, centre: tuple[int, int], radius: int, reading: float) -> No
         for value in range(0, 101, 2):
             tall = value % 10 == 0
             draw.line(
-                [point(value, inner - (22 if tall else 0), scale), point(value, inner + 8, scale)], fill=INK, width=(5 if tall else 2) * scale
+                [point(value, inner - (22 if tall else 0), scale), point(value, inner + 8, scale)],
+                fill=INK,
+                width=(5 if tall else 2) * scale,
             )
         tip, tail = point(reading, radius - 48, scale), point(reading + 50 / 2.7 * 3.6, 44, scale)
         side = [point(reading + turn, 12, scale) for turn in (-33.3, 33.3)]
         draw.polygon([tip, side[1], tail, side[0]], fill=ACCENT)
-        draw.ellipse([(reach - 20) * scale, (reach - 20) * scale, (reach + 20) * scale, (reach + 20) * scale], fill=INK)
+        draw.ellipse(
+            [(reach - 20) * scale, (reach - 20) * scale, (reach + 20) * scale, (reach + 20) * scale], fill=INK
+        )
 
     page.smooth((left, top, left + 2 * reach, top + 2 * reach), face)
     for value in range(0, 101, 10):
@@ -168,16 +184,22 @@ def calibration(page: Page) -> None:
     page.draw.rectangle([MARGIN, top, WIDTH - MARGIN, bottom], fill=WASH)
     page.draw.rectangle([MARGIN, top, MARGIN + 10, bottom], fill=ACCENT)
     page.text((MARGIN + 40, top + 58), "Calibration on delivery", font("serif", 44, "SemiBold"))
-    page.text((WIDTH - MARGIN - 30, top + 54), "Certificate C-7731, valid until 9 February 2028", font("sans", 25), GREY, "rs")
+    page.text(
+        (WIDTH - MARGIN - 30, top + 54),
+        "Certificate C-7731, valid until 9 February 2028",
+        font("sans", 25),
+        GREY,
+        "rs",
+    )
     dial(page, centre, radius, 64.0)
     left = (
         ("Serial number", "5562"), ("Range", "0-100 bar"), ("Class", "0.6"), ("Medium", "water"), ("Room", "20.3 C"),
         ("Humidity", "41 %"), ("Mounting", "vertical"), ("Seal", "K 118"), ("Inspector", "J. Okafor"),
     )  # fmt: skip
     right = (
-        ("Applied 10", "10.02 bar"), ("Applied 20", "20.03 bar"), ("Applied 30", "29.98 bar"), ("Applied 40", "40.01 bar"),
-        ("Applied 50", "50.05 bar"), ("Applied 60", "59.97 bar"), ("Applied 70", "70.04 bar"), ("Applied 80", "80.00 bar"),
-        ("Hysteresis", "0.03 bar"),
+        ("Applied 10", "10.02 bar"), ("Applied 20", "20.03 bar"), ("Applied 30", "29.98 bar"),
+        ("Applied 40", "40.01 bar"), ("Applied 50", "50.05 bar"), ("Applied 60", "59.97 bar"),
+        ("Applied 70", "70.04 bar"), ("Applied 80", "80.00 bar"), ("Hysteresis", "0.03 bar"),
     )  # fmt: skip
     for row, (label, value) in enumerate(left):
         page.pair((MARGIN + 40, top + 132 + 58 * row), MARGIN + 440, label, value)
@@ -211,7 +233,9 @@ def items(page: Page, top: int) -> int:
 def footer(page: Page, top: int, net: Decimal, vat: Decimal, total: Decimal) -> None:
     """Draw how to pay, the sums and the small print."""
     page.text((MARGIN, top + 46), "How to pay", font("serif", 36, "SemiBold"))
-    for row, (label, value) in enumerate((("Bank", "Basin Mutual"), ("IBAN", "GB29 BMUT 6016 1331 9268 19"), ("Reference", "20417-FD"))):
+    for row, (label, value) in enumerate(
+        (("Bank", "Basin Mutual"), ("IBAN", "GB29 BMUT 6016 1331 9268 19"), ("Reference", "20417-FD"))
+    ):
         page.pair((MARGIN, top + 94 + 46 * row), MARGIN + 690, label, value)
     left = WIDTH - MARGIN - 560
     for row, (label, amount) in enumerate((("Net amount", net), (f"VAT {VAT_PERCENT} %", vat))):
@@ -221,9 +245,12 @@ def footer(page: Page, top: int, net: Decimal, vat: Decimal, total: Decimal) -> 
     page.text((left, top + 166), "Total", font("sans", 36, "Bold"))
     page.text((WIDTH - MARGIN - 16, top + 166), f"EUR {money(total)}", font("mono", 36, "SemiBold"), anchor="rs")
     small = (
-        "Goods stay the property of Tallis & Moor until paid in full. Claims for damage in transit must reach us within seven days of delivery, with a photograph of",
-        "the parcel label. Instruments are calibrated against reference standard RS-4, last compared on 3 November 2026. The warranty ends on 9 February 2029 or",
-        "after 50,000 cycles, whichever is first. Return address for repairs: Dock Shed 3, Harrow Basin. Batch: B-0426. Form: TM-INV-7. Page 1 of 1.",
+        "Goods stay the property of Tallis & Moor until paid in full. Claims for damage in transit must reach us "
+        "within seven days of delivery, with a photograph of",
+        "the parcel label. Instruments are calibrated against reference standard RS-4, last compared on 3 November "
+        "2026. The warranty ends on 9 February 2029 or",
+        "after 50,000 cycles, whichever is first. Return address for repairs: Dock Shed 3, Harrow Basin. "
+        "Batch: B-0426. Form: TM-INV-7. Page 1 of 1.",
     )
     page.rule(HEIGHT - 154, fill=RULE, width=2)
     for row, line in enumerate(small):

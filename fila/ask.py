@@ -3,7 +3,7 @@
 """Asks a checkpoint about images and streams its answer."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 
 import fila
 from fila.eyes import check_checkpoint
-from fila.processing.image_input import ImageInputError, load_images
+from fila.processing.image_input import load_images
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -63,15 +63,9 @@ def open_images(paths: Sequence[str]) -> list[Image.Image]:
     """Load image files, upright.
 
     Raises:
-        ImageInputError: For the first that cannot be used; the message begins with its path.
+        ImageInputError: For the first that cannot be used; it names the file.
     """
-    images = []
-    for number, path in enumerate(paths):
-        try:
-            images.append(load_images(path))
-        except ImageInputError as error:
-            reason = error.reason if repr(path) in error.reason else f"({path}) {error.reason}"
-            raise ImageInputError(None, number, reason, error.fix) from error
+    images: list[Image.Image] = load_images(list(paths))
     return images
 
 
@@ -110,7 +104,9 @@ def load_checkpoint(checkpoint: str, *, device: str = "auto", dtype: str = "auto
     target = choose_device(device)
     config = AutoConfig.from_pretrained(checkpoint)
     if not isinstance(config, fila.FilaConfig):
-        raise ValueError(f"{checkpoint!r} is a checkpoint of model type {config.model_type!r}; this command needs 'fila'.")
+        raise ValueError(
+            f"{checkpoint!r} is a checkpoint of model type {config.model_type!r}; this command needs 'fila'."
+        )
     model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=dtype)
     return model.to(target).eval(), AutoProcessor.from_pretrained(checkpoint)
 
@@ -124,6 +120,7 @@ def ask(
     max_new_tokens: int = 256,
     temperature: float = 0.0,
     seed: int = 0,
+    generation: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Answer:
     """Ask one question about images; the answer streams to standard output.
@@ -131,11 +128,12 @@ def ask(
     Args:
         model: The model.
         processor: Its processor.
-        images: In the order in which the prompt holds them.
+        images: In the order in which the prompt holds them; none is a question about text alone.
         question: Text after the images.
         max_new_tokens: Where to stop an answer that does not end.
         temperature: 0 takes the likeliest token each time; above 0 samples.
         seed: Of the sampling.
+        generation: Further arguments of `generate`.
         say: Takes lines about the progress.
 
     Returns:
@@ -152,13 +150,14 @@ def ask(
     ).to(model.device)
     num_prompt = inputs["input_ids"].shape[1]
     num_image = int((inputs["input_ids"] == model.config.image_token_id).sum())
-    grids = ", ".join(f"{rows} x {cols} tiles" for rows, cols in inputs.get("tile_grid", torch.empty(0, 2)).tolist())
+    grids = ", ".join(f"{rows} x {cols} tiles" for rows, cols in inputs["tile_grid"].tolist()) if images else "none"
     say(
         f"prompt: {num_image:,} image tokens ({grids}) + {num_prompt - num_image:,} of text; "
         f"prepared in {time.perf_counter() - started:.1f} s"
     )
 
     sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+    sampling |= generation or {}
     if temperature > 0:
         torch.manual_seed(seed)
     streamer = TimedStreamer(processor.tokenizer)

@@ -2,8 +2,9 @@
 # Licensed under the Apache License, Version 2.0.
 """The `fila` command.
 
-Answers, tables and paths go to standard output; progress and errors to standard error. What the user can put right is told in
-one line and ends with status 2; `--debug` shows the traceback instead. Nothing heavy is imported before a command runs.
+Answers, tables and paths go to standard output; progress and errors to standard error. What the user can put right is
+told in one line and ends with status 2; `--debug` shows the traceback instead. Nothing heavy is imported before a
+command runs.
 """
 
 import functools
@@ -289,8 +290,10 @@ def demo(
     cache: Annotated[
         Path | None, typer.Option(help="Folder for parts and checkpoint, about 1 GB.", show_default="~/.cache/fila")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Assemble again, even if the cache has a checkpoint.")] = False,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 64,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Assemble again, even if the cache has a checkpoint.")
+    ] = False,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 32,
     debug: Debug = False,
 ) -> None:
     """Assemble a small model and ask it about a page.

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Whose eyes: the image processor and token count that `fila plan` and `fila view` use, and image sizes from file headers."""
+"""Whose eyes `fila plan` and `fila view` use: an image processor and its token count; sizes from file headers."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from fila import FilaImageProcessor, FilaImageProcessorPil
 from fila.processing.canvas_plan import Size
 from fila.processing.image_input import EXIF_ORIENTATION, ImageInputError
 
-# The stride of a ConvNeXt's last stage: with one of its cells per patch, the high-res canvas is 32 / patch times the canvas.
+# Stride of a ConvNeXt's last stage: with one cell per patch, the high-res canvas is 32 / patch times the canvas.
 HIGH_RES_STRIDE = 32
 SIDEWAYS = (5, 6, 7, 8)
 

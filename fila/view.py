@@ -2,8 +2,9 @@
 # Licensed under the Apache License, Version 2.0.
 """Draws what a model sees of an image: the canvas with its tiles, the overview, the high-res canvas and the tokens.
 
-The pictures are the image processor's own pixel tensors with the normalisation undone, not a second rendering. Sizes are
-(height, width) in pixels of the canvas unless a name says `picture`; positions on the picture are (x, y) as PIL wants.
+The pictures are the image processor's own pixel tensors with the normalisation undone, not a second rendering. Sizes
+are (height, width) in pixels of the canvas unless a name says `picture`; positions on the picture are (x, y) as PIL
+wants.
 """
 
 import bisect
@@ -209,7 +210,9 @@ def _draw_header(draw: ImageDraw.ImageDraw, seen: Seen, layout: Layout, title: s
         ("image tokens", f"{seen.num_tokens:,}"),
     ]
     draw.rounded_rectangle([MARGIN, 80, width - MARGIN - 1, 150], radius=8, fill=CARD, outline=RULE)
-    widths = [max(draw.textlength(label, font=_font(14)), draw.textlength(value, font=_font(23))) for label, value in facts]
+    widths = [
+        max(draw.textlength(label, font=_font(14)), draw.textlength(value, font=_font(23))) for label, value in facts
+    ]
     slack = (width - 2 * MARGIN - sum(widths)) / len(facts)
     x = float(MARGIN)
     for index, ((label, value), column) in enumerate(zip(facts, widths, strict=True)):
@@ -272,9 +275,7 @@ def _draw_column(picture: Image.Image, seen: Seen, layout: Layout) -> None:
         size = _overview_size(seen, layout.scale)
         draw.text((x, y + 22), "Overview: the whole image as one view", font=_font(17), fill=GREY, anchor="ls")
         picture.paste(_resize(seen.views[0], size), (x, y + CAPTION))
-        draw.rectangle(
-            [x - 1, y + CAPTION - 1, x + size[0], y + CAPTION + size[1]], outline=OVERVIEW, width=BORDER
-        )
+        draw.rectangle([x - 1, y + CAPTION - 1, x + size[0], y + CAPTION + size[1]], outline=OVERVIEW, width=BORDER)
         _badge(draw, (x + 10, y + CAPTION + 10), 1, OVERVIEW)
         y += CAPTION + size[1] + 24
     if seen.high_res is not None:
@@ -315,7 +316,8 @@ def _draw_strip(draw: ImageDraw.ImageDraw, seen: Seen, layout: Layout) -> None:
     """Draw the run of image tokens, one segment per view."""
     width, height = layout.size
     top, bottom, plan = height - 74, height - 30, seen.plan
-    text = f"Image tokens as the language model reads them: {plan.num_views} x {seen.tokens_per_tile:,} = {seen.num_tokens:,}"
+    product = f"{plan.num_views} x {seen.tokens_per_tile:,} = {seen.num_tokens:,}"
+    text = f"Image tokens as the language model reads them: {product}"
     draw.text((MARGIN, top - 14), text, font=_font(17), fill=GREY, anchor="ls")
     step = (width - 2 * MARGIN) / plan.num_views
     for index in range(plan.num_views):

@@ -24,7 +24,6 @@ double product one ulp above a whole number is rounded up as there).
 """
 
 from collections.abc import Sequence
-from fractions import Fraction
 from math import ceil
 
 from .canvas_plan import Box, CanvasPlan, Size, even_tile_boxes
@@ -111,8 +110,9 @@ def resized_size(height: int, width: int, canvas_size: Size) -> Size:
     return Size(canvas_size.height, min(ceil(width * scale_height), canvas_size.width))
 
 
-def _compactness(height: int, width: int, canvas_size: Size) -> tuple[int, Fraction]:
-    scale = min(Fraction(canvas_size.height, height), Fraction(canvas_size.width, width))
+def _compactness(height: int, width: int, canvas_size: Size) -> tuple[int, int]:
+    # The scale at which the image is drawn, times height x width to stay in integers.
+    scale = min(canvas_size.height * width, canvas_size.width * height)
     return canvas_size.height * canvas_size.width, -scale
 
 

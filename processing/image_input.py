@@ -117,12 +117,26 @@ def _load_all(sources: Sequence[Any], sample: int | None) -> list[Any]:
         elif isinstance(source, Image.Image):
             loaded.append(_upright(source, sample, number))
         elif isinstance(source, str | Path | bytes | bytearray):
-            loaded.append(_upright(_decode(_read(source, sample, number), sample, number), sample, number))
+            loaded.append(_opened(source, sample, number))
         else:
             reason = "is None" if source is None else f"is of type {type(source).__name__}"
             fix = "Pass a path, URL, bytes, PIL image, array or tensor."
             raise ImageInputError(sample, number, reason, fix)
     return loaded
+
+
+def _opened(source: str | Path | bytes | bytearray, sample: int | None, number: int) -> Image.Image:
+    """Read, decode and turn one source; an error names its file."""
+    try:
+        return _upright(_decode(_read(source, sample, number), sample, number), sample, number)
+    except ImageInputError as error:
+        if str(source) in error.reason or not (isinstance(source, Path) or _is_file(source)):
+            raise
+        raise ImageInputError(sample, number, f"({source}) {error.reason}", error.fix) from error
+
+
+def _is_file(source: Any) -> bool:
+    return isinstance(source, str) and len(source) <= 1024 and os.path.isfile(source)
 
 
 def _read(source: str | Path | bytes | bytearray, sample: int | None, number: int) -> bytes:

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from fila import FilaConfig, FilaForConditionalGeneration, FilaImageProcessorPil, FilaProcessor
+from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
 
 TILE = 28
 HIGH_RES_TILE = 128
@@ -105,7 +106,12 @@ def tiny_image_processor(**changes: Any) -> FilaImageProcessorPil:
 
 def tiny_processor(**changes: Any) -> FilaProcessor:
     """The processor that fits `tiny_config`; `changes` go to the image processor."""
-    return FilaProcessor(tiny_image_processor(**changes), tiny_tokenizer(), tokens_per_tile=TOKENS_PER_TILE)
+    return FilaProcessor(
+        tiny_image_processor(**changes),
+        tiny_tokenizer(),
+        chat_template=DEFAULT_CHAT_TEMPLATE,
+        tokens_per_tile=TOKENS_PER_TILE,
+    )
 
 
 def random_image(height: int, width: int, seed: int = 0) -> Image.Image:

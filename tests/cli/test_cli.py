@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The commands: answers on standard output, everything else on standard error, one line and status 2 for a user's error."""
+"""Answers on standard output, all else on standard error; one line and status 2 for what a user can put right."""
 
 import re
 import subprocess
@@ -82,8 +82,12 @@ class Refusal:
     [
         Refusal(["5x7", "--canvas", "anyres"], r"`canvas.type` must be one of \['fila', 'single'.*\]; got 'anyres'\."),
         Refusal(["5x7", "--canvas", "{type}"], r"'\{type\}' is not JSON: "),
-        Refusal(["5x7", "--canvas", '{"type": "fila", "rul": 1}'], r"Canvas 'fila' has no option \['rul'\]; it accepts"),
-        Refusal(["5x7", "--tile", "335"], r"The tile must be a positive multiple of the patch; got tile 335 and patch 14"),
+        Refusal(
+            ["5x7", "--canvas", '{"type": "fila", "rul": 1}'], r"Canvas 'fila' has no option \['rul'\]; it accepts"
+        ),
+        Refusal(
+            ["5x7", "--tile", "335"], r"The tile must be a positive multiple of the patch; got tile 335 and patch 14"
+        ),
         Refusal(["5x7", "0x7"], "must be at least 1x1 pixels; got 0x7"),
         Refusal(["5x7", "absent.png"], "Image 1 'absent.png' does not exist"),
         Refusal(["5x7", "--checkpoint", "./absent"], r"Checkpoint './absent' is neither a folder nor a Hub id"),
@@ -126,9 +130,9 @@ def test_view_without_high_res_canvas_draws_less(fila: Run, image: str, tmp_path
     ("fault", "message"),
     [
         ("missing", r"error: Image 0 '.*missing\.png' does not exist\. .*"),
-        ("zero", r"error: Image 0 \(.*zero\.png\) has no bytes\. .*"),
-        ("truncated", r"error: Image 0 \(.*truncated\.png\) cannot be decoded .*"),
-        ("text", r"error: Image 0 \(.*text\.png\) is no image PIL can open; it begins with b'dear sirs.*"),
+        ("zero", r"error: Image 0 \('.*zero\.png'\) has no bytes\. .*"),
+        ("truncated", r"error: Image 0 \('.*truncated\.png'\) cannot be decoded .*"),
+        ("text", r"error: Image 0 \('.*text\.png'\) is no image PIL can open; it begins with b'dear sirs.*"),
     ],
     ids=["missing", "zero", "truncated", "text"],
 )

@@ -20,7 +20,9 @@ NUM_SIZES = 100_000
 def parts(canvas: str, connector: str) -> tuple[FilaForConditionalGeneration, FilaProcessor]:
     model = FilaForConditionalGeneration(tiny_config(connector={"type": connector})).eval()
     tokens = model.model.multi_modal_projector.tokens_per_tile(model.config.patch_grid)
-    return model, FilaProcessor(tiny_image_processor(canvas={"type": canvas}), tiny_tokenizer(), tokens_per_tile=tokens)
+    return model, FilaProcessor(
+        tiny_image_processor(canvas={"type": canvas}), tiny_tokenizer(), tokens_per_tile=tokens
+    )
 
 
 def random_sizes(count: int, largest: int) -> list[tuple[int, int]]:

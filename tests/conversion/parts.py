@@ -85,7 +85,9 @@ def write_convnext(folder: Path, kind: str = "ConvNextModel") -> ConvNextModel:
         model = _saved(ConvNextModel(config), folder)
     if kind == "ConvNextV2Model":
         return model
-    state = to_timm(model.state_dict(), conv_mlp=kind == "timm-conv-mlp", scale="weight" if kind == "eagle" else "gamma")
+    state = to_timm(
+        model.state_dict(), conv_mlp=kind == "timm-conv-mlp", scale="weight" if kind == "eagle" else "gamma"
+    )
     settings: dict[str, Any] = {"architecture": "convnext_tiny", "num_classes": 3}
     settings["pretrained_cfg"] = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
     if kind == "open_clip":

@@ -20,7 +20,7 @@ from tests.helpers import randomise
 
 HEAD = 6
 WIDTH = 18
-# Measured on these sizes over 20 seeds: at most 4e-6 of the largest value; float32 rounding in the norms.
+# Measured on these sizes over 20 seeds and three image sizes: 6.5e-6 of the largest value; float32 rounding in the norms.
 TOLERANCE = 2e-5
 
 
@@ -67,9 +67,7 @@ def test_clip_interpolates_as_dinov2_does(dinov2: tuple[Dinov2Model, dict[str, t
 
 
 @pytest.mark.parametrize("image_size", [21, 35, 56])
-def test_clip_for_another_image_size(
-    dinov2: tuple[Dinov2Model, dict[str, torch.Tensor]], image_size: int
-) -> None:
+def test_clip_for_another_image_size(dinov2: tuple[Dinov2Model, dict[str, torch.Tensor]], image_size: int) -> None:
     model, state = dinov2
     clip = dinov2_to_clip(state, head_size=HEAD, image_size=image_size)
     assert clip.config.image_size == image_size
@@ -84,7 +82,10 @@ def _as_exported(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor
         nodes = {f"{value}.weight": node for node, value in _MATMULS.items()}
         if leaf in nodes:
             tensors[f"onnx::MatMul_{len(tensors)}"] = tensor.T
-            matmuls[f"/backbone/encoder/layer.{layer}/{nodes[leaf]}/MatMul"] = ("x", f"onnx::MatMul_{len(tensors) - 1}")
+            matmuls[f"/backbone/encoder/layer.{layer}/{nodes[leaf]}/MatMul"] = (
+                "x",
+                f"onnx::MatMul_{len(tensors) - 1}",
+            )
         elif name == "embeddings.position_embeddings":
             tensors["onnx::Concat_1"], tensors["onnx::Reshape_2"] = tensor[:, :1], tensor[:, 1:]
         else:

@@ -15,7 +15,9 @@ def test_initial_weights_are_the_models_own_and_seeded() -> None:
     other = initial_weights(model_on_meta(tiny_config()), MODULES, seed=4)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(first[key], again[key]) for key in first)
-    assert not torch.equal(first["model.multi_modal_projector.linear_1.weight"], other["model.multi_modal_projector.linear_1.weight"])
+    assert not torch.equal(
+        first["model.multi_modal_projector.linear_1.weight"], other["model.multi_modal_projector.linear_1.weight"]
+    )
     assert all(torch.isfinite(tensor).all() for tensor in first.values())
     assert 0.01 < first["model.multi_modal_projector.linear_1.weight"].std() < 0.03
     # FILA's fusion starts as the identity

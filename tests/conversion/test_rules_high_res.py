@@ -59,7 +59,10 @@ def test_high_res_config_is_read_off_timm_weights(tmp_path: Path, kind: str) -> 
     write_convnext(tmp_path, kind)
     config = high_res_config(open_part(tmp_path))
     assert config.model_type == ("convnextv2" if kind == "timm-v2" else "convnext")
-    assert (list(config.hidden_sizes), list(config.depths)) == (CONVNEXT_SIZES["hidden_sizes"], CONVNEXT_SIZES["depths"])
+    assert (list(config.hidden_sizes), list(config.depths)) == (
+        CONVNEXT_SIZES["hidden_sizes"],
+        CONVNEXT_SIZES["depths"],
+    )
     assert config.patch_size == 4
 
 

@@ -81,7 +81,14 @@ def test_padded_vocabulary_of_259_tokens(num_rows: int, expected: int) -> None:
 
 @pytest.mark.parametrize(
     ("template", "expected"),
-    [(PLACES, True), (DEFAULT_CHAT_TEMPLATE, True), (CHATML, False), (BRACKETS, False), ("{{ oops", False), ("", False)],
+    [
+        (PLACES, True),
+        (DEFAULT_CHAT_TEMPLATE, True),
+        (CHATML, False),
+        (BRACKETS, False),
+        ("{{ oops", False),
+        ("", False),
+    ],
 )
 def test_places_images(template: str, expected: bool) -> None:
     assert places_images(byte_tokenizer([], None), template, "<image>") is expected

@@ -6,6 +6,7 @@ import base64
 import http.server
 import io
 import pickle
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -283,6 +284,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def with_path(source: Any, message: str) -> str:
+    """The message, with the path that stands in it when a file was opened."""
+    opened = isinstance(source, Path) and source.name in FILES
+    return rf"\(.*{re.escape(source.name)}\) {message}" if opened else message
+
+
 def placed(source: Any, folder: Path) -> Any:
     """The source; a path leads into the folder."""
     return folder / source if isinstance(source, Path) else source
@@ -292,7 +299,7 @@ def placed(source: Any, folder: Path) -> Any:
 def test_image_processor_rejects(
     source: Any, message: str, folder: Path, image_processor: FilaImageProcessorPil
 ) -> None:
-    with pytest.raises(ImageInputError, match=f"^Image 1 {message}") as caught:
+    with pytest.raises(ImageInputError, match=f"^Image 1 {with_path(source, message)}") as caught:
         image_processor([PICTURE, placed(source, folder)])
     assert (caught.value.sample, caught.value.image) == (None, 1)
     assert str(caught.value) == f"Image 1 {caught.value.reason}. {caught.value.fix}"
@@ -302,7 +309,7 @@ def test_image_processor_rejects(
 def test_processor_rejects_with_sample_and_image(
     source: Any, message: str, folder: Path, processor: FilaProcessor
 ) -> None:
-    with pytest.raises(ImageInputError, match=f"^Image 2 of sample 1 {message}") as caught:
+    with pytest.raises(ImageInputError, match=f"^Image 2 of sample 1 {with_path(source, message)}") as caught:
         processor(text=["a", "<image>" * 3], images=[[], [PICTURE, PICTURE, placed(source, folder)]])
     assert (caught.value.sample, caught.value.image) == (1, 2)
 

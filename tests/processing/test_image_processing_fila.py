@@ -180,6 +180,15 @@ def test_floats_are_taken_as_they_are_without_rescaling(backend: type) -> None:
     np.testing.assert_allclose(as_numpy(processor(image)["pixel_values"][0]), 0.3, atol=2 / 255)
 
 
+def test_pil_normalises_as_transformers_does() -> None:
+    processor = FilaImageProcessorPil(high_res_size=None, canvas={"type": "single"}, size=19)
+    pixels = np.asarray(random_image(19, 19)).transpose(2, 0, 1)
+    expected = processor.normalize(processor.rescale(pixels, 1 / 255), processor.image_mean, processor.image_std)
+    np.testing.assert_array_equal(
+        processor(pixels, input_data_format="channels_first")["pixel_values"][0][0], expected
+    )
+
+
 # --- plans ---
 
 

@@ -2,8 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """Pytest plugin of the upstream run: makes transformers' common tests see classes that live outside transformers.
 
-The mixins look class *names* up in transformers' static tables and in the module `transformers`; without `install` some of
-them raise (`test_training`) and some silently check nothing (`test_get_image_features_pooler_output`).
+The mixins look class *names* up in transformers' static tables and in the module `transformers`; without `install`
+some of them raise (`test_training`) and some silently check nothing (`test_get_image_features_pooler_output`).
 """
 
 import importlib.util
@@ -31,12 +31,12 @@ from transformers.models.auto import configuration_auto, image_processing_auto, 
 
 torch.set_num_threads(1)
 
-MARKERS = (
-    "slow is_pipeline_test is_staging_test accelerate_tests not_device_test torch_compile_test torch_export_test "
-    "flash_attn_test flash_attn_3_test flash_attn_4_test all_flash_attn_test training_ci tensor_parallel_ci fsdp_ci "
-    "generate bitsandbytes is_training_test is_tensor_parallel_test is_expert_parallel_test is_fsdp_test run_first order "
-    "flaky is_pt_tf_cross_test"
-)
+MARKERS = """
+slow is_pipeline_test is_staging_test accelerate_tests not_device_test torch_compile_test torch_export_test
+flash_attn_test flash_attn_3_test flash_attn_4_test all_flash_attn_test training_ci tensor_parallel_ci fsdp_ci generate
+bitsandbytes is_training_test is_tensor_parallel_test is_expert_parallel_test is_fsdp_test run_first order flaky
+is_pt_tf_cross_test
+"""
 
 
 def load_spec():

@@ -2,16 +2,16 @@
 # Licensed under the Apache License, Version 2.0.
 """Runs transformers' own common tests on our classes: `make upstream`.
 
-The tests are part of transformers' source distribution, not of its wheel, and no file of theirs is kept here: pip fetches
-the distribution of the *installed* version into .cache/upstream, and a work folder is put together from it:
+The tests are part of transformers' source distribution, not of its wheel, and no file of theirs is kept here: pip
+fetches the distribution of the *installed* version into .cache/upstream, and a work folder is put together from it:
 
 1. stand-ins for helper modules that the distribution imports and does not ship (`STUBS`);
 2. the distribution's tests/*.py, which hold the mixins;
 3. our pytest plugin (plugin.py, as the work folder's conftest) and one test class per mixin (`TEST_FILES`).
 
-The work folder's package must be called `tests`, as upstream's is, so it runs in a process of its own. What is tested is
-described by spec.py. The run fails on any failure, on fewer passes than `MIN_PASSED` and on any skip that
-spec.py does not list with its reason.
+The work folder's package must be called `tests`, as upstream's is, so it runs in a process of its own. What is tested
+is described by spec.py. The run fails on any failure, on fewer passes than `MIN_PASSED` and on any skip that skips.py
+does not list with its reason.
 
     python tests/upstream/run.py [--only modeling,processing] [-- pytest arguments]
 """
@@ -46,8 +46,10 @@ STUBS = {
     "tests/generation/__init__.py": "",
     "tests/generation/test_utils.py": "class GenerationTesterMixin:\n    pass\n",
     "tests/utils/__init__.py": "",
-    # `PreTrainedConfig` settings that ConfigTester sets to unusual values and reads back
-    "tests/utils/test_configuration_utils.py": 'config_common_kwargs = {"return_dict": False, "output_hidden_states": True}\n',
+    # settings of every configuration that ConfigTester sets to unusual values and reads back
+    "tests/utils/test_configuration_utils.py": """
+config_common_kwargs = {"return_dict": False, "output_hidden_states": True}
+""",
     "tests/utils/tiny_model_summary.json": "{}\n",
     "tests/fixtures/config.json": "{}\n",
     "utils/fetch_hub_objects_for_ci.py": """
@@ -188,7 +190,13 @@ def write_pictures(work: Path) -> None:
 
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     picture = Image.fromarray(noise).resize((640, 480))
-    for name in ("coco_sample.png", "australia.jpg", "000000039769.jpg", "ADE_val_00000001.jpg", "ADE_val_00000002.jpg"):
+    for name in (
+        "coco_sample.png",
+        "australia.jpg",
+        "000000039769.jpg",
+        "ADE_val_00000001.jpg",
+        "ADE_val_00000002.jpg",
+    ):
         picture.save(work / name)
 
 
@@ -196,9 +204,22 @@ def run_tests(work: Path, only: list[str], processes: int, extra: list[str]) -> 
     """Run the mixins; return the junit report."""
     report = work / "junit.xml"
     env = dict(os.environ)
-    env.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", FILA_SPEC=str(HERE / "spec.py"))
+    env.update(
+        HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", FILA_SPEC=str(HERE / "spec.py")
+    )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={work}", "-c", os.devnull]
-    command += ["--tb=short", "-W", "ignore", "-o", "verbosity_subtests=0", "--no-header", "--timeout=300", f"--junitxml={report}", "-n", str(processes)]
+    command += [
+        "--tb=short",
+        "-W",
+        "ignore",
+        "-o",
+        "verbosity_subtests=0",
+        "--no-header",
+        "--timeout=300",
+        f"--junitxml={report}",
+        "-n",
+        str(processes),
+    ]
     command += [f"tests/models/fila/test_{name}_fila.py" for name in only]
     subprocess.run([*command, *extra], cwd=work, env=env, check=False)
     return report
@@ -222,7 +243,7 @@ def judge(report: Path, whole: bool, skip_reasons: dict[str, str]) -> list[str]:
             subject = f"{mixin}::{name}: {message}"
             pattern = next((p for p in skip_reasons if re.search(p, subject)), None)
             if pattern is None:
-                problems.append(f"{subject!r} is a skip that spec.py does not list")
+                problems.append(f"{subject!r} is a skip that skips.py does not list")
             else:
                 used.add(pattern)
                 skips[pattern].append(f"{mixin}::{name}")

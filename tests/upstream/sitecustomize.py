@@ -6,8 +6,8 @@ That torchvision cannot load its compiled library there, so the operators `nms` 
 files register fake versions of them, and the import fails. Declaring the two schemas first is enough for transforms,
 models and transformers' image processors; the compiled operators themselves still raise when they are called.
 
-Python imports this file by itself in every process whose path has its folder, so worker processes are repaired too; torch
-is imported only when somebody imports torchvision.
+Python imports this file by itself in every process whose path has its folder, so worker processes are repaired too;
+torch is imported only when somebody imports torchvision.
 """
 
 import importlib.abc

@@ -1,9 +1,9 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Every reason for which one of transformers' common tests may be skipped on our classes, and why it cannot apply here.
+"""Every reason for which one of transformers' common tests may be skipped on our classes, and why it cannot apply.
 
-A skip that matches no line fails the run. The pattern is searched in "<class>::<test>: <message of the skip>". Skips that
-are our own decision begin with `[ours]`; all others are decisions of upstream's tests.
+A skip that matches no line fails the run. The pattern is searched in "<class>::<test>: <message of the skip>". Skips
+that are our own decision begin with `[ours]`; all others are decisions of upstream's tests.
 """
 
 SKIP_REASONS = {
@@ -17,9 +17,14 @@ SKIP_REASONS = {
     r"requires the kernels library": "needs the kernels library, whose kernels need an accelerator",
     r"requires deepspeed": "needs DeepSpeed",
     r"requires torchao": "needs torchao, which we do not support",
-    r"test is slow": "slow; RUN_SLOW=1 runs it",
+    r"test_(can_compile_torchvision_backend|torch_compile_for_training): test is slow": (
+        "slow, and needs an accelerator"
+    ),
+    r"test_pil_can_run_without_torchvision: test is slow": (
+        "starts a process that knows transformers' own classes only; `make test` runs without torchvision"
+    ),
     # what FILA is not
-    r"ProcessorTest::.*(requires Torchcodec|requires av|requires librosa)": "the processor takes no video and no audio",
+    r"ProcessorTest::.*requires (Torchcodec|av|librosa)": "the processor takes no video and no audio",
     r"(video_processor|feature_extractor|audio_processor) attribute not present": (
         "the processor takes no video and no audio"
     ),

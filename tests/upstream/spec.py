@@ -1,9 +1,9 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""What `make upstream` tests: our classes, tiny inputs for them, and every override of upstream's tests with its reason.
+"""What `make upstream` tests: our classes, tiny inputs for them, every override of upstream's tests with its reason.
 
-Each sample of the model's inputs has two images with different canvases and different numbers of views, in one order in sample
-0 and in the other in sample 1, so rows of padding are in every tensor.
+Each sample of the model's inputs has two images with different canvases and different numbers of views, in one order
+in sample 0 and in the other in sample 1, so rows of padding are in every tensor.
 """
 
 import copy
@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from transformers.utils import is_torchvision_available
 
-import fila as PACKAGE
+import fila
 from fila import (
     FilaConfig,
     FilaForConditionalGeneration,
@@ -27,6 +27,7 @@ from fila import (
 from fila.processing import image_processing_fila
 from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
 
+PACKAGE = fila
 CONFIG_CLASS = FilaConfig
 CONFIG_PROPERTIES = ["image_token_id"]
 ALL_MODEL_CLASSES = (FilaModel, FilaForConditionalGeneration)
@@ -56,8 +57,8 @@ IMAGES = [((1, 2), 3), ((1, 1), 1)]
 def adapt(mixins):
     """Adapt the module tests.test_modeling_common to a configuration that refuses unknown settings.
 
-    Its helper gives the configuration and its parts every name that some model has for a norm's epsilon. Ours would refuse to
-    load a file with those names, and has no norm outside its parts.
+    Its helper gives the configuration and its parts every name that some model has for a norm's epsilon. Ours would
+    refuse to load a file with those names, and has no norm outside its parts.
     """
     set_on_all = mixins.set_config_for_less_flaky_test
 
