@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Ask a checkpoint about images with transformers' own classes.
 
-    python examples/infer.py CHECKPOINT IMAGE... QUESTION
+python examples/infer.py CHECKPOINT IMAGE... QUESTION
 """
 
 import sys

@@ -156,10 +156,10 @@ def ask(
         f"prepared in {time.perf_counter() - started:.1f} s"
     )
 
-    sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
-    sampling |= generation or {}
+    sampling: dict[str, Any] = {"do_sample": False, **(generation or {})}
     if temperature > 0:
         torch.manual_seed(seed)
+        sampling |= {"do_sample": True, "temperature": temperature}
     streamer = TimedStreamer(processor.tokenizer)
     started = time.perf_counter()
     with torch.inference_mode():

@@ -112,4 +112,6 @@ def read_size(source: str, number: int = 0) -> Size:
             return Size(width, height) if sideways else Size(height, width)
     except Exception as error:  # plugins of PIL raise what they like on broken headers
         reason = "has no bytes" if path.stat().st_size == 0 else "is no image PIL can open"
-        raise ImageInputError(None, number, reason, "Pass an image file such as PNG or JPEG.") from error
+        raise ImageInputError(
+            None, number, f"({source}) {reason}", "Pass an image file such as PNG or JPEG."
+        ) from error

@@ -132,7 +132,7 @@ def _opened(source: str | Path | bytes | bytearray, sample: int | None, number: 
     except ImageInputError as error:
         if str(source) in error.reason or not (isinstance(source, Path) or _is_file(source)):
             raise
-        raise ImageInputError(sample, number, f"({source}) {error.reason}", error.fix) from error
+        raise ImageInputError(sample, number, f"({source!s}) {error.reason}", error.fix) from error
 
 
 def _is_file(source: Any) -> bool:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from fila.cli import app
 from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
+from tests.cli.tiny_parts import write_tiny_parts
 from tests.helpers import random_image, tiny_model, tiny_processor
 
 
@@ -22,6 +23,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     processor.chat_template = DEFAULT_CHAT_TEMPLATE
     processor.save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of a tiny low-res tower and a tiny language model."""
+    return write_tiny_parts(tmp_path_factory.mktemp("parts"))
 
 
 @pytest.fixture

@@ -60,11 +60,11 @@ def test_ask_keeps_a_literal_image_token_of_the_question_as_text(checkpoint: str
 
 
 def test_open_images_names_the_file(image: str, broken: dict[str, str]) -> None:
-    with pytest.raises(ImageInputError, match=r"^Image 1 \('.*zero.png'\) has no bytes"):
+    with pytest.raises(ImageInputError, match=r"^Image 1 \(.*zero.png\) has no bytes"):
         open_images([image, broken["zero"]])
-    with pytest.raises(ImageInputError, match=r"^Image 0 \('.*truncated.png'\) cannot be decoded"):
+    with pytest.raises(ImageInputError, match=r"^Image 0 \(.*truncated.png\) cannot be decoded"):
         open_images([broken["truncated"], image])
-    with pytest.raises(ImageInputError, match=r"^Image 0 \('.*text.png'\) is no image PIL can open"):
+    with pytest.raises(ImageInputError, match=r"^Image 0 \(.*text.png\) is no image PIL can open"):
         open_images([broken["text"]])
     with pytest.raises(ImageInputError, match=r"^Image 1 '.*missing.png' does not exist"):
         open_images([image, broken["missing"]])

@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Answers on standard output, all else on standard error; one line and status 2 for what a user can put right."""
 
+import json
 import re
 import subprocess
 import sys
@@ -130,9 +131,9 @@ def test_view_without_high_res_canvas_draws_less(fila: Run, image: str, tmp_path
     ("fault", "message"),
     [
         ("missing", r"error: Image 0 '.*missing\.png' does not exist\. .*"),
-        ("zero", r"error: Image 0 \('.*zero\.png'\) has no bytes\. .*"),
-        ("truncated", r"error: Image 0 \('.*truncated\.png'\) cannot be decoded .*"),
-        ("text", r"error: Image 0 \('.*text\.png'\) is no image PIL can open; it begins with b'dear sirs.*"),
+        ("zero", r"error: Image 0 \(.*zero\.png\) has no bytes\. .*"),
+        ("truncated", r"error: Image 0 \(.*truncated\.png\) cannot be decoded .*"),
+        ("text", r"error: Image 0 \(.*text\.png\) is no image PIL can open; it begins with b'dear sirs.*"),
     ],
     ids=["missing", "zero", "truncated", "text"],
 )
@@ -168,6 +169,53 @@ def test_ask_refuses_a_folder_that_is_no_checkpoint(fila: Run, image: str, tmp_p
     result = fila("ask", tmp_path, image, "What is this?")
     assert result.exit_code == 2
     assert result.stderr.endswith("has no config.json, so it is no checkpoint; `fila assemble` makes one.\n")
+
+
+def test_assemble_makes_a_checkpoint_that_verify_passes(fila: Run, parts: tuple[Path, Path], tmp_path: Path) -> None:
+    output = tmp_path / "assembled"
+    options = ["--low-res", parts[0], "--text", parts[1], "--high-res-init", "convnext-atto", "--output", output]
+    fusion = '{"type": "cvfm", "taps": [1, 2, 3, 4], "align": "pool"}'
+    result = fila("assemble", *options, "--fusion", fusion, "--connector", "mlp", "--canvas", "single")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == f"{output}\n"
+    config = json.loads((output / "config.json").read_text())
+    assert config["fusion"] == json.loads(fusion)
+    assert config["connector"] == {"type": "mlp"}
+    assert json.loads((output / "processor_config.json").read_text())["image_processor"]["canvas"] == {
+        "type": "single"
+    }
+
+    verified = fila("verify", output, "--no-forward", "--values")
+    assert verified.exit_code == 0, verified.stdout
+    assert {line.split()[0] for line in verified.stdout.splitlines()} == {"ok"}
+
+    again = fila("assemble", *options)
+    assert again.exit_code == 2
+    assert again.stderr == f"error: {output} exists. Choose another output, or pass `overwrite` to replace it.\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--fusion", "cvfn"], r"`fusion.type` must be one of \['channel_concat', 'cvfm', 'none'.*\]; got 'cvfn'\."),
+        (
+            ["--fusion", '{"type": "cvfm", "tabs": [1]}'],
+            r"Fusion 'cvfm' has no option \['tabs'\]; it accepts \['taps'",
+        ),
+        (["--dtype", "float7"], r"`dtype` must be one of .*; got 'float7'\."),
+        (["--text", "./absent"], r"'./absent' is neither a folder nor a Hub id"),
+    ],
+    ids=["fusion", "fusion-option", "dtype", "text"],
+)
+def test_assemble_tells_what_is_wrong_in_one_line(
+    fila: Run, change: list[str], message: str, parts: tuple[Path, Path], tmp_path: Path
+) -> None:
+    output = tmp_path / "assembled"
+    options = ["--low-res", parts[0], "--text", parts[1], "--high-res-init", "convnext-atto", "--output", output]
+    result = fila("assemble", *options, *change)
+    assert result.exit_code == 2
+    assert re.fullmatch(rf"error: .*{message}.*\n", result.stderr)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_verify_fails_an_incomplete_checkpoint(fila: Run, checkpoint: str) -> None:

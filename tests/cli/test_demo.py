@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from transformers import AutoModelForCausalLM, CLIPVisionModel
 
 from fila import demo
 from fila.demo import PartRow, bundled_page, parts_table, read_parts, run_demo
-from tests.helpers import tiny_config, tiny_model, tiny_tokenizer
+from tests.cli.tiny_parts import write_tiny_parts
+from tests.helpers import tiny_model
 
 
 class Parts:
@@ -23,14 +23,7 @@ class Parts:
 
     def __call__(self, folder: Path, **options: Any) -> tuple[Path, Path]:
         self.calls.append(options)
-        config = tiny_config()
-        low_res, text = folder / "tiny-clip", folder / "tiny-llama"
-        CLIPVisionModel(config.vision_config).save_pretrained(low_res)
-        (low_res / "README.md").write_text("---\nlicense: mit\nfila_note: A toy.\n---\n")
-        AutoModelForCausalLM.from_config(config.text_config).save_pretrained(text)
-        tiny_tokenizer().save_pretrained(text)
-        (text / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
-        return low_res, text
+        return write_tiny_parts(folder)
 
 
 @pytest.fixture
@@ -60,9 +53,7 @@ def test_demo_answers_draws_and_lists_the_parts(tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.usefixtures("quick")
-def test_demo_uses_its_cache_again_until_the_code_changes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_demo_uses_its_cache_again_until_the_code_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parts = Parts()
 
     def run(**options: Any) -> None:
@@ -71,7 +62,7 @@ def test_demo_uses_its_cache_again_until_the_code_changes(
     run()
     run()
     assert len(parts.calls) == 1
-    code = next((tmp_path / "checkpoint").glob("modeling_*.py"))
+    code = next((tmp_path / f"checkpoint-{demo.TILE}").glob("modeling_*.py"))
     code.write_text(code.read_text() + "\n")
     run()
     assert len(parts.calls) == 2

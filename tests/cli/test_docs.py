@@ -1,0 +1,97 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The documents are true: their examples run, their links lead somewhere, their tables name what exists."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.main import get_command
+
+from fila.cli import app
+from fila.modeling import connector, fusion
+from fila.processing import canvas
+from tests.helpers import TILE, random_image, tiny_image_processor, tiny_model
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def example(page: str, package: str) -> dict[str, Any]:
+    """Run the page's Python block as a file of the package would run."""
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.DOTALL)[0]
+    names: dict[str, Any] = {}
+    exec(code.replace("from .", f"from {package}."), names)
+    return names
+
+
+def test_fusion_of_the_docs_fuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    sum_fusion = example("add_a_fusion.md", "fila.modeling")["SumFusion"]
+    monkeypatch.setitem(fusion.FUSIONS, "sum", sum_fusion)
+    model = tiny_model(fusion={"type": "sum", "align": "bilinear"})
+    inputs = tiny_image_processor()(images=[random_image(53, 97)], return_tensors="pt")
+    features = model.get_image_features(**inputs).pooler_output
+    torch.stack([image.square().sum() for image in features]).sum().backward()
+    gradient = model.model.vision_tower.fusion.project.weight.grad
+    assert gradient is not None
+    assert gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("size", "grid", "content"),
+    [((28, 28), (1, 1), (0, 0, 28, 28)), ((29, 10), (2, 2), (0, 18, 56, 37)), ((1, 500), (3, 3), (41, 0, 42, 84))],
+    ids=["28x28->1x1", "29x10->2x2", "1x500->3x3"],
+)
+def test_canvas_of_the_docs_plans(
+    size: tuple[int, int], grid: tuple[int, int], content: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(canvas.CANVASES, "square", example("add_a_canvas.md", "fila.processing")["SquareCanvas"])
+    plan = canvas.build_canvas({"type": "square", "max_side": 3}, (TILE, TILE))(*size)
+    assert (plan.tile_grid, tuple(plan.content_box)) == (grid, content)
+
+
+def test_connector_of_the_docs_makes_what_it_promises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connector.CONNECTORS, "pool", example("add_a_connector.md", "fila.modeling")["PoolConnector"])
+    model = tiny_model(connector={"type": "pool"})
+    part = model.model.multi_modal_projector
+    assert part(torch.randn(3, 16, 20)).shape == (
+        3,
+        part.tokens_per_tile((4, 4)),
+        model.config.text_config.hidden_size,
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_of_the_source_exist(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    examples = {"fusion_sum", "canvas_square", "connector_pool"}
+    paths = re.findall(r"`((?:modeling|processing|conversion|fila|tests)/[\w/]+\.(?:py|png))", text)
+    missing = [path for path in paths if not (ROOT / path).is_file() and not any(name in path for name in examples)]
+    assert missing == []
+
+
+def test_index_lists_every_command() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `fila (\w+)` \|", index, re.MULTILINE)
+    assert sorted(listed) == sorted(get_command(app).commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("table", [fusion.FUSIONS, connector.CONNECTORS, canvas.CANVASES], ids=["f", "c", "canvas"])
+def test_readme_names_every_variant(table: dict[str, Any]) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in table if f"`{name}`" not in readme] == []
+
+
+def test_every_cited_paper_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "paper_index.md").read_text(encoding="utf-8")
+    sources = [path for folder in ("modeling", "processing", "conversion") for path in (ROOT / folder).glob("*.py")]
+    cited = {number for path in sources for number in re.findall(r"arXiv:(\d{4}\.\d{5})", path.read_text("utf-8"))}
+    assert {number for number in cited if number not in index} == set()
