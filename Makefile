@@ -1,6 +1,6 @@
 # Everything a developer or CI calls. It needs python3.11 or newer and make, nothing else: the first target that
 # needs packages makes a virtual environment and installs into it, later ones find it there.
-PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
+PYTHON ?= $(or $(shell for p in python3.11 python3.12 python3.13; do command -v $$p && break; done),python3)
 VENV := .venv
 OLDEST := .venv-oldest
 VLLM := .venv-vllm
@@ -13,8 +13,8 @@ export TOKENIZERS_PARALLELISM := false
 BIN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test one fmt lint types check upstream upstream-oldest test-torchvision test-oldest \
-	test-slow test-gpu serve-check clean
+.PHONY: help install demo test one fmt lint types check wheel upstream upstream-oldest test-torchvision \
+	test-oldest test-slow test-gpu serve-check clean
 
 help:            ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,11 @@ types: $(VENV)/installed      ## mypy --strict on the package
 	$(BIN) -m mypy
 
 check: lint types test        ## what has to pass before a commit
+
+wheel: $(VENV)/installed      ## build the wheel and import every part of the package out of it
+	@rm -rf build dist
+	@$(BIN) -m pip --disable-pip-version-check -qq wheel --no-deps -w dist .
+	$(BIN) -P tests/repo/import_wheel.py dist/*.whl
 
 upstream: $(TORCHVISION)/installed    ## transformers' own common tests on our classes
 	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN) tests/upstream/run.py $(ARGS)

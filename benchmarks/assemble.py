@@ -5,8 +5,9 @@
     python benchmarks/assemble.py            LLaMA-3-8B, CLIP-L/14-336 and ConvNeXt-L in bfloat16: needs 52 GB of disk
     python benchmarks/assemble.py --layers 8 fewer layers of the language model
 
-The parts are synthetic: real shapes, a vocabulary of real size, one random block repeated. Each round assembles in a fresh
-process and then copies the output's files with `shutil.copyfile`; the shortest of each is compared. Everything is removed at the end.
+The parts are synthetic: real shapes, a vocabulary of real size, one random block repeated. Each round assembles in a
+fresh process and then copies the output's files with `shutil.copyfile`; the shortest of each is compared. Everything
+is removed at the end.
 """
 
 import argparse
@@ -60,9 +61,9 @@ def write_part(folder: Path, config: Any, auto: Any) -> int:
         model = auto.from_config(config)
     folder.mkdir()
     config.save_pretrained(folder)
-    tensors = [(key, Repeated(tuple(tensor.shape))) for key, tensor in model.state_dict().items()]
+    tensors = {key: Repeated(tuple(tensor.shape)) for key, tensor in model.state_dict().items()}
     write_weights(folder, tensors, dtype=DTYPE, shard_bytes=5 * 10**9, progress=False)
-    return sum(math.prod(tensor.shape) for _, tensor in tensors)
+    return sum(math.prod(tensor.shape) for tensor in tensors.values())
 
 
 def write_tokenizer(folder: Path, size: int) -> None:
@@ -155,7 +156,8 @@ def main() -> None:
             print(f"assemble {assembled[-1]['seconds']:.1f} s, copy {copied[-1]:.1f} s", flush=True)
     fastest, copy = min(run["seconds"] for run in assembled), min(copied)
     print(
-        f"peak memory {max(run['peak_gib'] for run in assembled):.2f} GiB (imports alone {assembled[0]['imports_gib']:.2f})"
+        f"peak memory {max(run['peak_gib'] for run in assembled):.2f} GiB (imports alone "
+        f"{assembled[0]['imports_gib']:.2f})"
     )
     print(f"time {fastest:.1f} s, {fastest / copy:.2f} times a plain copy of the same files ({copy:.1f} s)")
 

@@ -117,7 +117,7 @@ def assemble(
         config.text_config.vocab_size = padded_vocabulary(tokenizer, config.text_config.vocab_size)
 
         model = model_on_meta(config)
-        weights = collect_weights(model, low_res=low_part, high_res=high_part, text=text_part, seed=seed)
+        account = collect_weights(model, low_res=low_part, high_res=high_part, text=text_part, seed=seed)
         config.save_pretrained(folder)
         save_processor(
             folder,
@@ -131,10 +131,9 @@ def assemble(
         )
         save_generation_config(folder, text_part, config, tokenizer, chat_template=chat_template)
         copy_remote_code(folder)
-        write_model_card(
-            folder, name=output.name, parts=_entries(config, low_part, high_part, high_res_init, text_part)
-        )
-        write_weights(folder, weights, dtype=values_dtype, shard_bytes=shard_bytes, progress=progress)
+        parts = _entries(config, low_part, high_part, high_res_init, text_part)
+        write_model_card(folder, name=output.name, parts=parts, dropped=account.dropped)
+        write_weights(folder, account.streams, dtype=values_dtype, shard_bytes=shard_bytes, progress=progress)
         shutil.rmtree(scratch, ignore_errors=True)
     return output
 

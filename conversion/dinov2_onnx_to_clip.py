@@ -179,7 +179,7 @@ def _norm(state: Mapping[str, torch.Tensor], source: str, target: str, channels:
 
 
 def _resized(positions: torch.Tensor, side: int) -> torch.Tensor:
-    """Position embeddings `(1 + n * n, D)` for a grid of `side` x `side` patches, as `Dinov2Model` interpolates them."""
+    """Position embeddings `(1 + n * n, D)` for `side` x `side` patches, as `Dinov2Model` interpolates them."""
     grid = math.isqrt(len(positions) - 1)
     if side == grid:
         return positions.clone()

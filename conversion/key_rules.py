@@ -62,7 +62,7 @@ class KeyPlan:
 
 
 def apply_rules(keys: Iterable[str], rules: Sequence[Rule], *, name: str) -> KeyPlan:
-    """Decide the fate of every key.
+    r"""Decide the fate of every key.
 
     Args:
         keys: Keys of the source checkpoint.
@@ -76,7 +76,7 @@ def apply_rules(keys: Iterable[str], rules: Sequence[Rule], *, name: str) -> Key
         RuntimeError: If a key matches no rule, or two keys get one target.
 
     Example:
-        >>> rules = [Rename(r"vision_model\\.(.+)", r"\\1"), Drop(r"text_model\\..+", "the text side is not used")]
+        >>> rules = [Rename(r"vision_model\.(.+)", r"\1"), Drop(r"text_model\..+", "the text side is not used")]
         >>> plan = apply_rules(["vision_model.a", "text_model.b"], rules, name="demo")
         >>> plan.moves[0].target, dict(plan.dropped)
         ('a', {'text_model.b': 'the text side is not used'})
@@ -107,9 +107,8 @@ def apply_rules(keys: Iterable[str], rules: Sequence[Rule], *, name: str) -> Key
             unmatched.append(key)
     if unmatched:
         raise RuntimeError(
-            f"{len(unmatched)} keys of {name} were not consumed, e.g. {unmatched[0]!r}. This is not a layout that the "
-            "rules "
-            "know; add a rule, or a Drop with its reason."
+            f"{len(unmatched)} keys of {name} were not consumed, e.g. {unmatched[0]!r}. This is not a layout that "
+            "the rules know; add a rule, or a Drop with its reason."
         )
     return KeyPlan(tuple(moves), dropped)
 
@@ -130,8 +129,9 @@ def check_targets(
     if strangers := [key for key in filled if key not in expected]:
         raise RuntimeError(
             f"{len(strangers)} tensors have no place in the model, e.g. {strangers[0]!r} (from "
-            f"{origin[strangers[0]]}). "
-            "The part's config does not describe its weights."
+            f"{origin[strangers[0]]}). The part's config does not describe its weights, or they are stored in a "
+            "layout of their own; for the latter, load it with transformers and call `save_pretrained(folder, "
+            "save_original_format=False)`."
         )
     if missing := [key for key in expected if key not in filled]:
         raise RuntimeError(
@@ -141,9 +141,8 @@ def check_targets(
     for key, shape in expected.items():
         if tuple(filled[key]) != tuple(shape):
             raise RuntimeError(
-                f"{key!r} must have shape {tuple(shape)}; {origin[key]} gives {tuple(filled[key])}. The part's config "
-                "does "
-                "not describe its weights."
+                f"{key!r} must have shape {tuple(shape)}; {origin[key]} gives {tuple(filled[key])}. The part's "
+                "config does not describe its weights."
             )
 
 

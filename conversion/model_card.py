@@ -43,6 +43,8 @@ A high-resolution vision-language model in the architecture of FILA
 |---|---|---|---|---|
 {rows}
 
+{dropped}
+
 The licences of all parts apply to this checkpoint together. "not stated" means that the part's files do not name one:
 find out before you pass the checkpoint on.
 
@@ -74,8 +76,17 @@ beside the weights.
 """
 
 
-def write_model_card(folder: Path, *, name: str, parts: Sequence[PartEntry]) -> None:
-    """Write `README.md` with its metadata."""
+def write_model_card(
+    folder: Path, *, name: str, parts: Sequence[PartEntry], dropped: Sequence[tuple[str, str, int]]
+) -> None:
+    """Write `README.md` with its metadata.
+
+    Args:
+        folder: Where to write it.
+        name: Of the checkpoint.
+        parts: What it is made of.
+        dropped: (part, reason, number of tensors) of what was left behind.
+    """
     licenses = {part.license for part in parts if part.trained}
     common = str(licenses.pop()) if len(licenses) == 1 else ""
     license_id = common if re.fullmatch(r"[a-z0-9.-]+", common) and common != "other" else None
@@ -93,5 +104,11 @@ def write_model_card(folder: Path, *, name: str, parts: Sequence[PartEntry]) -> 
         f"{'pretrained' if part.trained else '**UNTRAINED** (random)'} | {part.note} |"
         for part in parts
     )
-    body = _CARD.format(name=name, warning=warning if untrained else "", rows=rows)
+    left = "; ".join(f"{count} tensors of {part} ({reason})" for part, reason, count in dropped)
+    body = _CARD.format(
+        name=name,
+        warning=warning if untrained else "All parts are pretrained.",
+        rows=rows,
+        dropped=f"Left behind: {left}." if left else "Every tensor of the parts is in it.",
+    )
     (folder / "README.md").write_text(f"---\n{metadata.to_yaml()}\n---\n{body}", encoding="utf-8")

@@ -59,11 +59,11 @@ def _read_graph(graph: memoryview, tensors: dict[str, torch.Tensor], matmuls: di
             fields = list(_fields(value))
             raw = next((field for at, field in fields if at == _RAW_DATA), None)
             if (_DATA_TYPE, _FLOAT) in fields and isinstance(raw, memoryview):
-                name = next(bytes(field).decode() for at, field in fields if at == _TENSOR_NAME)  # type: ignore[arg-type]
-                shape = [field for at, field in fields if at == _DIMS]
+                name = next(_text(field) for at, field in fields if at == _TENSOR_NAME)
+                shape = [field for at, field in fields if at == _DIMS and isinstance(field, int)]
                 tensors[name] = torch.frombuffer(bytearray(raw), dtype=torch.float32).reshape(shape)
         elif number == _NODE:
-            texts = [(at, bytes(field).decode()) for at, field in _fields(value) if at <= _NODE_TYPE]  # type: ignore[arg-type]
+            texts = [(at, _text(field)) for at, field in _fields(value) if at <= _NODE_TYPE]
             if (_NODE_TYPE, "MatMul") in texts:
                 name = next(text for at, text in texts if at == _NODE_NAME)
                 matmuls[name] = tuple(text for at, text in texts if at == _NODE_INPUT)
@@ -88,6 +88,10 @@ def _fields(message: memoryview) -> Iterator[tuple[int, "int | memoryview"]]:
             raise IndexError("a field ends behind its message")
         yield number, message[at : at + length]
         at += length
+
+
+def _text(value: "int | memoryview") -> str:
+    return bytes(value).decode() if isinstance(value, memoryview) else ""
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:

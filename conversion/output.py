@@ -7,13 +7,14 @@ import math
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
+from safetensors import safe_open
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from .safetensors_file import TensorStream, write_file
 
@@ -27,6 +28,8 @@ def written_atomically(output: Path, *, overwrite: bool) -> Iterator[Path]:
     Raises:
         FileExistsError: If `output` exists and is not an empty folder, unless `overwrite` is set.
     """
+    if output.name in ("", ".."):
+        output = output.resolve()
     occupied = output.is_file() or (output.is_dir() and any(output.iterdir()))
     if occupied and not overwrite:
         raise FileExistsError(f"{output} exists. Choose another output, or pass `overwrite` to replace it.")
@@ -53,13 +56,17 @@ def written_atomically(output: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def write_weights(
-    folder: Path, tensors: Sequence[tuple[str, TensorStream]], *, dtype: torch.dtype, shard_bytes: int, progress: bool
+    folder: Path, tensors: Mapping[str, TensorStream], *, dtype: torch.dtype, shard_bytes: int, progress: bool
 ) -> None:
-    """Write `model.safetensors`, or shards of at most `shard_bytes` (a larger tensor gets its own) and their index."""
-    sizes = {key: math.prod(stream.shape) * dtype.itemsize for key, stream in tensors}
+    """Write `model.safetensors`, or shards of at most `shard_bytes` (a larger tensor gets its own) and their index.
+
+    Raises:
+        RuntimeError: If the safetensors library does not find in a file what was written to it.
+    """
+    sizes = {key: math.prod(stream.shape) * dtype.itemsize for key, stream in tensors.items()}
     shards: list[list[tuple[str, TensorStream]]] = [[]]
     filled = 0
-    for key, stream in tensors:
+    for key, stream in tensors.items():
         if shards[-1] and filled + sizes[key] > shard_bytes:
             shards.append([])
             filled = 0
@@ -75,6 +82,9 @@ def write_weights(
     with tqdm(total=total, unit="B", unit_scale=True, desc="writing weights", disable=not progress) as bar:
         for name, shard in zip(names, shards, strict=True):
             write_file(folder / name, shard, dtype=dtype, on_bytes=bar.update)
+            with safe_open(folder / name, "pt") as file:
+                if set(file.keys()) != {key for key, _ in shard}:
+                    raise RuntimeError(f"{name} does not hold what was written to it.")
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -149,18 +149,15 @@ def read_tensors(folder: Path, name: str) -> dict[str, StoredTensor]:
     if singles:
         raise ValueError(
             f"{name} has {len(singles)} safetensors files and no model.safetensors.index.json that says how they "
-            "belong "
-            f"together, e.g. {singles[0]!r}. Load it with transformers and save it again."
+            f"belong together, e.g. {singles[0]!r}. Load it with transformers and save it again."
         )
-    if pickles := sorted(path.name for pattern in PICKLES for path in folder.glob(pattern)):
-        raise ValueError(
-            f"{name} has no safetensors weights, only {pickles[0]!r}. Such files can run code when they are opened, "
-            "so they "
-            "are refused. Load the model where you trust it and call `save_pretrained(folder)`, which writes "
-            "safetensors, or "
-            "take a revision of the repository that has them."
-        )
-    raise ValueError(f"{name} has no weights: no *.safetensors file.")
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    found = f", only {pickles[0]!r}" if pickles else ""
+    raise ValueError(
+        f"{name} has no safetensors weights{found}. Formats that can run code when opened are refused. Take a "
+        "revision of the repository that has safetensors (owner/name@revision), or load the model where you trust it "
+        "and call `save_pretrained(folder)`, which writes them."
+    )
 
 
 def _read_index(folder: Path, index_name: str) -> dict[str, StoredTensor]:

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The files beside the weights that say how text and images go in and text comes out: processor and generation config."""
+"""The files that say how text and images go in and text comes out: processor and generation config."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -27,8 +27,7 @@ IMAGE_PROCESSOR_AUTO_MAP = {
 def remote_code_files() -> list[Path]:
     """Every file of `fila` that a checkpoint needs: the model's and the processor's, and all that they import."""
     from fila.modeling import modeling_fila
-    from fila.processing import processing_fila
-    from fila.processing import image_processing_fila
+    from fila.processing import image_processing_fila, processing_fila
 
     files: dict[str, Path] = {}
     for module in (modeling_fila, processing_fila, image_processing_fila):

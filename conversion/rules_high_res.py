@@ -12,7 +12,6 @@ A timm config says little, so the sizes are read off the weights.
 """
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -24,7 +23,8 @@ from .part import Part
 TARGET = "model.vision_tower.high_res_tower."
 NORM_EPS = 1e-6
 
-# Sizes by name, for towers that start from random weights. ConvNeXt (arXiv:2201.03545, table 9) and timm's smaller ones.
+# Sizes by name, for towers that start from random weights. ConvNeXt (arXiv:2201.03545, table 9) and timm's smaller
+# ones.
 PRESETS: dict[str, dict[str, Any]] = {
     "convnext-atto": {"depths": [2, 2, 6, 2], "hidden_sizes": [40, 80, 160, 320]},
     "convnext-femto": {"depths": [2, 2, 6, 2], "hidden_sizes": [48, 96, 192, 384]},
@@ -87,8 +87,8 @@ def high_res_config(part: Part) -> PreTrainedConfig:
     if model_type == "convnextv2":
         return ConvNextV2Config.from_dict(dict(part.config))
     raise ValueError(
-        f"The high-res part {part.name} has model_type {model_type!r} and no weights in timm's names; it must be 'convnext', "
-        "'convnextv2' or a timm ConvNeXt."
+        f"The high-res part {part.name} has model_type {model_type!r} and no weights in timm's names; it must be "
+        "'convnext', 'convnextv2' or a timm ConvNeXt."
     )
 
 
@@ -131,15 +131,15 @@ def _config_from_shapes(part: Part) -> PreTrainedConfig:
 
 
 def _check_norm_eps(part: Part) -> None:
-    """timm's ConvNeXt-XXL norms with 1e-5; its other ConvNeXts and transformers' with 1e-6."""
+    """ConvNeXt-XXL of timm norms with 1e-5; its other ConvNeXts and those of transformers with 1e-6."""
     model_args = part.config.get("model_args") or {}
     vision = (part.config.get("model_cfg") or {}).get("vision_cfg") or {}
     architecture = str(part.config.get("architecture") or vision.get("timm_model_name") or "")
     eps = model_args.get("norm_eps", 1e-5 if architecture.startswith("convnext_xxlarge") else NORM_EPS)
     if eps != NORM_EPS:
         raise ValueError(
-            f"The high-res part {part.name} ({architecture or 'a timm model'}) norms with epsilon {eps}; the ConvNeXt tower "
-            f"has {NORM_EPS}. Its features would not be the original's."
+            f"The high-res part {part.name} ({architecture or 'a timm model'}) norms with epsilon {eps}; the "
+            f"ConvNeXt tower has {NORM_EPS}. Its features would not be the original's."
         )
 
 
@@ -177,8 +177,8 @@ def _timm_rules(part: Part, unused: str) -> list[Rule]:
         Drop(rf"{_TIMM_PREFIX}stages\.(?:{unused})\..+", "a stage that the fusion does not read"),
         Drop(rf"{_TIMM_PREFIX}(?:head|norm|norm_pre)\..+", "the head behind the tower is not used"),
         Drop(
-            r"(?:text|transformer|token_embedding|ln_final|attn_pool)\..+|positional_embedding|text_projection|logit_scale"
-            r"|logit_bias|attn_mask",
+            r"(?:text|transformer|token_embedding|ln_final)\..+|positional_embedding|text_projection"
+            r"|logit_scale|logit_bias|attn_mask",
             "the text side of the CLIP pair is not used",
         ),
         Rename(_TIMM_PREFIX + r"stem\.0\.(weight|bias)", TARGET + r"embeddings.patch_embeddings.\1"),

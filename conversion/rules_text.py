@@ -18,9 +18,10 @@ def text_config(part: Part) -> PreTrainedConfig:
     """Read the language model's config.
 
     Raises:
-        ValueError: If transformers does not know its type, or it is not a plain language model.
+        ValueError: If transformers does not know its type, or it is not a language model of LLaMA's layout.
     """
-    values = dict(part.config)
+    # Underscored keys are transformers' own business: some choose the code that runs.
+    values = {key: value for key, value in part.config.items() if not key.startswith("_")}
     model_type = values.pop("model_type", None)
     if model_type is None:
         raise ValueError(f"The text part {part.name} has no `model_type` in its config.json.")
@@ -30,9 +31,11 @@ def text_config(part: Part) -> PreTrainedConfig:
         raise ValueError(
             f"The text part {part.name} has model_type {model_type!r}, unknown to transformers."
         ) from error
-    if config.get_text_config() is not config:
+    plain = config.get_text_config() is config and type(config) in AutoModelForCausalLM._model_mapping
+    if not plain or not hasattr(_causal_lm(config).base_model, "embed_tokens"):
         raise ValueError(
-            f"The text part {part.name} is a {model_type!r} model with towers of its own, not a plain language model."
+            f"The text part {part.name} is a {model_type!r} model. It must be a plain causal language model that "
+            "keeps its input embedding as `embed_tokens`, as LLaMA, Mistral and Qwen do."
         )
     return config
 
@@ -54,5 +57,9 @@ def text_rules(*, base_prefix: str, tied: bool) -> list[Rule]:
 
 def text_base_prefix(config: Any) -> str:
     """Name of the base model inside the causal language model of `config`, `model` for LLaMA."""
+    return str(_causal_lm(config).base_model_prefix)
+
+
+def _causal_lm(config: Any) -> Any:
     with torch.device("meta"):
-        return str(AutoModelForCausalLM.from_config(config).base_model_prefix)
+        return AutoModelForCausalLM.from_config(config)

@@ -3,8 +3,8 @@
 """safetensors files read and written piece by piece, so that no tensor is ever held whole.
 
 The format (https://huggingface.co/docs/safetensors): 8 bytes little-endian header length, a JSON header
-`{key: {"dtype", "shape", "data_offsets": [begin, end]}}` with offsets counted from the header's end, then the raw bytes.
-Files are read with plain reads, not mapped: mapped pages would count as resident memory.
+`{key: {"dtype", "shape", "data_offsets": [begin, end]}}` with offsets counted from the header's end, then the raw
+bytes. Files are read with plain reads, not mapped: mapped pages would count as resident memory.
 """
 
 import json
@@ -48,7 +48,7 @@ class StoredTensor:
     num_bytes: int
 
     def pieces(self, *, piece_bytes: int = PIECE_BYTES) -> Iterator[torch.Tensor]:
-        """Yield the values in storage order as flat tensors of whole rows, at most `piece_bytes` each if a row allows."""
+        """Yield the values in order as flat tensors of whole rows, at most `piece_bytes` each if a row allows."""
         row_bytes = max(self.num_bytes // self.shape[0], 1) if self.shape and self.shape[0] else self.dtype.itemsize
         step = max(piece_bytes // row_bytes, 1) * row_bytes
         with open(self.file, "rb", buffering=0) as file:
@@ -88,8 +88,8 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
         (header_bytes,) = struct.unpack("<Q", prefix)
         if header_bytes > min(_MAX_HEADER_BYTES, size - 8):
             raise ValueError(
-                f"{path.name} is not a safetensors file or is truncated: its header claims {header_bytes} bytes, the file "
-                f"has {size}."
+                f"{path.name} is not a safetensors file or is truncated: its header claims {header_bytes} bytes, the "
+                f"file has {size}."
             )
         raw = file.read(header_bytes)
     try:
@@ -175,7 +175,7 @@ def write_file(
             written = 0
             for piece in tensor.pieces():
                 values = cast(piece, dtype, key=key)
-                file.write(values.reshape(-1).view(torch.uint8).numpy())
+                file.write(values.reshape(-1).view(torch.uint8).numpy().data)
                 written += values.nbytes
                 on_bytes(values.nbytes)
             if written != math.prod(tensor.shape) * dtype.itemsize:

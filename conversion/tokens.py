@@ -49,7 +49,8 @@ def padded_vocabulary(tokenizer: Any, num_rows: int) -> int:
     return -(-needed // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
 
-# Put before a language model's own template: writes a message's text and images as one string, which is what it expects.
+# Put before a language model's own template: writes a message's text and images as one string, which is what it
+# expects.
 _FLATTEN_PARTS = """\
 {%- set flat = namespace(messages=[]) -%}
 {%- for message in messages -%}
@@ -83,13 +84,13 @@ _DIALOGUE = [
 
 
 def choose_chat_template(tokenizer: Any, image_token: str) -> str:
-    """Choose the prompt format of the checkpoint: the one that the language model was trained with, able to place images.
+    """Choose the prompt format: the one that the language model was trained with, able to place images.
 
-    In this order: the tokenizer's own template if it places images; the default if it writes the same dialogue (and marks
-    the assistant's turns, which the own template may not); the own template behind a prelude that joins the parts of a
-    message; the default, for a tokenizer without a template, which is given the tokens that it writes.
+    In this order: the tokenizer's own template if it places images; the default if it writes the same dialogue
+    (and marks the assistant's turns, which the own template may not); the own template behind a prelude that joins
+    the parts of a message; the default, for a tokenizer without a template, which is given the tokens that it writes.
     """
-    from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE as default
+    from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
 
     own = tokenizer.chat_template
     if isinstance(own, dict):
@@ -97,13 +98,15 @@ def choose_chat_template(tokenizer: Any, image_token: str) -> str:
     if own and places_images(tokenizer, own, image_token):
         return str(own)
     flattened = f"{_FLATTEN_PARTS}{own}"
-    same = _render(tokenizer, own, _DIALOGUE, image_token) == _render(tokenizer, default, _DIALOGUE, image_token)
+    same = _render(tokenizer, own, _DIALOGUE, image_token) == _render(
+        tokenizer, DEFAULT_CHAT_TEMPLATE, _DIALOGUE, image_token
+    )
     if own and not same and places_images(tokenizer, flattened, image_token):
         return flattened
     tokenizer.add_tokens(
         [AddedToken(token, special=True, normalized=False) for token in TURN_TOKENS], special_tokens=True
     )
-    return default
+    return DEFAULT_CHAT_TEMPLATE
 
 
 def places_images(tokenizer: Any, template: str, image_token: str) -> bool:

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Prove that a checkpoint folder is complete and consistent, and that a fresh process can open it offline and run it."""
+"""Prove that a checkpoint is complete and consistent, and that a fresh process can open it offline and run it."""
 
 import json
 import os
@@ -71,10 +71,11 @@ def verify(
 
     Args:
         directory: The folder.
-        forward: Also open it in a fresh offline process and run one forward on a generated image; this loads the weights.
+        forward: Also open it in a fresh offline process and run one forward on a generated image; this loads the
+            weights.
         values: Also read every weight and look for NaN and infinity.
-        trust_remote_code: Let that process run the code in the folder even if it is not the code of the installed `fila`. Code
-            that equals the installed one is always run from the folder.
+        trust_remote_code: Let that process run the code in the folder even if it is not the code of the installed
+            `fila`. Code that equals the installed one is always run from the folder.
         timeout: Seconds that the process may take.
 
     Returns:

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The account of an assembly: for every tensor of the model where its values come from, for every tensor of a part where it goes."""
+"""The account of an assembly: where every tensor of the model comes from, where every tensor of a part goes."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers.utils import logging
 
 from .key_rules import Rule, Transform, apply_rules, check_targets, forward_shape
 from .new_weights import initial_weights, stored_shapes
@@ -19,13 +18,20 @@ from .rules_text import text_base_prefix, text_rules
 from .safetensors_file import TensorStream
 from .streams import ExtendedTensor, NewTensor, TransformedTensor
 
-logger = logging.get_logger(__name__)
-
 
 @dataclass
-class _Account:
+class Account:
+    """What was found: a stream for each target key, where it came from, and what was left behind.
+
+    Attributes:
+        streams: Target key to values, in the model's order once complete.
+        origin: Target key to a description of its source.
+        dropped: (part, reason, number of tensors).
+    """
+
     streams: dict[str, TensorStream] = field(default_factory=dict)
     origin: dict[str, str] = field(default_factory=dict)
+    dropped: list[tuple[str, str, int]] = field(default_factory=list)
 
     def add_part(self, part: Part, rules: list[Rule], *, extended: Mapping[str, int] | None = None) -> None:
         """Add what the rules make of a part; `extended` gives the rows that some targets must have."""
@@ -34,8 +40,8 @@ class _Account:
             stored = part.tensors[move.source]
             if not stored.dtype.is_floating_point or stored.dtype.itemsize < 2:
                 raise ValueError(
-                    f"{part.name}: {move.source!r} has dtype {stored.dtype}, so the part is quantized. Assemble from its "
-                    "full-precision original, and quantize the result."
+                    f"{part.name}: {move.source!r} has dtype {stored.dtype}, so the part is quantized. Assemble from "
+                    "its full-precision original, and quantize the result."
                 )
             rows = (extended or {}).get(move.target, 0)
             stream: TensorStream = stored
@@ -47,7 +53,7 @@ class _Account:
             self.streams[move.target] = stream
             self.origin[move.target] = f"{part.name}, {move.source!r}"
         for reason, count in Counter(plan.dropped.values()).items():
-            logger.info(f"{part.name}: {count} tensors left behind: {reason}.")
+            self.dropped.append((part.name, reason, count))
 
     def add_new(self, values: Mapping[str, torch.Tensor]) -> None:
         """Add weights that no part has."""
@@ -56,26 +62,25 @@ class _Account:
             self.origin[key] = "the model's own initial values"
 
 
-def collect_weights(
-    model: Any, *, low_res: Part, high_res: Part | None, text: Part, seed: int
-) -> list[tuple[str, TensorStream]]:
+def collect_weights(model: Any, *, low_res: Part, high_res: Part | None, text: Part, seed: int) -> Account:
     """Find a source for every tensor of the model and a fate for every tensor of the parts.
 
     Args:
         model: The model on meta; its new modules are given memory and initial values.
         low_res: CLIP checkpoint.
-        high_res: ConvNeXt checkpoint; without one (or with one that was opened for its config) the tower's weights are new.
+        high_res: ConvNeXt checkpoint; without one (or with one that was opened for its config) the tower's weights are
+            new.
         text: Language-model checkpoint. Its embedding and head get new rows if the model's are longer.
         seed: Of the new weights.
 
     Returns:
-        Key and values, in the model's order.
+        The account, complete and in the model's order.
 
     Raises:
         RuntimeError: If a tensor is left over on either side, or a shape differs.
     """
     config = model.config
-    account = _Account()
+    account = Account()
     account.add_part(low_res, low_res_rules(config.vision_config, num_layers=config.num_vision_layers))
 
     new_modules = ["model.vision_tower.fusion", "model.multi_modal_projector"]
@@ -97,4 +102,5 @@ def collect_weights(
     account.add_new(initial_weights(model, new_modules, seed=seed))
     expected = stored_shapes(model)
     check_targets({key: stream.shape for key, stream in account.streams.items()}, expected, origin=account.origin)
-    return [(key, account.streams[key]) for key in expected]
+    account.streams = {key: account.streams[key] for key in expected}
+    return account

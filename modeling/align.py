@@ -105,8 +105,7 @@ class Align(nn.Module):
             if side != grid * 2**halvings or side < grid:
                 raise ValueError(
                     f"`fusion.align` 'conv' halves a view's {side}x{side} cells to {grid}x{grid} patches, so the "
-                    f"ratio "
-                    "must be a power of two. Use 'pool' or 'bilinear', or another `high_res_tile_size`."
+                    "ratio must be a power of two. Use 'pool' or 'bilinear', or another `high_res_tile_size`."
                 )
             self.convs.extend(MeanConv2d(channels) for _ in range(halvings))
 
@@ -133,7 +132,7 @@ def view_side(config: Any, stage: int) -> int:
     stride = int(config.high_res_vision_config.patch_size * 2 ** (stage - 1))
     if tile % stride:
         raise ValueError(
-            f"`high_res_tile_size` must be a multiple of {stride}, the stride of stage {stage} of the high-res tower; "
-            f"got {tile}."
+            f"`high_res_tile_size` must be a multiple of {stride}, the stride of stage {stage} of the high-res "
+            f"tower; got {tile}."
         )
     return tile // stride

@@ -141,10 +141,8 @@ class Canvases:
             raise ValueError(
                 f"The high-res canvas of image {index} must be {expected[0]}x{expected[1]} pixels (its views' boxes "
                 f"times {self.config.high_res_tile_size}/{self.config.vision_config.image_size}); `high_res_sizes` "
-                f"says "
-                f"{size[0]}x{size[1]} and `high_res_pixel_values` holds {canvas.shape[-2]}x{canvas.shape[-1]}. "
-                f"Processor "
-                "and model disagree about `high_res_size`; load both from one checkpoint."
+                f"says {size[0]}x{size[1]} and `high_res_pixel_values` holds {canvas.shape[-2]}x{canvas.shape[-1]}. "
+                "Processor and model disagree about `high_res_size`; load both from one checkpoint."
             )
 
     def _scaled(self, box: Box, stride: int) -> tuple[float, float, float, float]:

@@ -5,10 +5,9 @@
 import torch
 
 _CAUSES = (
-    "The text was cut after the image tokens were expanded, the processor's `tokens_per_tile` is not the model's, or "
-    "an "
-    "image is missing or listed under another sample. Load processor and model from one checkpoint and pass the "
-    "processor's output unchanged."
+    "The text was cut after the image tokens were expanded, the processor's `tokens_per_tile` is not the model's, "
+    "or an image is missing or listed under another sample. Load processor and model from one checkpoint and pass "
+    "the processor's output unchanged."
 )
 
 
@@ -38,23 +37,20 @@ def images_per_sample(placeholders: torch.Tensor, lengths: list[int], *, contigu
             if image == len(lengths):
                 raise ValueError(
                     f"Sample {sample} has {left} placeholders left after its {image - first} images, but the batch "
-                    f"has no "
-                    f"more images: {len(lengths)} were passed. {_CAUSES}"
+                    f"has no more images: {len(lengths)} were passed. {_CAUSES}"
                 )
             length = lengths[image]
             run = positions[start : start + length]
             if len(run) < length:
                 raise ValueError(
                     f"Image {image} has {length} image tokens, but sample {sample} holds only {left} placeholders "
-                    f"for it. "
-                    f"{_CAUSES}"
+                    f"for it. {_CAUSES}"
                 )
             if contiguous and run[-1] - run[0] != length - 1:
                 found = next(i for i in range(1, length) if run[i] - run[i - 1] != 1)
                 raise ValueError(
                     f"Image {image} has {length} image tokens, but its run in sample {sample} holds {found} "
-                    f"placeholders. "
-                    f"{_CAUSES}"
+                    f"placeholders. {_CAUSES}"
                 )
             start += length
             image += 1
@@ -62,7 +58,6 @@ def images_per_sample(placeholders: torch.Tensor, lengths: list[int], *, contigu
     if image < len(lengths):
         raise ValueError(
             f"Image {image} has {lengths[image]} image tokens, but no sample has placeholders left for it: the "
-            f"batch's "
-            f"placeholders end after image {image - 1}. {_CAUSES}"
+            f"batch's placeholders end after image {image - 1}. {_CAUSES}"
         )
     return counts

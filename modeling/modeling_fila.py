@@ -160,6 +160,27 @@ class FilaModel(FilaPreTrainedModel):
             images_per_sample(placeholders, lengths)
         return placeholders.unsqueeze(-1).to(inputs_embeds.device)
 
+    def _touch_vision_parameters(self, inputs_embeds: torch.Tensor) -> torch.Tensor:
+        """Add zero times the features of one black view to the embeddings of a batch without images.
+
+        In data-parallel and sharded training every process must run the same modules, or the others wait for ever;
+        and a parameter without a gradient is an error there.
+        """
+        vision = [*self.vision_tower.parameters(), *self.multi_modal_projector.parameters()]
+        is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if not is_distributed and not any(parameter.requires_grad for parameter in vision):
+            return inputs_embeds
+        side, high_res_side = self.config.vision_config.image_size, self.config.high_res_tile_size or 0
+        images: dict[str, torch.Tensor | None] = {
+            "pixel_values": inputs_embeds.new_zeros(1, 1, 3, side, side),
+            "view_boxes": torch.tensor([[[0, 0, side, side]]]),
+            "tile_grid": torch.tensor([[1, 1]]),
+            "high_res_pixel_values": inputs_embeds.new_zeros(1, 3, high_res_side, high_res_side),
+            "high_res_sizes": torch.tensor([[high_res_side, high_res_side]]),
+        }
+        (features,) = self.get_image_features(**images, return_dict=True).pooler_output
+        return inputs_embeds + 0 * features.sum().to(inputs_embeds)
+
     @merge_with_config_defaults
     @can_return_tuple
     def forward(
@@ -212,6 +233,8 @@ class FilaModel(FilaPreTrainedModel):
             mask = self.get_placeholder_mask(input_ids, inputs_embeds, encoded.pooler_output, pre_encoded=pre_encoded)
             image_features = torch.cat(list(encoded.pooler_output)).to(inputs_embeds.device, inputs_embeds.dtype)
             inputs_embeds = inputs_embeds.masked_scatter(mask, image_features)
+        elif self.training and torch.is_grad_enabled():
+            inputs_embeds = self._touch_vision_parameters(inputs_embeds)
 
         outputs = self.language_model(
             attention_mask=attention_mask,

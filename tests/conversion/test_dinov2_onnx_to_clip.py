@@ -20,7 +20,8 @@ from tests.helpers import randomise
 
 HEAD = 6
 WIDTH = 18
-# Measured on these sizes over 20 seeds and three image sizes: 6.5e-6 of the largest value; float32 rounding in the norms.
+# Measured on these sizes over 20 seeds and three image sizes: 6.5e-6 of the largest value; float32 rounding in the
+# norms.
 TOLERANCE = 2e-5
 
 

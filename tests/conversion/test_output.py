@@ -14,7 +14,7 @@ STATE = {"a": torch.randn(7, 5), "b": torch.randn(3), "c": torch.randn(2, 2)}
 
 
 def _write(folder: Path, shard_bytes: int) -> list[str]:
-    tensors = [(key, NewTensor(tensor)) for key, tensor in STATE.items()]
+    tensors = {key: NewTensor(tensor) for key, tensor in STATE.items()}
     write_weights(folder, tensors, dtype=torch.float32, shard_bytes=shard_bytes, progress=False)
     return sorted(path.name for path in folder.iterdir())
 
@@ -39,9 +39,13 @@ def test_write_weights_in_shards(tmp_path: Path) -> None:
 
 
 def test_written_atomically_leaves_nothing_behind_on_failure(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), written_atomically(tmp_path / "out", overwrite=False) as folder:
-        (folder / "half").write_text("x")
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with written_atomically(tmp_path / "out", overwrite=False) as folder:
+            (folder / "half").write_text("x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -109,7 +109,7 @@ def test_open_part_rejects_pickles_and_says_the_way_out(tmp_path: Path) -> None:
 
 def test_open_part_rejects_a_folder_without_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match="has no weights"):
+    with pytest.raises(ValueError, match=r"has no safetensors weights\."):
         open_part(tmp_path)
 
 

@@ -34,9 +34,20 @@ def test_text_base_prefix_of_llama(tmp_path: Path) -> None:
     [
         ({}, "text part demo has no `model_type`"),
         ({"model_type": "nonesuch"}, "text part demo has model_type 'nonesuch', unknown to transformers"),
-        ({"model_type": "llava"}, "text part demo is a 'llava' model with towers of its own"),
+        ({"model_type": "llava"}, "text part demo is a 'llava' model. It must be a plain causal language model"),
+        ({"model_type": "convnext"}, "text part demo is a 'convnext' model"),
+        ({"model_type": "gpt2", "n_embd": 8, "n_head": 2, "n_layer": 1, "vocab_size": 7}, "is a 'gpt2' model"),
     ],
 )
-def test_text_config_rejects_what_is_no_language_model(tmp_path: Path, config: dict[str, str], message: str) -> None:
+def test_text_config_rejects_what_is_no_language_model(
+    tmp_path: Path, config: dict[str, object], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         text_config(Part("demo", tmp_path, config))
+
+
+def test_text_config_ignores_keys_that_choose_code(tmp_path: Path) -> None:
+    write_text(tmp_path)
+    part = open_part(tmp_path)
+    config = text_config(Part("demo", tmp_path, {**part.config, "_attn_implementation_internal": "owner/kernel"}))
+    assert config._attn_implementation_internal != "owner/kernel"

@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """A checkpoint answers alike where `fila` is installed and where it is not.
 
-The second place is a real virtual environment: it has a link to every package of the one that runs the tests, but fila.
+The second place is a real virtual environment with a link to every package of the one that runs the tests, but fila.
 """
 
 import json
@@ -21,8 +21,9 @@ from huggingface_hub import HfApi
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from fila.conversion.assemble import assemble
+from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
 from tests.conversion.parts import write_clip, write_convnext, write_text
-from tests.helpers import assert_close, randomise
+from tests.helpers import assert_close, randomise, tiny_model, tiny_processor
 from tests.integration import stranger
 
 
@@ -93,6 +94,15 @@ def test_environment_has_no_fila(python_without_fila: Path) -> None:
 
 def test_assembled_checkpoint_answers_alike(assembled: Path, python_without_fila: Path, tmp_path: Path) -> None:
     assert_same_answers(stranger.answer(str(assembled)), without_fila(python_without_fila, assembled, tmp_path))
+
+
+def test_saved_new_model_answers_alike(python_without_fila: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    processor = tiny_processor()
+    processor.chat_template = DEFAULT_CHAT_TEMPLATE
+    tiny_model().save_pretrained(saved)
+    processor.save_pretrained(saved)
+    assert_same_answers(stranger.answer(str(saved)), without_fila(python_without_fila, saved, tmp_path))
 
 
 def test_saved_checkpoint_answers_alike(assembled: Path, python_without_fila: Path, tmp_path: Path) -> None:

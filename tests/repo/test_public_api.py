@@ -1,0 +1,103 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""What other software and other people's code calls; a change here is a change for them."""
+
+import importlib
+import subprocess
+import sys
+import types
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoModelForMultimodalLM, AutoProcessor
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
+from typer.main import get_command
+
+import fila
+from fila import vllm_plugin
+from tests.helpers import tiny_config, tiny_processor
+
+NAMES = {
+    "FilaConfig",
+    "FilaForConditionalGeneration",
+    "FilaImageProcessor",
+    "FilaImageProcessorPil",
+    "FilaModel",
+    "FilaProcessor",
+    "FilaVisionModel",
+}
+COMMANDS = {"ask", "assemble", "demo", "plan", "verify", "view"}
+
+
+def test_exported_names() -> None:
+    assert set(fila.__all__) == NAMES
+    assert all(hasattr(fila, name) for name in NAMES)
+
+
+def test_command_names() -> None:
+    from fila.cli import app
+
+    assert set(get_command(app).commands) == COMMANDS  # type: ignore[attr-defined]
+
+
+def test_import_registers_the_auto_classes() -> None:
+    config = tiny_config()
+    assert isinstance(AutoConfig.for_model("fila"), fila.FilaConfig)
+    assert isinstance(AutoModel.from_config(config), fila.FilaModel)
+    for auto in (AutoModelForImageTextToText, AutoModelForMultimodalLM):
+        assert isinstance(auto.from_config(config), fila.FilaForConditionalGeneration)
+
+
+def test_processors_are_found_by_the_model_type(tmp_path: Path) -> None:
+    tiny_processor().save_pretrained(tmp_path)
+    tiny_config().save_pretrained(tmp_path)
+    assert isinstance(AutoProcessor.from_pretrained(tmp_path), fila.FilaProcessor)
+    found = type(AutoImageProcessor.from_pretrained(tmp_path))
+    assert found in (fila.FilaImageProcessor, fila.FilaImageProcessorPil)
+
+
+def test_importing_twice_changes_nothing() -> None:
+    importlib.reload(fila)
+    assert isinstance(AutoConfig.for_model("fila"), fila.FilaConfig)
+
+
+def test_sub_modules_have_the_names_that_other_software_looks_for() -> None:
+    model = AutoModelForImageTextToText.from_config(tiny_config())
+    assert {name for name, _ in model.named_children()} == {"model", "lm_head"}
+    assert {name for name, _ in model.model.named_children()} == {
+        "vision_tower",
+        "multi_modal_projector",
+        "language_model",
+    }
+    assert model.get_encoder("image") is model.model.vision_tower
+    assert model.get_decoder() is model.model.language_model
+
+
+def test_import_is_light() -> None:
+    heavy = ["fila.cli", "fila.conversion", "fila.training", "typer", "gguf", "vllm"]
+    code = f"import sys, fila; print([name for name in {heavy} if name in sys.modules])"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"
+
+
+def test_entry_points_name_what_exists() -> None:
+    (plugin,) = [entry for entry in entry_points(group="vllm.general_plugins") if entry.name == "fila"]
+    assert plugin.load() is vllm_plugin.register
+    (script,) = [entry for entry in entry_points(group="console_scripts") if entry.name == "fila"]
+    from fila.cli import app
+
+    assert script.load() is app
+
+
+def test_vllm_plugin_registers_in_both_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered = {}
+    registry = types.SimpleNamespace(register_model=registered.__setitem__)
+    monkeypatch.setitem(sys.modules, "vllm", types.SimpleNamespace(ModelRegistry=registry))
+    transformers = sys.modules["transformers"]
+    for name in NAMES:
+        monkeypatch.setattr(transformers, name, None, raising=False)
+    vllm_plugin.register()
+    vllm_plugin.register()
+    assert registered == {"FilaForConditionalGeneration": vllm_plugin.BACKEND}
+    assert all(getattr(transformers, name) is getattr(fila, name) for name in NAMES)
