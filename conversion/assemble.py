@@ -16,13 +16,15 @@ import torch
 from huggingface_hub import hf_hub_download
 from transformers import AutoTokenizer, PreTrainedConfig
 
+from fila.modeling.configuration_fila import AUTO_MAP, FilaConfig
+
 from .gguf_text import convert_gguf, find_gguf
 from .model_card import PartEntry, write_model_card
 from .new_weights import model_on_meta
 from .output import parse_size, write_weights, written_atomically
 from .part import Part, open_part, read_card
 from .processor_files import save_generation_config, save_processor
-from .remote_code import CONFIG_AUTO_MAP, copy_remote_code
+from .remote_code import copy_remote_code
 from .rules_high_res import high_res_config, preset_config
 from .rules_low_res import low_res_config
 from .rules_text import text_config
@@ -171,8 +173,6 @@ def _config(
     *,
     dtype: torch.dtype,
 ) -> Any:
-    from fila.modeling.configuration_fila import FilaConfig
-
     high_config = None
     if high is not None:
         high_config = high_res_config(high)
@@ -185,7 +185,7 @@ def _config(
         **{name: dict(value) if isinstance(value, Mapping) else value for name, value in options.items()},
     )
     config.architectures = ["FilaForConditionalGeneration"]
-    config.auto_map = dict(CONFIG_AUTO_MAP)
+    config.auto_map = dict(AUTO_MAP)
     for part in (config, config.vision_config, config.high_res_vision_config, config.text_config):
         if part is not None:
             part.dtype = dtype

@@ -8,9 +8,7 @@ from typing import Any
 
 from transformers import GenerationConfig
 
-from .output import write_json
-from .part import Part, read_json
-from .remote_code import IMAGE_PROCESSOR_AUTO_MAP, PROCESSOR_AUTO_MAP
+from .part import Part
 from .rules_high_res import normalization
 from .tokens import TURN_END
 
@@ -49,10 +47,6 @@ def save_processor(
         image_token=image_token,
     )
     processor.save_pretrained(folder)
-    saved = read_json(folder / "processor_config.json")
-    saved["auto_map"] = PROCESSOR_AUTO_MAP
-    saved["image_processor"]["auto_map"] = IMAGE_PROCESSOR_AUTO_MAP
-    write_json(folder / "processor_config.json", saved)
 
 
 def save_generation_config(folder: Path, text: Part, config: Any, tokenizer: Any, *, chat_template: str) -> None:

@@ -8,13 +8,6 @@ from typing import Any
 
 from transformers.dynamic_module_utils import get_relative_import_files
 
-# `save_pretrained` writes the entry of one class only; a machine without `fila` needs them all.
-CONFIG_AUTO_MAP = {
-    "AutoConfig": "configuration_fila.FilaConfig",
-    "AutoModel": "modeling_fila.FilaModel",
-    "AutoModelForImageTextToText": "modeling_fila.FilaForConditionalGeneration",
-    "AutoModelForMultimodalLM": "modeling_fila.FilaForConditionalGeneration",
-}
 PROCESSOR_AUTO_MAP = {"AutoProcessor": "processing_fila.FilaProcessor"}
 IMAGE_PROCESSOR_AUTO_MAP = {
     "AutoImageProcessor": {

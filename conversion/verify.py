@@ -19,13 +19,13 @@ from transformers import GenerationConfig
 from transformers.dynamic_module_utils import get_relative_imports
 
 import fila
+from fila.modeling.configuration_fila import AUTO_MAP
 
 from . import open_checkpoint
 from .key_rules import check_targets
 from .new_weights import model_on_meta, stored_shapes
 from .part import PICKLES, read_json, read_tensors
 from .remote_code import (
-    CONFIG_AUTO_MAP,
     IMAGE_PROCESSOR_AUTO_MAP,
     PROCESSOR_AUTO_MAP,
     auto_map_files,
@@ -174,7 +174,7 @@ class _Checkpoint:
         processor = self.json_files.get("processor_config.json", {})
         needed: set[str] = set()
         for where, found, expected in (
-            ("config.json", self.json_files.get("config.json", {}), CONFIG_AUTO_MAP),
+            ("config.json", self.json_files.get("config.json", {}), AUTO_MAP),
             ("processor_config.json", processor, PROCESSOR_AUTO_MAP),
             ("image_processor", processor.get("image_processor", {}), IMAGE_PROCESSOR_AUTO_MAP),
             ("tokenizer_config.json", self.json_files.get("tokenizer_config.json", {}), {}),

@@ -37,6 +37,13 @@ def _register() -> None:
         exist_ok=True,
     )
     AutoProcessor.register(FilaConfig, FilaProcessor, exist_ok=True)
+    # What is saved or pushed carries its code, so that it also loads where `fila` is not installed.
+    FilaConfig.register_for_auto_class()
+    FilaModel.register_for_auto_class("AutoModel")
+    FilaForConditionalGeneration.register_for_auto_class("AutoModelForImageTextToText")
+    FilaProcessor.register_for_auto_class()
+    for image_processor in (FilaImageProcessor, FilaImageProcessorPil):
+        image_processor.register_for_auto_class()
     # `transformers serve` and pipelines find modalities through these tables of names.
     for table in ("MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES", "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES"):
         getattr(modeling_auto, table)["fila"] = "FilaForConditionalGeneration"

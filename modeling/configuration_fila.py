@@ -31,6 +31,14 @@ _HIGH_RES_DEFAULTS: dict[str, Any] = {
     "depths": [3, 3, 27, 3],
 }
 
+# `save_pretrained` enters only the class that it saved; a machine without `fila` needs all of them.
+AUTO_MAP = {
+    "AutoConfig": "configuration_fila.FilaConfig",
+    "AutoModel": "modeling_fila.FilaModel",
+    "AutoModelForImageTextToText": "modeling_fila.FilaForConditionalGeneration",
+    "AutoModelForMultimodalLM": "modeling_fila.FilaForConditionalGeneration",
+}
+
 # Keys that transformers itself passes to a config beside its declared fields. Whatever else is unknown is a typo.
 _TRANSFORMERS_KEYS = {
     "_name_or_path",
@@ -153,6 +161,13 @@ class FilaConfig(PreTrainedConfig):
             self.high_res_tile_size = self.vision_config.image_size // self.vision_config.patch_size * stride
         self._check_parts()
         super().__post_init__(**kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Settings as plain JSON; once a model is saved, the `auto_map` names every class."""
+        output: dict[str, Any] = super().to_dict()
+        if any(name.startswith("AutoModel") for name in output.get("auto_map") or {}):
+            output["auto_map"] = dict(AUTO_MAP)
+        return output
 
     def _check_parts(self) -> None:
         single_tower = self.high_res_vision_config is None

@@ -223,7 +223,8 @@ def test_configs_carry_nothing_of_the_sources_bookkeeping(tmp_path: Path) -> Non
     edit_json(tmp_path / "text" / "tokenizer_config.json", auto_map={"AutoTokenizer": ["tok.Tok", None]})
     folder = parts.assemble()
     config = json.loads((folder / "config.json").read_text())
-    assert "auto_map" not in (folder / "tokenizer_config.json").read_text()
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    assert tokenizer["auto_map"] == {"AutoProcessor": "processing_fila.FilaProcessor"}
     assert "/home/me" not in (folder / "config.json").read_text()
     assert not {"_attn_implementation_internal", "odd", "torch_dtype"} & set(config["text_config"])
     assert config["architectures"] == ["FilaForConditionalGeneration"]

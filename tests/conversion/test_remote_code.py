@@ -5,13 +5,13 @@ from pathlib import Path
 from transformers.dynamic_module_utils import get_relative_imports
 
 from fila.conversion.remote_code import (
-    CONFIG_AUTO_MAP,
     IMAGE_PROCESSOR_AUTO_MAP,
     PROCESSOR_AUTO_MAP,
     auto_map_files,
     copy_remote_code,
     remote_code_files,
 )
+from fila.modeling.configuration_fila import AUTO_MAP
 
 
 def test_remote_code_is_closed_under_relative_imports(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_remote_code_is_closed_under_relative_imports(tmp_path: Path) -> None:
 
 def test_remote_code_has_every_class_of_the_auto_maps(tmp_path: Path) -> None:
     copy_remote_code(tmp_path)
-    for auto_map in (CONFIG_AUTO_MAP, PROCESSOR_AUTO_MAP, *IMAGE_PROCESSOR_AUTO_MAP.values()):
+    for auto_map in (AUTO_MAP, PROCESSOR_AUTO_MAP, *IMAGE_PROCESSOR_AUTO_MAP.values()):
         for reference in auto_map.values():
             module, name = reference.split(".")
             assert f"class {name}(" in (tmp_path / f"{module}.py").read_text()
