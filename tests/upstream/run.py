@@ -158,7 +158,9 @@ def fetch_distribution() -> Path:
         wanted = f"transformers=={transformers.__version__}"
         subprocess.run([*pip, "--no-binary", "transformers", "-d", CACHE, wanted], check=True, env=env)
         with tarfile.open(CACHE / f"{name}.tar.gz") as archive:
-            archive.extractall(CACHE / "unpacking", filter="data")
+            # Python 3.11.2 has no `filter="data"`: take plain files of this one folder
+            inside = [member for member in archive if member.isreg() and member.name.startswith(f"{name}/")]
+            archive.extractall(CACHE / "unpacking", [m for m in inside if ".." not in Path(m.name).parts])
         (CACHE / "unpacking" / name).rename(folder)
     return folder
 
