@@ -57,6 +57,14 @@ class FilaProcessor(ProcessorMixin):
                 )
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Settings as plain JSON, with the `auto_map` that is saved: a loaded processor equals the saved one."""
+        output: dict[str, Any] = super().to_dict()
+        if self._auto_class is not None:
+            module = type(self).__module__.rpartition(".")[2]
+            output["auto_map"] = {self._auto_class: f"{module}.{type(self).__name__}"}
+        return output
+
     def prepare_inputs_layout(self, images: Any = None, text: Any = None, **kwargs: Any) -> tuple[Any, Any, Any, Any]:
         """Wrap a single prompt in a list and load the images; no image at all is None."""
         images, text, videos, audio = super().prepare_inputs_layout(images=images, text=text, **kwargs)

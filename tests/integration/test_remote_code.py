@@ -114,6 +114,14 @@ def test_saved_checkpoint_answers_alike(assembled: Path, python_without_fila: Pa
     assert_same_answers(installed, without_fila(python_without_fila, saved, tmp_path))
 
 
+def test_saved_processor_equals_the_loaded_one(tmp_path: Path) -> None:
+    processor = tiny_processor()
+    processor.save_pretrained(tmp_path)
+    loaded = AutoProcessor.from_pretrained(tmp_path)
+    assert loaded.to_dict() == processor.to_dict()
+    assert loaded.to_dict()["auto_map"] == {"AutoProcessor": "processing_fila.FilaProcessor"}
+
+
 class Hub(HfApi):  # type: ignore[misc, unused-ignore]
     """A Hub that keeps in a folder what would be uploaded."""
 
