@@ -305,3 +305,7 @@ def demo(
 
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     run_demo(cache or Path(home) / "fila", fresh=fresh, max_new_tokens=max_new_tokens, show=typer.echo, say=_say)
+
+
+if __package__:  # else this file was loaded alone, and `fila` would bring torch along
+    import fila.cli_train  # noqa: F401  (its commands register with the app)

@@ -62,6 +62,9 @@ _TRANSFORMERS_KEYS = {
     "distributed_config",
 }
 
+# Trainer of older transformers writes these beside `text_config`, where nothing reads them.
+_TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+
 
 def _build(name: str, value: "dict[str, Any] | PreTrainedConfig", default_type: str) -> PreTrainedConfig:
     """Turn a dict into the config class that its `model_type` names."""
@@ -134,6 +137,7 @@ class FilaConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
+        tokens = {key: kwargs.pop(key) for key in _TOKEN_IDS if key in kwargs}
         known = {f.name for f in fields(self)} | _TRANSFORMERS_KEYS | _generation_keys()
         for key in kwargs:
             if key not in known:
@@ -147,6 +151,9 @@ class FilaConfig(PreTrainedConfig):
         if self.high_res_vision_config is not None:
             self.high_res_vision_config = _build("high_res_vision_config", self.high_res_vision_config, "convnext")
         self.text_config = _build("text_config", self.text_config if self.text_config is not None else {}, "llama")
+        for key, token in tokens.items():
+            if token is not None:
+                setattr(self.text_config, key, token)
         if self.tie_word_embeddings is None:
             self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
 

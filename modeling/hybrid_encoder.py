@@ -101,7 +101,8 @@ class Canvases:
     """The high-res tower's maps of a batch, advanced stage by stage.
 
     Canvases of one size run together; a canvas is never padded to its neighbour's size. With
-    `high_res_overview="encode"` the whole images, drawn at one view's high-res size, run as one more group.
+    `high_res_overview="encode"` the whole images, drawn at one view's high-res size, run as one more group. The tower
+    gets all groups in one call, so that the number of calls does not depend on the batch.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class Canvases:
                 side = config.high_res_tile_size
                 whole = area_resample(canvas, self._scaled(boxes[index][0], 1), (side, side))
                 self._add(inputs, ("overview", (side, side)), index, whole)
-        self.maps = {key: tower.embed(torch.stack(images)) for key, images in inputs.items()}
+        self.maps = dict(zip(inputs, tower.embed(tuple(map(torch.stack, inputs.values()))), strict=True))
 
     def _add(self, inputs: Any, key: tuple[str, tuple[int, int]], index: int, pixels: torch.Tensor) -> None:
         self.groups.setdefault(key, []).append(index)
@@ -152,7 +153,8 @@ class Canvases:
 
     def advance(self, stage: int) -> None:
         """Run the tower up to `stage` (counted from 1)."""
-        self.maps = {key: self.tower.run_stages(maps, self.stage, stage) for key, maps in self.maps.items()}
+        maps = self.tower.run_stages(tuple(self.maps.values()), self.stage, stage)
+        self.maps = dict(zip(self.maps, maps, strict=True))
         self.stage = stage
 
     def per_view(self) -> torch.Tensor:

@@ -25,6 +25,7 @@ from .configuration_fila import FilaConfig
 from .connector import build_connector
 from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel, PerImage, real_view_boxes
 from .image_tokens import images_per_sample
+from .sharding import is_sharded
 
 # Everything the image processor makes beside `pixel_values`.
 IMAGE_INPUTS = ("pixel_values", "view_boxes", "tile_grid", "high_res_pixel_values", "high_res_sizes")
@@ -160,16 +161,20 @@ class FilaModel(FilaPreTrainedModel):
             images_per_sample(placeholders, lengths)
         return placeholders.unsqueeze(-1).to(inputs_embeds.device)
 
-    def _touch_vision_parameters(self, inputs_embeds: torch.Tensor) -> torch.Tensor:
-        """Add zero times the features of one black view to the embeddings of a batch without images.
+    def _touch_vision_parameters(self, inputs_embeds: torch.Tensor, past_key_values: Cache | None) -> torch.Tensor:
+        """Run one black view beside a batch without images, where other processes or the optimiser count on it.
 
-        In data-parallel and sharded training every process must run the same modules, or the others wait for ever;
-        and a parameter without a gradient is an error there.
+        In training every parameter that trains must get a gradient, here of zero, or data-parallel training stops
+        with an error. Where the vision weights are sharded, every process must run the same modules, or the others
+        wait for ever: in evaluation and with frozen weights too. Only later steps of generation, which have a cache,
+        run the language model alone everywhere.
         """
-        vision = [*self.vision_tower.parameters(), *self.multi_modal_projector.parameters()]
-        is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if not is_distributed and not any(parameter.requires_grad for parameter in vision):
-            return inputs_embeds
+        vision = (self.vision_tower, self.multi_modal_projector)
+        trains = self.training and torch.is_grad_enabled()
+        if not (trains and any(weight.requires_grad for part in vision for weight in part.parameters())):
+            is_first_step = past_key_values is None or past_key_values.get_seq_length() == 0
+            if not (is_first_step and any(is_sharded(part) for part in vision)):
+                return inputs_embeds
         side, high_res_side = self.config.vision_config.image_size, self.config.high_res_tile_size or 0
         images: dict[str, torch.Tensor | None] = {
             "pixel_values": inputs_embeds.new_zeros(1, 1, 3, side, side),
@@ -179,7 +184,7 @@ class FilaModel(FilaPreTrainedModel):
             "high_res_sizes": torch.tensor([[high_res_side, high_res_side]]),
         }
         (features,) = self.get_image_features(**images, return_dict=True).pooler_output
-        return inputs_embeds + 0 * features.sum().to(inputs_embeds)
+        return inputs_embeds + features[:0].sum().to(inputs_embeds)  # zero, even if a feature is not finite
 
     @merge_with_config_defaults
     @can_return_tuple
@@ -233,8 +238,8 @@ class FilaModel(FilaPreTrainedModel):
             mask = self.get_placeholder_mask(input_ids, inputs_embeds, encoded.pooler_output, pre_encoded=pre_encoded)
             image_features = torch.cat(list(encoded.pooler_output)).to(inputs_embeds.device, inputs_embeds.dtype)
             inputs_embeds = inputs_embeds.masked_scatter(mask, image_features)
-        elif self.training and torch.is_grad_enabled():
-            inputs_embeds = self._touch_vision_parameters(inputs_embeds)
+        else:
+            inputs_embeds = self._touch_vision_parameters(inputs_embeds, past_key_values)
 
         outputs = self.language_model(
             attention_mask=attention_mask,
@@ -351,6 +356,13 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
         )
+
+    def _supports_mm_encoder_outputs(self) -> bool:
+        """Whether `generate` may encode the images before the first forward pass.
+
+        Sharded weights are gathered by the forward pass of the whole model, so there the images wait for it.
+        """
+        return not is_sharded(self)
 
     def _expand_inputs_for_generation(
         self,

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from transformers import CLIPVisionModel
 
+from .frozen import graph_if_needed
+
 
 class ClipTower(CLIPVisionModel):
     """A `CLIPVisionModel` whose layers the hybrid encoder runs itself.
@@ -23,6 +25,8 @@ class ClipTower(CLIPVisionModel):
     """
 
     num_prefix_tokens = 1
+    # CLIP's list names a class of its text model too, and accelerate stops at a class that the model does not have
+    _no_split_modules = ["CLIPVisionEmbeddings", "CLIPEncoderLayer"]  # noqa: RUF012
 
     def __init__(self, config: Any, num_layers: int | None = None) -> None:
         super().__init__(config)
@@ -39,6 +43,7 @@ class ClipTower(CLIPVisionModel):
         """Layers that exist."""
         return len(self.encoder.layers)
 
+    @graph_if_needed
     def embed(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Turn views into the input of the first layer.
 
@@ -51,6 +56,7 @@ class ClipTower(CLIPVisionModel):
         hidden_states: torch.Tensor = self.pre_layrnorm(self.embeddings(pixel_values))
         return hidden_states
 
+    @graph_if_needed
     def run_layers(self, hidden_states: torch.Tensor, start: int, stop: int, **kwargs: Any) -> torch.Tensor:
         """Run layers `start` (inclusive, from 0) to `stop` (exclusive) on `(T, 1 + P, D)`."""
         for layer in self.encoder.layers[start:stop]:

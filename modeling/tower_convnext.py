@@ -6,12 +6,18 @@ Papers: Liu et al., "A ConvNet for the 2020s", arXiv:2201.03545; Woo et al., "Co
 Code: transformers, `models/convnext` and `models/convnextv2`; the weights keep their names.
 
 Deviations from transformers' classes, none in the arithmetic: each block can be checkpointed; stages that nothing
-reads and the pooled norm do not exist; the pointwise layers see 3-D activations, because int8 linear layers accept no
-more.
+reads and the pooled norm do not exist.
 
-Shapes: N canvases, C channels, (h, w) cells of a stage's map.
+Maps of several sizes go through the tower together, packed: all their cells in one tensor. So every module is called
+once and takes and gives one tensor, whatever canvases a batch holds. Sharded training (FSDP2, ZeRO-3) needs that: it
+gathers weights at every call, and all processes must make the same calls. It also makes the pointwise layers, most of
+the work, one matrix product.
+
+Shapes: N canvases, C channels, (h, w) cells of a stage's map, M cells of all maps together.
 """
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -19,35 +25,69 @@ from torch import nn
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .frozen import graph_if_needed
 
-class ChannelLayerNorm(nn.LayerNorm):
-    """LayerNorm over the channels of `(N, C, h, w)`."""
+Shape = tuple[int, int, int]  # (N, h, w) of one map
+Maps = torch.Tensor | tuple[torch.Tensor, ...]  # one map `(N, C, h, w)`, or several that may differ in N, h and w
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        normed: torch.Tensor = super().forward(features.permute(0, 2, 3, 1))
-        return normed.permute(0, 3, 1, 2)
+
+def as_tuple(maps: Maps) -> tuple[torch.Tensor, ...]:
+    """Several maps as they are, one map as a tuple of one."""
+    return maps if isinstance(maps, tuple) else (maps,)
+
+
+def pack(maps: Iterable[torch.Tensor]) -> tuple[torch.Tensor, list[Shape]]:
+    """Lay the cells of maps `(N, C, h, w)` one after the other: `(M, C)`, and the shapes to undo it."""
+    by_cell = [features.permute(0, 2, 3, 1) for features in maps]
+    shapes = [(cells.shape[0], cells.shape[1], cells.shape[2]) for cells in by_cell]
+    flat = [cells.flatten(0, 2) for cells in by_cell]
+    return flat[0] if len(flat) == 1 else torch.cat(flat), shapes
+
+
+def unpack(cells: torch.Tensor, shapes: list[Shape]) -> tuple[torch.Tensor, ...]:
+    """The maps `(N, C, h, w)` that were packed into `(M, C)`; views, with channels last in memory."""
+    parts = cells.split([math.prod(shape) for shape in shapes])
+    return tuple(part.unflatten(0, shape).permute(0, 3, 1, 2) for part, shape in zip(parts, shapes, strict=True))
+
+
+def strided(shapes: list[Shape], stride: int) -> list[Shape]:
+    """Shapes of maps after a convolution whose kernel is its stride."""
+    return [(number, height // stride, width // stride) for number, height, width in shapes]
+
+
+class PackedConv2d(nn.Conv2d):
+    """A convolution of packed maps, map by map."""
+
+    def forward(self, cells: torch.Tensor, shapes: list[Shape]) -> torch.Tensor:  # type: ignore[override]
+        convolve = super().forward
+        return pack(convolve(features) for features in unpack(cells, shapes))[0]
 
 
 class GlobalResponseNorm(nn.Module):
-    """Global response normalisation of ConvNeXt V2 over `(N, h, w, C)`."""
+    """Global response normalisation of ConvNeXt V2 over packed maps, map by map."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1, 1, 1, dim))
         self.bias = nn.Parameter(torch.zeros(1, 1, 1, dim))
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, cells: torch.Tensor, shapes: list[Shape]) -> torch.Tensor:
+        maps = (features.permute(0, 2, 3, 1) for features in unpack(cells, shapes))
+        return pack(self._normalise(features).permute(0, 3, 1, 2) for features in maps)[0]
+
+    def _normalise(self, features: torch.Tensor) -> torch.Tensor:
+        """`(N, h, w, C) -> (N, h, w, C)`."""
         norm = torch.linalg.vector_norm(features, ord=2, dim=(1, 2), keepdim=True)
         scale = norm / (norm.mean(dim=-1, keepdim=True) + 1e-6)
         return self.weight * (features * scale) + self.bias + features
 
 
 class ConvNextBlock(GradientCheckpointingLayer):
-    """One residual block on `(N, C, h, w)`."""
+    """One residual block on packed maps `(M, C)`."""
 
     def __init__(self, config: Any, dim: int, drop_path: float) -> None:
         super().__init__()
-        self.dwconv = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
+        self.dwconv = PackedConv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
         self.layernorm = nn.LayerNorm(dim, eps=1e-6)
         self.pwconv1 = nn.Linear(dim, 4 * dim)
         self.act = ACT2FN[config.hidden_act]
@@ -58,25 +98,25 @@ class ConvNextBlock(GradientCheckpointingLayer):
         self.layer_scale_parameter = nn.Parameter(layer_scale * torch.ones(dim)) if layer_scale > 0 else None
         self.grn = GlobalResponseNorm(4 * dim) if config.model_type == "convnextv2" else None
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        update = self.dwconv(features).permute(0, 2, 3, 1)
-        cells = update.shape[1:3]
-        update = self.act(self.pwconv1(self.layernorm(update).flatten(1, 2)))
+    def forward(self, cells: torch.Tensor, shapes: list[Shape]) -> torch.Tensor:
+        update = self.act(self.pwconv1(self.layernorm(self.dwconv(cells, shapes))))
         if self.grn is not None:
-            update = self.grn(update.unflatten(1, cells)).flatten(1, 2)
+            update = self.grn(update, shapes)
         update = self.pwconv2(update)
         if self.layer_scale_parameter is not None:
             update = self.layer_scale_parameter * update
-        update = update.unflatten(1, cells).permute(0, 3, 1, 2)
-        if self.training and self.drop_path > 0:  # stochastic depth, arXiv:1603.09382
-            keep = update.new_empty(update.shape[0], 1, 1, 1).bernoulli_(1 - self.drop_path)
-            update = update * keep / (1 - self.drop_path)
-        fused: torch.Tensor = features + update
+        if self.training and self.drop_path > 0:  # stochastic depth, arXiv:1603.09382: canvas by canvas
+            keep = [
+                update.new_empty(number).bernoulli_(1 - self.drop_path).repeat_interleave(height * width)
+                for number, height, width in shapes
+            ]
+            update = update * torch.cat(keep)[:, None] / (1 - self.drop_path)
+        fused: torch.Tensor = cells + update
         return fused
 
 
 class ConvNextStage(nn.Module):
-    """A downsampling layer (except in the first stage) and its blocks."""
+    """A downsampling layer (except in the first stage) and its blocks, on packed maps."""
 
     def __init__(self, config: Any, index: int, drop_path: list[float]) -> None:
         super().__init__()
@@ -84,30 +124,37 @@ class ConvNextStage(nn.Module):
         self.downsampling_layer = nn.ModuleList()
         if index > 0:
             previous = config.hidden_sizes[index - 1]
-            self.downsampling_layer.append(ChannelLayerNorm(previous, eps=1e-6))
-            self.downsampling_layer.append(nn.Conv2d(previous, dim, kernel_size=2, stride=2))
+            self.downsampling_layer.append(nn.LayerNorm(previous, eps=1e-6))
+            self.downsampling_layer.append(PackedConv2d(previous, dim, kernel_size=2, stride=2))
         self.layers = nn.ModuleList(ConvNextBlock(config, dim, rate) for rate in drop_path)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        for layer in self.downsampling_layer:
-            features = layer(features)
+    def forward(self, cells: torch.Tensor, shapes: list[Shape]) -> torch.Tensor:
+        """`shapes` are those of the maps that come in."""
+        if self.downsampling_layer:
+            norm, conv = self.downsampling_layer
+            cells = conv(norm(cells), shapes)
+        shapes = self.shapes_after(shapes)
         for layer in self.layers:
-            features = layer(features)
-        return features
+            cells = layer(cells, shapes)
+        return cells
+
+    def shapes_after(self, shapes: list[Shape]) -> list[Shape]:
+        """Shapes of the maps that come out."""
+        return strided(shapes, 2) if self.downsampling_layer else shapes
 
 
 class ConvNextEmbeddings(nn.Module):
-    """The stem: a patch convolution and a norm."""
+    """The stem, a patch convolution and a norm, on packed canvases."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
-        self.patch_embeddings = nn.Conv2d(
+        self.patch_embeddings = PackedConv2d(
             config.num_channels, config.hidden_sizes[0], kernel_size=config.patch_size, stride=config.patch_size
         )
-        self.layernorm = ChannelLayerNorm(config.hidden_sizes[0], eps=1e-6)
+        self.layernorm = nn.LayerNorm(config.hidden_sizes[0], eps=1e-6)
 
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        embedded: torch.Tensor = self.layernorm(self.patch_embeddings(pixel_values))
+    def forward(self, pixels: torch.Tensor, shapes: list[Shape]) -> torch.Tensor:
+        embedded: torch.Tensor = self.layernorm(self.patch_embeddings(pixels, shapes))
         return embedded
 
 
@@ -146,13 +193,21 @@ class ConvNextTower(nn.Module):
         """Pixels per cell and side of the map of `stage` (counted from 1)."""
         return int(self.config.patch_size * 2 ** (stage - 1))
 
-    def embed(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Turn canvases `(N, 3, H, W)` into the input of the first stage."""
-        embedded: torch.Tensor = self.embeddings(pixel_values.to(self.embeddings.patch_embeddings.weight.dtype))
-        return embedded
+    @graph_if_needed
+    def embed(self, canvases: Maps) -> Maps:
+        """Turn canvases `(N, 3, H, W)`, of one size or several, into the input of the first stage."""
+        dtype = self.embeddings.patch_embeddings.weight.dtype
+        pixels, shapes = pack(pixels.to(dtype) for pixels in as_tuple(canvases))
+        maps = unpack(self.embeddings(pixels, shapes), strided(shapes, self.config.patch_size))
+        return maps if isinstance(canvases, tuple) else maps[0]
 
-    def run_stages(self, features: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-        """Run stages `start` (inclusive, from 0) to `stop` (exclusive) on `(N, C, h, w)`."""
+    @graph_if_needed
+    def run_stages(self, maps: Maps, start: int, stop: int) -> Maps:
+        """Run stages `start` (inclusive, from 0) to `stop` (exclusive); as many maps come out as go in."""
+        cells, shapes = pack(as_tuple(maps))
+        stage: Any
         for stage in self.encoder.stages[start:stop]:
-            features = stage(features)
-        return features
+            cells = stage(cells, shapes)
+            shapes = stage.shapes_after(shapes)
+        results = unpack(cells, shapes)
+        return results if isinstance(maps, tuple) else results[0]

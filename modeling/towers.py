@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from .tower_clip import ClipTower
-from .tower_convnext import ConvNextTower
+from .tower_convnext import ConvNextTower, Maps
 
 
 class LowResTower(Protocol):
@@ -23,13 +23,17 @@ class LowResTower(Protocol):
 
 
 class HighResTower(Protocol):
-    """Encodes canvases `(N, 3, H, W)` as one map `(N, E, h, w)` per stage, a stage at a time."""
+    """Encodes canvases `(N, 3, H, W)` as one map `(N, E, h, w)` per stage, a stage at a time.
+
+    Canvases of several sizes come as a tuple and leave as a tuple of maps. Every module inside is called once for all
+    of them, with one tensor: sharded training needs the same calls in every process.
+    """
 
     def stride(self, stage: int) -> int: ...
 
-    def embed(self, pixel_values: torch.Tensor) -> torch.Tensor: ...
+    def embed(self, canvases: Maps) -> Maps: ...
 
-    def run_stages(self, features: torch.Tensor, start: int, stop: int) -> torch.Tensor: ...
+    def run_stages(self, maps: Maps, start: int, stop: int) -> Maps: ...
 
 
 LOW_RES_TOWERS: dict[str, type[ClipTower]] = {

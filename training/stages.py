@@ -1,13 +1,15 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The training stages of FILA, as data: what each trains and at which geometry.
+"""The training stages of FILA, as data: what each trains, at which geometry, and with which defaults.
 
 Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378. Stage 1 trains the fusion and the
 connector on whole images at 336 and 768 pixels; stage 2 turns dynamic cropping on and trains everything. The state of
 the high-res tower in stage 1 is not stated; it is frozen here, as both towers of the relatives are
 (docs/decisions.md).
 
-The architecture never depends on the stage: a stage names parameters and settings of the image processor, no more.
+The default arguments are ours: learning rates, warm-up and schedule of LLaVA-1.5's two stages (arXiv:2310.03744).
+
+The architecture never depends on the stage: a stage names parameters and settings, no more.
 """
 
 from collections.abc import Mapping
@@ -26,12 +28,16 @@ class Stage:
         name: How the command line calls it.
         trained: Prefixes of the parameters of `FilaForConditionalGeneration` that it trains.
         image_processor: Settings of the image processor that it changes.
+        arguments: Training arguments where the user sets none.
     """
 
     name: str
     trained: tuple[str, ...]
     image_processor: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    arguments: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
+
+_SCHEDULE = {"warmup_steps": 0.03, "lr_scheduler_type": "cosine"}  # warm-up as a share of all steps
 
 STAGES = {
     stage.name: stage
@@ -40,12 +46,27 @@ STAGES = {
             "align",
             trained=("model.vision_tower.fusion.", "model.multi_modal_projector."),
             image_processor=MappingProxyType({"canvas": {"type": "single"}}),
+            arguments=MappingProxyType({"learning_rate": 1e-3, **_SCHEDULE}),
         ),
         Stage(
-            "finetune", trained=("model.", "lm_head."), image_processor=MappingProxyType({"canvas": {"type": "fila"}})
+            "finetune",
+            trained=("model.", "lm_head."),
+            image_processor=MappingProxyType({"canvas": {"type": "fila"}}),
+            arguments=MappingProxyType({"learning_rate": 2e-5, **_SCHEDULE}),
         ),
     )
 }
+
+
+def find_stage(name: str) -> Stage:
+    """The training stage of that name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if name not in STAGES:
+        raise ValueError(f"The training stage must be one of {sorted(STAGES)}; got {name!r}.")
+    return STAGES[name]
 
 
 def select_trained(model: nn.Module, stage: str) -> list[str]:
@@ -61,16 +82,31 @@ def select_trained(model: nn.Module, stage: str) -> list[str]:
     Raises:
         ValueError: If there is no such stage, or it trains nothing of this model.
     """
-    if stage not in STAGES:
-        raise ValueError(f"The training stage must be one of {sorted(STAGES)}; got {stage!r}.")
-    trained = []
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith(STAGES[stage].trained))
-        if parameter.requires_grad:
-            trained.append(name)
+    prefixes = find_stage(stage).trained
+    trained = [name for name, _ in model.named_parameters() if name.startswith(prefixes)]
     if not trained:
         raise ValueError(
-            f"Stage {stage!r} trains {list(STAGES[stage].trained)}, and {type(model).__name__} has no such parameter. "
-            "Pass the whole FilaForConditionalGeneration."
+            f"Stage {stage!r} trains {list(prefixes)}, and {type(model).__name__} has no such parameter. "
+            "Pass the whole FilaForConditionalGeneration, or no stage where adapters chose what trains."
         )
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(prefixes))
     return trained
+
+
+def set_geometry(processor: Any, stage: str) -> None:
+    """Give a processor the image geometry of a stage.
+
+    A canvas of the stage's type stays as it is, with its options.
+
+    Args:
+        processor: A `FilaProcessor`.
+        stage: A name in `STAGES`.
+
+    Raises:
+        ValueError: If there is no such stage.
+    """
+    image_processor = processor.image_processor
+    for name, value in find_stage(stage).image_processor.items():
+        if name != "canvas" or image_processor.canvas["type"] != value["type"]:
+            setattr(image_processor, name, value)

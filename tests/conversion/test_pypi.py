@@ -26,9 +26,7 @@ def test_download_wheel_returns_the_pinned_file(tmp_path: Path, monkeypatch: pyt
 
 def test_download_wheel_rejects_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _pip_that_brings(b"other", "a_b-1.2-py3-none-any.whl", monkeypatch)
-    with pytest.raises(
-        RuntimeError, match=r"a_b-1\.2-py3-none-any\.whl has sha256 .* expected 0000.*was checked"
-    ):
+    with pytest.raises(RuntimeError, match=r"a_b-1\.2-py3-none-any\.whl has sha256 .* expected 0000.*was checked"):
         pypi.download_wheel("a-b", "1.2", "0" * 64, tmp_path)
 
 

@@ -157,3 +157,8 @@ def test_default_taps_keep_the_papers_fractions_of_the_depth(depth: int, taps: t
     }
     fusion = build_fusion(tiny_config(vision_config=vision, fusion={"type": "cvfm"}))
     assert fusion.taps == tuple(zip(taps, (1, 2, 3, 4), strict=True))
+
+
+def test_token_ids_that_trainer_writes_beside_the_text_config_go_into_it() -> None:
+    config = tiny_config(bos_token_id=7, eos_token_id=None)
+    assert (config.text_config.bos_token_id, config.text_config.eos_token_id) == (7, 4)

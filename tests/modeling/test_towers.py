@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from fila.modeling.tower_clip import ClipTower
-from fila.modeling.tower_convnext import ConvNextTower
+from fila.modeling.tower_convnext import ConvNextTower, pack, unpack
 from tests.helpers import assert_close, randomise
 
 CLIP = CLIPVisionConfig(
@@ -87,10 +87,36 @@ def test_stochastic_depth_drops_whole_updates_and_keeps_the_mean() -> None:
     block = ConvNextTower(config, 4).encoder.stages[3].layers[0]
     assert block.drop_path == 0.5
     features = torch.randn(1, 13, 4, 4).expand(400, -1, -1, -1)
+    cells, shapes = pack([features])
     block.eval()
-    update = (block(features) - features)[0]
+    update = unpack(block(cells, shapes) - cells, shapes)[0][0]
     block.train()
-    drawn = block(features) - features
+    (drawn,) = unpack(block(cells, shapes) - cells, shapes)
     kept = drawn.abs().amax(dim=(1, 2, 3)) > 0
     assert 140 < int(kept.sum()) < 260  # 200 expected, standard deviation 10
     assert_close(drawn[kept], (2 * update).expand(int(kept.sum()), -1, -1, -1), 1e-5)
+
+
+@pytest.mark.parametrize("config", [ConvNextConfig, ConvNextV2Config])
+def test_maps_of_several_sizes_pass_as_if_alone(config: type[ConvNextConfig]) -> None:
+    tower = ConvNextTower(config(hidden_sizes=[5, 7, 11, 13], depths=[1, 2, 1, 1], drop_path_rate=0.0), 4).double()
+    randomise(tower)
+    canvases = tuple(
+        torch.randn(*size, dtype=torch.float64) for size in ((2, 3, 64, 96), (1, 3, 32, 64), (3, 3, 96, 32))
+    )
+    together = tower.run_stages(tower.run_stages(tower.embed(canvases), 0, 2), 2, 4)
+    assert isinstance(together, tuple)
+    for canvas, features in zip(canvases, together, strict=True):
+        assert_close(features, tower.run_stages(tower.embed(canvas), 0, 4), 1e-12)
+
+
+def test_packing_is_undone_without_a_copy() -> None:
+    maps = [torch.randn(2, 5, 3, 7), torch.randn(1, 5, 4, 2)]
+    cells, shapes = pack(maps)
+    assert (cells.shape, shapes) == ((2 * 3 * 7 + 4 * 2, 5), [(2, 3, 7), (1, 4, 2)])
+    for before, after in zip(maps, unpack(cells, shapes), strict=True):
+        assert torch.equal(before, after)
+        assert after.untyped_storage().data_ptr() == cells.untyped_storage().data_ptr()
+    alone, (shape,) = pack(unpack(cells, shapes)[:1])
+    assert shape == (2, 3, 7)
+    assert alone.untyped_storage().data_ptr() == cells.untyped_storage().data_ptr()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fila.training.stages import STAGES, select_trained
+from fila.training.stages import STAGES, select_trained, set_geometry
 from tests.helpers import random_image, single_tower, tiny_model, tiny_processor
 
 
@@ -45,3 +45,35 @@ def test_unknown_stage_and_a_model_without_the_parts_are_refused() -> None:
         select_trained(tiny_model(), "stage1")
     with pytest.raises(ValueError, match="Linear has no such parameter"):
         select_trained(torch.nn.Linear(2, 3), "align")
+
+
+def test_align_trains_exactly_these_at_four_taps() -> None:
+    halvings = (3, 2, 1, 0)  # 2x2 convolutions that bring each stage's square to the patch grid
+    fusion = set()
+    for tap, count in enumerate(halvings):
+        fusion |= {f"layers.{tap}.align.convs.{i}.{p}" for i in range(count) for p in ("weight", "bias")}
+        fusion |= {
+            f"layers.{tap}.{m}.{p}" for m in ("norm_low", "norm_high", "fc1", "fc2") for p in ("weight", "bias")
+        }
+    connector = {f"model.multi_modal_projector.linear_{i}.{p}" for i in (1, 2) for p in ("weight", "bias")}
+    trained = select_trained(tiny_model(), "align")
+    assert set(trained) == {f"model.vision_tower.fusion.{name}" for name in fusion} | connector
+    assert len(trained) == len(set(trained))
+
+
+def test_a_refused_stage_changes_nothing() -> None:
+    linear = torch.nn.Linear(2, 3)
+    with pytest.raises(ValueError, match="no such parameter"):
+        select_trained(linear, "align")
+    assert all(parameter.requires_grad for parameter in linear.parameters())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_geometry_is_set_and_a_canvas_of_the_right_type_keeps_its_options(stage: str) -> None:
+    wanted = STAGES[stage].image_processor["canvas"]["type"]
+    for before in ({"type": "single"}, {"type": "fila", "tile_grids": [[1, 2]]}):
+        processor = tiny_processor(canvas=before)
+        set_geometry(processor, stage)
+        assert processor.image_processor.canvas == (before if before["type"] == wanted else {"type": wanted})
+    with pytest.raises(ValueError, match=r"must be one of \['align', 'finetune'\]; got 'warm'"):
+        set_geometry(tiny_processor(), "warm")

@@ -1,0 +1,253 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The commands `fila train` and `fila evaluate`."""
+
+import contextlib
+import dataclasses
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fila.cli import Debug, _options, _say, _table, _told_in_one_line, app
+
+Data = Annotated[
+    str,
+    typer.Option(
+        help="JSON-lines file with `images` and `messages`, folder of `datasets`, or pages:SPLIT[:COUNT].",
+        metavar="DATA",
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto or cpu.")]
+Plots = Annotated[bool, typer.Option(help="Draw PNGs, if matplotlib is installed.")]
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    """Read `name=value` pairs; values are JSON or else text.
+
+    Example:
+        >>> _settings(["weight_decay=0.1", "optim=adafactor"])
+        {'weight_decay': 0.1, 'optim': 'adafactor'}
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"`--set` takes name=value; got {pair!r}.")
+        try:
+            settings[name] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[name] = value
+    return settings
+
+
+@app.command()
+@_told_in_one_line
+def train(
+    checkpoint: Annotated[str, typer.Argument(help="Folder or Hub id to start from.")],
+    data: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the training run.")],
+    stage: Annotated[str, typer.Option(help="align (fusion and connector) or finetune (everything).")] = "finetune",
+    max_steps: Annotated[int, typer.Option(min=-1, help="Optimizer steps; -1: by --epochs.")] = -1,
+    epochs: Annotated[float, typer.Option(min=0, help="Passes over the data.")] = 1.0,
+    learning_rate: Annotated[float | None, typer.Option(help="The stage's if not given.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples per forward and device.")] = 8,
+    accumulation: Annotated[int, typer.Option(min=1, help="Forwards per optimizer step.")] = 1,
+    max_length: Annotated[int | None, typer.Option(min=1, help="Longest sequence in tokens.")] = None,
+    canvas: Annotated[str | None, typer.Option(help="Name, or JSON object; the stage's if not given.")] = None,
+    random_scale: Annotated[
+        tuple[float, float] | None, typer.Option(help="Bounds of a random resizing of the images.")
+    ] = None,
+    group_by_resolution: Annotated[
+        bool, typer.Option("--group-by-resolution", help="Batches of images of like resolution.")
+    ] = False,
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Less memory for more time.")
+    ] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16; weights stay in float32.")] = False,
+    seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
+    logging_steps: Annotated[int, typer.Option(min=1, help="Steps between two logged losses.")] = 10,
+    save_steps: Annotated[int, typer.Option(min=1, help="Steps between two checkpoints.")] = 500,
+    save_limit: Annotated[int, typer.Option(min=1, help="Checkpoints that are kept.")] = 2,
+    eval_data: Annotated[str | None, typer.Option(help="Data to ask about while training.", metavar="DATA")] = None,
+    eval_steps: Annotated[int, typer.Option(min=1, help="Steps between two evaluations.")] = 500,
+    eval_questions: Annotated[int, typer.Option(min=1, help="Questions per evaluation.")] = 200,
+    report_to: Annotated[str, typer.Option(help="none, tensorboard, trackio, ...")] = "none",
+    more: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other training argument, name=value; can be repeated.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest whole checkpoint in --output.")
+    ] = False,
+    device: Device = "auto",
+    plots: Plots = True,
+    debug: Debug = False,
+) -> None:
+    """Train a checkpoint on images and messages.
+
+    The folder gets `checkpoint-*` folders, the trained model in `final`, the log and its plots.
+    """
+    from fila.ask import load_checkpoint
+    from fila.quiet import quiet
+    from fila.training.arguments import FilaTrainingArguments
+    from fila.training.checkpoints import last_complete_checkpoint
+    from fila.training.data import open_data
+    from fila.training.final_model import save_final_model
+    from fila.training.stages import set_geometry
+    from fila.training.trainer import FilaTrainer
+
+    known = {field.name for field in dataclasses.fields(FilaTrainingArguments)}
+    settings = _settings(more or [])
+    if unknown := sorted(set(settings) - known):
+        raise ValueError(f"`--set` takes fields of transformers' TrainingArguments; there is no {unknown}.")
+    found = last_complete_checkpoint(output)
+    if any(output.glob("checkpoint-*")) and not resume:
+        raise ValueError(f"{output} holds checkpoints of a training run; pass --resume to go on, or another --output.")
+    if device not in ("auto", "cpu"):
+        raise ValueError(f"--device must be auto or cpu; got {device!r}. CUDA_VISIBLE_DEVICES chooses among GPUs.")
+    if save_steps % logging_steps:
+        raise ValueError(
+            f"--save-steps must be a multiple of --logging-steps, or a resumed log does not go on where it stopped; "
+            f"got {save_steps} and {logging_steps}."
+        )
+    # newer transformers has another name for it
+    checkpointing = next(n for n in ("activation_checkpointing", "gradient_checkpointing") if n in known)
+    arguments = FilaTrainingArguments(
+        **{
+            "output_dir": str(output),
+            "stage": stage,
+            "max_steps": max_steps,
+            "num_train_epochs": epochs,
+            "learning_rate": learning_rate,
+            "per_device_train_batch_size": batch_size,
+            "gradient_accumulation_steps": accumulation,
+            "max_length": max_length,
+            "random_scale": list(random_scale) if random_scale else None,
+            "group_by_resolution": group_by_resolution,
+            checkpointing: gradient_checkpointing,
+            "bf16": bf16,
+            "seed": seed,
+            "logging_steps": logging_steps,
+            "save_steps": save_steps,
+            "save_total_limit": save_limit,
+            "report_to": report_to,
+            "use_cpu": device == "cpu",
+            **settings,
+        }
+    )
+    with quiet():
+        model, processor = load_checkpoint(checkpoint, device="cpu", dtype="float32")
+    set_geometry(processor, stage)
+    if canvas:
+        processor.image_processor.canvas = _options(canvas)
+    trainer = FilaTrainer(model, arguments, processing_class=processor, train_dataset=open_data(data, processor))
+    sizes = [(parameter.numel() / 1e6, parameter.requires_grad) for parameter in model.parameters()]
+    trained, everything = sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
+    _say(
+        f"training stage {stage}: {trained:.2f} of {everything:.2f} M parameters train, learning rate "
+        f"{arguments.learning_rate:g}, canvas {processor.image_processor.canvas['type']}"
+    )
+    if resume:
+        _say(f"resuming from {found}" if found else f"no complete checkpoint in {output}: starting from {checkpoint}")
+    asked = None
+    if eval_data:
+        asked = _evaluation_callback(trainer, open_data(eval_data, processor), eval_steps, eval_questions)
+        trainer.add_callback(asked)
+    # Trainer writes its log to standard output, which is for the result
+    with quiet(), contextlib.redirect_stdout(sys.stderr):
+        trainer.train(resume_from_checkpoint=str(found) if resume and found else None)
+        trainer.save_state()
+        save_final_model(trainer, output / "final", parent=checkpoint, data=data)
+    if not trainer.is_world_process_zero():
+        return
+    if plots and _can_plot():
+        from fila.training.plots import plot_accuracy, plot_loss
+
+        plot_loss(trainer.state.log_history, output / "loss.png")
+        if asked and asked.scores:
+            split = next(name for name in ("tile_cap_height", "resolution", "all") if name in asked.scores)
+            plot_accuracy({output.name: asked.scores[split]}, output / "accuracy.png", xlabel=split)
+    typer.echo(output / "final")
+
+
+@app.command()
+@_told_in_one_line
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="Folder or Hub id.")],
+    data: Data,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the table as JSON, the answers and plots.")
+    ] = None,
+    max_questions: Annotated[int | None, typer.Option(min=1, help="Ask no more than so many.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions at once.")] = 8,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 64,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto (the checkpoint's), float32, bfloat16 or float16.")] = "auto",
+    plots: Plots = True,
+    debug: Debug = False,
+) -> None:
+    """Ask a checkpoint about data and count right answers.
+
+    Exact match with 95 % intervals and character error rate, for all questions and by bucket.
+    """
+    from itertools import islice
+
+    from fila.ask import load_checkpoint
+    from fila.quiet import quiet
+    from fila.training.data import open_data, questions
+    from fila.training.evaluation import answer_questions, as_json, score_buckets
+
+    with quiet():
+        model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
+    dataset = open_data(data, processor)
+    asked = islice(questions(dataset[index] for index in range(len(dataset))), max_questions)
+    answers = list(
+        answer_questions(
+            model,
+            processor,
+            asked,
+            batch_size=batch_size,
+            max_new_tokens=max_new_tokens,
+            progress=sys.stderr.isatty(),
+        )
+    )
+    scores = score_buckets(answers)
+    rows = [["split", "bucket", "questions", "exact match", "95 % interval", "character errors"]]
+    for split, found in scores.items():
+        for label, score in found.items():
+            interval = f"{score.low:.1%} to {score.high:.1%}"
+            numbers = [str(score.count), f"{score.exact_match:.1%}", interval, f"{score.character_error_rate:.1%}"]
+            rows.append([split, label, *numbers])
+    _table(rows)
+    if output is None:
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "evaluation.json").write_text(json.dumps(as_json(scores), indent=2) + "\n", encoding="utf-8")
+    lines = [json.dumps({**dataclasses.asdict(answer), "exact": answer.exact}) for answer in answers]
+    (output / "answers.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if plots and _can_plot():
+        from fila.training.plots import plot_accuracy
+
+        for number, (split, found) in enumerate((name, found) for name, found in scores.items() if name != "all"):
+            plot_accuracy({Path(checkpoint).name: found}, output / f"accuracy_{number + 1}.png", xlabel=split)
+    typer.echo(output)
+
+
+def _can_plot() -> bool:
+    if find_spec("matplotlib") is None:
+        _say("no plots: matplotlib is not installed (`pip install fila[train]`)")
+        return False
+    return True
+
+
+def _evaluation_callback(trainer: Any, dataset: Any, every: int, count: int) -> Any:
+    from itertools import islice
+
+    from fila.training.data import questions
+    from fila.training.evaluation import GenerativeEvalCallback
+
+    asked = list(islice(questions(dataset[index] for index in range(len(dataset))), count))
+    return GenerativeEvalCallback(trainer, asked, every=every)

@@ -1,0 +1,204 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""`fila train` and `fila evaluate`, in this process and in processes that are killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from transformers import AutoProcessor
+
+from fila import cli_train
+from fila.cli_train import _settings
+from fila.conversion.verify import verify
+from tests.training.samples import make_samples, write_json_lines
+
+SHORT = ("--max-steps", 2, "--batch-size", 2, "--logging-steps", 1, "--save-steps", 2, "--device", "cpu")
+OPEN_WITHOUT_FILA = """
+import sys
+sys.modules["fila"] = None  # importing it is an error
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+for folder in sys.argv[1:]:
+    model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True)
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+    content = [{"type": "image", "image": Image.new("RGB", (50, 20))}, {"type": "text", "text": "Which?"}]
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
+    )
+    assert model.generate(**inputs, max_new_tokens=3, do_sample=False).shape[0] == 1
+    print(folder)
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_json_lines(tmp_path_factory.mktemp("data"), make_samples(7)))
+
+
+def logged(folder: Path) -> list[dict[str, float]]:
+    """What was logged at each step."""
+    history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    return [entry for entry in history if "loss" in entry]
+
+
+def environment(home: Path) -> dict[str, str]:
+    return os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(home), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.timeout(200)
+def test_a_killed_run_goes_on_bit_by_bit(checkpoint: str, data: str, tmp_path: Path) -> None:
+    """Killed in the middle, resumed, compared with a run that nobody disturbed; then every checkpoint is opened."""
+    options = "--max-steps 24 --batch-size 2 --logging-steps 1 --save-steps 4 --save-limit 99 --learning-rate 0.01"
+    options += " --random-scale 0.7 1.3 --group-by-resolution --device cpu --no-plots"
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+
+    def start(output: Path, *more: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "fila", "train", checkpoint, "--data", data, "--output", str(output)]
+        return subprocess.Popen(
+            [*command, *options.split(), *more],
+            env=environment(tmp_path / "home"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    killed, undisturbed = start(broken), start(whole)
+    while not (broken / "checkpoint-4" / "trainer_state.json").exists():
+        assert killed.poll() is None, killed.communicate()[1]
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert not (broken / "trainer_state.json").exists()
+    out, err = undisturbed.communicate()
+    assert undisturbed.returncode == 0, err
+    assert out.strip() == str(whole / "final")
+
+    resumed = start(broken, "--resume")
+    out, err = resumed.communicate()
+    assert resumed.returncode == 0, err
+    assert f"resuming from {broken / 'checkpoint-'}" in err
+    curve = logged(whole)
+    assert [entry["step"] for entry in curve] == list(range(1, 25))
+    assert logged(broken) == curve
+    weights = [(folder / "final" / "model.safetensors").read_bytes() for folder in (broken, whole)]
+    assert weights[0] == weights[1]
+
+    folders = [str(folder) for folder in sorted(broken.glob("checkpoint-*")) if (folder / "config.json").is_file()]
+    assert len(folders) >= 6
+    opened = subprocess.run(
+        [sys.executable, "-I", "-c", OPEN_WITHOUT_FILA, *folders, str(broken / "final")],
+        env=environment(tmp_path / "home"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert opened.stdout.split() == [*folders, str(broken / "final")], opened.stderr
+
+
+def test_train_writes_model_log_and_plots(
+    fila: Callable[..., Any], checkpoint: str, data: str, tmp_path: Path
+) -> None:
+    evaluation = ("--eval-data", data, "--eval-steps", 2, "--eval-questions", 3)
+    result = fila("train", checkpoint, "--data", data, "-o", tmp_path / "run", "--stage", "align", *SHORT, *evaluation)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.strip() == str(tmp_path / "run" / "final")
+    assert "training stage align: 0.01 of 0.05 M parameters train, learning rate 0.001, canvas single" in result.stderr
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {
+        "accuracy.png",
+        "checkpoint-2",
+        "final",
+        "loss.png",
+        "trainer_state.json",
+    }
+    assert AutoProcessor.from_pretrained(tmp_path / "run" / "final").image_processor.canvas == {"type": "single"}
+    history = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
+    assert any("eval_exact_match" in entry for entry in history)
+    assert [check for check in verify(tmp_path / "run" / "final", forward=False) if not check.ok] == []
+
+
+def test_train_does_not_write_over_a_run(fila: Callable[..., Any], checkpoint: str, data: str, tmp_path: Path) -> None:
+    train = ("train", checkpoint, "--data", data, "-o", tmp_path, *SHORT, "--no-plots")
+    (tmp_path / "checkpoint-1").mkdir()
+    result = fila(*train)
+    assert result.exit_code == 2
+    assert "holds checkpoints of a training run; pass --resume to go on, or another --output" in result.stderr
+    result = fila(*train, "--resume", "--canvas", '{"type": "single"}')
+    assert result.exit_code == 0, result.stderr
+    assert f"no complete checkpoint in {tmp_path}: starting from {checkpoint}" in result.stderr
+    assert AutoProcessor.from_pretrained(tmp_path / "final").image_processor.canvas == {"type": "single"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--stage", "warm"), "error: The training stage must be one of ['align', 'finetune']; got 'warm'."),
+        (("--save-steps", 3, "--logging-steps", 2), "error: --save-steps must be a multiple of --logging-steps"),
+        (("--device", "cuda:1"), "error: --device must be auto or cpu; got 'cuda:1'."),
+        (("--set", "optim"), "error: `--set` takes name=value; got 'optim'."),
+        (("--set", "optimm=1"), "fields of transformers' TrainingArguments; there is no ['optimm']."),
+        (("--data", "nowhere"), "error: Data must be a JSON-lines file"),
+    ],
+)
+def test_train_refuses_in_one_line(
+    options: tuple[Any, ...], message: str, fila: Callable[..., Any], checkpoint: str, data: str, tmp_path: Path
+) -> None:
+    result = fila("train", checkpoint, "--data", data, "-o", tmp_path / "run", *SHORT, *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.glob("run/*"))
+
+
+def test_settings_are_json_or_text() -> None:
+    assert _settings(["a=0.5", "b=[1]", "c=adamw_torch", "d=null"]) == {
+        "a": 0.5,
+        "b": [1],
+        "c": "adamw_torch",
+        "d": None,
+    }
+
+
+def test_evaluate_prints_a_table_and_writes_what_it_saw(
+    fila: Callable[..., Any], checkpoint: str, data: str, tmp_path: Path
+) -> None:
+    result = fila("evaluate", checkpoint, "--data", data, "-o", tmp_path / "out", "--max-new-tokens", 2)
+    assert result.exit_code == 0, result.stderr
+    table = [line.split() for line in result.stdout.splitlines()]
+    assert table[0] == ["split", "bucket", "questions", "exact", "match", "95", "%", "interval", "character", "errors"]
+    assert table[1][:4] == ["all", "all", "7", "0.0%"]
+    assert [row[1:3] for row in table if row[0] == "resolution"] == [["2", "tiles"], ["3", "tiles"], ["4", "tiles"]]
+    assert table[-1] == [str(tmp_path / "out")]
+    scores = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert scores["all"]["all"]["count"] == 7
+    assert scores["all"]["all"]["high"] == pytest.approx(0.354, abs=1e-3)
+    answers = [json.loads(line) for line in (tmp_path / "out" / "answers.jsonl").read_text().splitlines()]
+    assert [answer["reference"] for answer in answers[:2]] == ["aa", "bbb"]
+    with Image.open(tmp_path / "out" / "accuracy_1.png") as plot:
+        assert plot.format == "PNG"
+
+
+def test_evaluate_asks_no_more_than_it_is_told(fila: Callable[..., Any], checkpoint: str, data: str) -> None:
+    result = fila("evaluate", checkpoint, "--data", data, "--max-questions", 2, "--max-new-tokens", 1)
+    assert result.stdout.splitlines()[1].split()[:3] == ["all", "all", "2"]
+
+
+def test_plots_are_left_out_without_matplotlib(
+    fila: Callable[..., Any], checkpoint: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_train, "find_spec", lambda name: None)
+    result = fila("train", checkpoint, "--data", data, "-o", tmp_path / "run", *SHORT)
+    assert result.exit_code == 0, result.stderr
+    assert "no plots: matplotlib is not installed (`pip install fila[train]`)" in result.stderr
+    assert not list((tmp_path / "run").glob("*.png"))

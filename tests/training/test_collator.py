@@ -1,0 +1,253 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+import io
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from fila.processing.image_input import ImageInputError
+from fila.processing.processing_fila import FilaProcessor
+from fila.training.collator import FilaCollator
+from fila.training.loss_weight import ResolutionWeight
+from tests.helpers import TOKENS_PER_TILE, random_image, tiny_processor
+from tests.training.samples import conversation, make_sample, make_samples, text
+
+TEXT_ONLY = {"messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "No image."}]}
+TWO_TURNS = {
+    "images": [random_image(9, 41), random_image(20, 23)],
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "image"}, text("Wider? "), {"type": "image"}]},
+        {"role": "assistant", "content": [text("The first.")]},
+        {"role": "user", "content": "Sure?"},
+        {"role": "assistant", "content": [text("Yes.")]},
+    ],
+}
+
+
+@pytest.fixture
+def processor() -> FilaProcessor:
+    return tiny_processor()
+
+
+def learnt(processor: FilaProcessor, batch: dict[str, Any]) -> list[str]:
+    return [processor.tokenizer.decode(row[row != -100]) for row in batch["labels"]]
+
+
+def test_only_the_assistant_is_learnt(processor: FilaProcessor) -> None:
+    batch = FilaCollator(processor)([TWO_TURNS, TEXT_ONLY, make_sample(3)])
+    assert learnt(processor, batch) == ["The first.<|im_end|>Yes.<|im_end|>", "No image.<|im_end|>", "dd<|im_end|>"]
+    supervised = batch["labels"] != -100
+    assert torch.equal(batch["labels"][supervised], batch["input_ids"][supervised])
+    assert not (supervised & (batch["input_ids"] == processor.image_token_id)).any()
+    assert not (supervised & (batch["attention_mask"] == 0)).any()
+
+
+def test_training_pads_on_the_right_and_makes_one_row_per_image(processor: FilaProcessor) -> None:
+    batch = FilaCollator(processor)([TWO_TURNS, TEXT_ONLY, make_sample(3)])
+    assert batch["attention_mask"][1, 0] == 1
+    assert batch["attention_mask"][1, -1] == 0
+    views = batch["view_boxes"].any(-1).sum(1).tolist()
+    assert len(views) == 3
+    assert batch["pixel_values"].shape[1] == max(views)
+    placeholders = (batch["input_ids"] == processor.image_token_id).sum(1).tolist()
+    assert placeholders == [sum(views[:2]) * TOKENS_PER_TILE, 0, views[2] * TOKENS_PER_TILE]
+
+
+def test_a_batch_without_images_has_no_image_tensors(processor: FilaProcessor) -> None:
+    assert set(FilaCollator(processor)([TEXT_ONLY, TEXT_ONLY])) == {"input_ids", "attention_mask", "labels"}
+
+
+def test_prompts_end_where_the_assistant_begins(processor: FilaProcessor) -> None:
+    prompts = [{**sample, "messages": sample["messages"][:-1]} for sample in (TWO_TURNS, TEXT_ONLY)]
+    batch = FilaCollator(processor, generate=True)(prompts)
+    assert "labels" not in batch
+    assert batch["attention_mask"][1, 0] == 0
+    assert batch["attention_mask"][:, -1].tolist() == [1, 1]
+    ends = processor.tokenizer.batch_decode(batch["input_ids"][:, -30:])
+    assert all(end.endswith("<|im_start|>assistant\n") for end in ends)
+
+
+def test_samples_are_left_as_they_were(processor: FilaProcessor) -> None:
+    sample = make_sample(0)
+    before = repr(sample)
+    FilaCollator(processor, random_scale=(0.5, 1.0))([sample])
+    assert repr(sample) == before
+
+
+def test_parts_as_datasets_stores_them_and_undecoded_images(processor: FilaProcessor) -> None:
+    sample = make_sample(0)
+    file = io.BytesIO()
+    sample["images"][0].save(file, format="PNG")
+    stored = {
+        "images": [{"bytes": file.getvalue(), "path": None}],
+        "messages": [
+            {
+                **message,
+                "content": [{"type": p["type"], "text": p.get("text"), "image": None} for p in message["content"]],
+            }
+            for message in sample["messages"]
+        ],
+    }
+    expected = FilaCollator(processor)([sample])
+    found = FilaCollator(processor)([stored])
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+# --- what is refused ---
+
+
+def refused(collator: FilaCollator, sample: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        collator([make_sample(3), sample])
+
+
+def test_a_sample_that_teaches_nothing_is_refused(processor: FilaProcessor) -> None:
+    sample = {**make_sample(0), "id": "page-7"}
+    sample["messages"] = sample["messages"][:1]
+    match = r"Sample 1 of the batch with id 'page-7' \('Which\?'\) has nothing to learn: none of its \d+ tokens was"
+    refused(FilaCollator(processor), sample, match)
+
+
+def test_a_template_without_spans_is_refused(processor: FilaProcessor) -> None:
+    template = str(processor.chat_template)
+    processor.chat_template = template.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
+    refused(FilaCollator(processor), make_sample(0), r"Sample 0 .* the chat template has no \{% generation %\} span\.")
+
+
+def test_an_image_in_an_answer_is_refused(processor: FilaProcessor) -> None:
+    sample = make_sample(0)
+    sample["messages"] = list(reversed(sample["messages"]))
+    sample["messages"][0]["role"], sample["messages"][1]["role"] = "user", "assistant"
+    match = r"Sample 1 .* must not learn tokens that stand for an image or for padding; 48 image and 0 padding tokens"
+    refused(FilaCollator(processor), sample, match)
+
+
+@pytest.mark.parametrize(("num_images", "num_parts"), [(0, 1), (2, 1), (1, 0)])
+def test_images_and_parts_must_pair_up(processor: FilaProcessor, num_images: int, num_parts: int) -> None:
+    sample = conversation([random_image(9, 9)] * num_parts, "Which?", "a")
+    sample["images"] = [random_image(9, 9)] * num_images
+    refused(FilaCollator(processor), sample, f"Sample 1 .* it has {num_parts} parts and {num_images} images")
+
+
+def test_a_broken_image_is_named(processor: FilaProcessor) -> None:
+    sample = {**make_sample(0), "images": [b"no image"]}
+    with pytest.raises(ImageInputError, match="Image 0 of sample 1 is no image PIL can open"):
+        FilaCollator(processor)([make_sample(1), sample])
+
+
+# --- length ---
+
+
+def test_long_text_is_cut_at_its_end(processor: FilaProcessor) -> None:
+    sample = conversation([random_image(20, 50)], "Which?", "x" * 200)
+    whole = FilaCollator(processor)([make_sample(3), sample])
+    batch = FilaCollator(processor, max_length=137)([make_sample(3), sample])
+    assert batch["input_ids"].shape == batch["labels"].shape == batch["attention_mask"].shape == (2, 137)
+    assert torch.equal(batch["labels"], whole["labels"][:, :137])
+    assert torch.equal(batch["pixel_values"], whole["pixel_values"])
+    short = FilaCollator(processor, max_length=1000)([make_sample(3), sample])
+    assert torch.equal(short["labels"], whole["labels"])
+
+
+def test_image_tokens_are_never_cut(processor: FilaProcessor) -> None:
+    sample = conversation([random_image(90, 91)], "Which?", "a")
+    sample["messages"][0]["content"].reverse()
+    match = r"Sample 1 .* has 108 tokens, 80 of them image tokens, and may have 90; cutting it would lose 2 of them"
+    with pytest.raises(ValueError, match=match):
+        FilaCollator(processor, max_length=90)([make_sample(0), sample])
+
+
+def test_an_answer_behind_the_limit_is_refused(processor: FilaProcessor) -> None:
+    sample = conversation([random_image(20, 50)], "Which? " * 30, "a")
+    refused(FilaCollator(processor, max_length=120), sample, "or the answer lies behind `max_length` = 120")
+
+
+def test_a_prompt_is_never_cut(processor: FilaProcessor) -> None:
+    sample = {**make_sample(0), "messages": make_sample(0)["messages"][:1]}
+    with pytest.raises(ValueError, match=r"Sample 0 .* and may have 60; a prompt is never cut"):
+        FilaCollator(processor, generate=True, max_length=60)([sample])
+
+
+# --- random scale ---
+
+
+def num_views(collator: FilaCollator, samples: Sequence[dict[str, Any]]) -> list[Any]:
+    return [collator([sample])["high_res_sizes"].tolist() for sample in samples]
+
+
+def pixels(collator: FilaCollator, samples: Sequence[dict[str, Any]]) -> list[torch.Tensor]:
+    return [collator([sample])["pixel_values"] for sample in samples]
+
+
+def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> list[bool]:
+    return [torch.equal(a, b) for a, b in zip(first, second, strict=True)]
+
+
+def test_random_scale_depends_on_seed_epoch_and_sample_alone(processor: FilaProcessor) -> None:
+    samples = make_samples(4)
+    collator = FilaCollator(processor, random_scale=(0.4, 1.5), seed=3)
+    first = pixels(collator, samples)
+    torch.manual_seed(7)
+    assert all(same(pixels(collator, samples[::-1]), first[::-1]))
+    assert all(same(pixels(pickle.loads(pickle.dumps(collator)), samples), first))
+    assert not any(same(pixels(FilaCollator(processor, random_scale=(0.4, 1.5), seed=4), samples), first))
+    collator.set_epoch(1)
+    assert not any(same(pixels(collator, samples), first))
+    collator.set_epoch(0)
+    assert all(same(pixels(collator, samples), first))
+    assert all(same(pixels(collator.for_evaluation(), samples), pixels(FilaCollator(processor), samples)))
+
+
+def test_workers_that_live_on_see_the_epoch(processor: FilaProcessor) -> None:
+    samples: Any = make_samples(2)
+    collator = FilaCollator(processor, random_scale=(0.4, 1.5))
+    loader = DataLoader(samples, batch_size=1, collate_fn=collator, num_workers=1, persistent_workers=True)
+    found = []
+    for epoch in (0, 1):
+        collator.set_epoch(epoch)
+        found.append([batch["pixel_values"] for batch in loader])
+    assert all(same(found[1], pixels(collator, samples)))
+    assert not any(same(found[0], found[1]))
+
+
+def test_random_scale_keeps_its_bounds_and_scales_a_samples_images_alike(
+    processor: FilaProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    original = processor.apply_chat_template
+
+    def spy(messages: Any, **kwargs: Any) -> Any:
+        parts = [p for conv in messages for m in conv if not isinstance(m["content"], str) for p in m["content"]]
+        sizes.append([part["image"].size for part in parts if part["type"] == "image"])
+        return original(messages, **kwargs)
+
+    monkeypatch.setattr(processor, "apply_chat_template", spy)
+    image = np.asarray(random_image(100, 200))
+    for number in range(40):
+        sample = conversation([image, Image.fromarray(image[:50])], "Which?", f"{number}")
+        FilaCollator(processor, random_scale=(0.5, 2.0))([sample])
+    factors = [width / 200 for (width, _), _ in sizes]
+    assert all(0.5 <= factor <= 2 for factor in factors)
+    assert len(set(factors)) > 30
+    assert 10 <= sum(factor < 1 for factor in factors) <= 30  # as often smaller as larger
+    assert all(abs(first[1] / 2 - second[1]) <= 1 for first, second in sizes)
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (1.0, 0.5), (-1.0, 1.0)])
+def test_random_scale_needs_rising_positive_bounds(processor: FilaProcessor, bounds: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match=r"`random_scale` must be two rising positive factors; got"):
+        FilaCollator(processor, random_scale=bounds)
+
+
+def test_weights_are_those_of_the_images(processor: FilaProcessor) -> None:
+    sample = conversation([random_image(64, 64), np.asarray(random_image(128, 256))], "Which?", "a")
+    batch = FilaCollator(processor, loss_weight=ResolutionWeight())([sample, TEXT_ONLY])
+    assert batch["loss_weight"].tolist() == pytest.approx([(1.75 + 1.2928932188134525) / 2, 1.0])
+    assert "loss_weight" not in FilaCollator(processor)([sample])

@@ -1,0 +1,120 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+
+from fila.training.data import image_size, open_data, questions, sample_sizes
+from tests.helpers import random_image, tiny_processor
+from tests.training.samples import SIZES, conversation, make_samples, text, write_json_lines
+
+
+def test_json_lines_open_beside_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_json_lines(tmp_path / "set", make_samples(3))
+    monkeypatch.chdir(tmp_path)
+    data = open_data("set/data.jsonl")
+    assert len(data) == 3
+    assert data[1]["messages"] == make_samples(3)[1]["messages"]
+    assert [Path(image) for image in data[2]["images"]] == [path.relative_to(tmp_path).parent / "2_0.png"]
+    assert list(sample_sizes(data)) == [[size] for size in SIZES[:3]]
+
+
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ("{", r"Line 2 of .*data\.jsonl is not JSON: "),
+        ('{"images": []}', r"Line 2 of .* must be an object with `messages` .*; got '\{\"images\": \[\]\}'"),
+        ("[]", "Line 2 of .* must be an object with `messages`"),
+        ('{"messages": [], "images": ["gone.png"]}', r"Line 2 of .* names the image .*gone\.png, which is no file"),
+    ],
+)
+def test_a_wrong_line_is_named(line: str, match: str, tmp_path: Path) -> None:
+    path = write_json_lines(tmp_path, make_samples(1))
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(ValueError, match=match):
+        open_data(str(path))
+
+
+def test_a_file_without_samples_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text("\n")
+    with pytest.raises(ValueError, match="must hold one sample per line; it holds none"):
+        open_data(str(tmp_path / "data.jsonl"))
+
+
+def test_folders_of_datasets_open(tmp_path: Path) -> None:
+    data = datasets.Dataset.from_list(make_samples(3)).cast_column("images", datasets.List(datasets.Image()))
+    data.save_to_disk(tmp_path / "one")
+    datasets.DatasetDict({"train": data}).save_to_disk(tmp_path / "splits")
+    opened = open_data(str(tmp_path / "one"))
+    assert list(sample_sizes(opened)) == [[size] for size in SIZES[:3]]
+    with pytest.raises(ValueError, match=r"holds the splits \['train'\]; pass the folder of one of them"):
+        open_data(str(tmp_path / "splits"))
+    with pytest.raises(ValueError, match="was not written by `save_to_disk` of `datasets`"):
+        open_data(str(tmp_path))
+
+
+def test_pages_are_made_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make_page_sample(seed: int, split: str, image_processor: Any) -> dict[str, Any]:
+        return conversation([], f"{split} {seed}", type(image_processor).__name__)
+
+    module = types.SimpleNamespace(make_sample=make_page_sample)
+    monkeypatch.setitem(sys.modules, "fila.training.pages", module)
+    data = open_data("pages:test:5", tiny_processor())
+    assert len(data) == 5
+    assert data[3]["messages"][0]["content"] == [text("test 3")]
+    with pytest.raises(IndexError):
+        data[5]
+    assert len(open_data("pages:train")) == 1_000_000
+    for spec in ("pages:", "pages:dev", "pages:test:many"):
+        with pytest.raises(ValueError, match=f"are `pages:train` or `pages:test`, then `:COUNT`; got '{spec}'"):
+            open_data(spec)
+
+
+def test_what_is_no_data_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"or one of \['pages'\] and a colon; 'nowhere' is none"):
+        open_data("nowhere")
+
+
+def test_sizes_of_everything_that_can_be_an_image(tmp_path: Path) -> None:
+    image = random_image(9, 41)
+    path = tmp_path / "a.png"
+    image.save(path)
+    exif = random_image(9, 41).getexif()
+    exif[0x0112] = 6  # lies on its side
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    stored = {"bytes": path.read_bytes(), "path": "elsewhere.png"}
+    for source in (
+        image,
+        np.asarray(image),
+        path,
+        str(path),
+        path.read_bytes(),
+        stored,
+        {"bytes": None, "path": path},
+    ):
+        assert image_size(source) == (9, 41)
+    assert image_size(tmp_path / "turned.jpg") == (41, 9)
+
+
+def test_questions_are_the_fields_or_the_assistants_messages() -> None:
+    sample = conversation([random_image(9, 41)], "First?", "one")
+    sample["messages"] += [
+        {"role": "user", "content": [text("Second, "), {"type": "image"}, text("?")]},
+        {"role": "assistant", "content": "two"},
+    ]
+    sample["images"].append(random_image(20, 23))
+    first, second = questions([sample])
+    assert (first.answer, first.text, first.field, len(first.images)) == ("one", "First?", None, 1)
+    assert (second.answer, second.text, len(second.images)) == ("two", "Second, ?", 2)
+    assert second.messages == sample["messages"][:3]
+    field = {"question": "Total?", "answer": "7", "tile_cap_height": 3.5}
+    (asked,) = questions([{**sample, "fields": [field]}])
+    assert (asked.answer, asked.text, asked.field, asked.images) == ("7", "Total?", field, sample["images"])
+    assert [part["type"] for part in asked.messages[0]["content"]] == ["image", "image", "text"]
+    assert json.dumps(asked.messages)

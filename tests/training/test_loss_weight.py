@@ -1,0 +1,52 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+import pytest
+import torch
+from torch.nn import functional as F
+
+from fila.training.loss_weight import ResolutionWeight, weighted_loss
+from tests.helpers import assert_close
+
+# The source's own arithmetic at base 256.
+GOLDEN = {
+    (64, 64): 1.75,
+    (128, 256): 1.2928932188134525,
+    (256, 256): 1.0,
+    (384, 384): 1.5,
+    (224, 448): 1.2374368670764582,
+    (512, 512): 2.0,
+    (1344, 1344): 5.25,
+}
+
+
+@pytest.mark.parametrize(("size", "weight"), GOLDEN.items())
+def test_weights_are_the_sources(size: tuple[int, int], weight: float) -> None:
+    assert ResolutionWeight()([size]) == weight
+    assert ResolutionWeight()([size[::-1]]) == weight
+    assert ResolutionWeight(maximum=1.5)([size]) == min(weight, 1.5)
+
+
+def test_weight_of_several_images_is_their_mean_and_of_none_is_one() -> None:
+    assert ResolutionWeight(base=512)([(512, 512), (1024, 1024)]) == 1.5
+    assert ResolutionWeight()([]) == 1.0
+
+
+def test_options_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="base of the loss weight must be a positive number of pixels; got 0"):
+        ResolutionWeight(base=0)
+    with pytest.raises(ValueError, match=r"maximum must be at least 1, its smallest value; got 0\.5"):
+        ResolutionWeight(maximum=0.5)
+
+
+def test_weighted_loss_is_the_sum_over_samples() -> None:
+    logits, labels = torch.randn(3, 7, 11), torch.randint(0, 11, (3, 7))
+    labels[0, :4] = labels[1, 5:] = -100
+    weights = torch.tensor([0.5, 2.0, 1.25])
+    expected = torch.zeros(())
+    for row in range(3):
+        for position in range(6):
+            if labels[row, position + 1] >= 0:
+                expected -= weights[row] * F.log_softmax(logits[row, position], -1)[labels[row, position + 1]]
+    assert_close(weighted_loss(logits, labels, weights, 5), expected / 5, 1e-5)  # rounding of fp32
+    plain = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+    assert_close(weighted_loss(logits, labels, None), plain, 1e-6)

@@ -1,0 +1,103 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Transformers' Trainer, TRL's SFTTrainer and ours with the collator on `datasets`, in memory and streamed."""
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer, TrainingArguments
+from trl import SFTConfig, SFTTrainer
+
+from fila.training.arguments import FilaTrainingArguments
+from fila.training.collator import FilaCollator
+from fila.training.trainer import FilaTrainer
+from tests.helpers import tiny_model, tiny_processor
+from tests.training.samples import losses, make_samples
+
+# TRL 1.16 sets `gradient_checkpointing`, whose name transformers 5.23 calls old; goes when TRL sets the new one.
+pytestmark = pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")
+STEPS = 3
+SETTINGS: dict[str, Any] = {
+    "max_steps": STEPS,
+    "per_device_train_batch_size": 2,
+    "learning_rate": 1e-2,
+    "logging_steps": 1,
+    "save_steps": STEPS,
+    "report_to": "none",
+    "disable_tqdm": True,
+    "dataloader_pin_memory": False,
+    "data_seed": 3,
+}
+
+
+def make_dataset(kind: str) -> Any:
+    """Six samples with the columns `images` and `messages`."""
+    data = datasets.Dataset.from_list(make_samples(6))
+    data = data.cast_column("images", datasets.List(datasets.Image()))
+    return {"map": lambda: data, "stream": data.to_iterable_dataset, "undecoded": lambda: data.cast_column(
+        "images", datasets.List(datasets.Image(decode=False))
+    )}[kind]()  # fmt: skip
+
+
+def train(trainer: Any) -> list[float]:
+    trainer.train()
+    found = losses(trainer)
+    assert len(found) == STEPS
+    assert found[-1] < found[0]
+    return found
+
+
+@pytest.mark.parametrize("kind", ["map", "stream", "undecoded"])
+def test_trainer_of_transformers(kind: str, tmp_path: Path) -> None:
+    processor = tiny_processor()
+    trainer = Trainer(
+        tiny_model(),
+        TrainingArguments(str(tmp_path), remove_unused_columns=False, **SETTINGS),
+        data_collator=FilaCollator(processor),
+        train_dataset=make_dataset(kind),
+        processing_class=processor,
+    )
+    train(trainer)
+    saved = tmp_path / f"checkpoint-{STEPS}"
+    assert AutoProcessor.from_pretrained(saved).chat_template == processor.chat_template
+    assert type(AutoModelForImageTextToText.from_pretrained(saved)) is type(trainer.model)
+
+
+@pytest.mark.parametrize("kind", ["map", "stream"])
+def test_our_trainer(kind: str, tmp_path: Path) -> None:
+    arguments = FilaTrainingArguments(str(tmp_path), **SETTINGS)
+    train(FilaTrainer(tiny_model(), arguments, processing_class=tiny_processor(), train_dataset=make_dataset(kind)))
+
+
+@pytest.mark.parametrize("kind", ["map", "stream"])
+def test_trainer_of_trl(kind: str, tmp_path: Path) -> None:
+    processor = tiny_processor()
+    trainer = SFTTrainer(
+        tiny_model(),
+        args=SFTConfig(str(tmp_path), bf16=False, max_length=None, **SETTINGS),
+        data_collator=FilaCollator(processor),
+        train_dataset=make_dataset(kind),
+        processing_class=processor,
+    )
+    found = train(trainer)
+    if kind == "stream":  # not shuffled, so the same batches as under transformers' Trainer
+        plain = Trainer(
+            tiny_model(),
+            TrainingArguments(str(tmp_path / "plain"), remove_unused_columns=False, **SETTINGS),
+            data_collator=FilaCollator(processor),
+            train_dataset=make_dataset(kind),
+        )
+        assert found == pytest.approx(train(plain), rel=1e-5)
+
+
+def test_trl_trains_with_its_own_collator(tmp_path: Path) -> None:
+    """That one learns questions and placeholders too, unless `assistant_only_loss` is set."""
+    trainer = SFTTrainer(
+        tiny_model(),
+        args=SFTConfig(str(tmp_path), bf16=False, max_length=None, **SETTINGS),
+        train_dataset=make_dataset("map"),
+        processing_class=tiny_processor(),
+    )
+    train(trainer)

@@ -1,0 +1,84 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Whether a `checkpoint-*` folder is whole: it opens without this package's help, and training can go on from it."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+_MODEL = ("config.json",)
+_ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+_PROCESSOR = ("processor_config.json", "tokenizer_config.json", "chat_template.jinja")
+_STATE = "trainer_state.json"  # what Trainer writes last
+_OPTIMIZER = ("optimizer.pt", "optimizer.bin", "optimizer_0", "global_step*", "optimizer*")
+
+
+def missing_files(folder: Path, *, resumable: bool = True) -> list[str]:
+    """What a checkpoint lacks.
+
+    Args:
+        folder: A `checkpoint-*` folder.
+        resumable: Whether the state of optimizer, schedule and random numbers must be there too.
+
+    Returns:
+        Names, empty if it is whole.
+    """
+    is_adapter = (folder / _ADAPTER[0]).is_file()
+    needed = [*(_ADAPTER if is_adapter else _MODEL), *_PROCESSOR, _STATE]
+    missing = [name for name in needed if not (folder / name).is_file()]
+    if not is_adapter:
+        missing += _missing_weights(folder) + _missing_code(folder)
+    if resumable:
+        missing += [name for name in ("scheduler.pt",) if not (folder / name).is_file()]
+        missing += [] if any(any(folder.glob(name)) for name in _OPTIMIZER) else ["optimizer.pt"]
+        missing += [] if any(folder.glob("rng_state*.pth")) else ["rng_state.pth"]
+    if _STATE not in missing and not _read(folder / _STATE):
+        missing.append(f"{_STATE} (cut off)")
+    return missing
+
+
+def last_complete_checkpoint(output_dir: str | Path) -> Path | None:
+    """The newest whole checkpoint; one that a killed process left half written is passed over.
+
+    Args:
+        output_dir: Of the training run.
+
+    Returns:
+        Its folder, or None.
+    """
+    found = [path for path in Path(output_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    for folder in sorted(found, key=lambda path: int(path.name.partition("-")[2]), reverse=True):
+        if not missing_files(folder):
+            return folder
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON object, empty if the file is none."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _missing_weights(folder: Path) -> list[str]:
+    index = folder / "model.safetensors.index.json"
+    names = sorted(set(_read(index).get("weight_map", {}).values())) or ["model.safetensors"]
+    return [name for name in names if not (folder / name).is_file()]
+
+
+def _missing_code(folder: Path) -> list[str]:
+    """Files that an `auto_map` names and that do not lie beside it."""
+    modules = set()
+    for name in ("config.json", "processor_config.json"):
+        for target in _strings(_read(folder / name).get("auto_map", {})):
+            if "--" not in target:  # else code of another repository
+                modules.add(f"{target.partition('.')[0]}.py")
+    return [name for name in sorted(modules) if not (folder / name).is_file()]
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, dict | list):
+        return [text for item in (value.values() if isinstance(value, dict) else value) for text in _strings(item)]
+    return [value] if isinstance(value, str) else []

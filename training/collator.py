@@ -1,0 +1,228 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""From samples with images and messages to a batch for the model.
+
+A sample is a dict with `images`, a list, and `messages`, whose `{"type": "image"}` parts the images are bound to in
+order: the columns of TRL's vision datasets. Works with `transformers.Trainer` (`remove_unused_columns=False`) and TRL.
+
+Only what the assistant wrote is learnt, and every sample is checked: at least one token is supervised, and none that
+stands for an image or for padding.
+"""
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fila.processing.image_input import load_images, to_channels_first
+
+IGNORED = -100
+
+
+def bind_images(sample: Mapping[str, Any], images: Sequence[Any], name: str = "The sample") -> list[dict[str, Any]]:
+    """Put the images of a sample into the image parts of its messages.
+
+    Args:
+        sample: Has `messages`.
+        images: As many as there are image parts.
+        name: What errors call the sample.
+
+    Returns:
+        New messages.
+
+    Raises:
+        ValueError: If the counts differ.
+    """
+    waiting = list(images)
+    num_parts = 0
+    messages = []
+    for message in sample["messages"]:
+        content = message["content"]
+        if not isinstance(content, str):
+            parts = []
+            for part in content:
+                bound = {key: value for key, value in part.items() if value is not None}
+                if part["type"] == "image":
+                    num_parts += 1
+                    bound = {"type": "image", "image": waiting.pop(0) if waiting else None}
+                parts.append(bound)
+            content = parts
+        messages.append({**message, "content": content})
+    if num_parts != len(images):
+        raise ValueError(
+            f'{name} must have one {{"type": "image"}} part in its messages for each of its images; it has '
+            f"{num_parts} parts and {len(images)} images."
+        )
+    return messages
+
+
+@dataclass
+class FilaCollator:
+    """Makes batches for training, or prompts for generation.
+
+    Args:
+        processor: A `FilaProcessor` whose chat template marks what the assistant writes.
+        generate: Make prompts that end where the assistant begins, padded on the left, without labels. Else labels are
+            made and padding is on the right.
+        max_length: Longest sequence in tokens. What is longer is cut at its end, as long as that holds no image token
+            and leaves something to learn; a prompt is never cut.
+        random_scale: Bounds of a factor by which the images of a sample are resized, drawn evenly on a logarithmic
+            scale. It depends on the seed, the epoch and the sample's content alone, so that a resumed run, another
+            number of workers or of processes draw the same.
+        seed: Of `random_scale`.
+        loss_weight: Makes `loss_weight` of the sizes (height, width) of a sample's images.
+
+    Raises:
+        ValueError: If an option is out of range; when called, naming the sample that cannot be used.
+    """
+
+    processor: Any
+    generate: bool = False
+    max_length: int | None = None
+    random_scale: Sequence[float] | None = None
+    seed: int = 0
+    loss_weight: Callable[[Sequence[tuple[int, int]]], float] | None = None
+    # in shared memory, so that workers that live on see it too
+    _epoch: torch.Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.int64).share_memory_(), repr=False)
+
+    def __post_init__(self) -> None:
+        if self.random_scale is not None:
+            low, high = self.random_scale
+            if not 0 < low <= high:
+                raise ValueError(f"`random_scale` must be two rising positive factors; got {list(self.random_scale)}.")
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the coming batches belong to."""
+        self._epoch[0] = epoch
+
+    def for_evaluation(self) -> "FilaCollator":
+        """The same without augmentation and weights."""
+        return replace(self, random_scale=None, loss_weight=None)
+
+    def __call__(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Collate samples.
+
+        Args:
+            samples: Dicts with `messages` and, unless they are text alone, `images`.
+
+        Returns:
+            `input_ids`, `attention_mask` `(B, L)`, the image tensors of the processor, and in training `labels`
+            `(B, L)` and, if asked for, `loss_weight` `(B,)`.
+        """
+        names = [_name(sample, number) for number, sample in enumerate(samples)]
+        images = load_images([[_source(image) for image in sample.get("images") or []] for sample in samples])
+        if self.random_scale is not None:
+            images = [
+                self._rescaled(own, sample, number)
+                for number, (own, sample) in enumerate(zip(images, samples, strict=True))
+            ]
+        batch = self.processor.apply_chat_template(
+            [bind_images(*each) for each in zip(samples, images, names, strict=True)],
+            add_generation_prompt=self.generate,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            return_assistant_tokens_mask=not self.generate,
+            processor_kwargs={"padding": True, "padding_side": "left" if self.generate else "right"},
+        )
+        batch = self._shortened(dict(batch), names)
+        if not self.generate:
+            batch["labels"] = self._labels(batch, batch.pop("assistant_masks"), names)
+            if self.loss_weight is not None:
+                batch["loss_weight"] = torch.tensor([self.loss_weight([_size(i) for i in own]) for own in images])
+        return batch
+
+    def _rescaled(self, images: list[Any], sample: Mapping[str, Any], number: int) -> list[Image.Image]:
+        """Resize the images of a sample by one random factor."""
+        assert self.random_scale is not None
+        pictures = []
+        content = zlib.crc32(repr([message["content"] for message in _texts(sample)]).encode())
+        for index, image in enumerate(images):
+            pixels = to_channels_first(image, number, index, to_rgb=True, to_uint8=True, data_format=None)
+            pixels = np.ascontiguousarray(pixels.transpose(1, 2, 0))
+            content = zlib.crc32(pixels.tobytes(), content)
+            pictures.append(Image.fromarray(pixels))
+        low, high = self.random_scale
+        draw = Random(f"{self.seed} {int(self._epoch)} {content}").random()
+        factor = low * (high / low) ** draw
+        return [
+            picture.resize([max(1, round(side * factor)) for side in picture.size], Image.Resampling.BICUBIC)
+            for picture in pictures
+        ]
+
+    def _shortened(self, batch: dict[str, Any], names: list[str]) -> dict[str, Any]:
+        """Cut what is longer than `max_length`, if that can be done without harm."""
+        ids, limit = batch["input_ids"], self.max_length
+        if limit is None or ids.shape[1] <= limit:
+            return batch
+        for row, name in enumerate(names):
+            length = int(batch["attention_mask"][row].sum())
+            num_cut = int((ids[row, limit:] == self.processor.image_token_id).sum())
+            if length > limit and (self.generate or num_cut):
+                total = int((ids[row] == self.processor.image_token_id).sum())
+                what = "a prompt is never cut" if self.generate else f"cutting it would lose {num_cut} of them"
+                raise ValueError(
+                    f"{name} has {length} tokens, {total} of them image tokens, and may have {limit}; {what}. Raise "
+                    "`max_length`, shorten the text, or choose a canvas with fewer tiles."
+                )
+        shape = ids.shape
+        return {name: value[:, :limit] if value.shape == shape else value for name, value in batch.items()}
+
+    def _labels(self, batch: dict[str, Any], mask: torch.Tensor, names: list[str]) -> torch.Tensor:
+        """Ids where the assistant wrote, checked sample by sample."""
+        ids, supervised = batch["input_ids"], mask.bool()
+        is_image, is_pad = ids == self.processor.image_token_id, batch["attention_mask"] == 0
+        for row, name in enumerate(names):
+            counts = [int((supervised[row] & unwanted[row]).sum()) for unwanted in (is_image, is_pad)]
+            if any(counts):
+                raise ValueError(
+                    f"{name} must not learn tokens that stand for an image or for padding; {counts[0]} image and "
+                    f"{counts[1]} padding tokens are in what its assistant wrote. Move images to the user's messages."
+                )
+            if not supervised[row].any():
+                cut = f" or the answer lies behind `max_length` = {self.max_length}" if self.max_length else ""
+                raise ValueError(
+                    f"{name} has nothing to learn: none of its {int((~is_pad[row]).sum())} tokens was written by the "
+                    f"assistant. It has no assistant message, the chat template has no {{% generation %}} span{cut}."
+                )
+        return ids.masked_fill(~supervised, IGNORED)
+
+
+def _texts(sample: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Messages without anything but text."""
+    return [
+        {
+            **message,
+            "content": message["content"]
+            if isinstance(message["content"], str)
+            else "".join(part.get("text") or "" for part in message["content"]),
+        }
+        for message in sample["messages"]
+    ]
+
+
+def _name(sample: Mapping[str, Any], number: int) -> str:
+    """What errors call a sample: its place in the batch, its `id` if it has one, and how it begins."""
+    identity = f" with id {sample['id']!r}" if sample.get("id") is not None else ""
+    words = " ".join(message["content"] for message in _texts(sample))
+    return f"Sample {number} of the batch{identity} ({words[:40]!r})"
+
+
+def _source(image: Any) -> Any:
+    """What `datasets` gives for an image that it does not decode is a dict of bytes and path."""
+    if isinstance(image, Mapping):
+        return image.get("bytes") or image.get("path")
+    return image
+
+
+def _size(image: Any) -> tuple[int, int]:
+    """Height and width."""
+    if isinstance(image, Image.Image):
+        return image.height, image.width
+    pixels = to_channels_first(image, None, 0, to_rgb=False, to_uint8=False, data_format=None)
+    return int(pixels.shape[1]), int(pixels.shape[2])

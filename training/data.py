@@ -1,0 +1,202 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Open training and test data: JSON lines, folders of `datasets`, generated pages.
+
+A sample is a dict with `images`, `messages` and optionally `fields`, one dict per question; see `collator.py`.
+"""
+
+import importlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from fila.eyes import read_size
+from fila.processing.image_input import load_images
+
+from .collator import _size, _source
+
+
+class JsonLines(Dataset[dict[str, Any]]):
+    """One sample per line; image paths are relative to the file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: Naming the first line that is no sample.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open(encoding="utf-8") as file:
+            self.samples = [self._read(line, number) for number, line in enumerate(file, 1) if line.strip()]
+        if not self.samples:
+            raise ValueError(f"{path} must hold one sample per line; it holds none.")
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.samples[index]
+
+    def _read(self, line: str, number: int) -> dict[str, Any]:
+        try:
+            sample = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"Line {number} of {self.path} is not JSON: {error}.") from error
+        if not isinstance(sample, dict) or not isinstance(sample.get("messages"), list):
+            raise ValueError(
+                f"Line {number} of {self.path} must be an object with `messages` and, where there are any, `images`; "
+                f"got {line.strip()[:60]!r}."
+            )
+        images = [str(self.path.parent / image) for image in sample.get("images") or []]
+        if missing := [image for image in images if not Path(image).is_file()]:
+            raise ValueError(f"Line {number} of {self.path} names the image {missing[0]}, which is no file.")
+        return {**sample, "images": images}
+
+
+@dataclass(frozen=True)
+class GeneratedSamples(Dataset[dict[str, Any]]):
+    """Samples that are functions of their number, made when they are asked for.
+
+    Args:
+        make: From a seed to a sample.
+        count: How many there are.
+        first_seed: Seed of the first.
+    """
+
+    make: Callable[[int], dict[str, Any]]
+    count: int
+    first_seed: int = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        return self.make(self.first_seed + index)
+
+
+def _open_pages(rest: str, processor: Any) -> Dataset[dict[str, Any]]:
+    """`pages:SPLIT` or `pages:SPLIT:COUNT`."""
+    split, _, count = rest.partition(":")
+    if split not in ("train", "test") or not (count or "1").isdigit():
+        raise ValueError(f"Generated pages are `pages:train` or `pages:test`, then `:COUNT`; got 'pages:{rest}'.")
+    pages = importlib.import_module("fila.training.pages")
+
+    def make(seed: int) -> dict[str, Any]:
+        sample: dict[str, Any] = pages.make_sample(seed, split, processor.image_processor)
+        return sample
+
+    return GeneratedSamples(make, int(count or 1_000_000))
+
+
+# What a prefix `name:` of a data specification opens: (rest, processor) -> dataset.
+OPENERS: dict[str, Callable[[str, Any], Any]] = {"pages": _open_pages}
+
+
+def open_data(spec: str, processor: Any = None) -> Any:
+    """Open data.
+
+    Args:
+        spec: A JSON-lines file, a folder written by `save_to_disk` of `datasets`, or a name of `OPENERS`, a colon and
+            what that opener reads, such as `pages:train`.
+        processor: For data that is made to fit its geometry.
+
+    Returns:
+        A dataset of samples.
+
+    Raises:
+        ValueError: If it is none of these.
+    """
+    name, colon, rest = spec.partition(":")
+    if colon and name in OPENERS:
+        return OPENERS[name](rest, processor)
+    path = Path(spec)
+    if path.is_file():
+        return JsonLines(path)
+    if path.is_dir():
+        import datasets
+
+        try:
+            data = datasets.load_from_disk(spec)
+        except FileNotFoundError as error:
+            raise ValueError(f"The folder {spec!r} was not written by `save_to_disk` of `datasets`.") from error
+        if isinstance(data, dict):
+            raise ValueError(f"{spec!r} holds the splits {sorted(data)}; pass the folder of one of them.")
+        return data
+    raise ValueError(
+        f"Data must be a JSON-lines file, a folder saved with `save_to_disk`, or one of {sorted(OPENERS)} and a "
+        f"colon; {spec!r} is none."
+    )
+
+
+def sample_sizes(dataset: Any) -> Iterator[list[tuple[int, int]]]:
+    """Sizes (height, width) of the images of each sample; of files only the headers are read."""
+    if hasattr(dataset, "select_columns") and "images" in (dataset.column_names or ()):
+        dataset = dataset.select_columns(["images"])
+    for number in range(len(dataset)):
+        yield [image_size(image) for image in dataset[number].get("images") or []]
+
+
+def image_size(image: Any) -> tuple[int, int]:
+    """Height and width of an image as a sample holds it."""
+    source = _source(image)
+    if isinstance(source, str | Path) and Path(source).is_file():
+        return tuple(read_size(str(source)))  # type: ignore[return-value]
+    return _size(load_images(source))
+
+
+def questions(samples: Iterable[Mapping[str, Any]]) -> Iterator["Question"]:
+    """What can be asked about samples: their `fields`, or else every message of the assistant.
+
+    A field is asked on its own, after the sample's images; a message of the assistant after all that precedes it.
+    """
+    for sample in samples:
+        images = list(sample.get("images") or [])
+        for entry in sample.get("fields") or []:
+            content = [{"type": "image"} for _ in images] + [{"type": "text", "text": entry["question"]}]
+            yield Question(images, [{"role": "user", "content": content}], entry["answer"], entry)
+        if sample.get("fields"):
+            continue
+        for number, message in enumerate(sample["messages"]):
+            if message["role"] == "assistant":
+                before = sample["messages"][:number]
+                yield Question(images[: _num_images(before)], before, _text(message))
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question with its right answer.
+
+    Attributes:
+        images: As a sample holds them.
+        messages: Up to the question, with image parts for the images.
+        answer: What is right.
+        field: What else is known, for buckets.
+    """
+
+    images: Sequence[Any]
+    messages: Sequence[Mapping[str, Any]]
+    answer: str
+    field: Mapping[str, Any] | None = None
+
+    @property
+    def text(self) -> str:
+        """The last message, without its images."""
+        return _text(self.messages[-1]) if self.messages else ""
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
+
+
+def _num_images(messages: Sequence[Mapping[str, Any]]) -> int:
+    parts = [part for message in messages if not isinstance(message["content"], str) for part in message["content"]]
+    return sum(part["type"] == "image" for part in parts)

@@ -1,0 +1,57 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The trained model in a folder of its own: what `fila verify` accepts, without optimizer, and with a card."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+_FRONT_MATTER = "---\nlibrary_name: transformers\npipeline_tag: image-text-to-text\ntags:\n- fila\n---\n"
+_CARD = """{front}
+# {name}
+
+Trained from `{parent}` with `fila train`: training stage `{stage}`, {steps:,} steps on `{data}`{loss}.
+"""
+_PARENT = """
+## What it was trained from
+
+The card of `{parent}`. What it says about weights and answers was so before this training.
+
+{body}
+"""
+
+
+def save_final_model(trainer: Any, folder: Path, *, parent: str, data: str) -> None:
+    """Write weights, processor, code and card.
+
+    Args:
+        trainer: A `FilaTrainer` after training.
+        folder: To write.
+        parent: Checkpoint that training started from, a folder or Hub id; its licence and its card are passed on.
+        data: What it was trained on.
+    """
+    trainer.save_model(str(folder))
+    if not trainer.args.should_save:
+        return
+    (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle, and about this machine
+    card = Path(parent) / "README.md"
+    front, body = _split(card.read_text(encoding="utf-8")) if card.is_file() else (_FRONT_MATTER, "")
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    text = _CARD.format(
+        front=front,
+        name=folder.resolve().parent.name,
+        parent=Path(parent).name,
+        stage=trainer.args.stage,
+        steps=trainer.state.global_step,
+        data=data if ":" in data else Path(data).name,
+        loss=f", last loss {losses[-1]:.3g}" if losses else "",
+    )
+    if body:
+        text += _PARENT.format(parent=Path(parent).name, body=re.sub(r"^#", "###", body.strip(), flags=re.MULTILINE))
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _split(card: str) -> tuple[str, str]:
+    """Front matter and body of a card."""
+    match = re.match(r"---\n.*?\n---\n", card, re.DOTALL)
+    return (match[0], card[match.end() :]) if match else (_FRONT_MATTER, card)

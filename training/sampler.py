@@ -1,0 +1,82 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Batches of images of like resolution: same views, same canvas, so that a batch is hardly padded."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from random import Random
+from typing import Any
+
+from torch.utils.data import Sampler
+
+Key = tuple[int, int, int]  # views of all images, largest height and largest width of their canvases
+
+
+def resolution_key(sizes: Sequence[tuple[int, int]], image_processor: Any) -> Key:
+    """What a sample with images of these sizes (height, width) costs; nothing is decoded."""
+    plans = [image_processor.plan(height, width) for height, width in sizes]
+    heights, widths = zip(*(plan.canvas_size for plan in plans), strict=True) if plans else ((0,), (0,))
+    return sum(plan.num_views for plan in plans), max(heights), max(widths)
+
+
+def padded_share(batches: Iterable[Sequence[Key]]) -> float:
+    """Share of the pixels of high-res canvases that is padding, when each batch is padded to its largest canvas.
+
+    Example:
+        >>> padded_share([[(5, 2, 2), (5, 2, 2)], [(3, 1, 2), (3, 2, 1)]])
+        0.25
+    """
+    real = padded = 0
+    for batch in batches:
+        real += sum(height * width for _, height, width in batch)
+        padded += len(batch) * max(height for _, height, _ in batch) * max(width for _, _, width in batch)
+    return 1 - real / padded if padded else 0.0
+
+
+class ResolutionSampler(Sampler[int]):
+    """Every index once, in an order in which consecutive batches hold samples of one key as far as that works out.
+
+    Samples are drawn at random, batches filled with those of one key, what is left over mixed in the order of the
+    keys, and the batches shuffled. (transformers' grouping by length sorts large groups of samples instead, and cuts
+    batches across the borders of keys.)
+
+    Args:
+        keys: One per sample, see `resolution_key`.
+        batch_size: Samples that are padded to each other, or that processes handle at the same time.
+        seed: With the epoch, it alone decides the order.
+    """
+
+    def __init__(self, keys: Sequence[Key], batch_size: int, *, seed: int = 0) -> None:
+        self.keys = keys
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = Random(f"{self.seed} {self.epoch}")
+        groups: dict[Key, list[int]] = {}
+        for index in rng.sample(range(len(self.keys)), len(self.keys)):
+            groups.setdefault(self.keys[index], []).append(index)
+        batches, left = [], []
+        for key in sorted(groups):
+            *full, last = self._cut(groups[key])
+            batches += full
+            if len(last) == self.batch_size:
+                batches.append(last)
+            else:
+                left += last
+        mixed = self._cut(left)
+        short = mixed.pop() if len(left) % self.batch_size else []
+        batches += mixed
+        rng.shuffle(batches)
+        return chain(*batches, short)
+
+    def _cut(self, indices: list[int]) -> list[list[int]]:
+        return [indices[start : start + self.batch_size] for start in range(0, len(indices), self.batch_size)]

@@ -1,0 +1,245 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Which modules LoRA adapts and bitsandbytes quantises, by scope, and audits of what they really did.
+
+Both libraries choose modules by spelling, and a wrong spelling is no error: `["q_proj"]` adapts the low-res tower too,
+and transformers ignores the skip list `["vision_tower"]` of a quantisation and then quantises the head as well. So the
+spellings are made from the module tree here, and the audits look at the model that came out.
+
+Scopes: `text` (the language model), `connector`, `fusion`, `low_res` and `high_res` (the towers), `lm_head`.
+"""
+
+import re
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from fila.modeling.modeling_fila import FilaForConditionalGeneration
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from transformers import BitsAndBytesConfig
+
+LORA_SCOPES = ("text", "connector", "fusion", "low_res", "high_res")
+SCOPES = (*LORA_SCOPES, "lm_head")
+KEPT = frozenset({"connector", "fusion", "low_res", "high_res", "lm_head"})
+Layers = dict[str, list[str]]  # names of linear layers by scope
+
+
+def _unwrapped(model: Any) -> Any:
+    """The model inside a `PeftModel`."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _unadapted(layer: Any) -> Any:
+    """The layer that an adapter sits on, or the layer itself."""
+    return layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
+
+
+def _roots(model: Any) -> dict[str, str]:
+    """Names of the modules that a model's scopes are; scopes that it does not have are absent."""
+    base = getattr(model, "model", model)
+    roots: dict[str, nn.Module | None] = {
+        "text": base.language_model,
+        "connector": base.multi_modal_projector,
+        "fusion": base.vision_tower.fusion,
+        "low_res": base.vision_tower.low_res_tower,
+        "high_res": base.vision_tower.high_res_tower,
+        "lm_head": getattr(model, "lm_head", None),
+    }
+    names = {module: name for name, module in model.named_modules()}
+    return {scope: names[root] for scope, root in roots.items() if root is not None}
+
+
+def _linear_layers(model: Any, chosen: Callable[[nn.Module], bool] = lambda layer: True) -> Layers:
+    """Linear layers of a model by scope, those inside of adapters aside; an adapted layer counts as one."""
+    names = []
+
+    def visit(name: str, module: nn.Module) -> None:
+        layer = _unadapted(module)
+        if isinstance(layer, nn.Linear):
+            if chosen(module):
+                names.append(name)
+            return
+        for child, inner in module.named_children():
+            visit(f"{name}.{child}" if name else child, inner)
+
+    visit("", model)
+    roots = _roots(model)
+    found = {
+        scope: [name for name in names if name == root or name.startswith(f"{root}.")] for scope, root in roots.items()
+    }
+    found["elsewhere"] = sorted(set(names) - {name for inside in found.values() for name in inside})
+    return {scope: inside for scope, inside in found.items() if inside}
+
+
+def _checked(scopes: Collection[str], known: Collection[str], model: Any) -> set[str]:
+    """The scopes as a set.
+
+    Raises:
+        ValueError: If there is none, one is unknown, or the model does not have one.
+    """
+    asked = {scopes} if isinstance(scopes, str) else set(scopes)
+    if not asked or asked - set(known):
+        raise ValueError(f"The scopes must be some of {list(known)}; got {sorted(asked)}.")
+    if absent := asked - set(_linear_layers(model)):
+        raise ValueError(f"This model has no linear layer in the scope {sorted(absent)}; remove it.")
+    return asked
+
+
+def _targets(model: Any, scope: Collection[str], layers: Collection[str] | None) -> Layers:
+    """The linear layers that LoRA is to adapt."""
+    found = _linear_layers(model)
+    targets = {name: found[name] for name in LORA_SCOPES if name in _checked(scope, LORA_SCOPES, model)}
+    if layers is None:
+        return targets
+    if unknown := set(layers) - {name.rpartition(".")[2] for inside in targets.values() for name in inside}:
+        raise ValueError(f"The scopes {sorted(targets)} have no linear layer named {sorted(unknown)}.")
+    return {name: [it for it in inside if it.rpartition(".")[2] in layers] for name, inside in targets.items()}
+
+
+def _compare(what: str, actual: Layers, expected: Layers) -> Layers:
+    """Return `actual` without empty scopes if it equals `expected`.
+
+    Raises:
+        ValueError: If it does not; names the layers by scope.
+    """
+    wrong = []
+    for scope in (*SCOPES, "elsewhere"):
+        for kind, one, other in (("not", expected, actual), ("", actual, expected)):
+            if names := sorted(set(one.get(scope, [])) - set(other.get(scope, []))):
+                shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+                wrong.append(f"{len(names)} layers of {scope!r} are {kind} {what}: {shown}".replace("  ", " "))
+    if wrong:
+        raise ValueError(
+            f"The {what} layers are not the expected ones. {'; '.join(wrong)}. Make the settings with "
+            "fila.training.scopes, which spells out full names, or pass the audit what was meant."
+        )
+    return {scope: names for scope, names in actual.items() if names}
+
+
+def lora_config(
+    model: Any, scope: Collection[str], *, layers: Collection[str] | None = None, **kwargs: Any
+) -> "LoraConfig":
+    r"""A `LoraConfig` of PEFT that adapts the linear layers of some scopes, and no others.
+
+    Args:
+        model: The model that will be adapted.
+        scope: Some of `text`, `connector`, `fusion`, `low_res`, `high_res`.
+        layers: Last names of the layers to adapt, such as `["q_proj", "v_proj"]`; all linear layers by default.
+        **kwargs: Other settings of `LoraConfig`, such as `r` and `lora_alpha`.
+
+    Returns:
+        The config; its `target_modules` is a regular expression of full names, with `\d+` for layer numbers.
+
+    Raises:
+        ValueError: If a scope or a layer is unknown or missing from the model, or `target_modules` is given.
+    """
+    from peft import LoraConfig
+
+    if "target_modules" in kwargs:
+        raise ValueError("`scope` and `layers` say what LoRA adapts; `target_modules` cannot be given beside them.")
+    targets = _targets(model, scope, layers)
+    names = [name for inside in targets.values() for name in inside]
+    patterns = {re.sub(r"(?<=\\\.)\d+(?=\\\.)", r"\\d+", re.escape(name)) for name in names}
+    pattern = "|".join(sorted(patterns))
+    matched = [name for name, _ in model.named_modules() if re.fullmatch(pattern, name)]
+    assert sorted(matched) == sorted(names), "the pattern covers other modules than it was made from"
+    return LoraConfig(target_modules=pattern, **kwargs)
+
+
+def audit_lora(model: Any, scope: Collection[str], *, layers: Collection[str] | None = None) -> Layers:
+    """List the layers that adapters sit on, whoever chose them.
+
+    Args:
+        model: The `PeftModel`, or the model with adapters inside.
+        scope: The scopes that were meant.
+        layers: As in `lora_config`.
+
+    Returns:
+        Names of the adapted layers by scope.
+
+    Raises:
+        ValueError: If they are not exactly those that were meant; names the others by scope.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    model = _unwrapped(model)
+    actual = _linear_layers(model, lambda layer: isinstance(layer, BaseTunerLayer))
+    return _compare("adapted", actual, _targets(model, scope, layers))
+
+
+def bnb_config(
+    model_or_config: Any, bits: int = 4, keep: Collection[str] = KEPT, **kwargs: Any
+) -> "BitsAndBytesConfig":
+    """A `BitsAndBytesConfig` that quantises the linear layers of all scopes but some.
+
+    Args:
+        model_or_config: The model's config, or a model of the class that will be loaded.
+        bits: 4 (NF4 with double quantisation) or 8 (LLM.int8).
+        keep: Scopes that stay as they are: all but `text` by default. A scope that the model does not have is ignored.
+        **kwargs: Other settings of `BitsAndBytesConfig`.
+
+    Returns:
+        The config; pass it to `from_pretrained` as `quantization_config`, then call `audit_bnb`.
+
+    Raises:
+        ValueError: If `bits` or a scope is unknown, if nothing would be quantised, if the head shares its weight with
+            the embedding and is not kept, or if a skip list is given.
+    """
+    from transformers import BitsAndBytesConfig
+
+    if bits not in (4, 8):
+        raise ValueError(f"`bits` must be 4 or 8; got {bits!r}.")
+    if "llm_int8_skip_modules" in kwargs:
+        raise ValueError("`keep` says what is not quantised; `llm_int8_skip_modules` cannot be given beside it.")
+    model = model_or_config
+    if not isinstance(model, nn.Module):
+        with torch.device("meta"):
+            model = FilaForConditionalGeneration(model_or_config)
+    _quantised_scopes(model, keep)
+    skipped = [root for scope, root in _roots(model).items() if scope in keep]
+    if bits == 8:
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped, **kwargs)
+    four_bit = {
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": torch.bfloat16,
+    }
+    return BitsAndBytesConfig(load_in_4bit=True, llm_int8_skip_modules=skipped, **(four_bit | kwargs))
+
+
+def _quantised_scopes(model: Any, keep: Collection[str]) -> Layers:
+    """The linear layers of the scopes that are not kept."""
+    if unknown := set(keep) - set(SCOPES):
+        raise ValueError(f"The scopes to keep must be some of {list(SCOPES)}; got {sorted(unknown)}.")
+    quantised = {scope: names for scope, names in _linear_layers(model).items() if scope not in keep}
+    if not quantised:
+        raise ValueError("Every scope is kept, so nothing would be quantised; leave `text` out of `keep`.")
+    if "lm_head" in quantised and model.config.tie_word_embeddings:
+        raise ValueError("The head shares its weight with the embedding and cannot be quantised; keep `lm_head`.")
+    return quantised
+
+
+def audit_bnb(model: Any, keep: Collection[str] = KEPT) -> Layers:
+    """List the layers that bitsandbytes quantised, whoever chose them.
+
+    Args:
+        model: The loaded model, with adapters or without.
+        keep: The scopes that were to stay as they are.
+
+    Returns:
+        Names of the quantised layers by scope.
+
+    Raises:
+        ValueError: If they are not exactly the linear layers of the other scopes; names the others by scope.
+    """
+    from bitsandbytes.nn import Linear4bit, Linear8bitLt  # type: ignore[attr-defined]
+
+    def is_quantised(layer: nn.Module) -> bool:
+        return isinstance(_unadapted(layer), Linear4bit | Linear8bitLt)
+
+    model = _unwrapped(model)
+    return _compare("quantised", _linear_layers(model, is_quantised), _quantised_scopes(model, keep))

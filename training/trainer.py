@@ -1,0 +1,156 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""`Trainer` and what it lacks: batches by resolution, a loss weighted by resolution, checkpoints that are whole."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback
+
+from .arguments import FilaTrainingArguments
+from .checkpoints import last_complete_checkpoint, missing_files
+from .collator import FilaCollator
+from .data import GeneratedSamples, sample_sizes
+from .loss_weight import weighted_loss
+from .sampler import ResolutionSampler, resolution_key
+from .stages import select_trained
+
+
+class _Epochs(TrainerCallback):  # type: ignore[misc, unused-ignore]
+    """Tells collator and sampler which epoch begins."""
+
+    def __init__(self, trainer: "FilaTrainer") -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        parts: tuple[Any, ...] = (self.trainer.data_collator, self.trainer.resolution_sampler)
+        for part in parts:
+            if hasattr(part, "set_epoch"):
+                part.set_epoch(int(state.epoch or 0))
+
+
+class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
+    """Trainer for [`FilaForConditionalGeneration`]; everything that is not named here is transformers' own.
+
+    Args:
+        model: The model; its parameters are frozen and freed as `args.stage` says.
+        args: [`FilaTrainingArguments`].
+        processing_class: The [`FilaProcessor`]; it is saved into every checkpoint.
+        data_collator: A [`FilaCollator`] by default, made with the arguments.
+        kwargs: Of `Trainer`.
+
+    Raises:
+        ValueError: If there is no processor, or options exclude each other.
+    """
+
+    data_collator: Any
+
+    def __init__(
+        self, model: Any, args: Any, *, processing_class: Any = None, data_collator: Any = None, **kwargs: Any
+    ) -> None:
+        if not isinstance(args, FilaTrainingArguments):
+            raise ValueError(
+                f"FilaTrainer takes FilaTrainingArguments; got {type(args).__name__}. With those, use transformers' "
+                "Trainer and pass a FilaCollator."
+            )
+        if processing_class is None:
+            raise ValueError(
+                "FilaTrainer needs the processor, to collate samples and to save it into every checkpoint; "
+                "`processing_class` is None. Pass `processing_class=AutoProcessor.from_pretrained(...)`."
+            )
+        if args.stage is not None:
+            select_trained(model, args.stage)
+        if data_collator is None:
+            data_collator = FilaCollator(
+                processing_class,
+                max_length=args.max_length,
+                random_scale=args.random_scale,
+                seed=args.data_seed if args.data_seed is not None else args.seed,
+                loss_weight=args.loss_weight,
+            )
+        if args.loss_weight is not None:
+            if kwargs.get("compute_loss_func") is not None:
+                raise ValueError(
+                    "`resolution_loss_weight` computes the loss itself; pass either it or `compute_loss_func`."
+                )
+            kwargs["compute_loss_func"] = self._weighted_loss
+        self.resolution_sampler: ResolutionSampler | None = None
+        self._loss_weights: torch.Tensor | None = None
+        super().__init__(
+            model=model, args=args, processing_class=processing_class, data_collator=data_collator, **kwargs
+        )
+        self.add_callback(_Epochs(self))
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """Train; with `resume_from_checkpoint=True` go on from the newest checkpoint that is whole."""
+        if resume_from_checkpoint is True:
+            found = last_complete_checkpoint(self.args.output_dir)
+            if found is None:
+                raise ValueError(f"There must be a complete checkpoint-* to resume from in {self.args.output_dir}.")
+            resume_from_checkpoint = str(found)
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if not self.args.group_by_resolution:
+            return super()._get_train_sampler(train_dataset)
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        image_processor = self.processing_class.image_processor
+        self.resolution_sampler = ResolutionSampler(
+            [resolution_key(sizes, image_processor) for sizes in sample_sizes(dataset)],
+            self.args.train_batch_size * self.args.world_size,
+            seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
+        )
+        return self.resolution_sampler
+
+    def get_train_dataloader(self) -> Any:
+        """Trainer's; refuses to group what cannot be looked at first."""
+        data = self.train_dataset
+        if self.args.group_by_resolution and (isinstance(data, GeneratedSamples) or not hasattr(data, "__len__")):
+            raise ValueError(
+                "`group_by_resolution` looks at the sizes of all images before the first step, so it needs a training "
+                f"set that is neither a stream nor generated; got {type(data).__name__}."
+            )
+        return super().get_train_dataloader()
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Trainer's, without augmentation and loss weights."""
+        collator = self.data_collator
+        if isinstance(collator, FilaCollator):
+            self.data_collator = collator.for_evaluation()
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.data_collator = collator
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
+        """Trainer's; divides loss weights by their mean over the step's tokens if that is asked for."""
+        batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if self.args.loss_weight_mean_one and batches:
+            counts = [(batch["labels"][:, 1:] != -100).sum(1) for batch in batches]
+            weights = [batch["loss_weight"] for batch in batches]
+            totals = torch.stack([torch.cat(counts).sum(), (torch.cat(counts) * torch.cat(weights)).sum()])
+            if self.args.world_size > 1:
+                totals = self.accelerator.gather(totals.to(device)[None]).sum(0)
+            mean = (totals[1] / totals[0]).to(weights[0])
+            for batch in batches:
+                batch["loss_weight"] = batch["loss_weight"] / mean
+        return batches, num_items
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Trainer's, with the samples' weights taken out of the inputs."""
+        self._loss_weights = inputs.pop("loss_weight", None)
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def _weighted_loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        return weighted_loss(outputs["logits"], labels, self._loss_weights, num_items_in_batch)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled  # their files depend on the plugin
+        if not self.args.should_save or sharded or not folder.is_dir():  # rotated away at once
+            return
+        if missing := missing_files(folder, resumable=not self.args.save_only_model):
+            raise RuntimeError(f"A checkpoint must open and resume by itself; {folder} lacks {missing}.")
