@@ -262,7 +262,20 @@ def _badge(writer: _Writer) -> None:
                 writer.keep(label, value)
 
 
-LAYOUTS: dict[str, tuple[Callable[[_Writer], None], ...]] = {
+def dense_text(writer: _Writer) -> None:
+    """Lines full of words and values and no field: the most characters per pixel, to warm towers up."""
+    writer.pitch = writer.cap * writer.rng.uniform(1.5, 2.0)
+    for baseline in writer.rows():
+        x = writer.margin
+        while True:
+            text = (make_label if writer.rng.random() < 0.4 else make_value)(writer.rng, writer.split)
+            if x + writer.width_of(text) > writer.width - writer.margin:
+                break
+            x = writer.write(x, baseline, text) + writer.width_of(" ") * writer.rng.choice((1, 1, 2))
+
+
+Layout = Callable[[_Writer], None]
+LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "train": (_form, _receipt, _table, _notice, _ticket),
     "test": (_statement, _badge),
 }
@@ -277,6 +290,7 @@ def make_page(
     cap_heights: tuple[float, float] = CAP_HEIGHTS,
     aspect: float = 1.3,
     clean: bool = False,
+    layout: Layout | None = None,
 ) -> Page:
     """Make a page.
 
@@ -288,6 +302,7 @@ def make_page(
         cap_heights: Smallest and largest height of a capital letter, in pixels of the high-res canvas.
         aspect: Largest ratio of the page's sides.
         clean: Leave out rotation, blur, noise and compression.
+        layout: Which one; one of the split's by default.
 
     Returns:
         The page; the same for the same arguments.
@@ -307,7 +322,7 @@ def make_page(
     face = rng.choice(faces)
     bolder = [other for other in faces if other.family == face.family]
     sheet = blank_sheet(rng, height, width)
-    layout = rng.choice(LAYOUTS[split])
+    layout = layout or rng.choice(LAYOUTS[split])
     writer = _Writer(sheet, rng, split, face, rng.choice(bolder) if rng.random() < 0.4 else face, cap, [])
     layout(writer)
     image = sheet.image if clean else degrade(sheet, rng, cap=cap)

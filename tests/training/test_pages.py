@@ -11,7 +11,7 @@ from fila.processing.image_processing_fila import FilaImageProcessorPil
 from fila.training import page_text, pages
 from fila.training.page_fonts import DEFAULT_FACES, obtain_faces
 from fila.training.page_text import make_label, make_value
-from fila.training.pages import LAYOUTS, make_page, make_sample
+from fila.training.pages import LAYOUTS, Layout, dense_text, make_page, make_sample
 
 SIZES = {"size": {"height": 112, "width": 112}, "high_res_size": {"height": 256, "width": 256}}
 RATIO = 256 / 112
@@ -89,6 +89,14 @@ def test_glyphs_lie_where_the_ink_is(clean: bool, image_processor: FilaImageProc
                 box = grey[max(int(y) - 8, 0) : int(y) + 9, max(int(x) - 8, 0) : int(x) + 9]
                 around.append(np.ptp(box))
         assert np.mean(np.array(around) > 0.4 * np.ptp(grey)) > 0.9
+
+
+def test_dense_text_has_many_more_characters(image_processor: FilaImageProcessorPil) -> None:
+    def count(layout: Layout | None) -> int:
+        options = {"cap_heights": (9.0, 9.0), "layout": layout}
+        return sum(len(make_page(seed, "train", image_processor, **options).glyphs) for seed in range(6))
+
+    assert count(dense_text) > 2 * count(None)
 
 
 def test_sample_asks_about_fields_of_the_page(image_processor: FilaImageProcessorPil) -> None:
