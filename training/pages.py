@@ -119,10 +119,12 @@ class _Writer:
             baseline += self.pitch
 
 
-def _columns(writer: _Writer, count: int) -> list[tuple[float, float]]:
-    """Left and right edges of so many columns."""
+def _columns(writer: _Writer, most: int, *, narrowest: float = 19) -> list[tuple[float, float]]:
+    """Left and right edges of at most so many columns; `narrowest` is in heights of a capital letter."""
     gap = writer.cap * 2
-    each = (writer.width - 2 * writer.margin - (count - 1) * gap) / count
+    usable = writer.width - 2 * writer.margin
+    count = max(1, min(most, int((usable + gap) / (narrowest * writer.cap + gap))))
+    each = (usable - (count - 1) * gap) / count
     return [
         (writer.margin + index * (each + gap), writer.margin + index * (each + gap) + each) for index in range(count)
     ]
@@ -216,7 +218,7 @@ def _notice(writer: _Writer) -> None:
 def _ticket(writer: _Writer) -> None:
     """A grid of cells, the label above its value."""
     writer.title()
-    columns = _columns(writer, writer.rng.choice((2, 3, 3)))
+    columns = _columns(writer, writer.rng.choice((2, 3, 3)), narrowest=9)
     baselines = list(writer.rows())
     for upper, lower in zip(baselines[::3], baselines[1::3], strict=False):
         lower = min(lower, upper + writer.cap * 2.0)
@@ -309,12 +311,14 @@ def make_page(
     """
     rng = Random(f"{split} {seed}")
     ratio = math.exp(rng.uniform(-1, 1) * math.log(aspect))
-    long_edge = rng.randint(520, 900)
-    height, width = (long_edge, round(long_edge / ratio)) if ratio > 1 else (round(long_edge * ratio), long_edge)
-    plan = image_processor.plan(height, width)
-    tile_scale = (plan.content_box.bottom - plan.content_box.top) / height
     size, high_res_size = image_processor.size, image_processor.high_res_size
-    high_res_scale = tile_scale * (high_res_size["height"] / size["height"] if high_res_size else 32 / 14)
+    enlarged = high_res_size["height"] / size["height"] if high_res_size else 32 / 14
+    # drawn as large as the high-res canvas shows it, or up to twice as large
+    long_edge = rng.uniform(1, 2) * 2 * size["height"] * enlarged
+    height, width = round(long_edge * min(1, ratio)), round(long_edge * min(1, 1 / ratio))
+    plan = image_processor.plan(height, width)
+    tile_scale = plan.content_box.size.height / height
+    high_res_scale = tile_scale * enlarged
     low, high = cap_heights
     # most pages have small print: the square pulls towards the low end
     cap = low * (high / low) ** (rng.random() ** 2) / high_res_scale
