@@ -99,7 +99,7 @@ def make_model(processor: FilaProcessor, fusion: str = "cvfm", *, seed: int = 0)
             "model_type": "convnext",
             "hidden_sizes": [32, 64, 128, 256],
             "depths": [1, 1, 4, 1],
-            "layer_scale_init_value": 0.0,  # a scale of 1e-6 keeps blocks silent for thousands of steps
+            "layer_scale_init_value": 0.0,  # the usual 1e-6 starts every block at nothing
         }
         if has_high_res
         else None,
