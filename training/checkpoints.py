@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from fila.conversion.remote_code import auto_map_files
+
 _MODEL = ("config.json",)
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 _PROCESSOR = ("processor_config.json", "tokenizer_config.json", "chat_template.jinja")
@@ -69,16 +71,9 @@ def _missing_weights(folder: Path) -> list[str]:
 
 
 def _missing_code(folder: Path) -> list[str]:
-    """Files that an `auto_map` names and that do not lie beside it."""
-    modules = set()
+    """Files that an `auto_map` names and that do not lie beside it; code of another repository (`--`) aside."""
+    modules: set[str] = set()
     for name in ("config.json", "processor_config.json"):
-        for target in _strings(_read(folder / name).get("auto_map", {})):
-            if "--" not in target:  # else code of another repository
-                modules.add(f"{target.partition('.')[0]}.py")
+        auto_map = _read(folder / name).get("auto_map", {})
+        modules |= auto_map_files({key: value for key, value in auto_map.items() if "--" not in str(value)})
     return [name for name in sorted(modules) if not (folder / name).is_file()]
-
-
-def _strings(value: Any) -> list[str]:
-    if isinstance(value, dict | list):
-        return [text for item in (value.values() if isinstance(value, dict) else value) for text in _strings(item)]
-    return [value] if isinstance(value, str) else []

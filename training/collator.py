@@ -141,7 +141,7 @@ class FilaCollator:
         """Resize the images of a sample by one random factor."""
         assert self.random_scale is not None
         pictures = []
-        content = zlib.crc32(repr([message["content"] for message in _texts(sample)]).encode())
+        content = zlib.crc32(repr(list(map(message_text, sample["messages"]))).encode())
         for index, image in enumerate(images):
             pixels = to_channels_first(image, number, index, to_rgb=True, to_uint8=True, data_format=None)
             pixels = np.ascontiguousarray(pixels.transpose(1, 2, 0))
@@ -193,23 +193,16 @@ class FilaCollator:
         return ids.masked_fill(~supervised, IGNORED)
 
 
-def _texts(sample: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Messages without anything but text."""
-    return [
-        {
-            **message,
-            "content": message["content"]
-            if isinstance(message["content"], str)
-            else "".join(part.get("text") or "" for part in message["content"]),
-        }
-        for message in sample["messages"]
-    ]
+def message_text(message: Mapping[str, Any]) -> str:
+    """The text of a message, without its images."""
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
 
 
 def _name(sample: Mapping[str, Any], number: int) -> str:
     """What errors call a sample: its place in the batch, its `id` if it has one, and how it begins."""
     identity = f" with id {sample['id']!r}" if sample.get("id") is not None else ""
-    words = " ".join(message["content"] for message in _texts(sample))
+    words = " ".join(map(message_text, sample["messages"]))
     return f"Sample {number} of the batch{identity} ({words[:40]!r})"
 
 

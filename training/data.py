@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from fila.eyes import read_size
 from fila.processing.image_input import load_images
 
-from .collator import _size, _source
+from .collator import _size, _source, message_text
 
 
 class JsonLines(Dataset[dict[str, Any]]):
@@ -167,7 +167,7 @@ def questions(samples: Iterable[Mapping[str, Any]]) -> Iterator["Question"]:
         for number, message in enumerate(sample["messages"]):
             if message["role"] == "assistant":
                 before = sample["messages"][:number]
-                yield Question(images[: _num_images(before)], before, _text(message))
+                yield Question(images[: _num_images(before)], before, message_text(message))
 
 
 @dataclass(frozen=True)
@@ -189,12 +189,7 @@ class Question:
     @property
     def text(self) -> str:
         """The last message, without its images."""
-        return _text(self.messages[-1]) if self.messages else ""
-
-
-def _text(message: Mapping[str, Any]) -> str:
-    content = message["content"]
-    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
+        return message_text(self.messages[-1]) if self.messages else ""
 
 
 def _num_images(messages: Sequence[Mapping[str, Any]]) -> int:

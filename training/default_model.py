@@ -53,10 +53,11 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def make_processor() -> FilaProcessor:
-    """The processor that fits the model."""
+def make_processor(fusion: str = "cvfm") -> FilaProcessor:
+    """The processor that fits the model of that fusion: without a high-res tower it makes no high-res canvas."""
     image_processor = FilaImageProcessorPil(
-        size={"height": TILE, "width": TILE}, high_res_size={"height": HIGH_RES_TILE, "width": HIGH_RES_TILE}
+        size={"height": TILE, "width": TILE},
+        high_res_size=None if fusion == "none" else {"height": HIGH_RES_TILE, "width": HIGH_RES_TILE},
     )
     return FilaProcessor(
         image_processor,
