@@ -67,6 +67,8 @@ class FilaProcessor(ProcessorMixin):
 
     def prepare_inputs_layout(self, images: Any = None, text: Any = None, **kwargs: Any) -> tuple[Any, Any, Any, Any]:
         """Wrap a single prompt in a list and load the images; no image at all is None."""
+        if isinstance(text, list | tuple) and not text:
+            raise ValueError("`text` must hold at least one prompt; got an empty list.")
         images, text, videos, audio = super().prepare_inputs_layout(images=images, text=text, **kwargs)
         if isinstance(images, list) and not any(not isinstance(item, list) or item for item in images):
             images = None

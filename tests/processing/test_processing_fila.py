@@ -242,3 +242,8 @@ def test_settings_are_saved(processor: FilaProcessor, tmp_path: Path) -> None:
     assert not (tmp_path / "preprocessor_config.json").exists()
     loaded = FilaImageProcessorPil.from_pretrained(tmp_path)
     assert loaded.to_dict() == processor.image_processor.to_dict()
+
+
+def test_an_empty_batch_is_refused(processor: FilaProcessor) -> None:
+    with pytest.raises(ValueError, match=r"`text` must hold at least one prompt; got an empty list"):
+        processor(text=[], return_tensors="pt")
