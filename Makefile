@@ -14,7 +14,7 @@ BIN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test one fmt lint types check wheel upstream upstream-oldest test-torchvision \
-	test-oldest test-slow test-gpu serve-check clean
+	test-oldest test-slow test-gpu serve-check default-model-pages default-model clean
 
 help:            ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,7 +47,7 @@ $(VLLM)/installed: pyproject.toml benchmarks/serve_install.sh
 
 install: $(VENV)/installed    ## make the virtual environment in .venv
 
-demo: $(VENV)/installed       ## assemble the built-in model, ask it about a page, draw what it sees
+demo: $(VENV)/installed       ## the built-in model reads small print off bundled pages; a picture of what it saw
 	@env -u OMP_NUM_THREADS $(BIN) -m fila demo
 
 test: $(VENV)/installed       ## the CPU tests, no network
@@ -92,6 +92,12 @@ test-gpu: $(VENV)/installed   ## what needs an accelerator
 
 serve-check: $(VLLM)/installed        ## vLLM on the CPU serves a tiny checkpoint; tokens equal generate's
 	HF_HUB_OFFLINE=1 $(VLLM)/bin/python benchmarks/serve_check.py
+
+default-model-pages: $(VENV)/installed    ## write the pages that the default model learns from: RUN=folder
+	$(BIN) -m fila.training.recipe pages $(RUN)
+
+default-model: $(VENV)/installed    ## train the default model, or what is left of it, and evaluate it: RUN=folder
+	$(BIN) -m fila.training.recipe train $(RUN)
 
 clean:           ## remove environments, caches and builds
 	rm -rf $(VENV) $(OLDEST) $(VLLM) .cache build dist fila.egg-info

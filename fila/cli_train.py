@@ -236,6 +236,61 @@ def evaluate(
     typer.echo(output)
 
 
+@app.command()
+@_told_in_one_line
+def pages(
+    output: Annotated[Path, typer.Argument(help="Folder that gets images/ and pages.jsonl.")],
+    split: Annotated[str, typer.Option(help="train or test: fonts, words and layouts.")] = "train",
+    count: Annotated[int, typer.Option(min=1, help="How many pages.")] = 100,
+    first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first page.")] = 0,
+    dense: Annotated[
+        bool, typer.Option("--dense", help="Full of text, without questions: to warm towers up.")
+    ] = False,
+    read: Annotated[int, typer.Option(min=0, help="Also ask to read so many fields from the top.")] = 0,
+    pdf: Annotated[
+        list[Path] | None, typer.Option(help="Cut pieces out of this PDF instead; can be repeated. Needs pypdfium2.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Whose canvas the text is measured on; the built-in model's if not given.")
+    ] = None,
+    fonts: Annotated[
+        Path | None, typer.Option(help="Folder of the font files, filled from PyPI; without it Pillow's own font.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    debug: Debug = False,
+) -> None:
+    """Generate pages with small print, and questions about them.
+
+    `fila train` and `fila evaluate` read the file whose path is printed.
+    """
+    from transformers import AutoImageProcessor
+
+    from fila.quiet import quiet
+    from fila.training.default_model import make_processor
+    from fila.training.page_files import write_pages
+    from fila.training.page_fonts import DEFAULT_FACES, obtain_faces
+
+    with quiet():
+        image_processor = (
+            AutoImageProcessor.from_pretrained(checkpoint) if checkpoint else make_processor().image_processor
+        )
+    faces = obtain_faces(fonts, split) if fonts else DEFAULT_FACES
+    path = write_pages(
+        output,
+        split,
+        count,
+        image_processor,
+        faces=faces,
+        first_seed=first_seed,
+        dense=dense,
+        read=read,
+        pdfs=pdf or (),
+        workers=workers,
+        progress=sys.stderr.isatty(),
+    )
+    typer.echo(path)
+
+
 def _can_plot() -> bool:
     if find_spec("matplotlib") is None:
         _say("no plots: matplotlib is not installed (`pip install fila[train]`)")

@@ -2,10 +2,12 @@
 # Licensed under the Apache License, Version 2.0.
 """The project's own small model, with random weights: FILA's architecture at a size that a CPU can train.
 
-Everything is FILA at a sixth of its size: tiles of 56 pixels in place of 336, patches of 7 in place of 14, hence 8 x 8
-patches per tile, and the same ratio of 32/14 between the high-res canvas and the tile canvas (256 pixels for 2 x 2
-tiles). A token then stands for 16 x 16 pixels of the high-res canvas, about two letters of small print. The patch grid
-is the third stage's of the ConvNeXt, so a fourth does not exist.
+Both towers, four taps, 2 x 2 tiles and an overview, all small: tiles of 32 pixels in place of 336 and patches of 4 in
+place of 14, hence 8 x 8 patches per tile. The high-res canvas is 4 times the tile canvas (256 pixels for 2 x 2 tiles),
+where FILA has 32/14: the ratio decides how much more the high-res tower can read. A token stands for 16 x 16 pixels of
+the high-res canvas, one to three letters of small print; a small language model learns to copy from such tokens, and
+does not from tokens that hold more. The ConvNeXt's stem has a stride of 2 pixels in place of 4, about the stroke of
+such a letter; its fourth stage then has the patch grid, as FILA's does.
 
 Text is spelled: one token per printable ASCII character. So no word is unknown, and a random string is no harder than
 a word.
@@ -24,10 +26,10 @@ from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
 from fila.processing.image_processing_fila import FilaImageProcessorPil
 from fila.processing.processing_fila import FilaProcessor
 
-TILE, PATCH, HIGH_RES_TILE = 56, 7, 128
+TILE, PATCH, HIGH_RES_TILE = 32, 4, 128
 # How the two towers are joined, by name: the flagship, the same towers joined at the end, and no high-res tower.
 FUSIONS: dict[str, dict[str, Any]] = {
-    "cvfm": {"type": "cvfm", "taps": [1, 2, 3], "stages": [1, 2, 3]},
+    "cvfm": {"type": "cvfm", "taps": [1, 2, 3, 4], "stages": [1, 2, 3, 4]},
     "channel_concat": {"type": "channel_concat"},
     "none": {"type": "none"},
 }
@@ -89,7 +91,7 @@ def make_model(processor: FilaProcessor, fusion: str = "cvfm", *, seed: int = 0)
         vision_config={
             "model_type": "clip_vision_model",
             "hidden_size": 192,
-            "intermediate_size": 576,
+            "intermediate_size": 384,
             "num_hidden_layers": 4,
             "num_attention_heads": 6,
             "image_size": TILE,
@@ -98,8 +100,9 @@ def make_model(processor: FilaProcessor, fusion: str = "cvfm", *, seed: int = 0)
         },
         high_res_vision_config={
             "model_type": "convnext",
+            "patch_size": 2,
             "hidden_sizes": [32, 64, 128, 256],
-            "depths": [1, 1, 4, 1],
+            "depths": [1, 1, 2, 2],
             "layer_scale_init_value": 0.0,  # the usual 1e-6 starts every block at nothing
         }
         if has_high_res

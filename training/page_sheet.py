@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """A sheet of paper that remembers where every character was written, and what a camera or scanner does to it."""
 
+import functools
 import io
 import math
 from dataclasses import dataclass, field
@@ -20,6 +21,11 @@ class Glyph(NamedTuple):
     character: str
     y: float
     x: float
+
+
+@functools.lru_cache(maxsize=8192)
+def _advance(font: ImageFont.FreeTypeFont, character: str) -> float:
+    return font.getlength(character)
 
 
 @dataclass
@@ -45,13 +51,15 @@ class Sheet:
         """Write one line of text and return the x where it ends; `cap` is the font's cap height in pixels."""
         x, baseline = round(x), round(baseline)
         self.draw.text((x, baseline), text, fill=self.ink, font=font, anchor="ls")
+        ends = np.cumsum([_advance(font, character) for character in text])
+        width = font.getlength(text)
+        ends *= width / max(ends[-1], 1e-6)  # kerning, spread evenly
         start = 0.0
-        for index, character in enumerate(text):
-            end = font.getlength(text[: index + 1])
+        for character, end in zip(text, ends.tolist(), strict=True):
             if character != " ":
                 self.glyphs.append(Glyph(character, baseline - cap / 2, x + (start + end) / 2))
             start = end
-        return x + start
+        return x + width
 
     def rule(self, start: tuple[float, float], end: tuple[float, float], *, width: int = 1) -> None:
         """Draw a line in a colour between ink and paper; points are (x, y)."""

@@ -20,8 +20,9 @@ from .page_sheet import Glyph, Sheet, blank_sheet, degrade
 from .page_text import make_label, make_value
 
 # A capital letter's height in pixels of the high-res canvas: from barely readable to a headline.
-CAP_HEIGHTS = (7.6, 24.0)
+CAP_HEIGHTS = (8.0, 20.0)
 QUESTIONS = ("What is the {label}?",)
+READ = "Read the first {count} fields."
 
 
 @dataclass(frozen=True)
@@ -313,15 +314,14 @@ def make_page(
     ratio = math.exp(rng.uniform(-1, 1) * math.log(aspect))
     size, high_res_size = image_processor.size, image_processor.high_res_size
     enlarged = high_res_size["height"] / size["height"] if high_res_size else 32 / 14
-    # drawn as large as the high-res canvas shows it, or up to twice as large
-    long_edge = rng.uniform(1, 2) * 2 * size["height"] * enlarged
+    # drawn as large as the high-res canvas shows it, or up to half as large again
+    long_edge = rng.uniform(1, 1.5) * 2 * size["height"] * enlarged
     height, width = round(long_edge * min(1, ratio)), round(long_edge * min(1, 1 / ratio))
     plan = image_processor.plan(height, width)
     tile_scale = plan.content_box.size.height / height
     high_res_scale = tile_scale * enlarged
     low, high = cap_heights
-    # most pages have small print: the square pulls towards the low end
-    cap = low * (high / low) ** (rng.random() ** 2) / high_res_scale
+    cap = low * (high / low) ** rng.random() / high_res_scale
 
     face = rng.choice(faces)
     bolder = [other for other in faces if other.family == face.family]
@@ -339,7 +339,7 @@ def make_page(
 
 
 def make_sample(
-    seed: int, split: str, image_processor: Any, *, num_questions: int = 6, **options: Any
+    seed: int, split: str, image_processor: Any, *, num_questions: int = 6, read: int = 0, **options: Any
 ) -> dict[str, Any]:
     """Make a page and a conversation about it: one sample of a training set.
 
@@ -348,22 +348,23 @@ def make_sample(
         split: "train" or "test".
         image_processor: See `make_page`.
         num_questions: At most; all share the page's one pass through the towers.
+        read: Also ask, first, to read so many fields from the top; 0 does not.
         options: Of `make_page`.
 
     Returns:
-        `images`, `messages` and, for each question, its entry in `fields`.
+        `images`, `messages`, for each question its entry in `fields`, and the page's `glyphs`.
     """
     while not (page := make_page(seed, split, image_processor, **options)).fields:
         seed += 10**9
     rng = Random(f"questions {split} {seed}")
-    asked = rng.sample(page.fields, min(num_questions, len(page.fields)))
-    messages: list[dict[str, Any]] = []
+    turns = []
+    if read:
+        lines = [f"{field.label}: {field.value}" for field in page.fields[:read]]
+        turns.append((READ.format(count=read), "\n".join(lines)))
     fields = []
-    for number, field in enumerate(asked):
+    for field in rng.sample(page.fields, min(num_questions, len(page.fields))):
         question = rng.choice(QUESTIONS).format(label=field.label)
-        content: list[dict[str, Any]] = [{"type": "text", "text": question}]
-        messages.append({"role": "user", "content": [{"type": "image"}, *content] if number == 0 else content})
-        messages.append({"role": "assistant", "content": [{"type": "text", "text": field.value}]})
+        turns.append((question, field.value))
         fields.append(
             {
                 "question": question,
@@ -375,4 +376,9 @@ def make_sample(
                 "family": page.family,
             }
         )
-    return {"images": [page.image], "messages": messages, "fields": fields}
+    messages: list[dict[str, Any]] = []
+    for question, answer in turns:
+        image = [] if messages else [{"type": "image"}]
+        messages.append({"role": "user", "content": [*image, {"type": "text", "text": question}]})
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+    return {"images": [page.image], "messages": messages, "fields": fields, "glyphs": page.glyphs}

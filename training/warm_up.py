@@ -1,142 +1,422 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Warm towers up from random weights: say which character stands where, for every image token.
+"""Warm the parts up from random weights, each on its own, before a language model's loss has to go through all.
 
-A language model's loss tells random towers little: one right letter in an answer, by way of everything between. The
-pages know where each letter lies, so every token can be asked directly: of the slots of its patch, which holds the
-centre of a character, and which character? On dense pages that is several hundred answers per image.
+The language model's loss tells random towers little: one right letter of an answer, by way of everything between. The
+pages know where each letter lies, so the parts can be asked directly. Each patch of the canvas is a grid of slots; a
+slot holds the character whose centre lies in it, or nothing.
 
-No source; the pretrained towers that FILA starts from need nothing of the kind.
+- `TowerWarmUp`: the high-res tower names the character of every slot, from each of its last three stages.
+- `LanguageWarmUp`: the language model learns to find and copy on pages that are spelled to it: an image token is a sum
+  over its characters, in reading order, of the character's embedding turned by a matrix of its rank.
+- `ConnectorWarmUp`: low-res tower, fusion and connector learn to make such tokens out of what the high-res tower sees.
+
+No source; the pretrained parts that FILA starts from need nothing of the kind.
 """
 
+import json
 import math
 import string
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
+from PIL import Image, ImageChops
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
+from transformers import Trainer
 
-from .page_fonts import DEFAULT_FACES, Face
-from .pages import Page, dense_text, make_page
+from fila.processing.image_input import load_images
 
-SLOTS = (2, 4)  # rows and columns of a patch; a slot is narrower than the letters of small print
+from .collator import FilaCollator
+from .page_files import read_glyphs
+from .page_sheet import Glyph
+
+FINE = (4, 8)  # rows and columns of slots of a patch, as fine as an early stage of the tower can tell them apart
+SLOTS = (2, 8)  # as a patch's token tells them: half a patch holds one line
+RANKS = 4  # characters of a token that are spelled to the language model
 CHARACTERS = string.digits + string.ascii_letters + string.punctuation
 CLASS_OF = {character: number for number, character in enumerate(CHARACTERS, start=1)}  # 0: nothing
-IGNORED = -100
+CLASSES = 1 + len(CHARACTERS)
 
 
-def slot_targets(page: Page, image_processor: Any, grid: tuple[int, int]) -> torch.Tensor:
-    """Tell the character of every slot of every view.
+def slot_targets(
+    glyphs: Iterable[Glyph], image_size: tuple[int, int], plan: Any, grid: tuple[int, int]
+) -> torch.Tensor:
+    """Tell which character stands in every slot of the canvas.
 
     Args:
-        page: The page.
-        image_processor: Whose canvas the page is laid on; its tiles are equal and do not overlap.
+        glyphs: Characters of the image.
+        image_size: Pixels of the image, (height, width).
+        plan: Its `CanvasPlan`; tiles are equal and do not overlap.
         grid: Patches of a tile, (rows, cols).
 
     Returns:
-        `(views, patches, slots)`: numbers of `CLASS_OF`, 0 where nothing is written, -100 in the overview.
+        `(rows of slots, columns of slots)` of the canvas: numbers of `CLASS_OF`, 0 where nothing is written.
     """
-    plan = image_processor.plan(page.image.height, page.image.width)
-    rows, cols = (tiles * patches * slots for tiles, patches, slots in zip(plan.tile_grid, grid, SLOTS, strict=True))
+    rows, cols = (tiles * patches * slots for tiles, patches, slots in zip(plan.tile_grid, grid, FINE, strict=True))
     slots = torch.zeros(rows, cols, dtype=torch.long)
     content = plan.content_box
-    scale_y = content.size.height / page.image.height * rows / plan.canvas_size.height
-    scale_x = content.size.width / page.image.width * cols / plan.canvas_size.width
+    scale_y = content.size.height / image_size[0] * rows / plan.canvas_size.height
+    scale_x = content.size.width / image_size[1] * cols / plan.canvas_size.width
     first_y, first_x = content.top * rows / plan.canvas_size.height, content.left * cols / plan.canvas_size.width
-    for glyph in page.glyphs:
+    for glyph in glyphs:
         row, col = math.floor(first_y + glyph.y * scale_y), math.floor(first_x + glyph.x * scale_x)
         if 0 <= row < rows and 0 <= col < cols:
             slots[row, col] = CLASS_OF[glyph.character]
-    tile_rows, tile_cols = plan.tile_grid
-    tiles = slots.view(tile_rows, grid[0], SLOTS[0], tile_cols, grid[1], SLOTS[1]).permute(0, 3, 1, 4, 2, 5)
-    tiles = tiles.reshape(plan.num_tiles, grid[0] * grid[1], SLOTS[0] * SLOTS[1])
-    overviews = tiles.new_full((plan.num_views - plan.num_tiles, *tiles.shape[1:]), IGNORED)
-    return torch.cat([overviews, tiles])
+    return slots
 
 
-class WarmUpPages(Dataset[dict[str, Any]]):
-    """Pages with the characters of their slots; three of four are dense.
+def per_cell(slots: torch.Tensor, stride: int) -> torch.Tensor:
+    """Slots of each cell of a map whose cells are a `1 / stride` of a patch wide and tall.
 
     Args:
-        image_processor: Of the model.
+        slots: `(canvases, rows of slots, columns of slots)`.
+        stride: 1, 2 or 4.
+
+    Returns:
+        `(canvases, rows of cells, columns of cells, slots)`: 2 x 8, 1 x 4 or 1 x 2 slots, row by row. Two rows of
+        slots become one for strides 1 and 2; of two characters in one slot one stays.
+    """
+    count, rows, cols = slots.shape
+    merged = 1 if stride == 4 else 2
+    slots = slots.view(count, rows // merged, merged, cols).amax(2)
+    tall, wide = FINE[0] // merged // stride, FINE[1] // stride
+    cells = slots.view(count, rows // merged // tall, tall, cols // wide, wide)
+    return cells.transpose(2, 3).flatten(3)
+
+
+def per_token(slots: torch.Tensor, plan: Any, grid: tuple[int, int]) -> torch.Tensor:
+    """Characters of each image token of one image, in the order of the tokens.
+
+    Args:
+        slots: `(rows of slots, columns of slots)`, see `slot_targets`.
+        plan: The `CanvasPlan`.
         grid: Patches of a tile, (rows, cols).
-        count: How many pages.
-        split: "train" or "test".
-        faces: Fonts of the split.
-        first_seed: Seed of the first page.
-        options: Of `make_page`.
+
+    Returns:
+        `(tokens, RANKS)`: the first characters of each token in reading order, then zeros; an overview's tokens have
+        none.
+    """
+    cells = per_cell(slots[None], 1)[0]
+    rows, cols = plan.tile_grid
+    tiles = cells.view(rows, grid[0], cols, grid[1], -1).transpose(1, 2).flatten(0, 3)
+    order = (tiles == 0).to(torch.uint8).sort(dim=1, stable=True).indices  # what is written first, in reading order
+    characters = tiles.gather(1, order)[:, :RANKS]
+    blank = tiles.new_zeros((plan.num_views - plan.num_tiles) * grid[0] * grid[1], RANKS)
+    return torch.cat([blank, characters])
+
+
+def jitter(image: Image.Image, glyphs: Sequence[Glyph], rng: Random, *, shift: float) -> tuple[Any, list[Glyph]]:
+    """Move a page by up to `shift` of its width, invert it and take contrast away: a page that was not seen before."""
+    most = shift * image.width
+    x, y = rng.uniform(-most, most), rng.uniform(-most, most)
+    paper = image.getpixel((1, 1))
+    image = image.transform(image.size, Image.Transform.AFFINE, (1, 0, -round(x), 0, 1, -round(y)), fillcolor=paper)
+    if rng.random() < 0.3:
+        image = ImageChops.invert(image)
+    faded = rng.uniform(0.0, 0.4)
+    image = Image.blend(image, Image.new("RGB", image.size, (127, 127, 127)), faded)
+    return image, [Glyph(each.character, each.y + round(y), each.x + round(x)) for each in glyphs]
+
+
+class GlyphPages(Dataset[dict[str, Any]]):
+    """Pages of `write_pages` with the characters of their slots, jittered anew each time around.
+
+    Args:
+        paths: Files of pages.
+        processor: A `FilaProcessor`.
+        times: How often to go around.
+        shift: See `jitter`; 0 leaves pages as they are.
     """
 
-    def __init__(
-        self,
-        image_processor: Any,
-        grid: tuple[int, int],
-        count: int,
-        *,
-        split: str = "train",
-        faces: Sequence[Face] = DEFAULT_FACES,
-        first_seed: int = 0,
-        **options: Any,
-    ) -> None:
-        self.image_processor = image_processor
-        self.grid = grid
-        self.count = count
-        self.split = split
-        self.first_seed = first_seed
-        self.options = {**options, "faces": faces}
+    def __init__(self, paths: Sequence[Path], processor: Any, *, times: int = 1, shift: float = 0.03) -> None:
+        self.lines = [(path.parent, line) for path in paths for line in path.read_text("utf-8").splitlines()]
+        self.image_processor = processor.image_processor
+        self.times, self.shift = times, shift
+        side = math.isqrt(processor.tokens_per_tile)
+        self.grid = (side, side)
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.lines) * self.times
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if not 0 <= index < self.count:
+        if not 0 <= index < len(self):
             raise IndexError(index)
-        layout = dense_text if index % 4 else None
-        page = make_page(self.first_seed + index, self.split, self.image_processor, layout=layout, **self.options)
-        return {"image": page.image, "targets": slot_targets(page, self.image_processor, self.grid)}
+        folder, line = self.lines[index % len(self.lines)]
+        sample = json.loads(line)
+        (image,) = load_images([str(folder / name) for name in sample["images"]])
+        glyphs: list[Glyph] = read_glyphs(sample)
+        if self.shift:
+            image, glyphs = jitter(image, glyphs, Random(f"jitter {index}"), shift=self.shift)
+        size = (image.height, image.width)
+        plan = self.image_processor.plan(*size)
+        return {"image": image, "plan": plan, "slots": slot_targets(glyphs, size, plan, self.grid)}
 
-    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Make a batch: the image tensors, and `labels` `(real views, patches, slots)`."""
+    def canvases(self, samples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Collate for `TowerWarmUp`; all canvases are of one size.
+
+        Returns:
+            `canvases` `(N, 3, H, W)` and `slots` `(N, rows, columns)`.
+        """
         images = self.image_processor(images=[sample["image"] for sample in samples], return_tensors="pt")
-        return {**images, "labels": torch.cat([sample["targets"] for sample in samples])}
+        return {
+            "canvases": images["high_res_pixel_values"],
+            "slots": torch.stack([sample["slots"] for sample in samples]),
+        }
+
+    def images(self, samples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Collate for `ConnectorWarmUp`.
+
+        Returns:
+            The processor's tensors and `spelling` `(tokens of all images, RANKS)`.
+        """
+        images = self.image_processor(images=[sample["image"] for sample in samples], return_tensors="pt")
+        slots = [per_token(sample["slots"], sample["plan"], self.grid) for sample in samples]
+        return {**images, "spelling": torch.cat(slots)}
+
+
+class SpelledPages(Dataset[dict[str, Any]]):
+    """Conversations about pages, with the characters of every image token; samples are kept once they were made.
+
+    All text is supervised, questions too: to foretell how a label goes on is to find it on the page.
+
+    Args:
+        path: A file of pages.
+        processor: A `FilaProcessor`.
+    """
+
+    def __init__(self, path: Path, processor: Any) -> None:
+        self.pages = GlyphPages([path], processor, shift=0)
+        self.collate_one = FilaCollator(processor)
+        self.pad, self.image_token_id = processor.tokenizer.pad_token_id, processor.image_token_id
+        self.made: dict[int, dict[str, torch.Tensor]] = {}
+
+    def __len__(self) -> int:
+        return len(self.pages)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        if index not in self.made:
+            folder, line = self.pages.lines[index]
+            sample = json.loads(line)
+            with Image.open(folder / sample["images"][0]) as image:
+                size = (image.height, image.width)
+            # the tokens depend on the size of the image alone
+            batch = self.collate_one([{**sample, "images": [Image.new("RGB", size[::-1])]}])
+            plan = self.pages.image_processor.plan(*size)
+            slots = slot_targets(read_glyphs(sample), size, plan, self.pages.grid)
+            ids = batch["input_ids"][0]
+            # small types: all samples stay in memory
+            self.made[index] = {
+                "input_ids": ids.to(torch.int32),
+                "labels": ids.masked_fill(ids == self.image_token_id, -100).to(torch.int32),
+                "spelling": per_token(slots, plan, self.pages.grid).to(torch.uint8),
+            }
+        return self.made[index]
+
+    def collate(self, samples: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """Collate for `LanguageWarmUp`.
+
+        Returns:
+            `input_ids` and `labels` `(B, L)`, padded on the right, and `spelling` `(image tokens, RANKS)`.
+        """
+        from torch.nn.utils.rnn import pad_sequence
+
+        ids = [sample["input_ids"].long() for sample in samples]
+        labels = [sample["labels"].long() for sample in samples]
+        return {
+            "input_ids": pad_sequence(ids, batch_first=True, padding_value=self.pad),
+            "labels": pad_sequence(labels, batch_first=True, padding_value=-100),
+            "spelling": torch.cat([sample["spelling"] for sample in samples]).long(),
+        }
+
+
+def slot_loss(logits: torch.Tensor, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross entropy of characters.
+
+    Args:
+        logits: `(..., CLASSES)`.
+        slots: `(...)`.
+
+    Returns:
+        The mean over written slots plus the mean over blank ones, or blanks, which are most, would drown the letters;
+        and the share of the written slots whose character is the best of all characters.
+    """
+    logits, slots = logits.flatten(0, -2), slots.flatten()
+    losses = F.cross_entropy(logits, slots, reduction="none")
+    written = slots > 0
+    # sums and not means: a batch may have no written slot
+    num_written, num_blank = written.sum().clamp(min=1), (~written).sum().clamp(min=1)
+    loss = (losses * torch.where(written, 1 / num_written, 1 / num_blank)).sum()
+    with torch.no_grad():
+        right = (logits[:, 1:].argmax(-1) + 1 == slots) & written
+    return loss, right.sum() / num_written
 
 
 class TowerWarmUp(nn.Module):
-    """A vision tower with a head that names characters; works with transformers' Trainer.
+    """A ConvNeXt tower with heads that name characters; works with transformers' Trainer.
+
+    The heads of earlier stages teach them directly; without, the first hundreds of steps teach nothing.
 
     Args:
-        vision_tower: A `FilaVisionModel`; its weights are trained.
-        width: Channels of its output.
+        tower: A `ConvNextTower` of four stages, the last of which has the patch grid; its weights are trained.
     """
 
-    def __init__(self, vision_tower: nn.Module, width: int) -> None:
-        super().__init__()
-        self.vision_tower = vision_tower
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, SLOTS[0] * SLOTS[1] * (1 + len(CHARACTERS))))
+    STRIDES = (4, 2, 1)  # cells of stages 2, 3 and 4 per patch and side
 
-    def forward(self, labels: torch.Tensor, **images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def __init__(self, tower: nn.Module) -> None:
+        super().__init__()
+        self.tower = tower
+        config: Any = tower.config
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, count * CLASSES))
+            for width, count in zip(config.hidden_sizes[1:], (2, 4, 16), strict=True)
+        )
+
+    def forward(self, canvases: torch.Tensor, slots: torch.Tensor) -> dict[str, torch.Tensor]:
         """Name the characters.
 
         Args:
-            labels: `(real views, patches, slots)`.
+            canvases: `(N, 3, H, W)`.
+            slots: `(N, rows, columns)`.
+
+        Returns:
+            `loss`, summed over the stages, and `accuracy` of the last one.
+        """
+        tower: Any = self.tower
+        maps = tower.run_stages(tower.embed(canvases), 0, 1)
+        total, accuracy = torch.zeros(()), torch.zeros(())
+        for number, (stride, head) in enumerate(zip(self.STRIDES, self.heads, strict=True), start=1):
+            maps = tower.run_stages(maps, number, number + 1)
+            logits = head(maps.permute(0, 2, 3, 1)).unflatten(-1, (-1, CLASSES))
+            loss, accuracy = slot_loss(logits, per_cell(slots, stride))
+            total = total + loss
+        return {"loss": total, "accuracy": accuracy}
+
+
+class SpelledTokens(nn.Module):
+    """Image tokens that spell their characters, from the language model's own embeddings of characters.
+
+    Args:
+        embedding: The language model's input embedding; shared, and not saved with this module.
+        tokenizer: Has a token for every character.
+    """
+
+    def __init__(self, embedding: nn.Embedding, tokenizer: Any) -> None:
+        super().__init__()
+        width = embedding.embedding_dim
+        self.shared = [embedding]  # in a list: no child
+        self.register_buffer("ids", torch.tensor(tokenizer.convert_tokens_to_ids(list(CHARACTERS))), persistent=False)
+        self.turns = nn.Parameter(torch.stack([nn.init.orthogonal_(torch.empty(width, width)) for _ in range(RANKS)]))
+        self.base = nn.Parameter(torch.randn(width) * 0.1)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, characters: torch.Tensor) -> torch.Tensor:
+        """`(tokens, RANKS) -> (tokens, M)`."""
+        ids: Any = self.ids
+        letters = F.normalize(self.shared[0].weight[ids], dim=-1) * 8
+        table = F.pad(torch.einsum("cm,smn->scn", letters, self.turns), (0, 0, 1, 0))  # a blank adds nothing
+        rows = characters + torch.arange(RANKS, device=characters.device) * CLASSES
+        tokens: torch.Tensor = self.norm(F.embedding(rows, table.flatten(0, 1)).sum(-2) + self.base)
+        return tokens
+
+
+class LanguageWarmUp(nn.Module):
+    """A language model that is asked about spelled pages; works with transformers' Trainer.
+
+    Args:
+        model: A `FilaForConditionalGeneration` whose head is its input embedding; its language model is trained.
+        tokenizer: Its tokenizer.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        super().__init__()
+        self.language_model = model.model.language_model
+        self.spelled = SpelledTokens(self.language_model.embed_tokens, tokenizer)
+        self.image_token_id = model.config.image_token_id
+
+    def forward(
+        self, input_ids: torch.Tensor, labels: torch.Tensor, spelling: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Answer.
+
+        Args:
+            input_ids: `(B, L)`, padded on the right.
+            labels: `(B, L)`.
+            spelling: `(image tokens, RANKS)`.
+
+        Returns:
+            `loss`, and `accuracy` of the supervised tokens.
+        """
+        embedding = self.language_model.embed_tokens
+        embedded = embedding(input_ids)
+        is_image = (input_ids == self.image_token_id)[..., None]
+        embedded = embedded.masked_scatter(is_image, self.spelled(spelling).to(embedded.dtype))
+        # causal attention never looks at padding on the right
+        hidden = self.language_model(inputs_embeds=embedded, use_cache=False).last_hidden_state[:, :-1]
+        supervised = labels[:, 1:] != -100
+        logits, targets = F.linear(hidden[supervised], embedding.weight), labels[:, 1:][supervised]
+        with torch.no_grad():
+            accuracy = (logits.argmax(-1) == targets).float().mean()
+        return {"loss": F.cross_entropy(logits, targets), "accuracy": accuracy}
+
+
+class ConnectorWarmUp(nn.Module):
+    """A model whose image tokens are compared with spelled ones; works with transformers' Trainer.
+
+    Args:
+        model: A `FilaForConditionalGeneration`; its vision tower and connector are trained, but for what is frozen.
+        spelled: What the language model learnt to read; frozen here.
+    """
+
+    def __init__(self, model: Any, spelled: SpelledTokens) -> None:
+        super().__init__()
+        self.vision_tower = model.model.vision_tower
+        self.connector = model.model.multi_modal_projector
+        self.spelled = spelled.requires_grad_(False)
+
+    def forward(self, spelling: torch.Tensor, **images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Compare.
+
+        Args:
+            spelling: `(image tokens, RANKS)`.
             images: Image tensors of the processor.
 
         Returns:
-            `loss`: the mean over written slots plus the mean over blank ones, or blanks, which are most, would drown
-            the letters. `accuracy`: share of the written slots whose character is the best of all characters.
+            `loss`: mean squared difference, over tokens where something is written plus over blank ones. `accuracy`:
+            the share of the written tokens' variance that is explained.
         """
-        features = self.vision_tower(**images).last_hidden_state
-        asked = labels != IGNORED
-        logits = self.head(features).unflatten(-1, (-1, 1 + len(CHARACTERS)))[asked]
-        targets = labels[asked]
-        losses = F.cross_entropy(logits, targets, reduction="none")
-        written = targets > 0
-        right = logits[written][:, 1:].argmax(-1) + 1 == targets[written]
-        # sums and not means: a batch may have no written slot
-        loss = losses[written].sum() / written.sum().clamp(min=1) + losses[~written].sum() / (~written).sum().clamp(
-            min=1
-        )
-        return {"loss": loss, "accuracy": right.sum() / written.sum().clamp(min=1)}
+        tokens = self.connector(self.vision_tower(**images).last_hidden_state).flatten(0, -2)
+        with torch.no_grad():
+            target = self.spelled(spelling)
+        error = (tokens - target).square().mean(-1)
+        written = (spelling > 0).any(-1)
+        num_written, num_blank = written.sum().clamp(min=1), (~written).sum().clamp(min=1)
+        of_written = (error * written).sum() / num_written
+        with torch.no_grad():
+            spread = target[written].var(0, unbiased=False).mean() if written.any() else error.new_ones(())
+        return {"loss": of_written + (error * ~written).sum() / num_blank, "accuracy": 1 - of_written / spread}
+
+
+class WarmUpTrainer(Trainer):  # type: ignore[misc, unused-ignore]
+    """Trainer that logs `accuracy` beside the loss."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._accuracies: list[torch.Tensor] = []
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        """Trainer's."""
+        outputs = model(**inputs)
+        self._accuracies.append(outputs["accuracy"].detach())
+        return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Trainer's, with the mean accuracy since the last time."""
+        if "loss" in logs and self._accuracies:
+            logs["accuracy"] = round(torch.stack(self._accuracies).mean().item(), 4)
+            self._accuracies.clear()
+        super().log(logs, *args, **kwargs)

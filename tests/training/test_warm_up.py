@@ -1,55 +1,118 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Subset
+from transformers import TrainingArguments
 
 from fila.training.default_model import make_model, make_processor
+from fila.training.page_files import write_pages
+from fila.training.page_fonts import DEFAULT_FACES
 from fila.training.page_sheet import Glyph
-from fila.training.pages import Page
-from fila.training.warm_up import CLASS_OF, IGNORED, SLOTS, TowerWarmUp, WarmUpPages, slot_targets
+from fila.training.recipe import start_tower
+from fila.training.warm_up import (
+    CLASS_OF,
+    RANKS,
+    ConnectorWarmUp,
+    GlyphPages,
+    LanguageWarmUp,
+    SpelledPages,
+    SpelledTokens,
+    TowerWarmUp,
+    WarmUpTrainer,
+    jitter,
+    per_cell,
+    per_token,
+    slot_targets,
+)
 
 GRID = (8, 8)
 
 
-def page_with(*glyphs: Glyph, size: tuple[int, int] = (224, 224)) -> Page:
-    return Page(Image.new("RGB", size), (), glyphs, "none", "none")
-
-
-def test_slot_targets_place_a_character_in_its_tile_patch_and_slot() -> None:
-    # the 224 x 224 page fills the 112 x 112 canvas of 2 x 2 tiles; a slot is 7 x 3.5 pixels of the page
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image_processor = make_processor().image_processor
-    y, x = 7 * 2 * 8 + 7 * 5 + 1, 3.5 * 4 * 3 + 3.5 * 2 + 1  # second row of tiles, patch (2, 3), slot (1, 2)
-    targets = slot_targets(page_with(Glyph("Q", y, x)), image_processor, GRID)
-    assert targets.shape == (5, 64, 8)
-    assert (targets[0] == IGNORED).all()
-    assert targets[1:].count_nonzero() == 1
-    assert targets[3, 2 * 8 + 3, 1 * SLOTS[1] + 2] == CLASS_OF["Q"]
+    return write_pages(tmp_path_factory.mktemp("pages"), "train", 3, image_processor, faces=DEFAULT_FACES, read=2)
 
 
-def test_slot_targets_follow_the_padding_of_the_canvas() -> None:
-    # a wide page on the square canvas: padding above it, so its corner is not the canvas's
-    image_processor = make_processor().image_processor
-    plan = image_processor.plan(112, 200)
+def test_slots_hold_the_characters_whose_centres_they_contain() -> None:
+    # a 128 x 128 image on the 64 x 64 canvas of 2 x 2 tiles of 8 x 8 patches: a slot is 2 x 1 pixels of the image
+    plan = make_processor().image_processor.plan(128, 128)
     assert plan.tile_grid == (2, 2)
-    targets = slot_targets(page_with(Glyph("a", 0.0, 0.0), size=(200, 112)), image_processor, GRID)
-    row = plan.content_box.top * 8 * SLOTS[0] // 56
-    assert row > 0
-    first_tile = targets[1].view(8, 8, *SLOTS).permute(0, 2, 1, 3).reshape(16, 32)
-    assert first_tile.nonzero().tolist() == [[row, 0]]
+    slots = slot_targets(
+        [Glyph("Q", 33.0, 50.5), Glyph("a", -3.0, 5.0), Glyph("b", 5.0, 128.0)], (128, 128), plan, GRID
+    )
+    assert slots.shape == (64, 128)
+    assert slots.nonzero().tolist() == [[16, 50]]
+    assert slots[16, 50] == CLASS_OF["Q"]
 
 
-def test_slot_targets_leave_out_what_was_rotated_off_the_page() -> None:
-    targets = slot_targets(page_with(Glyph("a", -3.0, 5.0)), make_processor().image_processor, GRID)
-    assert targets[1:].count_nonzero() == 0
+def test_slots_follow_the_padding_of_the_canvas() -> None:
+    plan = make_processor().image_processor.plan(100, 128)
+    assert plan.content_box.top > 0
+    slots = slot_targets([Glyph("a", 0.0, 0.0)], (100, 128), plan, GRID)
+    assert slots.nonzero().tolist() == [[plan.content_box.top, 0]]
 
 
-def test_warm_up_learns_a_fixed_batch() -> None:
+@pytest.mark.parametrize(("stride", "shape"), [(1, (16, 16, 16)), (2, (32, 32, 4)), (4, (64, 64, 2))])
+def test_cells_hold_every_character_once(stride: int, shape: tuple[int, ...]) -> None:
+    slots = torch.zeros(1, 64, 128, dtype=torch.long)
+    slots[0, 37, 75] = 5
+    cells = per_cell(slots, stride)
+    assert cells.shape == (1, *shape)
+    assert cells.count_nonzero() == 1
+    row, col, slot = cells[0].nonzero()[0].tolist()
+    assert (row, col) == (37 * shape[0] // 64, 75 * shape[1] // 128)
+    tall, wide = (1, 2) if stride == 4 else (1, 4) if stride == 2 else (2, 8)
+    assert slot == (37 * shape[0] * tall // 64 % tall) * wide + 75 % wide
+
+
+def test_tokens_hold_their_characters_in_reading_order() -> None:
+    plan = make_processor().image_processor.plan(128, 128)
+    slots = torch.zeros(64, 128, dtype=torch.long)
+    # patch (9, 10) of the canvas: patch (1, 2) of the last tile; four rows by eight columns of slots
+    slots[36:40, 80:88][0, 6], slots[36:40, 80:88][0, 1], slots[36:40, 80:88][3, 0] = 7, 5, 9
+    tokens = per_token(slots, plan, GRID)
+    assert tokens.shape == (5 * 64, RANKS)
+    assert tokens.count_nonzero() == 3
+    assert tokens[4 * 64 + 1 * 8 + 2].tolist() == [5, 7, 9, 0]
+
+
+def test_jitter_moves_characters_with_their_ink() -> None:
+    image = Image.new("RGB", (101, 67), (250, 250, 250))
+    image.putpixel((40, 30), (0, 0, 0))
+    for seed in range(8):
+        moved, (glyph,) = jitter(image, [Glyph("i", 30.0, 40.0)], Random(seed), shift=0.05)
+        pixels = np.asarray(moved.convert("L"), dtype=int)
+        odd = np.argwhere(pixels != np.median(pixels))
+        assert odd.tolist() == [[glyph.y, glyph.x]]
+
+
+def test_pages_are_jittered_anew_but_the_same_for_a_number(pages: Path) -> None:
+    data = GlyphPages([pages], make_processor(), times=2)
+    assert len(data) == 6
+    first, again, around = data[1], data[1], data[4]
+    assert torch.equal(first["slots"], again["slots"])
+    assert not torch.equal(first["slots"], around["slots"])
+    assert set(first["slots"].unique().tolist()) == set(around["slots"].unique().tolist())
+    with pytest.raises(IndexError):
+        data[6]
+
+
+def test_towers_learn_a_fixed_batch(pages: Path) -> None:
     processor = make_processor()
-    model = make_model(processor)
-    pages = WarmUpPages(processor.image_processor, GRID, 2, cap_heights=(9.0, 9.0), clean=True)
-    batch = pages.collate([pages[0], pages[1]])
-    warm_up = TowerWarmUp(model.model.vision_tower, 192).train()
-    optimizer = torch.optim.AdamW(warm_up.parameters(), lr=2e-3)
+    tower = make_model(processor).model.vision_tower.high_res_tower
+    start_tower(tower)
+    data = GlyphPages([pages], processor)
+    batch = data.canvases([data[0], data[1]])
+    warm_up = TowerWarmUp(tower).train()
+    optimizer = torch.optim.AdamW(warm_up.parameters(), lr=3e-3)
     losses = []
     for _ in range(25):
         outputs = warm_up(**batch)
@@ -57,16 +120,92 @@ def test_warm_up_learns_a_fixed_batch() -> None:
         outputs["loss"].backward()
         optimizer.step()
         losses.append(outputs["loss"].item())
-    assert losses[-1] < 0.75 * losses[0]
-    assert all(parameter.grad is not None for parameter in model.model.vision_tower.parameters())
+    assert losses[-1] < 0.7 * losses[0]
+    assert 0 <= outputs["accuracy"] <= 1
+    assert all(parameter.grad is not None for parameter in tower.parameters())
 
 
-def test_warm_up_of_an_empty_page_is_finite() -> None:
+def test_tower_warm_up_of_an_empty_page_is_finite() -> None:
     processor = make_processor()
-    pages = WarmUpPages(processor.image_processor, GRID, 1)
-    page = page_with()
-    batch = pages.collate([{"image": page.image, "targets": slot_targets(page, pages.image_processor, GRID)}])
-    warm_up = TowerWarmUp(make_model(processor).model.vision_tower, 192)
-    outputs = warm_up(**batch)
+    warm_up = TowerWarmUp(make_model(processor).model.vision_tower.high_res_tower)
+    outputs = warm_up(torch.zeros(1, 3, 256, 256), torch.zeros(1, 64, 128, dtype=torch.long))
     assert torch.isfinite(outputs["loss"])
     assert outputs["accuracy"] == 0
+
+
+def test_spelled_tokens_know_character_and_rank() -> None:
+    processor = make_processor()
+    spelled = SpelledTokens(make_model(processor).get_input_embeddings(), processor.tokenizer)
+    a, b = CLASS_OF["a"], CLASS_OF["b"]
+    blank, ab, ba, only_a = spelled(torch.tensor([[0, 0, 0, 0], [a, b, 0, 0], [b, a, 0, 0], [a, 0, 0, 0]]))
+    assert blank.shape == (192,)
+    for first, second in ((blank, only_a), (ab, ba), (ab, only_a)):
+        assert (first - second).norm() > 1
+    assert not [name for name in spelled.state_dict() if "shared" in name]
+
+
+def test_language_model_sees_spelled_tokens_where_the_image_is(pages: Path) -> None:
+    processor = make_processor()
+    model = make_model(processor)
+    data = SpelledPages(pages, processor)
+    batch = data.collate([data[0], data[1]])
+    assert int((batch["input_ids"] == processor.image_token_id).sum()) == len(batch["spelling"]) == 2 * 5 * 64
+    warm_up = LanguageWarmUp(model, processor.tokenizer).eval()
+    loss = warm_up(**batch)["loss"]
+    # the same by the model's own forward, row by row
+    embedded = model.get_input_embeddings()(batch["input_ids"])
+    tokens = warm_up.spelled(batch["spelling"]).view(2, 320, -1)
+    total, count = 0.0, 0
+    for row in range(2):
+        embedded[row, batch["input_ids"][row] == processor.image_token_id] = tokens[row]
+        length = int((batch["input_ids"][row] != processor.tokenizer.pad_token_id).sum())
+        labels = batch["labels"][row : row + 1, :length]
+        supervised = int((labels[:, 1:] != -100).sum())
+        own = model(inputs_embeds=embedded[row : row + 1, :length], labels=labels).loss
+        total, count = total + own.item() * supervised, count + supervised
+    assert loss.item() == pytest.approx(total / count, rel=1e-5)
+
+
+def test_connector_learns_to_spell_and_leaves_the_reader_alone(pages: Path) -> None:
+    processor = make_processor()
+    model = make_model(processor)
+    reader = LanguageWarmUp(model, processor.tokenizer)
+    data = GlyphPages([pages], processor)
+    batch = data.images([data[0]])
+    model.model.vision_tower.high_res_tower.requires_grad_(False)
+    warm_up = ConnectorWarmUp(model, reader.spelled).train()
+    before = reader.spelled.turns.clone()
+    optimizer = torch.optim.AdamW([p for p in warm_up.parameters() if p.requires_grad], lr=3e-3)
+    losses = []
+    for _ in range(15):
+        outputs = warm_up(**batch)
+        optimizer.zero_grad()
+        outputs["loss"].backward()
+        optimizer.step()
+        losses.append(outputs["loss"].item())
+    assert losses[-1] < 0.7 * losses[0]
+    assert outputs["accuracy"] > 0
+    assert torch.equal(reader.spelled.turns, before)
+
+
+def test_trainer_logs_the_accuracy(pages: Path, tmp_path: Path) -> None:
+    processor = make_processor()
+    data = SpelledPages(pages, processor)
+    arguments: dict[str, Any] = {"logging_steps": 1, "report_to": "none", "use_cpu": True, "save_strategy": "no"}
+    trainer = WarmUpTrainer(
+        LanguageWarmUp(make_model(processor), processor.tokenizer),
+        TrainingArguments(
+            tmp_path,
+            max_steps=2,
+            per_device_train_batch_size=1,
+            remove_unused_columns=False,
+            disable_tqdm=True,
+            **arguments,
+        ),
+        train_dataset=Subset(data, [0, 1]),
+        data_collator=data.collate,
+    )
+    trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert len(logged) == 2
+    assert all(0 <= entry["accuracy"] <= 1 for entry in logged)

@@ -1,0 +1,109 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Generated pages as files: made once, looked at, trained on many times.
+
+A folder gets `images/` and `pages.jsonl`, one sample per line, which `fila train` and `fila evaluate` read. Beside the
+sample a line has `glyphs`, the place of every character, for the warm-up of towers.
+"""
+
+import functools
+import json
+from collections.abc import Sequence
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from .page_fonts import Face
+from .page_sheet import Glyph
+from .pages import dense_text, make_page, make_sample
+from .pdf_pages import make_crop
+
+JPEG = {"quality": 95, "subsampling": 0}
+
+
+def write_pages(
+    folder: str | Path,
+    split: str,
+    count: int,
+    image_processor: Any,
+    *,
+    faces: Sequence[Face],
+    first_seed: int = 0,
+    dense: bool = False,
+    read: int = 0,
+    pdfs: Sequence[str | Path] = (),
+    workers: int = 1,
+    progress: bool = False,
+) -> Path:
+    """Write pages.
+
+    Args:
+        folder: Is made; must not hold pages yet.
+        split: "train" or "test".
+        count: How many pages.
+        image_processor: Of the model that is to read them, see `make_page`.
+        faces: Fonts of the split.
+        first_seed: Seed of the first page; the others follow.
+        dense: Pages full of text, without questions.
+        read: See `make_sample`.
+        pdfs: PDF files to cut pieces out of, in place of made pages; see `make_crop`.
+        workers: Processes.
+        progress: Whether to show a bar on standard error.
+
+    Returns:
+        The file with the samples; the same for the same arguments.
+
+    Raises:
+        ValueError: If the folder holds pages.
+    """
+    folder = Path(folder)
+    lines = folder / "pages.jsonl"
+    if lines.exists():
+        raise ValueError(f"{lines} exists. Pass another folder, or remove it.")
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    options = {"faces": tuple(faces), "dense": dense, "read": read, "pdfs": tuple(map(str, pdfs))}
+    write = functools.partial(_write_page, folder, split, image_processor, options)
+    seeds = range(first_seed, first_seed + count)
+    partial = folder / "pages.partial"
+    with partial.open("w", encoding="utf-8") as file, tqdm(total=count, unit=" pages", disable=not progress) as bar:
+
+        def keep(line: str) -> None:
+            file.write(line + "\n")
+            bar.update()
+
+        if workers > 1:
+            with get_context("spawn").Pool(workers) as pool:
+                for line in pool.imap(write, seeds, chunksize=16):
+                    keep(line)
+        else:
+            for seed in seeds:
+                keep(write(seed))
+    partial.rename(lines)
+    return lines
+
+
+def _write_page(folder: Path, split: str, image_processor: Any, options: dict[str, Any], seed: int) -> str:
+    sample: dict[str, Any]
+    if options["pdfs"]:
+        sample = make_crop(options["pdfs"], seed, image_processor)
+    elif options["dense"]:
+        page = make_page(seed, split, image_processor, faces=options["faces"], layout=dense_text)
+        sample = {"images": [page.image], "messages": [], "fields": [], "glyphs": page.glyphs}
+    else:
+        sample = make_sample(seed, split, image_processor, faces=options["faces"], read=options["read"])
+    name = f"images/{seed:08d}.jpg"
+    sample["images"][0].save(folder / name, **JPEG)
+    glyphs = {
+        "characters": "".join(glyph.character for glyph in sample["glyphs"]),
+        "y": [round(glyph.y, 1) for glyph in sample["glyphs"]],
+        "x": [round(glyph.x, 1) for glyph in sample["glyphs"]],
+    }
+    return json.dumps({**sample, "images": [name], "glyphs": glyphs}, separators=(",", ":"))
+
+
+def read_glyphs(sample: dict[str, Any]) -> list[Glyph]:
+    """The characters of a page that was read from its file."""
+    glyphs = sample["glyphs"]
+    return [Glyph(*each) for each in zip(glyphs["characters"], glyphs["y"], glyphs["x"], strict=True)]

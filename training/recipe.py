@@ -1,0 +1,250 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""How the default model was trained, from nothing, on generated pages.
+
+    python -m fila.training.recipe pages RUN        # 15 minutes on 2 cores: pages and their fonts
+    python -m fila.training.recipe train RUN        # hours on 2 cores: all steps below, each resumed where it stopped
+
+1. `towers`: the high-res tower names characters.
+2. `language`: the language model reads spelled pages.
+3. `connector`: low-res tower, fusion and connector spell what the high-res tower sees.
+4. `finetune`: everything, by `fila train`.
+
+Each step writes RUN/NAME with its log and weights. docs/default_model.md has the curves and what came out.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainingArguments
+
+from .checkpoints import last_complete_checkpoint
+from .default_model import FUSIONS, make_model, make_processor
+from .muon import make_optimizer
+from .warm_up import ConnectorWarmUp, GlyphPages, LanguageWarmUp, SpelledPages, TowerWarmUp, WarmUpTrainer
+
+# Folder, and the arguments of `fila pages` that fill it. Seeds of the folders do not meet.
+PAGES = {
+    "dense": ["--split", "train", "--count", "12000", "--dense"],
+    "train": ["--split", "train", "--count", "16000", "--first-seed", "1000000", "--read", "8"],
+    "test": ["--split", "test", "--count", "400"],
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One warm-up.
+
+    Attributes:
+        steps: Optimizer steps.
+        batch_size: Pages per step.
+        muon_lr: Highest learning rate of the matrices.
+        lr: Of everything else.
+    """
+
+    steps: int
+    batch_size: int
+    muon_lr: float
+    lr: float
+
+    def batch_per_process(self, processes: int) -> int:
+        """Pages per step of each process."""
+        return max(1, self.batch_size // processes)
+
+
+WARM_UPS = {
+    "towers": Step(1800, 8, 5e-3, 3e-3),
+    "language": Step(3000, 8, 4e-3, 3e-3),
+    "connector": Step(500, 16, 3e-3, 2e-3),
+}
+FINETUNE = Step(600, 8, 0.0, 5e-4)  # AdamW alone
+
+
+def start_tower(tower: nn.Module) -> None:
+    """Give a ConvNeXt weights that keep the size of what passes; its own begin near nothing, too slow here."""
+    for name, parameter in tower.named_parameters():
+        if parameter.ndim == 4 and "dwconv" in name:
+            nn.init.normal_(parameter, std=1 / 7)
+        elif parameter.ndim == 4:
+            nn.init.kaiming_normal_(parameter, nonlinearity="linear")
+        elif parameter.ndim == 2:
+            nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5 * (0.5 if "pwconv2" in name else 1))
+
+
+def prepare(name: str, run: Path, fusion: str, seed: int) -> tuple[nn.Module, Any, Any]:
+    """What a warm-up trains, its data and its collator."""
+    if name != "connector":  # the same for every fusion
+        fusion = "cvfm"
+    processor = make_processor(fusion)
+    model = make_model(processor, fusion, seed=seed)
+    pages = [run / "pages" / folder / "pages.jsonl" for folder in ("dense", "train")]
+    torch.manual_seed(seed)
+    if name == "towers":
+        tower = model.model.vision_tower.high_res_tower
+        start_tower(tower)
+        glyphs = GlyphPages(pages, processor, times=50)
+        return TowerWarmUp(tower), glyphs, glyphs.canvases
+    if name == "language":
+        spelled = SpelledPages(pages[1], processor)
+        return LanguageWarmUp(model, processor.tokenizer), spelled, spelled.collate
+    reader = load_parts(model, processor, run)
+    if model.model.vision_tower.high_res_tower is not None:
+        model.model.vision_tower.high_res_tower.requires_grad_(False)
+    glyphs = GlyphPages(pages, processor, times=50)
+    return ConnectorWarmUp(model, reader.spelled), glyphs, glyphs.images
+
+
+def load_parts(model: Any, processor: Any, run: Path) -> LanguageWarmUp:
+    """Put the weights of the first two warm-ups into a model."""
+    tower = model.model.vision_tower.high_res_tower
+    if tower is not None:
+        TowerWarmUp(tower).load_state_dict(torch.load(run / "towers" / "weights.pt"))
+    reader = LanguageWarmUp(model, processor.tokenizer)
+    reader.load_state_dict(torch.load(run / "language" / "weights.pt"))
+    return reader
+
+
+def warm_up_folder(name: str, run: Path, fusion: str) -> Path:
+    """Where a warm-up lies; only the connector's depends on the fusion."""
+    return run / (f"connector-{fusion}" if name == "connector" else name)
+
+
+def warm_up(
+    name: str, run: Path, fusion: str = "cvfm", *, output: Path | None = None, steps: int | None = None, seed: int = 0
+) -> None:
+    """Run one warm-up, or what is left of it.
+
+    Args:
+        name: A name of `WARM_UPS`.
+        run: Folder of the run, with its pages and the warm-ups before this one.
+        fusion: A name of `FUSIONS`.
+        output: Folder that gets `weights.pt` and `log.json`; `warm_up_folder` by default.
+        steps: Fewer than the recipe's.
+        seed: Of weights and batches.
+    """
+    output = output or warm_up_folder(name, run, fusion)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    module, data, collate = prepare(name, run, fusion, seed)
+    step = WARM_UPS[name]
+    arguments = TrainingArguments(
+        output_dir=str(output),
+        per_device_train_batch_size=step.batch_per_process(int(os.environ.get("WORLD_SIZE", "1"))),
+        max_steps=steps or step.steps,
+        learning_rate=step.lr,
+        warmup_steps=50,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": 0.03},
+        logging_steps=25,
+        save_steps=200,
+        save_total_limit=1,
+        seed=seed,
+        use_cpu=not torch.cuda.is_available(),
+        remove_unused_columns=False,
+        report_to="none",
+        ddp_find_unused_parameters=False,
+    )
+    optimizer = make_optimizer(module, step.muon_lr, step.lr, weight_decay=0.02)
+    trainer = WarmUpTrainer(module, arguments, train_dataset=data, data_collator=collate, optimizers=(optimizer, None))
+    found = last_complete_checkpoint(str(output)) if output.is_dir() else None
+    trainer.train(resume_from_checkpoint=str(found) if found else None)
+    if not trainer.is_world_process_zero():
+        return
+    (output / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
+    torch.save(module.state_dict(), output / "weights.pt")
+
+
+def assemble_start(run: Path, output: Path, fusion: str = "cvfm", *, connector: Path | None = None) -> None:
+    """Save the model with the weights of all warm-ups as a checkpoint, for `fila train`.
+
+    Args:
+        run: Folder of the run.
+        output: Folder of the checkpoint.
+        fusion: A name of `FUSIONS`.
+        connector: Folder of the connector's warm-up; `warm_up_folder` by default.
+    """
+    processor = make_processor(fusion)
+    model = make_model(processor, fusion)
+    reader = load_parts(model, processor, run)
+    warmed = ConnectorWarmUp(model, reader.spelled)
+    warmed.load_state_dict(torch.load((connector or warm_up_folder("connector", run, fusion)) / "weights.pt"))
+    model.save_pretrained(output)
+    processor.save_pretrained(output)
+
+
+def call(*arguments: str) -> None:
+    """Call a module, such as the `fila` command, in a process of its own.
+
+    Raises:
+        RuntimeError: If it fails.
+    """
+    sys.stderr.write(f"$ python -m {' '.join(arguments)}\n")
+    if status := subprocess.run([sys.executable, "-m", *arguments], check=False).returncode:
+        raise RuntimeError(f"`python -m {' '.join(arguments)}` ended with status {status}.")
+
+
+def write_all_pages(run: Path, fonts: Path) -> None:
+    """Write the pages of all folders that are not there yet."""
+    for name, arguments in PAGES.items():
+        folder = run / "pages" / name
+        if not (folder / "pages.jsonl").is_file():
+            workers = str(os.cpu_count() or 1)
+            call("fila", "pages", str(folder), *arguments, "--fonts", str(fonts), "--workers", workers)
+
+
+def train_default_model(run: Path, fusion: str = "cvfm") -> None:
+    """Run what is left of all steps, in two processes where there are two cores, and evaluate on the test split."""
+    processes = min(2, os.cpu_count() or 1)
+    spread = ("torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m")
+    for name in WARM_UPS:
+        if not (warm_up_folder(name, run, fusion) / "weights.pt").is_file():
+            call(*spread, "fila.training.recipe", name, str(run), "--fusion", fusion)
+    start, output = run / f"start-{fusion}", run / f"finetune-{fusion}"
+    if not (start / "config.json").is_file():
+        assemble_start(run, start, fusion)
+    if not (output / "final" / "config.json").is_file():
+        data = ["--data", str(run / "pages" / "train" / "pages.jsonl"), "--save-steps", "100"]
+        size = ["--max-steps", str(FINETUNE.steps), "--batch-size", str(FINETUNE.batch_per_process(processes))]
+        resume = ["--resume"] if any(output.glob("checkpoint-*")) else []
+        call(
+            *spread,
+            "fila",
+            "train",
+            str(start),
+            "-o",
+            str(output),
+            *data,
+            *size,
+            "--learning-rate",
+            str(FINETUNE.lr),
+            *resume,
+        )
+    test = str(run / "pages" / "test" / "pages.jsonl")
+    call("fila", "evaluate", str(output / "final"), "--data", test, "-o", str(run / f"evaluation-{fusion}"))
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m fila.training.recipe", description=__doc__.split("\n")[0])
+    parser.add_argument("what", choices=("pages", "train", *WARM_UPS))
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("--fonts", type=Path, help="folder of the fonts; RUN/fonts if not given")
+    parser.add_argument("--fusion", choices=sorted(FUSIONS), default="cvfm")
+    given = parser.parse_args()
+    if given.what == "pages":
+        write_all_pages(given.run, given.fonts or given.run / "fonts")
+    elif given.what == "train":
+        train_default_model(given.run, given.fusion)
+    else:
+        warm_up(given.what, given.run, given.fusion)
+
+
+if __name__ == "__main__":
+    main()
