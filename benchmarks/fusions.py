@@ -29,7 +29,7 @@ def train_and_evaluate(run: Path, fusion: str, seed: int, given: argparse.Namesp
     if not result.is_file():
         if not (folder / "connector" / "weights.pt").is_file():
             warm_up("connector", run, fusion, output=folder / "connector", steps=given.connector_steps, seed=seed)
-        assemble_start(run, folder / "start", fusion, connector=folder / "connector")
+        assemble_start(run, folder / "start", fusion, encoder=folder / "connector")
         pages = run / "pages"
         steps = ["--max-steps", str(given.steps), "--save-steps", str(given.steps), "--seed", str(seed)]
         train = ["--data", str(pages / "train" / "pages.jsonl"), "--learning-rate", "5e-4", "--batch-size", "8"]

@@ -90,7 +90,7 @@ def train(
 
     The folder gets `checkpoint-*` folders, the trained model in `final`, the log and its plots.
     """
-    from fila.ask import load_checkpoint
+    from fila.ask import choose_device, load_checkpoint
     from fila.quiet import quiet
     from fila.training.arguments import FilaTrainingArguments
     from fila.training.checkpoints import last_complete_checkpoint
@@ -134,7 +134,8 @@ def train(
             "save_steps": save_steps,
             "save_total_limit": save_limit,
             "report_to": report_to,
-            "use_cpu": device == "cpu",
+            # said, or processes without an accelerator would not find each other
+            "use_cpu": device == "cpu" or choose_device("auto").type == "cpu",
             **settings,
         }
     )

@@ -51,6 +51,33 @@ def plot_loss(log_history: Sequence[Mapping[str, Any]], path: Path, *, title: st
     return path
 
 
+def plot_shares(logs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, *, key: str, title: str) -> Path:
+    """Draw a share that several runs logged, each over its own steps.
+
+    Args:
+        logs: Name of the run to its `log_history`.
+        path: PNG to write.
+        key: What was logged, from 0 to 1.
+        title: Above the plot.
+
+    Raises:
+        ValueError: If a run logged nothing of it.
+        ImportError: Without matplotlib.
+    """
+    figure, axes = _axes(title)
+    for name, log_history in logs.items():
+        points = [(entry["step"], entry[key]) for entry in log_history if key in entry]
+        if not points:
+            raise ValueError(
+                f"There must be a logged `{key}` to plot; the {len(log_history)} entries of {name} hold none."
+            )
+        axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 40 else None)
+    axes.set(xlabel="step", ylabel=key, ylim=(0, 1.02))
+    axes.legend(frameon=False)
+    figure.savefig(path, format="png")
+    return path
+
+
 def plot_accuracy(
     series: Mapping[str, Mapping[str, Score]], path: Path, *, xlabel: str = "", title: str = "Exact match"
 ) -> Path:

@@ -6,9 +6,11 @@
     python -m fila.training.recipe train RUN        # hours on 2 cores: all steps below, each resumed where it stopped
 
 1. `towers`: the high-res tower names characters.
-2. `language`: the language model reads spelled pages.
-3. `connector`: low-res tower, fusion and connector spell what the high-res tower sees.
-4. `finetune`: everything, by `fila train`.
+2. `language`: the language model reads spelled pages; all text of the conversations is supervised.
+3. `answers`: it goes on with the answers alone.
+4. `connector`: low-res tower, fusion and connector spell what the high-res tower sees.
+5. `encoder`: the high-res tower joins them.
+6. `finetune`: everything, by `fila train`.
 
 Each step writes RUN/NAME with its log and weights. docs/default_model.md has the curves and what came out.
 """
@@ -16,9 +18,11 @@ Each step writes RUN/NAME with its log and weights. docs/default_model.md has th
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +30,19 @@ import torch
 from torch import nn
 from transformers import TrainingArguments
 
-from .checkpoints import last_complete_checkpoint
+from fila.modeling.modeling_fila import FilaForConditionalGeneration
+from fila.processing.processing_fila import FilaProcessor
+
 from .default_model import FUSIONS, make_model, make_processor
 from .muon import make_optimizer
+from .plots import plot_loss, plot_shares
 from .warm_up import ConnectorWarmUp, GlyphPages, LanguageWarmUp, SpelledPages, TowerWarmUp, WarmUpTrainer
 
 # Folder, and the arguments of `fila pages` that fill it. Seeds of the folders do not meet.
 PAGES = {
     "dense": ["--split", "train", "--count", "12000", "--dense"],
-    "train": ["--split", "train", "--count", "16000", "--first-seed", "1000000", "--read", "8"],
+    "read": ["--split", "train", "--count", "16000", "--first-seed", "1000000", "--read", "8"],
+    "train": ["--split", "train", "--count", "20000", "--first-seed", "2000000"],
     "test": ["--split", "test", "--count", "400"],
 }
 
@@ -61,11 +69,15 @@ class Step:
 
 
 WARM_UPS = {
-    "towers": Step(1800, 8, 5e-3, 3e-3),
-    "language": Step(3000, 8, 4e-3, 3e-3),
-    "connector": Step(500, 16, 3e-3, 2e-3),
+    "towers": Step(2400, 8, 5e-3, 3e-3),
+    "language": Step(2000, 8, 4e-3, 3e-3),
+    "answers": Step(1200, 8, 1.5e-3, 1e-3),
+    "connector": Step(250, 16, 3e-3, 2e-3),
+    "encoder": Step(600, 16, 2e-3, 1e-3),
 }
-FINETUNE = Step(600, 8, 0.0, 5e-4)  # AdamW alone
+OF_FUSION = ("connector", "encoder")  # the others are the same for every fusion
+SAVE_STEPS, LOG_STEPS = 200, 25
+FINETUNE = Step(1000, 8, 0.0, 5e-4)  # AdamW alone
 
 
 def start_tower(tower: nn.Module) -> None:
@@ -81,40 +93,47 @@ def start_tower(tower: nn.Module) -> None:
 
 def prepare(name: str, run: Path, fusion: str, seed: int) -> tuple[nn.Module, Any, Any]:
     """What a warm-up trains, its data and its collator."""
-    if name != "connector":  # the same for every fusion
+    if name not in OF_FUSION:
         fusion = "cvfm"
     processor = make_processor(fusion)
     model = make_model(processor, fusion, seed=seed)
-    pages = [run / "pages" / folder / "pages.jsonl" for folder in ("dense", "train")]
+    dense, read, train = (run / "pages" / folder / "pages.jsonl" for folder in ("dense", "read", "train"))
     torch.manual_seed(seed)
     if name == "towers":
         tower = model.model.vision_tower.high_res_tower
         start_tower(tower)
-        glyphs = GlyphPages(pages, processor, times=50)
+        glyphs = GlyphPages([dense, read, train], processor, times=50)
         return TowerWarmUp(tower), glyphs, glyphs.canvases
-    if name == "language":
-        spelled = SpelledPages(pages[1], processor)
-        return LanguageWarmUp(model, processor.tokenizer), spelled, spelled.collate
+    if name in ("language", "answers"):
+        reader = LanguageWarmUp(model, processor.tokenizer)
+        if name == "answers":
+            reader.load_state_dict(torch.load(run / "language" / "weights.pt"))
+        answers_only = name == "answers"
+        spelled = SpelledPages(train if answers_only else read, processor, answers_only=answers_only)
+        return reader, spelled, spelled.collate
     reader = load_parts(model, processor, run)
-    if model.model.vision_tower.high_res_tower is not None:
+    warmed = ConnectorWarmUp(model, reader.spelled)
+    if name == "encoder":
+        warmed.load_state_dict(torch.load(warm_up_folder("connector", run, fusion) / "weights.pt"))
+    elif model.model.vision_tower.high_res_tower is not None:
         model.model.vision_tower.high_res_tower.requires_grad_(False)
-    glyphs = GlyphPages(pages, processor, times=50)
-    return ConnectorWarmUp(model, reader.spelled), glyphs, glyphs.images
+    glyphs = GlyphPages([dense, read, train], processor, times=50)
+    return warmed, glyphs, glyphs.images
 
 
 def load_parts(model: Any, processor: Any, run: Path) -> LanguageWarmUp:
-    """Put the weights of the first two warm-ups into a model."""
+    """Put the weights of the warm-ups of tower and language model into a model."""
     tower = model.model.vision_tower.high_res_tower
     if tower is not None:
         TowerWarmUp(tower).load_state_dict(torch.load(run / "towers" / "weights.pt"))
     reader = LanguageWarmUp(model, processor.tokenizer)
-    reader.load_state_dict(torch.load(run / "language" / "weights.pt"))
+    reader.load_state_dict(torch.load(run / "answers" / "weights.pt"))
     return reader
 
 
 def warm_up_folder(name: str, run: Path, fusion: str) -> Path:
-    """Where a warm-up lies; only the connector's depends on the fusion."""
-    return run / (f"connector-{fusion}" if name == "connector" else name)
+    """Where a warm-up lies."""
+    return run / (f"{name}-{fusion}" if name in OF_FUSION else name)
 
 
 def warm_up(
@@ -142,8 +161,8 @@ def warm_up(
         warmup_steps=50,
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": 0.03},
-        logging_steps=25,
-        save_steps=200,
+        logging_steps=LOG_STEPS,
+        save_steps=SAVE_STEPS,
         save_total_limit=1,
         seed=seed,
         use_cpu=not torch.cuda.is_available(),
@@ -153,30 +172,83 @@ def warm_up(
     )
     optimizer = make_optimizer(module, step.muon_lr, step.lr, weight_decay=0.02)
     trainer = WarmUpTrainer(module, arguments, train_dataset=data, data_collator=collate, optimizers=(optimizer, None))
-    found = last_complete_checkpoint(str(output)) if output.is_dir() else None
-    trainer.train(resume_from_checkpoint=str(found) if found else None)
+    # a module that is no model has no processor beside its weights; Trainer writes its state last
+    found = [path.parent for path in output.glob("checkpoint-*/trainer_state.json")]
+    newest = max(found, key=lambda path: int(path.name.partition("-")[2]), default=None)
+    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     if not trainer.is_world_process_zero():
         return
     (output / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
     torch.save(module.state_dict(), output / "weights.pt")
 
 
-def assemble_start(run: Path, output: Path, fusion: str = "cvfm", *, connector: Path | None = None) -> None:
+def assemble_start(run: Path, output: Path, fusion: str = "cvfm", *, encoder: Path | None = None) -> None:
     """Save the model with the weights of all warm-ups as a checkpoint, for `fila train`.
 
     Args:
         run: Folder of the run.
         output: Folder of the checkpoint.
         fusion: A name of `FUSIONS`.
-        connector: Folder of the connector's warm-up; `warm_up_folder` by default.
+        encoder: Folder of the warm-up of encoder or connector; `warm_up_folder` of the former by default.
     """
     processor = make_processor(fusion)
     model = make_model(processor, fusion)
     reader = load_parts(model, processor, run)
     warmed = ConnectorWarmUp(model, reader.spelled)
-    warmed.load_state_dict(torch.load((connector or warm_up_folder("connector", run, fusion)) / "weights.pt"))
+    warmed.load_state_dict(torch.load((encoder or warm_up_folder("encoder", run, fusion)) / "weights.pt"))
     model.save_pretrained(output)
     processor.save_pretrained(output)
+
+
+_CARD = """---
+library_name: transformers
+pipeline_tag: image-text-to-text
+license: apache-2.0
+tags:
+- fila
+---
+
+# fila's default model
+
+FILA's architecture at {size:.1f} M parameters, trained from nothing on generated pages with small print. It answers
+`What is the LABEL?` and `Read the first 8 fields.` about forms, receipts, tables and notices in printable ASCII, and
+nothing else. How it was trained, what it reads and what not: docs/default_model.md of the project. No code lies beside
+these weights: they load where `fila` is installed.
+"""
+
+
+def ship(run: Path, output: Path, fusion: str = "cvfm") -> None:
+    """Write the trained model as the package carries it: half precision, without copies of the package's own code."""
+    final = run / f"finetune-{fusion}" / "final"
+    model = FilaForConditionalGeneration.from_pretrained(final, dtype=torch.float16)
+    model.save_pretrained(output)
+    FilaProcessor.from_pretrained(final).save_pretrained(output)
+    for code in output.glob("*.py"):
+        code.unlink()
+    size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    (output / "README.md").write_text(_CARD.format(size=size), encoding="utf-8")
+
+
+def report(run: Path, output: Path, fusion: str = "cvfm") -> None:
+    """Keep the logs of all steps, their curves, and what the evaluation found, without its answers."""
+    output.mkdir(parents=True, exist_ok=True)
+    logs = {}
+    for name in WARM_UPS:
+        logs[name] = json.loads((warm_up_folder(name, run, fusion) / "log.json").read_text(encoding="utf-8"))
+    state = run / f"finetune-{fusion}" / "trainer_state.json"
+    finetuned = json.loads(state.read_text(encoding="utf-8"))["log_history"]
+    plot_shares(logs, output / "warm_ups.png", key="accuracy", title="Warm-ups: accuracy on training batches")
+    plot_loss(finetuned, output / "finetune.png", title="Finetuning: loss of the answers")
+    kept = {name: [_rounded(entry) for entry in log] for name, log in {**logs, "finetune": finetuned}.items()}
+    text = json.dumps(kept).replace("}, ", "},\n").replace("], ", "],\n")
+    (output / "logs.json").write_text(text + "\n", encoding="utf-8")
+    evaluation = run / f"evaluation-{fusion}"
+    for path in [evaluation / "evaluation.json", *evaluation.glob("*.png")]:
+        shutil.copyfile(path, output / path.name)
+
+
+def _rounded(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in entry.items()}
 
 
 def call(*arguments: str) -> None:
@@ -233,13 +305,17 @@ def train_default_model(run: Path, fusion: str = "cvfm") -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m fila.training.recipe", description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=("pages", "train", *WARM_UPS))
+    parser.add_argument("what", choices=("pages", "train", "ship", *WARM_UPS))
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("--fonts", type=Path, help="folder of the fonts; RUN/fonts if not given")
     parser.add_argument("--fusion", choices=sorted(FUSIONS), default="cvfm")
     given = parser.parse_args()
     if given.what == "pages":
         write_all_pages(given.run, given.fonts or given.run / "fonts")
+    elif given.what == "ship":
+        with as_file(files("fila") / "assets") as assets:
+            ship(given.run, assets / "default_model", given.fusion)
+        report(given.run, Path("docs") / "default_model", given.fusion)
     elif given.what == "train":
         train_default_model(given.run, given.fusion)
     else:

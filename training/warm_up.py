@@ -6,7 +6,8 @@ The language model's loss tells random towers little: one right letter of an ans
 pages know where each letter lies, so the parts can be asked directly. Each patch of the canvas is a grid of slots; a
 slot holds the character whose centre lies in it, or nothing.
 
-- `TowerWarmUp`: the high-res tower names the character of every slot, from each of its last three stages.
+- `TowerWarmUp`: the high-res tower names the character of every slot, from two early stages, and the characters of
+  every patch in reading order, from its last.
 - `LanguageWarmUp`: the language model learns to find and copy on pages that are spelled to it: an image token is a sum
   over its characters, in reading order, of the character's embedding turned by a matrix of its rank.
 - `ConnectorWarmUp`: low-res tower, fusion and connector learn to make such tokens out of what the high-res tower sees.
@@ -35,9 +36,8 @@ from .collator import FilaCollator
 from .page_files import read_glyphs
 from .page_sheet import Glyph
 
-FINE = (4, 8)  # rows and columns of slots of a patch, as fine as an early stage of the tower can tell them apart
-SLOTS = (2, 8)  # as a patch's token tells them: half a patch holds one line
-RANKS = 4  # characters of a token that are spelled to the language model
+FINE = (4, 8)  # rows and columns of slots of a patch: narrower than the narrowest letter
+RANKS = 4  # characters of a patch that are told, in reading order
 CHARACTERS = string.digits + string.ascii_letters + string.punctuation
 CLASS_OF = {character: number for number, character in enumerate(CHARACTERS, start=1)}  # 0: nothing
 CLASSES = 1 + len(CHARACTERS)
@@ -70,23 +70,37 @@ def slot_targets(
     return slots
 
 
-def per_cell(slots: torch.Tensor, stride: int) -> torch.Tensor:
-    """Slots of each cell of a map whose cells are a `1 / stride` of a patch wide and tall.
+def per_cell(slots: torch.Tensor, cells: int) -> torch.Tensor:
+    """Slots of each cell of an early map.
 
     Args:
         slots: `(canvases, rows of slots, columns of slots)`.
-        stride: 1, 2 or 4.
+        cells: Cells per patch and side, 2 or 4. With 2, two rows of slots become one: a cell holds one line.
 
     Returns:
-        `(canvases, rows of cells, columns of cells, slots)`: 2 x 8, 1 x 4 or 1 x 2 slots, row by row. Two rows of
-        slots become one for strides 1 and 2; of two characters in one slot one stays.
+        `(canvases, rows of cells, columns of cells, slots)`, slots from left to right.
     """
     count, rows, cols = slots.shape
-    merged = 1 if stride == 4 else 2
-    slots = slots.view(count, rows // merged, merged, cols).amax(2)
-    tall, wide = FINE[0] // merged // stride, FINE[1] // stride
-    cells = slots.view(count, rows // merged // tall, tall, cols // wide, wide)
-    return cells.transpose(2, 3).flatten(3)
+    merged = FINE[0] // cells
+    slots = slots.view(count, rows // merged, merged, cols).amax(2)  # of two characters in one slot one stays
+    return slots.unflatten(2, (-1, FINE[1] // cells))
+
+
+def per_patch(slots: torch.Tensor) -> torch.Tensor:
+    """Characters of each patch.
+
+    Args:
+        slots: `(canvases, rows of slots, columns of slots)`.
+
+    Returns:
+        `(canvases, rows of patches, columns of patches, RANKS)`: the first characters of each patch in reading order,
+        two lines at most, then zeros.
+    """
+    count, rows, cols = slots.shape
+    lines = slots.view(count, rows // 2, 2, cols).amax(2)
+    patches = lines.view(count, rows // FINE[0], 2, cols // FINE[1], FINE[1]).transpose(2, 3).flatten(3)
+    order = (patches == 0).to(torch.uint8).sort(dim=-1, stable=True).indices  # what is written first, in its order
+    return patches.gather(-1, order)[..., :RANKS]
 
 
 def per_token(slots: torch.Tensor, plan: Any, grid: tuple[int, int]) -> torch.Tensor:
@@ -98,16 +112,11 @@ def per_token(slots: torch.Tensor, plan: Any, grid: tuple[int, int]) -> torch.Te
         grid: Patches of a tile, (rows, cols).
 
     Returns:
-        `(tokens, RANKS)`: the first characters of each token in reading order, then zeros; an overview's tokens have
-        none.
+        `(tokens, RANKS)`, see `per_patch`; an overview's tokens have none.
     """
-    cells = per_cell(slots[None], 1)[0]
     rows, cols = plan.tile_grid
-    tiles = cells.view(rows, grid[0], cols, grid[1], -1).transpose(1, 2).flatten(0, 3)
-    order = (tiles == 0).to(torch.uint8).sort(dim=1, stable=True).indices  # what is written first, in reading order
-    characters = tiles.gather(1, order)[:, :RANKS]
-    blank = tiles.new_zeros((plan.num_views - plan.num_tiles) * grid[0] * grid[1], RANKS)
-    return torch.cat([blank, characters])
+    tiles = per_patch(slots[None])[0].view(rows, grid[0], cols, grid[1], RANKS).transpose(1, 2).flatten(0, 3)
+    return torch.cat([tiles.new_zeros((plan.num_views - plan.num_tiles) * grid[0] * grid[1], RANKS), tiles])
 
 
 def jitter(image: Image.Image, glyphs: Sequence[Glyph], rng: Random, *, shift: float) -> tuple[Any, list[Glyph]]:
@@ -182,14 +191,15 @@ class GlyphPages(Dataset[dict[str, Any]]):
 class SpelledPages(Dataset[dict[str, Any]]):
     """Conversations about pages, with the characters of every image token; samples are kept once they were made.
 
-    All text is supervised, questions too: to foretell how a label goes on is to find it on the page.
-
     Args:
         path: A file of pages.
         processor: A `FilaProcessor`.
+        answers_only: Whether only the answers are supervised. Else all text is, questions too: to foretell how a label
+            goes on is to find it on the page.
     """
 
-    def __init__(self, path: Path, processor: Any) -> None:
+    def __init__(self, path: Path, processor: Any, *, answers_only: bool = False) -> None:
+        self.answers_only = answers_only
         self.pages = GlyphPages([path], processor, shift=0)
         self.collate_one = FilaCollator(processor)
         self.pad, self.image_token_id = processor.tokenizer.pad_token_id, processor.image_token_id
@@ -205,14 +215,15 @@ class SpelledPages(Dataset[dict[str, Any]]):
             with Image.open(folder / sample["images"][0]) as image:
                 size = (image.height, image.width)
             # the tokens depend on the size of the image alone
-            batch = self.collate_one([{**sample, "images": [Image.new("RGB", size[::-1])]}])
+            batch = self.collate_one([{"messages": sample["messages"], "images": [Image.new("RGB", size[::-1])]}])
             plan = self.pages.image_processor.plan(*size)
             slots = slot_targets(read_glyphs(sample), size, plan, self.pages.grid)
             ids = batch["input_ids"][0]
+            labels = batch["labels"][0] if self.answers_only else ids.masked_fill(ids == self.image_token_id, -100)
             # small types: all samples stay in memory
             self.made[index] = {
                 "input_ids": ids.to(torch.int32),
-                "labels": ids.masked_fill(ids == self.image_token_id, -100).to(torch.int32),
+                "labels": labels.to(torch.int32),
                 "spelling": per_token(slots, plan, self.pages.grid).to(torch.uint8),
             }
         return self.made[index]
@@ -265,15 +276,16 @@ class TowerWarmUp(nn.Module):
         tower: A `ConvNextTower` of four stages, the last of which has the patch grid; its weights are trained.
     """
 
-    STRIDES = (4, 2, 1)  # cells of stages 2, 3 and 4 per patch and side
+    EARLY = {1: 4, 2: 2}  # noqa: RUF012  stage, from 0, to its cells per patch and side
 
     def __init__(self, tower: nn.Module) -> None:
         super().__init__()
         self.tower = tower
         config: Any = tower.config
+        answers = [FINE[1] // cells for cells in self.EARLY.values()] + [RANKS]
         self.heads = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, count * CLASSES))
-            for width, count in zip(config.hidden_sizes[1:], (2, 4, 16), strict=True)
+            for width, count in zip(config.hidden_sizes[1:], answers, strict=True)
         )
 
     def forward(self, canvases: torch.Tensor, slots: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -289,10 +301,11 @@ class TowerWarmUp(nn.Module):
         tower: Any = self.tower
         maps = tower.run_stages(tower.embed(canvases), 0, 1)
         total, accuracy = torch.zeros(()), torch.zeros(())
-        for number, (stride, head) in enumerate(zip(self.STRIDES, self.heads, strict=True), start=1):
-            maps = tower.run_stages(maps, number, number + 1)
+        for stage, head in enumerate(self.heads, start=1):
+            maps = tower.run_stages(maps, stage, stage + 1)
             logits = head(maps.permute(0, 2, 3, 1)).unflatten(-1, (-1, CLASSES))
-            loss, accuracy = slot_loss(logits, per_cell(slots, stride))
+            asked = per_cell(slots, self.EARLY[stage]) if stage in self.EARLY else per_patch(slots)
+            loss, accuracy = slot_loss(logits, asked)
             total = total + loss
         return {"loss": total, "accuracy": accuracy}
 

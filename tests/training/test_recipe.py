@@ -1,5 +1,7 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,45 +12,79 @@ from fila.training import recipe
 from fila.training.default_model import make_processor
 from fila.training.page_files import write_pages
 from fila.training.page_fonts import DEFAULT_FACES
-from fila.training.recipe import Step, assemble_start, warm_up, warm_up_folder
+from fila.training.recipe import Step, assemble_start, report, ship, warm_up, warm_up_folder
+from fila.training.warm_up import WarmUpTrainer
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run with three pages and warm-ups of two steps."""
     monkeypatch.setattr(recipe, "WARM_UPS", dict.fromkeys(recipe.WARM_UPS, Step(2, 1, 1e-3, 1e-3)))
+    monkeypatch.setattr(recipe, "LOG_STEPS", 1)
     image_processor = make_processor().image_processor
-    for name, dense in (("dense", True), ("train", False)):
+    for name, dense in (("dense", True), ("read", False), ("train", False)):
         write_pages(tmp_path / "pages" / name, "train", 3, image_processor, faces=DEFAULT_FACES, dense=dense)
     return tmp_path
 
 
 @pytest.mark.parametrize("fusion", ["cvfm", "none"])
 def test_warm_ups_end_in_a_checkpoint_that_holds_them(fusion: str, run: Path) -> None:
-    for name in ("towers", "language", "connector"):
+    for name in recipe.WARM_UPS:
         warm_up(name, run, fusion)
         assert (warm_up_folder(name, run, fusion) / "log.json").is_file()
     assemble_start(run, run / "start", fusion)
     model = AutoModelForImageTextToText.from_pretrained(run / "start")
-    language = torch.load(run / "language" / "weights.pt")
+    language = torch.load(run / "answers" / "weights.pt")
     norm = "norm.weight"
     assert torch.equal(model.model.language_model.get_parameter(norm), language[f"language_model.{norm}"])
-    connector = torch.load(warm_up_folder("connector", run, fusion) / "weights.pt")
+    connector = torch.load(warm_up_folder("encoder", run, fusion) / "weights.pt")
     linear = model.model.multi_modal_projector.linear_1.weight
     assert torch.equal(linear, connector["connector.linear_1.weight"])
+    shutil.copytree(run / "start", run / f"finetune-{fusion}" / "final")
+    ship(run, run / "shipped", fusion)
+    shipped = AutoModelForImageTextToText.from_pretrained(run / "shipped")
+    assert shipped.dtype == torch.float16
+    assert not list((run / "shipped").glob("*.py"))
+    assert torch.equal(shipped.model.language_model.get_parameter(norm), language[f"language_model.{norm}"].half())
+    (run / f"finetune-{fusion}" / "trainer_state.json").write_text('{"log_history": [{"step": 1, "loss": 0.123456}]}')
+    (run / f"evaluation-{fusion}").mkdir()
+    (run / f"evaluation-{fusion}" / "evaluation.json").write_text("{}")
+    report(run, run / "report", fusion)
+    logs = json.loads((run / "report" / "logs.json").read_text())
+    assert set(logs) == {*recipe.WARM_UPS, "finetune"}
+    assert logs["finetune"] == [{"step": 1, "loss": 0.1235}]
+    assert {path.name for path in (run / "report").iterdir()} == {
+        "logs.json",
+        "evaluation.json",
+        "warm_ups.png",
+        "finetune.png",
+    }
     if fusion == "cvfm":
+        stem = "high_res_tower.embeddings.patch_embeddings.weight"
+        assert torch.equal(model.model.vision_tower.get_parameter(stem), connector[f"vision_tower.{stem}"])
         towers = torch.load(run / "towers" / "weights.pt")
-        stem = "embeddings.patch_embeddings.weight"
-        assert torch.equal(model.model.vision_tower.high_res_tower.get_parameter(stem), towers[f"tower.{stem}"])
+        frozen = torch.load(warm_up_folder("connector", run, fusion) / "weights.pt")
+        assert torch.equal(frozen[f"vision_tower.{stem}"], towers[stem.replace("high_res_tower", "tower")])
 
 
 def test_warm_up_goes_on_where_it_stopped(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "WARM_UPS", {"language": Step(4, 1, 1e-3, 1e-3)})
+    warm_up("language", run, output=run / "whole")
+
+    def stop(self: object, *args: object, **kwargs: object) -> None:
+        original(self, *args, **kwargs)
+        raise KeyboardInterrupt
+
+    original = WarmUpTrainer._save_checkpoint
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe, "SAVE_STEPS", 2)
+        patch.setattr(WarmUpTrainer, "_save_checkpoint", stop)
+        with pytest.raises(KeyboardInterrupt):
+            warm_up("language", run)
+    assert [path.name for path in (run / "language").glob("checkpoint-*")] == ["checkpoint-2"]
     warm_up("language", run)
-    (run / "language" / "weights.pt").unlink()
-    monkeypatch.setattr(recipe, "WARM_UPS", {"language": Step(3, 1, 1e-3, 1e-3)})
-    warm_up("language", run)
-    log = (run / "language" / "log.json").read_text()
-    assert '"step": 3' in log
+    whole, resumed = (torch.load(run / name / "weights.pt") for name in ("whole", "language"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_a_failed_command_is_an_error() -> None:
