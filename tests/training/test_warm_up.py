@@ -174,15 +174,16 @@ def test_connector_learns_to_spell_and_leaves_the_reader_alone(pages: Path) -> N
     warm_up = ConnectorWarmUp(model, reader.spelled).train()
     before = reader.spelled.turns.clone()
     optimizer = torch.optim.AdamW([p for p in warm_up.parameters() if p.requires_grad], lr=3e-3)
-    losses = []
+    losses, explained = [], []
     for _ in range(15):
         outputs = warm_up(**batch)
         optimizer.zero_grad()
         outputs["loss"].backward()
         optimizer.step()
         losses.append(outputs["loss"].item())
+        explained.append(outputs["accuracy"].item())
     assert losses[-1] < 0.7 * losses[0]
-    assert outputs["accuracy"] > 0
+    assert explained[0] < explained[-1] <= 1
     assert torch.equal(reader.spelled.turns, before)
 
 
