@@ -16,7 +16,7 @@ from fila.processing.canvas_plan import CanvasPlan
 from fila.processing.layout import LAYOUTS
 from tests.helpers import random_image, single_tower, tiny_config, tiny_image_processor, tiny_tokenizer
 
-NUM_SIZES = 100_000
+NUM_SIZES = 30_000  # for each canvas
 PATCH = 7
 # Options that make a canvas fit the tiny towers; a strategy whose views differ needs a line.
 CANVAS_OPTIONS: dict[str, dict[str, Any]] = {
@@ -66,7 +66,7 @@ def tokens_of(processor: FilaProcessor, plan: CanvasPlan) -> int:
 
 
 @pytest.mark.parametrize("canvas", CANVASES)
-def test_predicted_tokens_are_the_views_of_a_hundred_thousand_sizes(canvas: str) -> None:
+def test_predicted_tokens_are_those_of_the_views(canvas: str) -> None:
     _, processor = parts(canvas, "mlp", "fila")
     sizes = random_sizes(NUM_SIZES, 60_000)
     predicted = processor._get_num_multimodal_tokens(image_sizes=sizes).num_image_tokens
@@ -79,7 +79,7 @@ def test_predicted_tokens_are_the_views_of_a_hundred_thousand_sizes(canvas: str)
 @pytest.mark.parametrize("canvas", CANVASES)
 def test_predicted_tokens_are_the_placeholders(canvas: str, layout: str) -> None:
     _, processor = parts(canvas, "mlp", layout)
-    sizes = [*random_sizes(60, 400), (1, 1), (1, 300), (300, 1), (28, 28), (28, 56), (57, 56), (84, 28)]
+    sizes = [*random_sizes(15, 300), (1, 1), (1, 300), (300, 1), (28, 28), (28, 56), (57, 56), (84, 28)]
     predicted = processor._get_num_multimodal_tokens(image_sizes=sizes).num_image_tokens
     images = [[random_image(*size)] for size in sizes]
     out: Any = processor(text=["<image>"] * len(sizes), images=images)

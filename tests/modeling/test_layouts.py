@@ -71,7 +71,9 @@ def test_unequal_views_do_not_depend_on_their_neighbours() -> None:
     for image, expected in ((WIDE, together[0]), (TALL, together[1])):
         (alone,) = features(model, processor(text="<image>", images=image, return_tensors="pt"))
         assert_close(alone, expected, 2e-5)
-    listed = features(model, processor(text=["<image> and <image>", "x<image>"], images=[[WIDE, TALL], [TALL]]))
+    arrays = processor(text=["<image> and <image>", "x<image>"], images=[[WIDE, TALL], [TALL]])
+    lists = {name: [torch.as_tensor(row) for row in rows] for name, rows in arrays.items()}
+    listed = features(model, lists)
     for one, other in zip(together, listed, strict=True):
         assert_close(one, other, 2e-5)
 
