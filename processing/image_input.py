@@ -21,7 +21,7 @@ from .image_error import ImageInputError, UnusableImage
 from .image_pixels import array_pixels, check_array, is_array, picture_pixels
 from .image_source import is_encoded, read_source, shown
 
-__all__ = ["ImageInputError", "load_images", "to_channels_first"]
+__all__ = ["ImageInputError", "image_size", "load_images", "resized", "to_channels_first"]
 
 
 def load_images(images: Any, *, hosts: Sequence[str] | None = None) -> Any:
@@ -71,6 +71,21 @@ def to_channels_first(
         if isinstance(image, Image.Image):
             return picture_pixels(image, to_rgb=to_rgb, to_uint8=to_uint8)
         return array_pixels(image, to_rgb=to_rgb, to_uint8=to_uint8, data_format=data_format)
+
+
+def image_size(image: Any, sample: int | None, number: int) -> tuple[int, int]:
+    """Height and width of a loaded image."""
+    if isinstance(image, Image.Image):
+        return image.height, image.width
+    pixels = to_channels_first(image, sample, number, to_rgb=False, to_uint8=False, data_format=None)
+    return int(pixels.shape[1]), int(pixels.shape[2])
+
+
+def resized(image: Any, size: tuple[int, int]) -> Image.Image:
+    """A loaded image as RGB, resized to (height, width)."""
+    pixels = to_channels_first(image, None, 0, to_rgb=True, to_uint8=True, data_format=None)
+    picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    return picture.resize(size[::-1], Image.Resampling.BICUBIC)
 
 
 def _load_all(sources: Sequence[Any], sample: int | None, hosts: Sequence[str] | None) -> list[Any]:
