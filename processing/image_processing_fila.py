@@ -288,7 +288,8 @@ class FilaImageProcessor(_FilaImageProcessing, TorchvisionBackend):
     """
 
     def _to_backend(self, pixels: np.ndarray, device: Any) -> "torch.Tensor":
-        return torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
+        pixels = np.ascontiguousarray(pixels)
+        return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).to(device)
 
     def _normalized(self, image: "torch.Tensor", mean: Any, std: Any, **kwargs: Any) -> "torch.Tensor":
         normalized: torch.Tensor = self.rescale_and_normalize(images=image, image_mean=mean, image_std=std, **kwargs)

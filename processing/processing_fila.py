@@ -19,13 +19,18 @@ from typing import Any
 
 import numpy as np
 from transformers.processing_utils import MultiModalData, ProcessorMixin
+from transformers.utils import logging
 
 from .assistant_masks import assistant_masks
 from .chat_template import DEFAULT_CHAT_TEMPLATE
 from .control_tokens import control_token_pattern, escape_messages
+from .image_input import ImageInputError, image_size, resized
 from .layout import PADDING, Geometry, as_text, build_layout, count_tokens, lay_out, slice_positions, token_indices
+from .token_budget import POLICIES, fit_prompt
 
 __all__ = ["DEFAULT_CHAT_TEMPLATE", "FilaProcessor"]
+
+logger = logging.get_logger(__name__)
 
 DEFAULT_LAYOUT = {"type": "fila"}
 
@@ -49,6 +54,13 @@ class FilaProcessor(ProcessorMixin):
         token_size (`int`, *optional*):
             Pixels that one image token covers, per side, where tokens lie on a grid: 14 for one token per patch of
             14 pixels. None: every view becomes `tokens_per_tile` tokens, whatever its size.
+        max_image_tokens (`int`, *optional*):
+            Image tokens that one image may have.
+        max_prompt_image_tokens (`int`, *optional*):
+            Image tokens that all images of a prompt may have. Not for serving engines, which count image by image.
+        image_token_policy (`str`, *optional*, defaults to `"error"`):
+            What happens to a prompt over a limit: `"error"`; `"drop_sample"` leaves it out of the batch, with a
+            warning; `"shrink_images"` shrinks its images, the largest first, see `token_budget.py`.
     """
 
     def __init__(
@@ -60,16 +72,30 @@ class FilaProcessor(ProcessorMixin):
         image_token: str = "<image>",
         layout: dict[str, Any] | None = None,
         token_size: int | None = None,
+        max_image_tokens: int | None = None,
+        max_prompt_image_tokens: int | None = None,
+        image_token_policy: str = "error",
         **kwargs: Any,
     ) -> None:
         if not isinstance(tokens_per_tile, int) or tokens_per_tile < 1:
             raise ValueError(f"`tokens_per_tile` must be a positive integer; got {tokens_per_tile!r}.")
         if token_size is not None and (not isinstance(token_size, int) or token_size < 1):
             raise ValueError(f"`token_size` must be a positive integer or None; got {token_size!r}.")
+        for name, limit in (
+            ("max_image_tokens", max_image_tokens),
+            ("max_prompt_image_tokens", max_prompt_image_tokens),
+        ):
+            if limit is not None and (not isinstance(limit, int) or limit < 1):
+                raise ValueError(f"`{name}` must be a positive integer or None; got {limit!r}.")
+        if image_token_policy not in POLICIES:
+            raise ValueError(f"`image_token_policy` must be one of {list(POLICIES)}; got {image_token_policy!r}.")
         self.tokens_per_tile = tokens_per_tile
         self.token_size = token_size
         self.layout = dict(DEFAULT_LAYOUT if layout is None else layout)
         self._layout = build_layout(self.layout)
+        self.max_image_tokens = max_image_tokens
+        self.max_prompt_image_tokens = max_prompt_image_tokens
+        self.image_token_policy = image_token_policy
         self.image_token = getattr(tokenizer, "image_token", None) or image_token
         if tokenizer is not None:
             self.image_token_id = tokenizer.get_added_vocab().get(self.image_token)
@@ -102,6 +128,9 @@ class FilaProcessor(ProcessorMixin):
             images = None
         if self._layout.image_id_start and isinstance(images, list) and images and not isinstance(images[0], list):
             images = self._per_prompt(images, text)
+        if images is not None and (self.max_image_tokens or self.max_prompt_image_tokens):
+            self.validate_inputs(images=images, text=text, **kwargs)
+            images, text = self._within_budget(images, text, kwargs)
         return images, text, videos, audio
 
     def _per_prompt(self, images: list[Any], text: Any) -> list[Any]:
@@ -111,6 +140,67 @@ class FilaProcessor(ProcessorMixin):
             return images  # `validate_inputs` says what is wrong
         left = iter(images)
         return [[next(left) for _ in range(count)] for count in counts]
+
+    def _within_budget(self, images: Any, text: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """Apply the limits of image tokens, prompt by prompt."""
+        images = images if isinstance(images, list) else [images]
+        nested = images if isinstance(images[0], list) else [images]
+        if nested is not images and text is not None:
+            left = iter(images)
+            nested = [[next(left) for _ in range(prompt.count(self.image_token))] for prompt in text]
+        kept: list[int] = []
+        fitted: list[list[Any]] = []
+        for sample, own in enumerate(nested):
+            given = [image_size(image, sample, number) for number, image in enumerate(own)]
+            sizes = self._budgeted_sizes(given, sample, kwargs, may_drop=True)
+            if sizes is not None:
+                kept.append(sample)
+                fitted.append(
+                    [
+                        image if size == before else resized(image, size)
+                        for image, size, before in zip(own, sizes, given, strict=True)
+                    ]
+                )
+        if not kept:
+            raise ValueError("No sample keeps the limits of image tokens, so `drop_sample` would leave none.")
+        if len(kept) < len(nested):
+            dropped = sorted(set(range(len(nested))) - set(kept))
+            logger.warning(f"Samples {dropped} are left out: their images have more tokens than allowed.")
+            text = None if text is None else [text[sample] for sample in kept]
+        return fitted if text is not None or nested is images else fitted[0], text
+
+    def _budgeted_sizes(
+        self, sizes: list[tuple[int, int]], sample: int, kwargs: dict[str, Any], *, may_drop: bool
+    ) -> list[tuple[int, int]] | None:
+        """Sizes (height, width) at which the images of a prompt are planned, or None where it is to be dropped."""
+        images_kwargs = self._merge_kwargs(self.valid_processor_kwargs, **kwargs)["images_kwargs"]
+
+        plans = self.image_processor.plans(**images_kwargs)
+
+        def count(height: int, width: int) -> int:
+            return self._count(plans(height, width))
+
+        tokens = [count(*size) for size in sizes]
+        most, in_all = self.max_image_tokens, self.max_prompt_image_tokens
+        over = [number for number, own in enumerate(tokens) if most is not None and own > most]
+        if not over and (in_all is None or sum(tokens) <= in_all):
+            return sizes
+        if self.image_token_policy == "drop_sample" and may_drop:
+            return None
+        shrinks = self.image_token_policy == "shrink_images"
+        if shrinks and (fitted := fit_prompt(sizes, count, per_image=most, per_prompt=in_all)) is not None:
+            return fitted
+        fix = "Raise the limit" + (
+            ", or send fewer images." if shrinks else ', or set `image_token_policy="shrink_images"`.'
+        )
+        even = ", even at the least" if shrinks else ""
+        if over:
+            reason = f"has {tokens[over[0]]} image tokens, and `max_image_tokens` is {most}{even}"
+            raise ImageInputError(sample, over[0], reason, fix)
+        raise ValueError(
+            f"The {len(sizes)} images of sample {sample} have {tokens} image tokens, in all {sum(tokens)}, and "
+            f"`max_prompt_image_tokens` is {in_all}{even}. {fix}"
+        )
 
     def validate_inputs(self, images: Any = None, text: Any = None, **kwargs: Any) -> None:
         """Check that every prompt holds as many image tokens as it has images.
@@ -167,6 +257,11 @@ class FilaProcessor(ProcessorMixin):
         )
         if kwargs.get("continue_final_message"):
             wants_mask = False  # the base refuses the combination
+        if wants_mask and self.image_token_policy == "drop_sample":
+            raise ValueError(
+                'Assistant masks are made for every conversation, and `image_token_policy="drop_sample"` would leave '
+                'some out. Leave them out before, or set "error" or "shrink_images".'
+            )
         if wants_mask and not hasattr(ProcessorMixin, "_adjust_assistant_masks_indices"):
             return self._with_assistant_masks(conversation, chat_template, **kwargs)
         return super().apply_chat_template(conversation, chat_template, **kwargs)
@@ -275,7 +370,7 @@ class FilaProcessor(ProcessorMixin):
         """Count the image tokens of images of these sizes, without pixels.
 
         Args:
-            image_sizes: (height, width) of each image.
+            image_sizes: (height, width) of each image; with `max_prompt_image_tokens`, those of one prompt.
             kwargs: Processing kwargs as in a call, for instance `images_kwargs={"canvas": ...}`.
 
         Returns:
@@ -283,15 +378,21 @@ class FilaProcessor(ProcessorMixin):
         """
         if image_sizes is None:
             return MultiModalData()
+        if image_sizes and (self.max_image_tokens or self.max_prompt_image_tokens):
+            fitted = self._budgeted_sizes(
+                [(height, width) for height, width in image_sizes], 0, kwargs, may_drop=False
+            )
+            assert fitted is not None
+            image_sizes = fitted
         images_kwargs = self._merge_kwargs(self.valid_processor_kwargs, **kwargs)["images_kwargs"]
         plans = self.image_processor.plans(**images_kwargs)
-        counts = []
-        for size in image_sizes:
-            plan = plans(*size)
-            counts.append(
-                count_tokens(self._layout, self._geometry_of(plan.tile_grid, plan.view_sizes, plan.image_size))
-            )
+        counts = [self._count(plans(*size)) for size in image_sizes]
         return MultiModalData(num_image_tokens=counts, num_image_patches=[1] * len(image_sizes))
+
+    def _count(self, plan: Any) -> int:
+        """Image tokens of an image with this plan."""
+        geometry = self._geometry_of(plan.tile_grid, plan.view_sizes, plan.image_size)
+        return int(count_tokens(self._layout, geometry))
 
 
 def _rows(values: list[Any], kind: Any, like: Any) -> Any:

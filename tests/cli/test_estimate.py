@@ -1,0 +1,123 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Costs told from headers: tokens are the processor's, operations are the ones torch counts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFile
+from torch.utils.flop_counter import FlopCounterMode
+from typer.testing import CliRunner
+
+from fila import FilaProcessor
+from fila.cli import app
+from fila.estimate import Estimator, as_rows, cache_bytes, text_flops
+from fila.processing.canvas import CANVASES
+from fila.processing.canvas_plan import Size
+from tests.helpers import (
+    TOKENS_PER_TILE,
+    random_image,
+    single_tower,
+    tiny_config,
+    tiny_image_processor,
+    tiny_model,
+    tiny_tokenizer,
+)
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "cvfm": {},
+    "cvfm, pool": {"fusion": {"type": "cvfm", "taps": [1, 3], "stages": [2, 4], "align": "pool"}},
+    "cvfm, cls": {"fusion": {"type": "cvfm", "taps": [1, 2, 3, 4], "cls": "mean", "hidden_size": 17}},
+    "encoded overview": {"high_res_overview": "encode"},
+    "channel_concat": {"fusion": {"type": "channel_concat"}},
+    "channel_concat, conv": {"fusion": {"type": "channel_concat", "stage": 3, "align": "conv"}},
+    "none": single_tower(),
+}
+
+
+def tiny_estimator(**changes: Any) -> Estimator:
+    from fila.modeling.fusion import build_fusion
+
+    made = Estimator.__new__(Estimator)
+    made.config = tiny_config(**changes)
+    high_res = {} if made.config.high_res_vision_config is not None else {"high_res_size": None}
+    made.image_processor = tiny_image_processor(**high_res)
+    made.tokens_per_tile = TOKENS_PER_TILE
+    made.fusion = build_fusion(made.config)
+    return made
+
+
+@pytest.mark.parametrize("size", [(28, 56), (57, 31), (20, 90)], ids=str)
+@pytest.mark.parametrize("changes", CONFIGS.values(), ids=CONFIGS)
+@torch.no_grad()
+def test_encoder_operations_are_what_torch_counts(changes: dict[str, Any], size: tuple[int, int]) -> None:
+    made = tiny_estimator(**changes)
+    model = tiny_model(**changes)
+    model.set_attn_implementation("eager")
+    inputs = made.image_processor(random_image(*size), return_tensors="pt")
+    with FlopCounterMode(display=False) as counter:
+        model.get_image_features(**inputs)
+    (own, *_) = made.all_canvases("a", Size(*size))
+    assert own.encoder_flops == counter.get_total_flops()
+
+
+@torch.no_grad()
+def test_text_operations_and_cache_are_what_torch_counts() -> None:
+    model = tiny_model()
+    model.set_attn_implementation("eager")
+    text = model.config.text_config
+    with FlopCounterMode(display=False) as counter:
+        outputs = model.model.language_model(inputs_embeds=torch.zeros(1, 53, text.hidden_size), use_cache=True)
+    # Older versions of transformers make the rotary angles, 3 per position, by a matrix product.
+    assert counter.get_total_flops() - text_flops(text, 53) in (0, 2 * 53 * 3)
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in outputs.past_key_values.layers)
+    text.dtype = torch.float32
+    assert cache_bytes(text, 53) == held
+
+
+@pytest.mark.parametrize("canvas", CANVASES)
+def test_tokens_of_a_hundred_thousand_sizes_are_the_processors(canvas: str) -> None:
+    made = tiny_estimator()
+    processor = FilaProcessor(made.image_processor, tiny_tokenizer(), tokens_per_tile=TOKENS_PER_TILE)
+    draw = np.exp(np.random.default_rng(0).uniform(0, np.log(60_000), (100_000, 2))).round().astype(int).tolist()
+    options = {"type": canvas}
+    counted = processor._get_num_multimodal_tokens(image_sizes=draw, images_kwargs={"canvas": options})
+    for (height, width), tokens in zip(draw, counted.num_image_tokens, strict=True):
+        assert made.num_tokens(Size(height, width), options) == tokens, (height, width)
+
+
+def test_default_sizes_are_filas() -> None:
+    made = Estimator().all_canvases("page", Size(672, 672))
+    assert {each.canvas for each in made} == set(CANVASES)
+    assert (made[0].canvas, made[0].tile_grid, made[0].num_tokens) == ("fila", (2, 2), 5 * 576)
+    assert made[0].cache_bytes == 2 * 32 * 4096 * 2880 * 2
+    assert len(as_rows(made)) == len(CANVASES) + 1
+
+
+def test_command_prints_a_table_and_reads_headers_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (672, 672)).save(tmp_path / "a.png")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("pixels were decoded"))
+    result = CliRunner().invoke(app, ["estimate", str(tmp_path / "a.png"), "28x56"])
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0].split()[:5] == ["image", "canvas", "tiles", "views", "tokens"]
+    assert len(lines) == 1 + 2 * len(CANVASES)
+    assert "2,880" in lines[1]
+
+
+def test_command_prints_json_of_a_checkpoint(checkpoint: str) -> None:
+    result = CliRunner().invoke(app, ["estimate", "57x31", "--json", "--model", checkpoint])
+    assert result.exit_code == 0, result.output
+    made = json.loads(result.output)
+    assert made[0]["canvas"] == "fila"
+    assert made[0]["num_tokens"] == TOKENS_PER_TILE * made[0]["num_views"]
+
+
+def test_command_names_the_file_that_is_none() -> None:
+    result = CliRunner().invoke(app, ["estimate", "nowhere.png"])
+    assert result.exit_code == 2
+    assert "'nowhere.png' does not exist" in result.output
