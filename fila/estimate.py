@@ -5,20 +5,26 @@
 Nothing is run and no pixel is read: sizes come from headers, tokens from plans, operations from the config's numbers.
 An operation is a multiplication or an addition of a matrix product or convolution, as torch's `FlopCounterMode` counts
 them (norms, activations and interpolation are left out); attention counts whole squares, not the causal half. The
-language model's operations are those of reading the image tokens alone, without its head.
+language model's operations are those of reading the image tokens alone, without its head. An image is counted alone
+and at its own size: its views are padded to its longest one, and the processor's limits of tokens do not shrink it.
 
 Letters: P patches of a view, D low-res width, E width of a high-res stage, M language-model width, (h, w) cells.
 """
 
+import copy
+import inspect
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from transformers import AutoConfig, AutoProcessor
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoConfig, AutoProcessor, PreTrainedTokenizerFast
 
-from fila import FilaConfig, FilaImageProcessorPil
+from fila import FilaConfig, FilaImageProcessorPil, FilaProcessor
 from fila.eyes import check_checkpoint
+from fila.modeling.connector import build_connector
 from fila.modeling.fusion import build_fusion
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import CanvasPlan, Size
@@ -37,7 +43,8 @@ class Estimate:
         tile_grid: (rows, cols).
         num_views: Tiles, and the overview where there is one.
         num_tokens: Image tokens.
-        encoder_flops: Operations of both towers, the fusion and the connector.
+        encoder_flops: Operations of both towers, the fusion and the connector; None where the model refuses the
+            strategy: views that differ in size, and a high-res tower.
         text_flops: Operations of the language model reading these tokens.
         cache_bytes: Keys and values of these tokens in the language model.
     """
@@ -47,7 +54,7 @@ class Estimate:
     tile_grid: tuple[int, int]
     num_views: int
     num_tokens: int
-    encoder_flops: int
+    encoder_flops: int | None
     text_flops: int
     cache_bytes: int
 
@@ -60,25 +67,36 @@ class Estimator:
     """
 
     def __init__(self, checkpoint: str | None = None) -> None:
-        import torch
-
         if checkpoint is None:
-            self.config = FilaConfig()
-            self.image_processor: Any = FilaImageProcessorPil()
-            self.tokens_per_tile = self.config.patch_grid[0] * self.config.patch_grid[1]
+            config = FilaConfig()
+            tokens = config.patch_grid[0] * config.patch_grid[1]
+            processor = FilaProcessor(FilaImageProcessorPil(), _tokenizer(), tokens_per_tile=tokens)
         else:
             check_checkpoint(checkpoint)
-            self.config = AutoConfig.from_pretrained(checkpoint)
+            config = AutoConfig.from_pretrained(checkpoint)
             processor = AutoProcessor.from_pretrained(checkpoint)
-            if not isinstance(self.config, FilaConfig):
-                raise ValueError(f"{checkpoint!r} is of model type {self.config.model_type!r}; this needs 'fila'.")
-            self.image_processor, self.tokens_per_tile = processor.image_processor, processor.tokens_per_tile
+            if not isinstance(config, FilaConfig):
+                raise ValueError(f"{checkpoint!r} is of model type {config.model_type!r}; this needs 'fila'.")
+        self._set(config, processor)
+
+    @classmethod
+    def of(cls, config: FilaConfig, processor: FilaProcessor) -> "Estimator":
+        """An estimator of a config and a processor that are loaded."""
+        made = cls.__new__(cls)
+        made._set(config, processor)
+        return made
+
+    def _set(self, config: FilaConfig, processor: Any) -> None:
+        import torch
+
+        self.config, self.processor = config, processor
         with torch.device("meta"):
-            self.fusion = build_fusion(self.config)
+            self.fusion = build_fusion(config)
+            self.connector = build_connector(config, self.fusion.output_size)
 
     def estimate(self, image: str, size: Size, canvas: dict[str, Any]) -> Estimate:
         """Count for an image of a size, under the strategy of an option dict."""
-        plan: CanvasPlan = self.image_processor.plan(*size, canvas=canvas)
+        plan: CanvasPlan = self.processor.image_processor.plan(*size, canvas=canvas)
         tokens = self.num_tokens(size, canvas)
         return Estimate(
             image=image,
@@ -86,31 +104,58 @@ class Estimator:
             tile_grid=plan.tile_grid,
             num_views=plan.num_views,
             num_tokens=tokens,
-            encoder_flops=encoder_flops(self.config, self.fusion, plan, self.tokens_per_tile),
+            encoder_flops=self.encoder_flops(plan, canvas),
             text_flops=text_flops(self.config.text_config, tokens),
             cache_bytes=cache_bytes(self.config.text_config, tokens),
         )
 
     def num_tokens(self, size: Size, canvas: dict[str, Any]) -> int:
-        """Image tokens of an image of a size, counted as the processor counts them."""
-        views = self.image_processor.get_number_of_image_patches(*size, {"canvas": canvas})
-        return int(views * self.tokens_per_tile)
+        """Image tokens of an image of a size: the count of the processor that serves the strategy."""
+        plans = self.processor.image_processor.plans(canvas=canvas)
+        return int(self.processor_for(canvas)._count(plans(*size)))
+
+    def processor_for(self, canvas: dict[str, Any]) -> Any:
+        """The processor, with the `token_size` that a strategy with unequal views needs where it has none."""
+        equal_views = self.processor.image_processor.plans(canvas=canvas).equal_views
+        rows, cols = self.config.patch_grid
+        count = self.connector.tokens_per_tile
+        if equal_views or self.processor.token_size is not None or count((rows, cols)) == count((rows, 2 * cols)):
+            return self.processor
+        processor = copy.copy(self.processor)
+        processor.token_size = round(self.config.vision_config.image_size / count((rows, cols)) ** 0.5)
+        return processor
 
     def all_canvases(self, image: str, size: Size) -> list[Estimate]:
         """Count under the image processor's own strategy, first, and every other one with its defaults."""
-        own = self.image_processor.canvas
-        others = ({"type": name} for name in CANVASES if name != own["type"])
+        own = self.processor.image_processor.canvas
+        others = (self.default_options(name) for name in CANVASES if name != own["type"])
         return [self.estimate(image, size, canvas) for canvas in (own, *others)]
 
+    def default_options(self, name: str) -> dict[str, Any]:
+        """The options of a strategy that is not the image processor's own: its defaults and the tower's patches."""
+        takes_patches = "patch_size" in inspect.signature(CANVASES[name]).parameters
+        return {"type": name, **({"patch_size": self.config.vision_config.patch_size} if takes_patches else {})}
 
-def encoder_flops(config: Any, fusion: Any, plan: CanvasPlan, tokens_per_tile: int) -> int:
-    """Operations of both towers, the fusion and the connector for one image."""
-    vision, views = config.vision_config, plan.num_views
-    rows, cols = config.patch_grid
-    low = views * _vit_flops(vision, rows * cols, config.num_vision_layers)
-    width, text = fusion.output_size, config.text_config.hidden_size
-    connector = 2 * views * tokens_per_tile * (width * text + text * text)
-    return low + connector + (0 if config.high_res_vision_config is None else _high_res_flops(config, fusion, plan))
+    def encoder_flops(self, plan: CanvasPlan, canvas: dict[str, Any]) -> int | None:
+        """Operations of both towers, the fusion and the connector for one image; None where the model refuses it."""
+        equal_views = self.processor.image_processor.plans(canvas=canvas).equal_views
+        has_high_res = self.config.high_res_vision_config is not None
+        if has_high_res and not equal_views:
+            return None
+        vision, patch = self.config.vision_config, self.config.vision_config.patch_size
+        grids = [(height // patch, width // patch) for height, width in plan.view_sizes]
+        longest = max(rows * cols for rows, cols in grids)
+        low = plan.num_views * _vit_flops(vision, longest, self.config.num_vision_layers)
+        width, text = self.fusion.output_size, self.config.text_config.hidden_size
+        connector = 2 * plan.num_views * longest * (width * text + text * text)
+        return low + connector + (_high_res_flops(self.config, self.fusion, plan) if has_high_res else 0)
+
+
+def _tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer that knows the placeholder alone: counting reads no text."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({}, unk_token="")), extra_special_tokens={"image_token": "<image>"}
+    )
 
 
 def text_flops(text: Any, tokens: int) -> int:
@@ -205,7 +250,8 @@ def as_rows(estimates: Iterable[Estimate]) -> list[list[str]]:
     rows = [["image", "canvas", "tiles", "views", "tokens", "encoder GFLOP", "text GFLOP", "cache MiB"]]
     for each in estimates:
         grid = "x".join(map(str, each.tile_grid))
-        flops = [f"{count / 1e9:,.1f}" for count in (each.encoder_flops, each.text_flops)]
+        operations = (each.encoder_flops, each.text_flops)
+        flops = ["-" if count is None else f"{count / 1e9:,.1f}" for count in operations]
         counts = [str(each.num_views), f"{each.num_tokens:,}", *flops, f"{each.cache_bytes / 2**20:,.1f}"]
         rows.append([each.image, each.canvas, grid, *counts])
     return rows

@@ -13,19 +13,20 @@ from PIL import Image, ImageFile
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from fila import FilaProcessor
 from fila.cli import app
 from fila.estimate import Estimator, as_rows, cache_bytes, text_flops
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import Size
 from tests.helpers import (
+    PATCH,
     TOKENS_PER_TILE,
+    has_equal_views,
     random_image,
     single_tower,
+    tiny_canvas,
+    tiny_canvas_processor,
     tiny_config,
-    tiny_image_processor,
     tiny_model,
-    tiny_tokenizer,
 )
 
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -39,30 +40,52 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-def tiny_estimator(**changes: Any) -> Estimator:
-    from fila.modeling.fusion import build_fusion
-
-    made = Estimator.__new__(Estimator)
-    made.config = tiny_config(**changes)
-    high_res = {} if made.config.high_res_vision_config is not None else {"high_res_size": None}
-    made.image_processor = tiny_image_processor(**high_res)
-    made.tokens_per_tile = TOKENS_PER_TILE
-    made.fusion = build_fusion(made.config)
-    return made
+def tiny_estimator(canvas: dict[str, Any] | None = None, **changes: Any) -> Estimator:
+    config = tiny_config(**changes)
+    processor = tiny_canvas_processor(canvas or {"type": "fila"})
+    if config.high_res_vision_config is None:
+        processor.image_processor.high_res_size = None
+    return Estimator.of(config, processor)
 
 
-@pytest.mark.parametrize("size", [(28, 56), (57, 31), (20, 90)], ids=str)
+def counted(made: Estimator, size: tuple[int, int], **changes: Any) -> int:
+    """Operations that torch counts when a model encodes an image of a size."""
+    model = tiny_model(**changes)
+    model.set_attn_implementation("eager")
+    inputs = made.processor.image_processor(random_image(*size), return_tensors="pt")
+    with FlopCounterMode(display=False) as counter:
+        model.get_image_features(**inputs)
+    return int(counter.get_total_flops())
+
+
+SIZES = [(28, 56), (57, 31), (20, 90)]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("changes", CONFIGS.values(), ids=CONFIGS)
 @torch.no_grad()
 def test_encoder_operations_are_what_torch_counts(changes: dict[str, Any], size: tuple[int, int]) -> None:
     made = tiny_estimator(**changes)
-    model = tiny_model(**changes)
-    model.set_attn_implementation("eager")
-    inputs = made.image_processor(random_image(*size), return_tensors="pt")
-    with FlopCounterMode(display=False) as counter:
-        model.get_image_features(**inputs)
     (own, *_) = made.all_canvases("a", Size(*size))
-    assert own.encoder_flops == counter.get_total_flops()
+    assert own.encoder_flops == counted(made, size, **changes)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("canvas", CANVASES)
+@torch.no_grad()
+def test_encoder_operations_are_what_torch_counts_for_every_strategy(canvas: str, size: tuple[int, int]) -> None:
+    options = tiny_canvas(canvas)
+    changes = {} if has_equal_views(options) else single_tower()
+    made = tiny_estimator(options, **changes)
+    (own, *_) = made.all_canvases("a", Size(*size))
+    assert (own.canvas, own.encoder_flops) == (canvas, counted(made, size, **changes))
+
+
+def test_no_operations_where_the_model_refuses_the_strategy() -> None:
+    made = tiny_estimator().all_canvases("a", Size(57, 31))
+    refused = {each.canvas for each in made if each.encoder_flops is None}
+    assert refused == {name for name in CANVASES if not has_equal_views({"type": name})}
+    assert {row[5] for row in as_rows(made) if row[1] in refused} == {"-"}
 
 
 @torch.no_grad()
@@ -79,15 +102,23 @@ def test_text_operations_and_cache_are_what_torch_counts() -> None:
     assert cache_bytes(text, 53) == held
 
 
+@pytest.mark.parametrize(("layout", "count"), [("fila", 100_000), ("llava_next", 10_000)])
 @pytest.mark.parametrize("canvas", CANVASES)
-def test_tokens_of_a_hundred_thousand_sizes_are_the_processors(canvas: str) -> None:
-    made = tiny_estimator()
-    processor = FilaProcessor(made.image_processor, tiny_tokenizer(), tokens_per_tile=TOKENS_PER_TILE)
-    draw = np.exp(np.random.default_rng(0).uniform(0, np.log(60_000), (100_000, 2))).round().astype(int).tolist()
-    options = {"type": canvas}
-    counted = processor._get_num_multimodal_tokens(image_sizes=draw, images_kwargs={"canvas": options})
+def test_tokens_of_a_hundred_thousand_sizes_are_the_processors(canvas: str, layout: str, count: int) -> None:
+    options = tiny_canvas(canvas)
+    text = {"layout": {"type": layout}, **({} if layout == "fila" else {"token_size": PATCH})}
+    processor = tiny_canvas_processor(options, **text)
+    made = Estimator.of(tiny_config(), tiny_canvas_processor({"type": "fila"}, **text))  # set for another strategy
+    draw = np.exp(np.random.default_rng(0).uniform(0, np.log(60_000), (count, 2))).round().astype(int).tolist()
+    counted = processor._get_num_multimodal_tokens(image_sizes=draw)
     for (height, width), tokens in zip(draw, counted.num_image_tokens, strict=True):
         assert made.num_tokens(Size(height, width), options) == tokens, (height, width)
+
+
+def test_other_strategies_get_the_towers_patches() -> None:
+    made = tiny_estimator().all_canvases("a", Size(40, 61))
+    tokens = {each.canvas: each.num_tokens for each in made}
+    assert tokens["native"] == 6 * 9  # 42 x 63 pixels in patches of 7
 
 
 def test_default_sizes_are_filas() -> None:

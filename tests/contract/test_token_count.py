@@ -14,22 +14,14 @@ from fila.modeling.hybrid_encoder import real_view_boxes
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import CanvasPlan
 from fila.processing.layout import LAYOUTS
-from tests.helpers import random_image, single_tower, tiny_config, tiny_image_processor, tiny_tokenizer
+from tests.helpers import random_image, single_tower, tiny_canvas, tiny_config, tiny_image_processor, tiny_tokenizer
 
 NUM_SIZES = 30_000  # for each canvas
 PATCH = 7
-# Options that make a canvas fit the tiny towers; a strategy whose views differ needs a line.
-CANVAS_OPTIONS: dict[str, dict[str, Any]] = {
-    "long_edge_tiers": {"tiers": [[100, 50], [40, 30]]},
-    "minicpm": {"patch_size": PATCH},
-    "native": {"patch_size": PATCH, "max_patches": 60},
-    "square_pad": {"grid": 2, "overview": True},
-    "uhd": {"patch_size": PATCH},
-}
 
 
 def parts(canvas: str, connector: str, layout: str) -> tuple[FilaForConditionalGeneration, FilaProcessor]:
-    options = {"type": canvas, **CANVAS_OPTIONS.get(canvas, {})}
+    options = tiny_canvas(canvas)
     equal_views = tiny_image_processor(canvas=options, high_res_size=None).plans().equal_views
     text = {"image_newline": LAYOUTS[layout].row_newlines, "connector": {"type": connector}}
     config = tiny_config(**text, **({} if equal_views else single_tower()))

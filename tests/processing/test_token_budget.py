@@ -13,7 +13,7 @@ from fila.processing.canvas import CANVASES
 from fila.processing.image_input import ImageInputError
 from fila.processing.processing_fila import FilaProcessor
 from fila.processing.token_budget import POLICIES, fit_prompt
-from tests.helpers import random_image, tiny_image_processor, tiny_tokenizer
+from tests.helpers import random_image, tiny_canvas, tiny_canvas_processor
 
 SIDES = st.integers(1, 3000)
 
@@ -74,18 +74,21 @@ def test_fit_prompt_gives_none_where_nothing_fits() -> None:
 # --- the processor ---
 
 
+# Strategies whose own options here make images of several sizes cost tokens that a limit can cut.
+OPTIONS: dict[str, dict[str, Any]] = {"internvl": {"max_tiles": 4}, "square_pad": {"grid": 1, "overview": False}}
+
+
 def processor(canvas: str = "fila", **limits: Any) -> FilaProcessor:
-    return FilaProcessor(tiny_image_processor(canvas={"type": canvas}), tiny_tokenizer(), tokens_per_tile=16, **limits)
+    return tiny_canvas_processor({**tiny_canvas(canvas), **OPTIONS.get(canvas, {})}, **limits)
 
 
 def expanded(made: FilaProcessor, sizes: list[tuple[int, int]]) -> list[int]:
     """Placeholders of each image of one prompt."""
     images = [random_image(*size) for size in sizes]
-    batch = made(text=["<image>" * len(sizes)], images=[images], return_mm_token_type_ids=False)
-    ids = batch["input_ids"][0]
-    views = [16 * len(boxes) for boxes in batch["view_boxes"]]
-    assert ids.count(made.image_token_id) == sum(views)
-    return views
+    batch = made(text=["<image>|" * len(sizes)], images=[images], return_mm_token_type_ids=False)
+    bar = made.tokenizer.convert_tokens_to_ids("|")
+    kinds = "".join({made.image_token_id: "i", bar: "|"}[token] for token in batch["input_ids"][0])
+    return [len(run) for run in kinds.split("|")[:-1]]
 
 
 SIZES = [(90, 90), (30, 30), (28, 84), (13, 200)]
@@ -95,12 +98,20 @@ LIMITS = [
     {"max_image_tokens": 64, "max_prompt_image_tokens": 230},
     {"max_image_tokens": 80, "max_prompt_image_tokens": 320},
 ]
+# InternVL's grid follows the aspect ratio, which shrinking keeps: 28x84 pixels have 4 views of 16 tokens at any size.
+IMPOSSIBLE = [("internvl", LIMITS[0])]
 
 
 @pytest.mark.parametrize("limits", LIMITS, ids=str)
 @pytest.mark.parametrize("canvas", CANVASES)
 def test_predicted_tokens_are_the_expanded_ones_when_images_shrink(canvas: str, limits: dict[str, int]) -> None:
     made = processor(canvas, image_token_policy="shrink_images", **limits)
+    if (canvas, limits) in IMPOSSIBLE:
+        with pytest.raises(ImageInputError, match="even at the least"):
+            made._get_num_multimodal_tokens(image_sizes=SIZES)
+        with pytest.raises(ImageInputError, match="even at the least"):
+            expanded(made, SIZES)
+        return
     predicted = made._get_num_multimodal_tokens(image_sizes=SIZES).num_image_tokens
     assert predicted == expanded(made, SIZES)
     assert max(predicted) <= limits.get("max_image_tokens", max(predicted))
