@@ -75,6 +75,7 @@ class FilaModel(FilaPreTrainedModel):
         super().__init__(config)
         self.vision_tower = FilaVisionModel._from_config(config)
         self.multi_modal_projector = build_connector(config, self.vision_tower.fusion.output_size)
+        self.tokens_per_tile: int = self.multi_modal_projector.tokens_per_tile(self.vision_tower.fusion.output_grid)
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
 
@@ -118,7 +119,7 @@ class FilaModel(FilaPreTrainedModel):
             return_dict=True,
             **kwargs,
         )
-        tokens = self.multi_modal_projector(outputs.last_hidden_state)
+        tokens = self.multi_modal_projector(outputs.last_hidden_state, self.vision_tower.fusion.output_grid)
         num_views = [len(boxes) for boxes in real_view_boxes(view_boxes)]
         outputs.pooler_output = [views.flatten(0, 1) for views in tokens.split(num_views)]
         return outputs
@@ -379,8 +380,9 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         """
         pixels = model_kwargs.get("pixel_values")
         if expand_size > 1 and pixels is not None and input_ids is not None:
-            tokens = self.model.multi_modal_projector.tokens_per_tile(self.config.patch_grid)
-            lengths = [len(boxes) * tokens for boxes in real_view_boxes(model_kwargs["view_boxes"])]
+            lengths = [
+                len(boxes) * self.model.tokens_per_tile for boxes in real_view_boxes(model_kwargs["view_boxes"])
+            ]
             rows, first = [], 0
             for count in images_per_sample(input_ids == self.config.image_token_id, lengths):
                 rows += list(range(first, first + count)) * expand_size

@@ -10,19 +10,18 @@ import torch
 
 from fila import FilaForConditionalGeneration, FilaProcessor
 from fila.modeling.connector import CONNECTORS
+from fila.modeling.fusion import FUSIONS
 from fila.modeling.hybrid_encoder import real_view_boxes
 from fila.processing.canvas import CANVASES
-from tests.helpers import random_image, tiny_config, tiny_image_processor, tiny_tokenizer
+from tests.contract.settings import connector_settings, fitting_processor, fusion_settings
+from tests.helpers import random_image, tiny_config
 
 NUM_SIZES = 100_000
 
 
 def parts(canvas: str, connector: str) -> tuple[FilaForConditionalGeneration, FilaProcessor]:
-    model = FilaForConditionalGeneration(tiny_config(connector={"type": connector})).eval()
-    tokens = model.model.multi_modal_projector.tokens_per_tile(model.config.patch_grid)
-    return model, FilaProcessor(
-        tiny_image_processor(canvas={"type": canvas}), tiny_tokenizer(), tokens_per_tile=tokens
-    )
+    model = FilaForConditionalGeneration(tiny_config(**connector_settings(connector))).eval()
+    return model, fitting_processor(model, canvas={"type": canvas})
 
 
 def random_sizes(count: int, largest: int) -> list[tuple[int, int]]:
@@ -41,6 +40,18 @@ def test_predicted_tokens_are_the_placeholders_of_a_hundred_thousand_sizes(canva
         boxes = processor.image_processor.plan(*size).view_boxes
         run = processor.replace_image_token({"view_boxes": [np.array(boxes)]}, 0)
         assert len(run) == count * len(token), size
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@torch.no_grad()
+def test_placeholders_are_the_features_that_each_fusion_makes(fusion: str) -> None:
+    model = FilaForConditionalGeneration(tiny_config(**fusion_settings(fusion))).eval()
+    processor = fitting_processor(model)
+    for size in [(1, 1), (28, 28), (57, 40)]:
+        inputs: Any = processor(text=["<image>"], images=[[random_image(*size)]], return_tensors="pt")
+        images = {name: inputs[name] for name in processor.image_processor.model_input_names}
+        features = model.get_image_features(**images).pooler_output
+        assert [len(image) for image in features] == [int((inputs["input_ids"] == processor.image_token_id).sum())]
 
 
 @pytest.mark.parametrize("connector", CONNECTORS)

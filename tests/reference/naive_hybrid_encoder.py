@@ -249,6 +249,6 @@ def naive_hybrid_encoder(
             x = x[1:]
             if fusion["type"] == "channel_concat":
                 stage = fusion.get("stage") or len(convnext.depths)
-                x = torch.cat([x, align(kind, weights, "fusion.align", owned(view, stage), grid)], dim=-1)
+                x = torch.cat([x, align(kind, weights, "fusion.align.1", owned(view, stage), grid)], dim=-1)
             features.append(x)
     return torch.stack(features)
