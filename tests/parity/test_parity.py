@@ -1,0 +1,28 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Pieces of ours against recorded numbers of the original systems, in float32."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.parity.golden import FOLDER, golden_files, relative_error
+from tests.parity.pieces import PIECES, Piece
+
+FILES = [(piece, path) for piece in PIECES for path in golden_files(piece.pattern)]
+
+
+@pytest.mark.parametrize(
+    ("piece", "path"), FILES, ids=[f"{piece.system}-{piece.piece}-{path.stem}" for piece, path in FILES]
+)
+@torch.no_grad()
+def test_piece_equals_the_original(piece: Piece, path: Path) -> None:
+    errors = {case: relative_error(ours, recorded) for case, ours, recorded in piece.check(path)}
+    assert errors, f"{path.name} holds no case"
+    assert max(errors.values()) <= piece.tolerance, errors
+
+
+@pytest.mark.parametrize("piece", PIECES, ids=lambda piece: f"{piece.system}-{piece.piece}")
+def test_every_piece_has_a_file_of_its_own(piece: Piece) -> None:
+    assert any(path.parent == FOLDER for path in golden_files(piece.pattern))
