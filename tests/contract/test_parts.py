@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fila import FilaForConditionalGeneration, FilaVisionModel
+from fila.conversion.new_weights import initial_weights, model_on_meta
 from fila.modeling.connector import CONNECTORS, build_connector
 from fila.modeling.fusion import FUSIONS
 from tests.contract import stranger
@@ -187,6 +188,14 @@ def test_new_weights_are_set_when_a_checkpoint_lacks_them(name: str, tmp_path: P
             assert value.isfinite().all(), key
             assert value.std(correction=0) <= 1.5 * reference.std(correction=0) + 1e-6, key
             assert bool(value.any()) == bool(reference.any()), key
+
+
+@each_part
+def test_assembly_sets_every_new_weight(name: str) -> None:
+    # memory that nobody wrote reads as NaN here
+    new = ["model.vision_tower.fusion", "model.multi_modal_projector"]
+    values = initial_weights(model_on_meta(CONFIGS[name]), new, seed=3)
+    assert [key for key, value in values.items() if not value.isfinite().all()] == []
 
 
 @each_part

@@ -10,6 +10,7 @@ import torch
 from tests.parity.golden import FOLDER, golden_files, relative_error
 from tests.parity.pieces import PIECES, Piece
 
+ROOT = Path(__file__).parents[2]
 FILES = [(piece, path) for piece in PIECES for path in golden_files(piece.pattern)]
 
 
@@ -26,3 +27,8 @@ def test_piece_equals_the_original(piece: Piece, path: Path) -> None:
 @pytest.mark.parametrize("piece", PIECES, ids=lambda piece: f"{piece.system}-{piece.piece}")
 def test_every_piece_has_a_file_of_its_own(piece: Piece) -> None:
     assert any(path.parent == FOLDER for path in golden_files(piece.pattern))
+
+
+def test_documented_table_has_a_row_for_every_piece() -> None:
+    rows = [line.split(" | ")[:2] for line in (ROOT / "docs" / "parity.md").read_text("utf-8").splitlines()]
+    assert [[f"| {piece.system}", piece.piece] for piece in PIECES] == [row for row in rows if len(row) == 2][1:]
