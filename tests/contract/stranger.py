@@ -1,6 +1,9 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Run as a script where `fila` cannot be imported: loads every checkpoint of a folder and writes its logits."""
+"""Run as a script where `fila` cannot be imported: loads every checkpoint of a folder and writes its logits.
+
+The code of the first checkpoint serves all; the test checks that all lie beside the same code.
+"""
 
 import sys
 from pathlib import Path
@@ -13,9 +16,11 @@ def main(folder: str, output: str) -> None:
     from transformers import AutoModelForImageTextToText
 
     logits = {}
-    for checkpoint in sorted(Path(folder).iterdir()):
-        model = AutoModelForImageTextToText.from_pretrained(checkpoint, trust_remote_code=True)
-        assert type(model).__module__.startswith("transformers_modules.")
+    checkpoints = sorted(Path(folder).iterdir())
+    remote = type(AutoModelForImageTextToText.from_pretrained(checkpoints[0], trust_remote_code=True))
+    assert remote.__module__.startswith("transformers_modules.")
+    for checkpoint in checkpoints:
+        model = remote.from_pretrained(checkpoint)
         with torch.no_grad():
             logits[checkpoint.name] = model(**load_file(checkpoint / "batch.bin")).logits.contiguous()
     save_file(logits, output)
