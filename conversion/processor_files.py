@@ -43,7 +43,7 @@ def save_processor(
         FilaImageProcessorPil(**settings),
         tokenizer,
         chat_template=chat_template,
-        tokens_per_tile=model.model.multi_modal_projector.tokens_per_tile(config.patch_grid),
+        tokens_per_tile=model.model.tokens_per_tile,
         image_token=image_token,
     )
     processor.save_pretrained(folder)

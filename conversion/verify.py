@@ -248,7 +248,7 @@ class _Checkpoint:
             "high-res tile size": (high_size, config.high_res_tile_size),
             "tokens per tile": (
                 self.processor.tokens_per_tile,
-                self.model.model.multi_modal_projector.tokens_per_tile(config.patch_grid),
+                self.model.model.tokens_per_tile,
             ),
         }
         for name, (in_processor, in_model) in pairs.items():

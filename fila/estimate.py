@@ -2,7 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """What an image costs under every canvas strategy: tokens, operations of the encoder and the language model, cache.
 
-Nothing is run and no pixel is read: sizes come from headers, tokens from plans, operations from the config's numbers.
+No pixel is read: sizes come from headers, tokens from plans, operations of the towers and the language model from the
+config's numbers, those of fusion and connector from a run on tensors without data.
 An operation is a multiplication or an addition of a matrix product or convolution, as torch's `FlopCounterMode` counts
 them (norms, activations and interpolation are left out); attention counts whole squares, not the causal half. The
 language model's operations are those of reading the image tokens alone, without its head. An image is counted alone
@@ -24,8 +25,11 @@ from transformers import AutoConfig, AutoProcessor, PreTrainedTokenizerFast
 
 from fila import FilaConfig, FilaImageProcessorPil, FilaProcessor
 from fila.eyes import check_checkpoint
+from fila.modeling.align import view_side
 from fila.modeling.connector import build_connector
 from fila.modeling.fusion import build_fusion
+from fila.modeling.fusion_none import NoFusion
+from fila.modeling.view_layout import ViewLayout
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import CanvasPlan, Size
 from fila.processing.render import scale_geometry
@@ -42,21 +46,21 @@ class Estimate:
         canvas: Name of the strategy.
         tile_grid: (rows, cols).
         num_views: Tiles, and the overview where there is one.
-        num_tokens: Image tokens.
-        encoder_flops: Operations of both towers, the fusion and the connector; None where the model refuses the
-            strategy: views that differ in size, and a high-res tower.
-        text_flops: Operations of the language model reading these tokens.
-        cache_bytes: Keys and values of these tokens in the language model.
+        num_tokens: Image tokens; None where the strategy's views are not whole tokens of the connector.
+        encoder_flops: Operations of both towers, the fusion and the connector; None there, and where the model
+            refuses the strategy: views that differ in size, and a fusion.
+        text_flops: Operations of the language model reading these tokens; None without them.
+        cache_bytes: Keys and values of these tokens in the language model; None without them.
     """
 
     image: str
     canvas: str
     tile_grid: tuple[int, int]
     num_views: int
-    num_tokens: int
+    num_tokens: int | None
     encoder_flops: int | None
-    text_flops: int
-    cache_bytes: int
+    text_flops: int | None
+    cache_bytes: int | None
 
 
 class Estimator:
@@ -91,8 +95,8 @@ class Estimator:
 
         self.config, self.processor = config, processor
         with torch.device("meta"):
-            self.fusion = build_fusion(config)
-            self.connector = build_connector(config, self.fusion.output_size)
+            self.fusion = build_fusion(config).requires_grad_(False)
+            self.connector = build_connector(config, self.fusion.output_size).requires_grad_(False)
 
     def estimate(self, image: str, size: Size, canvas: dict[str, Any]) -> Estimate:
         """Count for an image of a size, under the strategy of an option dict."""
@@ -104,22 +108,27 @@ class Estimator:
             tile_grid=plan.tile_grid,
             num_views=plan.num_views,
             num_tokens=tokens,
-            encoder_flops=self.encoder_flops(plan, canvas),
-            text_flops=text_flops(self.config.text_config, tokens),
-            cache_bytes=cache_bytes(self.config.text_config, tokens),
+            encoder_flops=None if tokens is None else self.encoder_flops(plan, canvas),
+            text_flops=None if tokens is None else text_flops(self.config.text_config, tokens),
+            cache_bytes=None if tokens is None else cache_bytes(self.config.text_config, tokens),
         )
 
-    def num_tokens(self, size: Size, canvas: dict[str, Any]) -> int:
-        """Image tokens of an image of a size: the count of the processor that serves the strategy."""
-        plans = self.processor.image_processor.plans(canvas=canvas)
-        return int(self.processor_for(canvas)._count(plans(*size)))
+    def num_tokens(self, size: Size, canvas: dict[str, Any]) -> int | None:
+        """Image tokens of an image of a size, as the processor for the strategy counts; None where there is none."""
+        plan = self.processor.image_processor.plan(*size, canvas=canvas)
+        processor = self.processor_for(canvas)
+        unit = processor.token_size or 1
+        if any(side % unit for view in plan.view_sizes for side in view):
+            return None
+        return int(processor._count(plan))
 
     def processor_for(self, canvas: dict[str, Any]) -> Any:
         """The processor, with the `token_size` that a strategy with unequal views needs where it has none."""
-        equal_views = self.processor.image_processor.plans(canvas=canvas).equal_views
+        if self.processor.image_processor.plans(canvas=canvas).equal_views or self.processor.token_size is not None:
+            return self.processor
         rows, cols = self.config.patch_grid
         count = self.connector.tokens_per_tile
-        if equal_views or self.processor.token_size is not None or count((rows, cols)) == count((rows, 2 * cols)):
+        if count((rows, cols)) == count((rows, 2 * cols)):  # as many tokens for every view
             return self.processor
         processor = copy.copy(self.processor)
         processor.token_size = round(self.config.vision_config.image_size / count((rows, cols)) ** 0.5)
@@ -133,22 +142,49 @@ class Estimator:
 
     def default_options(self, name: str) -> dict[str, Any]:
         """The options of a strategy that is not the image processor's own: its defaults and the tower's patches."""
-        takes_patches = "patch_size" in inspect.signature(CANVASES[name]).parameters
-        return {"type": name, **({"patch_size": self.config.vision_config.patch_size} if takes_patches else {})}
+        accepted = inspect.signature(CANVASES[name]).parameters
+        options: dict[str, Any] = {"type": name}
+        if "patch_size" in accepted:
+            options["patch_size"] = self.config.vision_config.patch_size
+        if "multiple" in accepted:
+            size = self.processor_for(options).token_size or 1
+            options["multiple"] = max(1, size // self.config.vision_config.patch_size)
+        return options
 
     def encoder_flops(self, plan: CanvasPlan, canvas: dict[str, Any]) -> int | None:
         """Operations of both towers, the fusion and the connector for one image; None where the model refuses it."""
         equal_views = self.processor.image_processor.plans(canvas=canvas).equal_views
-        has_high_res = self.config.high_res_vision_config is not None
-        if has_high_res and not equal_views:
+        if not equal_views and not isinstance(self.fusion, NoFusion):
             return None
+        has_high_res = self.config.high_res_vision_config is not None
         vision, patch = self.config.vision_config, self.config.vision_config.patch_size
         grids = [(height // patch, width // patch) for height, width in plan.view_sizes]
         longest = max(rows * cols for rows, cols in grids)
         low = plan.num_views * _vit_flops(vision, longest, self.config.num_vision_layers)
-        width, text = self.fusion.output_size, self.config.text_config.hidden_size
-        connector = 2 * plan.num_views * longest * (width * text + text * text)
-        return low + connector + (_high_res_flops(self.config, self.fusion, plan) if has_high_res else 0)
+        high = _high_res_flops(self.config, self.fusion, plan) if has_high_res else 0
+        return low + high + self._joining_flops(plan, None if equal_views else grids, longest)
+
+    def _joining_flops(self, plan: CanvasPlan, grids: list[tuple[int, int]] | None, patches: int) -> int:
+        """Operations of the fusion and the connector, counted by torch on tensors without data."""
+        import torch
+        from torch.utils.flop_counter import FlopCounterMode
+
+        views, width = plan.num_views, self.config.vision_config.hidden_size
+
+        def squares(stages: tuple[int, ...]) -> torch.Tensor:
+            side = view_side(self.config, stages[0])
+            channels = sum(self.config.high_res_vision_config.hidden_sizes[stage - 1] for stage in stages)
+            return torch.empty(views, channels, side, side, device="meta")
+
+        layout = ViewLayout((views,), (plan.tile_grid,))
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            low = torch.empty(views, 1 + patches, width, device="meta")
+            for tap, (_, stage) in enumerate(self.fusion.taps):
+                low = self.fusion.fuse(tap, low, squares((stage,)))
+            maps = tuple(squares(group) for group in self.fusion.final_stages)
+            features = self.fusion.finish(low[:, 1:], maps, layout)
+            self.connector(features, self.fusion.output_grid if grids is None else torch.tensor(grids))
+        return int(counter.get_total_flops())
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
@@ -185,36 +221,25 @@ def _vit_flops(vision: Any, patches: int, layers: int) -> int:
 
 
 def _high_res_flops(config: Any, fusion: Any, plan: CanvasPlan) -> int:
-    """Operations of the high-res tower, of bringing its maps to the views, and of the fusion."""
+    """Operations of the high-res tower and of cutting its maps into views."""
     tile, side = config.vision_config.image_size, config.high_res_tile_size
     canvas, _ = scale_geometry(plan, low=Size(tile, tile), high=Size(side, side))
-    stages = [stage for _, stage in fusion.taps]
-    read = [*stages, *([fusion.final_stage] if fusion.final_stage else [])]
-    total = _convnext_flops(config.high_res_vision_config, canvas, max(read))
+    read = [*((stage,) for _, stage in fusion.taps), *fusion.final_stages]
+    last = max(max(group) for group in read)
+    total = _convnext_flops(config.high_res_vision_config, canvas, last)
     boxes = list(plan.view_boxes)
-    if config.high_res_overview == "encode" and plan.overview_size is not None:
+    if plan.overview_size is not None and config.high_res_overview != "pool":
         whole = tuple(edge * side / tile for edge in boxes.pop(0))
-        total += _resample_flops(whole, canvas, side, 3) + _convnext_flops(
-            config.high_res_vision_config, Size(side, side), max(read)
-        )
-    for stage in read:
-        stride = config.high_res_vision_config.patch_size * 2 ** (stage - 1)
+        if config.high_res_overview == "encode":
+            total += _resample_flops(whole, canvas, side, 3)
+            total += _convnext_flops(config.high_res_vision_config, Size(side, side), last)
+    for group in read:
+        stride = config.high_res_vision_config.patch_size * 2 ** (group[0] - 1)
         cells = Size(canvas.height // stride, canvas.width // stride)
-        width = config.high_res_vision_config.hidden_sizes[stage - 1]
+        width = sum(config.high_res_vision_config.hidden_sizes[stage - 1] for stage in group)
         for box in boxes:
             scaled = tuple(edge * side / (tile * stride) for edge in box)
             total += _resample_flops(scaled, cells, side // stride, width)
-    # What the fusion does per view is counted off its own weights: convolutions that halve, and products per patch.
-    patches = config.patch_grid[0] * config.patch_grid[1]
-    for name, weight in fusion.named_parameters():
-        if weight.ndim == 4:
-            halvings = [key for key, _ in fusion.named_parameters() if key.startswith(name.rpartition("convs.")[0])]
-            chain = sum(key.endswith("weight") and "convs." in key for key in halvings)
-            place = int(name.rpartition("convs.")[2].split(".")[0])
-            total += plan.num_views * 2 * patches * 4 ** (chain - 1 - place) * weight.numel()
-        elif weight.ndim == 2:
-            prefix = 1 if getattr(getattr(fusion, "layers", [None])[0], "cls", "") == "mean" else 0
-            total += plan.num_views * 2 * (patches + prefix) * weight.numel()
     return int(total)
 
 
@@ -250,8 +275,13 @@ def as_rows(estimates: Iterable[Estimate]) -> list[list[str]]:
     rows = [["image", "canvas", "tiles", "views", "tokens", "encoder GFLOP", "text GFLOP", "cache MiB"]]
     for each in estimates:
         grid = "x".join(map(str, each.tile_grid))
-        operations = (each.encoder_flops, each.text_flops)
-        flops = ["-" if count is None else f"{count / 1e9:,.1f}" for count in operations]
-        counts = [str(each.num_views), f"{each.num_tokens:,}", *flops, f"{each.cache_bytes / 2**20:,.1f}"]
+        flops = [_told(count, 1e9) for count in (each.encoder_flops, each.text_flops)]
+        tokens = "-" if each.num_tokens is None else f"{each.num_tokens:,}"
+        counts = [str(each.num_views), tokens, *flops, _told(each.cache_bytes, 2**20)]
         rows.append([each.image, each.canvas, grid, *counts])
     return rows
+
+
+def _told(count: int | None, unit: float) -> str:
+    """A number in a unit, a dash for none."""
+    return "-" if count is None else f"{count / unit:,.1f}"

@@ -7,6 +7,8 @@ FILA's sources say "by 2x2 convolution or interpolation" without details (docs/d
 Shapes: T views, E channels, s cells per side of the square, g patches per side.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ from torch import nn
 
 from .options import one_of
 
-ALIGNMENTS = ("conv", "pool", "bilinear")
+ALIGNMENTS = ("conv", "pool", "bilinear", "corners")
 
 
 def overlap_matrix(start: float, stop: float, size: int, length: int, like: torch.Tensor) -> torch.Tensor:
@@ -67,6 +69,48 @@ def area_resample(
     return (by_row @ features.to(wide) @ by_col.T).to(features.dtype)
 
 
+def resize_corners(features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Resize `(T, E, h, w)` bilinearly, the outer cells' centres on top of each other, without antialiasing.
+
+    In float32, as EAGLE and LLaVA-HR do; a map that has the size already is returned as it is.
+    """
+    if features.shape[-2:] == size:
+        return features
+    wide = features.to(torch.promote_types(features.dtype, torch.float32))
+    return F.interpolate(wide, size=size, mode="bilinear", align_corners=True).to(features.dtype)
+
+
+def resize_edges(features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Resize `(T, E, h, w)` bilinearly in float32, edge on edge, without antialiasing, as Mini-Gemini does."""
+    if features.shape[-2:] == size:
+        return features
+    wide = features.to(torch.promote_types(features.dtype, torch.float32))
+    return F.interpolate(wide, size=size, mode="bilinear", align_corners=False).to(features.dtype)
+
+
+def stack_stages(maps: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Bring maps `(N, E_i, h_i, w_i)` of several stages to the size of the first and stack their channels."""
+    height, width = maps[0].shape[-2:]
+    return torch.cat([resize_edges(features, (height, width)) for features in maps], dim=1)
+
+
+def interpolate_box(
+    features: torch.Tensor, box: tuple[float, float, float, float], size: tuple[int, int]
+) -> torch.Tensor:
+    """Shrink the cells of a box to a grid by `resize_edges`, as Mini-Gemini shrinks the map of the whole image.
+
+    Args:
+        features: `(E, h, w)` float.
+        box: (top, left, bottom, right) in cells; cells that it touches count whole.
+        size: (rows, cols) of the result.
+
+    Returns:
+        `(E, rows, cols)`, dtype of `features`.
+    """
+    top, left, bottom, right = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
+    return resize_edges(features[None, :, top:bottom, left:right], size)[0]
+
+
 class MeanConv2d(nn.Conv2d):
     """A 2x2 stride-2 convolution that starts as the mean of its four cells, channel by channel."""
 
@@ -85,7 +129,7 @@ class Align(nn.Module):
     Args:
         kind: `conv`: 2x2 stride-2 convolutions, as ConvNeXt itself downsamples, as many as halve s to g; starts as
             `pool`.
-            `pool`: mean over equal areas. `bilinear`: antialiased interpolation.
+            `pool`: mean over equal areas. `bilinear`: antialiased interpolation. `corners`: `resize_corners`.
         channels: E.
         side: s, as the geometry promises it.
         grid: g.
@@ -115,11 +159,35 @@ class Align(nn.Module):
                 high = conv(high)
         if self.kind == "conv" or high.shape[-1] == self.grid:
             return high
+        if self.kind == "corners":
+            return resize_corners(high, (self.grid, self.grid))
         if self.kind == "pool":
             side = high.shape[-1]
             flat = area_resample(high.flatten(0, 1), (0, 0, side, side), (self.grid, self.grid))
             return flat.unflatten(0, high.shape[:2])
         return F.interpolate(high, size=(self.grid, self.grid), mode="bilinear", antialias=True)
+
+
+class AlignedTokens(nn.Module):
+    """A high-res map as tokens on the patch grid, in another width: `Align` and a 1x1 convolution.
+
+    Args:
+        kind: See `Align`.
+        channels: E.
+        side: s.
+        grid: g.
+        width: Channels of the tokens.
+    """
+
+    def __init__(self, kind: str, *, channels: int, side: int, grid: int, width: int) -> None:
+        super().__init__()
+        self.align = Align(kind, channels=channels, side=side, grid=grid)
+        self.linear = nn.Linear(channels, width)
+
+    def forward(self, high: torch.Tensor) -> torch.Tensor:
+        """`(T, E, s, s) -> (T, g^2, width)`."""
+        tokens: torch.Tensor = self.linear(self.align(high).flatten(2).transpose(1, 2))
+        return tokens
 
 
 def view_side(config: Any, stage: int) -> int:
@@ -136,3 +204,28 @@ def view_side(config: Any, stage: int) -> int:
             f"tower; got {tile}."
         )
     return tile // stride
+
+
+def checked_stages(config: Any, name: str, stages: Sequence[int]) -> tuple[int, ...]:
+    """Check an option that lists stages of the high-res tower.
+
+    Args:
+        config: The `FilaConfig`.
+        name: Name of the option, for the message.
+        stages: Counted from 1; must increase.
+
+    Raises:
+        ValueError: If there is none, one does not exist or they do not increase.
+    """
+    count = len(config.high_res_vision_config.hidden_sizes)
+    found = list(stages)
+    if not found or sorted(set(found)) != found or not 1 <= found[0] <= found[-1] <= count:
+        rule, value = ("a stage", found[0]) if len(found) == 1 else ("increasing stages", found)
+        raise ValueError(f"`fusion.{name}` must be {rule} of the high-res tower, 1..{count}; got {value}.")
+    return tuple(found)
+
+
+def map_shapes(config: Any, groups: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """Channels and cells per side of the maps that a fusion's `finish` gets for its `final_stages`."""
+    widths = config.high_res_vision_config.hidden_sizes
+    return [(sum(widths[stage - 1] for stage in group), view_side(config, group[0])) for group in groups]

@@ -39,6 +39,9 @@ AUTO_MAP = {
     "AutoModelForMultimodalLM": "modeling_fila.FilaForConditionalGeneration",
 }
 
+# Fusions that a model without high-res tower can have.
+_SINGLE_TOWER_FUSIONS = ("none", "query_gate")
+
 # Keys that transformers itself passes to a config beside its declared fields. Whatever else is unknown is a typo.
 _TRANSFORMERS_KEYS = {
     "_name_or_path",
@@ -101,9 +104,10 @@ class FilaConfig(PreTrainedConfig):
         high_res_tile_size (`int`, *optional*):
             Pixels of the high-res canvas that one view of `vision_config.image_size` pixels owns, per side. The
             default gives the last high-res stage the patch grid of the low-res tower (768 for 336 pixels at patch 14).
-        high_res_overview (`"pool"` or `"encode"`, *optional*, defaults to `"pool"`):
-            What the overview receives from the high-res tower: the canvas's own map averaged onto the overview, or a
-            second pass of the tower over the whole image at `high_res_tile_size`.
+        high_res_overview (`"pool"`, `"interpolate"` or `"encode"`, *optional*, defaults to `"pool"`):
+            What the overview receives from the high-res tower: the canvas's own map averaged onto the overview, or
+            interpolated bilinearly without antialiasing (Mini-Gemini), or a second pass of the tower over the whole
+            image at `high_res_tile_size`.
         image_newline (`bool`, *optional*, defaults to `False`):
             Whether the model has a learned newline vector, which layouts with `row_newlines` put after each row of
             image tokens.
@@ -137,7 +141,7 @@ class FilaConfig(PreTrainedConfig):
     connector: dict[str, Any] | None = None
     vision_feature_layer: int = -2
     high_res_tile_size: int | None = None
-    high_res_overview: Literal["pool", "encode"] = "pool"
+    high_res_overview: Literal["pool", "interpolate", "encode"] = "pool"
     image_newline: bool = False
     slice_positions: int = 0
     image_token_id: int = 128256
@@ -192,7 +196,7 @@ class FilaConfig(PreTrainedConfig):
                 f"`high_res_tile_size` is {self.high_res_tile_size}, but `high_res_vision_config` is None: a "
                 "single-tower model has no high-res canvas. Drop the one or set the other."
             )
-        if single_tower and fusion != "none":
+        if single_tower and fusion not in _SINGLE_TOWER_FUSIONS:
             raise ValueError(
                 f"`fusion.type` {fusion!r} joins two towers, but `high_res_vision_config` is None. "
                 'Set a high-res tower or `fusion={"type": "none"}`.'

@@ -7,8 +7,14 @@ from typing import Any, Protocol
 
 import torch
 
+from .connector_adaptive_resampler import AdaptiveResamplerConnector
+from .connector_identity import IdentityConnector
+from .connector_linear import LinearConnector
 from .connector_mlp import MlpConnector
+from .connector_pixel_shuffle import PixelShuffleConnector
+from .connector_resampler import ResamplerConnector
 from .options import build_part
+from .patch_grid import Grid
 
 
 class Connector(Protocol):
@@ -18,27 +24,41 @@ class Connector(Protocol):
     """
 
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
-        """Image tokens that one view of `patch_grid` (rows, cols) patches becomes."""
+        """Image tokens that one view of `patch_grid` (rows, cols) patches becomes.
+
+        Raises:
+            ValueError: If the connector cannot take such a grid.
+        """
         ...
 
-    def __call__(self, features: torch.Tensor, patch_grids: torch.Tensor | None = None) -> torch.Tensor:
-        """`(T, P, D) -> (T, N, M)`.
+    def __call__(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
+        """`(T, P, D) -> (T, N, M)`; see `Grid` for views of different sizes.
 
-        With `patch_grids` `(T, 2)` the views differ in size: P is that of the view that has most, what lies beyond a
-        view's patches is padding, and so is what the result holds beyond its `tokens_per_tile`.
+        Where grids differ, what the result holds beyond a view's `tokens_per_tile` is padding.
         """
         ...
 
 
 CONNECTORS: dict[str, Callable[..., Connector]] = {
+    "adaptive_resampler": AdaptiveResamplerConnector,
+    "identity": IdentityConnector,
+    "linear": LinearConnector,
     "mlp": MlpConnector,
+    "pixel_shuffle": PixelShuffleConnector,
+    "resampler": ResamplerConnector,
 }
 
 
-def build_connector(config: Any, input_size: int) -> Any:
-    """Build the connector that `config.connector` names, for features of `input_size` channels.
+def build_connector(config: Any, input_size: int, options: dict[str, Any] | None = None) -> Any:
+    """Build the connector that `config.connector`, or `options` in its place, names.
+
+    Args:
+        config: The `FilaConfig`.
+        input_size: Channels of the features.
+        options: `{"type": name, ...}`.
 
     Raises:
         ValueError: If the name, an option or an option's value is not accepted.
     """
-    return build_part("connector", CONNECTORS, config.connector, config, input_size=input_size)
+    options = config.connector if options is None else options
+    return build_part("connector", CONNECTORS, options, config, input_size=input_size)

@@ -1,13 +1,17 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Two-layer MLP connector.
+"""MLP connector.
 
 Paper: Liu et al., "Improved Baselines with Visual Instruction Tuning" (LLaVA-1.5), arXiv:2310.03744.
 Code: transformers, `models/llava/modeling_llava.py::LlavaMultiModalProjector`; the weights keep its names.
+LLaVA's `mlp{depth}x_gelu`, of LLaVA-HR, Mini-Gemini and EAGLE too, is `depth`; its numbers 0, 2, ... are linear_1,
+linear_2, ... here.
 
-    image token = W2 act(W1 feature)
+    image token = W2 act(W1 feature)                depth 2; each further layer is preceded by the activation
 
-Deviations: none.
+Deviations: none. The norms are an option of ours; with `norm="input"` it is InternVL's projector without its shuffle.
+
+Shapes: T views, P patches, D vision width, M language-model width.
 """
 
 from typing import Any
@@ -16,6 +20,9 @@ import torch
 from torch import nn
 from transformers.activations import ACT2FN
 
+from .options import one_of
+from .patch_grid import Grid
+
 
 class MlpConnector(nn.Module):
     """One image token per patch.
@@ -23,29 +30,49 @@ class MlpConnector(nn.Module):
     Args:
         config: The `FilaConfig`.
         input_size: Channels of the features.
-        hidden_act: Activation between the two layers.
+        depth: Number of linear layers.
+        norm: `none`, `input` (LayerNorm of the features) or `output` (LayerNorm of the image tokens).
+        hidden_act: Activation between the layers.
         bias: Whether the layers have biases.
 
     Raises:
-        ValueError: If the activation is unknown.
+        ValueError: If the activation or the norm is unknown, or there is no layer.
     """
 
-    def __init__(self, config: Any, *, input_size: int, hidden_act: str = "gelu", bias: bool = True) -> None:
+    def __init__(
+        self,
+        config: Any,
+        *,
+        input_size: int,
+        depth: int = 2,
+        norm: str = "none",
+        hidden_act: str = "gelu",
+        bias: bool = True,
+    ) -> None:
         super().__init__()
+        one_of("connector.norm", norm, ("none", "input", "output"))
         if hidden_act not in ACT2FN:
             raise ValueError(
                 f"`connector.hidden_act` must be an activation that transformers knows; got {hidden_act!r}."
             )
+        if depth < 1:
+            raise ValueError(f"`connector.depth` must be at least 1; got {depth}.")
         width = config.text_config.hidden_size
-        self.linear_1 = nn.Linear(input_size, width, bias=bias)
+        self.depth = depth
         self.act = ACT2FN[hidden_act]
-        self.linear_2 = nn.Linear(width, width, bias=bias)
+        self.input_norm = nn.LayerNorm(input_size) if norm == "input" else nn.Identity()
+        for number in range(1, depth + 1):
+            self.add_module(f"linear_{number}", nn.Linear(input_size if number == 1 else width, width, bias=bias))
+        self.output_norm = nn.LayerNorm(width) if norm == "output" else nn.Identity()
 
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
         """One image token per patch."""
         return patch_grid[0] * patch_grid[1]
 
-    def forward(self, features: torch.Tensor, patch_grids: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
         """`(T, P, D) -> (T, P, M)`."""
-        tokens: torch.Tensor = self.linear_2(self.act(self.linear_1(features)))
-        return tokens
+        tokens: torch.Tensor = self.input_norm(features)
+        for number in range(1, self.depth + 1):
+            tokens = self.get_submodule(f"linear_{number}")(tokens if number == 1 else self.act(tokens))
+        normed: torch.Tensor = self.output_norm(tokens)
+        return normed

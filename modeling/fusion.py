@@ -7,10 +7,23 @@ from typing import Any, Protocol
 
 import torch
 
+from .fusion_cbam import CbamFusion
 from .fusion_channel_concat import ChannelConcatFusion
+from .fusion_concat_1x1 import Concat1x1Fusion
+from .fusion_cross_attention import CrossAttentionFusion
 from .fusion_cvfm import CvfmFusion
+from .fusion_mixture_of_resolution import MixtureOfResolutionFusion
+from .fusion_multi_encoder_queries import MultiEncoderQueriesFusion
 from .fusion_none import NoFusion
+from .fusion_patch_info_mining import PatchInfoMiningFusion
+from .fusion_query_gate import QueryGateFusion
+from .fusion_scale_softmax import ScaleSoftmaxFusion
+from .fusion_se import SqueezeExcitationFusion
+from .fusion_sequence_concat import SequenceConcatFusion
+from .fusion_spatial_gate import SpatialGateFusion
+from .fusion_upsample_concat import UpsampleConcatFusion
 from .options import build_part
+from .view_layout import ViewLayout
 
 
 class Fusion(Protocol):
@@ -19,30 +32,46 @@ class Fusion(Protocol):
     Attributes:
         taps: `(layer, stage)` pairs, both counted from 1, in the order in which they are met: after that layer of the
             low-res tower the fusion sees the map of that stage of the high-res tower.
-        final_stage: Stage whose map `finish` sees, or `None`.
+        final_stages: What `finish` sees of the high-res tower: one map per group of stages. The maps of a group with
+            several stages are brought to the size of its first and stacked along the channels before views are cut.
         output_size: Channels of what `finish` returns.
+        output_grid: (rows, cols) in which the P' tokens per view that `finish` returns lie; the patch grid, unless
+            the fusion makes another number of tokens.
 
-    Shapes: T views, N prefix tokens (CLS), P patches, D low-res width, E width of the tap's stage, s cells per side
-    that one view owns of that stage's map.
+    Shapes: T views, N prefix tokens (CLS), P patches, D low-res width, E width of the stage or group, s cells per side
+    that one view owns of that map.
     """
 
     taps: tuple[tuple[int, int], ...]
-    final_stage: int | None
+    final_stages: tuple[tuple[int, ...], ...]
     output_size: int
+    output_grid: tuple[int, int]
 
     def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         """Tap number `tap`, from 0: `(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
         ...
 
-    def finish(self, low: torch.Tensor, high: torch.Tensor | None) -> torch.Tensor:
-        """After the last layer: `(low (T, P, D), high (T, E, s, s)) -> (T, P, output_size)`."""
+    def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
+        """After the last layer: `(low (T, P, D), a map (T, E, s, s) per group) -> (T, P', output_size)`."""
         ...
 
 
 FUSIONS: dict[str, Callable[..., Fusion]] = {
+    "cbam": CbamFusion,
     "channel_concat": ChannelConcatFusion,
+    "concat_1x1": Concat1x1Fusion,
+    "cross_attention": CrossAttentionFusion,
     "cvfm": CvfmFusion,
+    "mixture_of_resolution": MixtureOfResolutionFusion,
+    "multi_encoder_queries": MultiEncoderQueriesFusion,
     "none": NoFusion,
+    "patch_info_mining": PatchInfoMiningFusion,
+    "query_gate": QueryGateFusion,
+    "scale_softmax": ScaleSoftmaxFusion,
+    "se": SqueezeExcitationFusion,
+    "sequence_concat": SequenceConcatFusion,
+    "spatial_gate": SpatialGateFusion,
+    "upsample_concat": UpsampleConcatFusion,
 }
 
 

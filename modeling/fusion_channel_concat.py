@@ -3,51 +3,70 @@
 """Channel concatenation after the last layer.
 
 Paper: Shi et al., "Eagle: Exploring The Design Space for Multimodal LLMs with Mixture of Encoders", arXiv:2408.15998.
+Code: NVlabs/EAGLE @ fef95f1, `multi_backbone_channel_concatenation_encoder.py`.
 
-    F = [V ; align(square of one ConvNeXt stage that the view owns)]
+    F = [align(V) ; align(square of each stage that the view owns)]        on one grid
 
-Deviations: EAGLE brings every tower to one fixed grid; here the grid is the low-res tower's.
+EAGLE's alignment is `align="corners"` with its grid, `grid=32`: maps of another width are resized bilinearly with
+aligned corners, in float32, those of that width are taken as they are.
 
-Shapes: T views, P patches, D low-res width, E width of the stage, s cells per side, g patches per side.
+Deviations: the grid is the low-res tower's unless `grid` is set, and `bilinear` (antialiased) is the default: 64 cells
+to 32 with aligned corners reads two cells of four.
+
+Shapes: T views, P patches, D low-res width, E width of a stage, s cells per side, g patches per side.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from .align import Align, view_side
+from .align import Align, checked_stages, map_shapes
+from .fusion_at_end import FusionAtEnd
+from .view_layout import ViewLayout
 
 
-class ChannelConcatFusion(nn.Module):
-    """Concatenates one high-res stage to the low-res tower's output.
+def concat_channels(maps: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Stack aligned maps `(T, E_i, g, g)` along the channels, as tokens `(T, g^2, sum of E_i)`."""
+    return torch.cat([features.flatten(2) for features in maps], dim=1).transpose(1, 2)
+
+
+class ChannelConcatFusion(FusionAtEnd):
+    """Concatenates high-res stages to the low-res tower's output.
 
     Args:
         config: The `FilaConfig`.
-        stage: Stage of the high-res tower, counted from 1; the last by default.
-        align: How a view's square of the map is brought to the patch grid: `conv`, `pool` or `bilinear`.
+        stage: Stage of the high-res tower, counted from 1, or several; the last by default.
+        align: How maps are brought to the grid: `conv`, `pool`, `bilinear` or `corners`.
+        grid: Tokens per side of a view; the low-res tower's patches by default.
 
     Raises:
-        ValueError: If the stage does not exist or the alignment is unknown or does not fit.
+        ValueError: If a stage does not exist or the alignment is unknown or does not fit.
     """
 
-    taps: tuple[tuple[int, int], ...] = ()
+    def __init__(
+        self, config: Any, *, stage: int | list[int] | None = None, align: str = "bilinear", grid: int | None = None
+    ) -> None:
+        stage = len(config.high_res_vision_config.hidden_sizes) if stage is None else stage
+        stages = checked_stages(config, "stage", [stage] if isinstance(stage, int) else stage)
+        super().__init__(config, *[(number,) for number in stages])
+        side = config.patch_grid[0]
+        grid = side if grid is None else grid
+        if grid < 1:
+            raise ValueError(f"`fusion.grid` must be at least 1; got {grid}.")
+        shapes = [(self.output_size, side), *map_shapes(config, self.final_stages)]
+        self.patch_grid = config.patch_grid
+        self.output_size = sum(channels for channels, _ in shapes)
+        self.output_grid = grid, grid
+        self.align = nn.ModuleList(Align(align, channels=width, side=cells, grid=grid) for width, cells in shapes)
 
-    def __init__(self, config: Any, *, stage: int | None = None, align: str = "bilinear") -> None:
-        super().__init__()
-        widths = config.high_res_vision_config.hidden_sizes
-        stage = len(widths) if stage is None else stage
-        if not 1 <= stage <= len(widths):
-            raise ValueError(f"`fusion.stage` must be a stage of the high-res tower, 1..{len(widths)}; got {stage}.")
-        self.final_stage: int | None = stage
-        self.output_size: int = config.vision_config.hidden_size + widths[stage - 1]
-        self.align = Align(align, channels=widths[stage - 1], side=view_side(config, stage), grid=config.patch_grid[0])
+    def concat(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """`(low (T, P, D), maps (T, E, s, s)) -> (T, g^2, D + sum of E)`."""
+        low_TDrc = low.transpose(1, 2).unflatten(2, self.patch_grid)
+        features = [low_TDrc, *[features.to(low.dtype) for features in maps]]
+        return concat_channels([align(map_) for align, map_ in zip(self.align, features, strict=True)])
 
-    def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """Never called: there is no tap."""
-        raise AssertionError("a fusion without taps was asked to fuse")
-
-    def finish(self, low: torch.Tensor, high: torch.Tensor | None) -> torch.Tensor:
-        """`(low (T, P, D), high (T, E, s, s)) -> (T, P, D + E)`."""
-        assert high is not None
-        return torch.cat([low, self.align(high.to(low.dtype)).flatten(2).transpose(1, 2)], dim=-1)
+    def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
+        """`(low (T, P, D), maps (T, E, s, s)) -> (T, g^2, D + sum of E)`."""
+        return self.concat(low, maps)

@@ -24,6 +24,8 @@ from transformers.activations import ACT2FN
 
 from .align import Align, view_side
 from .options import one_of
+from .taps import checked_taps, layers_at, split_prefix
+from .view_layout import ViewLayout
 
 
 class CvfmLayer(nn.Module):
@@ -54,10 +56,9 @@ class CvfmLayer(nn.Module):
 
     def forward(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         aligned = self.align(high.to(low.dtype)).flatten(2).transpose(1, 2)
-        num_prefix = low.shape[1] - aligned.shape[1]
-        prefix, patches = low.split([num_prefix, aligned.shape[1]], dim=1)
-        if self.cls == "mean" and num_prefix:
-            mean = aligned.mean(dim=1, keepdim=True).expand(-1, num_prefix, -1)
+        prefix, patches = split_prefix(low, aligned.shape[1])
+        if self.cls == "mean" and prefix.shape[1]:
+            mean = aligned.mean(dim=1, keepdim=True).expand(-1, prefix.shape[1], -1)
             prefix, patches, aligned = prefix[:, :0], low, torch.cat([mean, aligned], dim=1)
         update = self.fc1(torch.cat([self.norm_low(patches), self.norm_high(aligned)], dim=-1))
         update = self.fc2(self.act(update))
@@ -88,7 +89,7 @@ class CvfmFusion(nn.Module):
         ValueError: If taps and stages do not fit the towers or each other, or a choice is unknown.
     """
 
-    final_stage: int | None = None
+    final_stages: tuple[tuple[int, ...], ...] = ()
 
     def __init__(
         self,
@@ -109,25 +110,14 @@ class CvfmFusion(nn.Module):
         if hidden_act not in ACT2FN:
             raise ValueError(f"`fusion.hidden_act` must be an activation that transformers knows; got {hidden_act!r}.")
         widths = config.high_res_vision_config.hidden_sizes
-        depth = config.vision_config.num_hidden_layers
         if taps is None:
-            taps = [min(max(1, round(depth * layer / 24)), config.num_vision_layers) for layer in (2, 6, 12, 20)]
+            taps = layers_at(config, (2 / 24, 6 / 24, 12 / 24, 20 / 24))
         if stages is None:
             stages = list(range(1, len(widths) + 1))[-len(taps) :]
-        if len(taps) != len(stages) or not taps:
-            raise ValueError(f"`fusion.taps` and `fusion.stages` must pair up; got {taps} and {stages}.")
-        if sorted(taps) != list(taps) or not 1 <= taps[0] <= taps[-1] <= config.num_vision_layers:
-            raise ValueError(
-                f"`fusion.taps` must be increasing layers of the low-res tower, 1..{config.num_vision_layers}; got "
-                f"{taps}."
-            )
-        if sorted(stages) != list(stages) or not 1 <= stages[0] <= stages[-1] <= len(widths):
-            raise ValueError(
-                f"`fusion.stages` must be increasing stages of the high-res tower, 1..{len(widths)}; got {stages}."
-            )
+        self.taps = checked_taps(config, taps, stages)
         low_size: int = config.vision_config.hidden_size
-        self.taps = tuple(zip(taps, stages, strict=True))
         self.output_size = low_size
+        self.output_grid: tuple[int, int] = config.patch_grid
         self.layers = nn.ModuleList(
             CvfmLayer(
                 low_size,
@@ -149,6 +139,6 @@ class CvfmFusion(nn.Module):
         fused: torch.Tensor = self.layers[tap](low, high)
         return fused
 
-    def finish(self, low: torch.Tensor, high: torch.Tensor | None) -> torch.Tensor:
+    def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
         """`(T, P, D) -> (T, P, D)`, unchanged."""
         return low

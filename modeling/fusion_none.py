@@ -5,23 +5,17 @@
 from typing import Any
 
 import torch
-from torch import nn
+
+from .fusion_at_end import FusionAtEnd
+from .view_layout import ViewLayout
 
 
-class NoFusion(nn.Module):
+class NoFusion(FusionAtEnd):
     """Passes the low-res tower's features on."""
 
-    taps: tuple[tuple[int, int], ...] = ()
-    final_stage: int | None = None
-
     def __init__(self, config: Any) -> None:
-        super().__init__()
-        self.output_size: int = config.vision_config.hidden_size
+        super().__init__(config)
 
-    def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """Never called: there is no tap."""
-        raise AssertionError("a fusion without taps was asked to fuse")
-
-    def finish(self, low: torch.Tensor, high: torch.Tensor | None) -> torch.Tensor:
+    def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
         """`(T, P, D) -> (T, P, D)`, unchanged."""
         return low

@@ -26,12 +26,14 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .align import MeanConv2d, area_resample, view_side
+from .align import MeanConv2d, area_resample, interpolate_box, stack_stages, view_side
 from .configuration_fila import FilaConfig
 from .fusion import build_fusion
 from .fusion_cvfm import CvfmLayer
+from .fusion_none import NoFusion
 from .tower_convnext import ConvNextBlock, GlobalResponseNorm
 from .towers import build_high_res_tower, build_low_res_tower, check_tower_types
+from .view_layout import ViewLayout
 
 PerImage = torch.Tensor | Sequence[torch.Tensor]  # a padded tensor, or a list with one entry per image
 Box = tuple[int, int, int, int]
@@ -45,13 +47,29 @@ class FilaPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     input_modalities: tuple[str, ...] = ("image", "text")
     supports_gradient_checkpointing = True
-    _no_split_modules = ["ConvNextBlock", "CvfmLayer"]  # noqa: RUF012
+    _no_split_modules: list[str] | set[str] = [  # noqa: RUF012
+        "ConvNextBlock",
+        "CrossAttentionLayer",
+        "CvfmLayer",
+        "PatchInfoMining",
+        "QueryLayer",
+        "ResolutionAdapter",
+    ]
     _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
+
+    def post_init(self) -> None:
+        """As in every model of transformers; and names of layers that this config does not have are left out.
+
+        accelerate stops at a class to wrap that it does not find in the model.
+        """
+        super().post_init()
+        present = {type(module).__name__ for module in self.modules()}
+        self._no_split_modules = set(self._no_split_modules) & present
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -76,6 +94,8 @@ class FilaPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.gate)
         elif isinstance(getattr(module, "image_newline", None), nn.Parameter):
             init.normal_(module.image_newline, std=self.config.initializer_range)
+        elif callable(initialise := getattr(module, "set_initial_weights", None)):
+            initialise(self.config.initializer_range)
 
 
 def real_view_boxes(view_boxes: PerImage) -> list[list[Box]]:
@@ -137,20 +157,37 @@ class Canvases:
     Canvases of one size run together; a canvas is never padded to its neighbour's size. With
     `high_res_overview="encode"` the whole images, drawn at one view's high-res size, run as one more group. The tower
     gets all groups in one call, so that the number of calls does not depend on the batch.
+
+    Args:
+        config: The `FilaConfig`.
+        tower: The high-res tower.
+        pixels: Canvases, `(I, 3, H, W)` or one `(3, H_i, W_i)` per image.
+        sizes: (height, width) of each canvas.
+        boxes: Boxes of each image's views.
+        layout: Which views are tiles.
+        kept_stages: Stages whose maps are needed again after the tower has gone on.
     """
 
     def __init__(
-        self, config: Any, tower: Any, pixels: PerImage, sizes: PerImage, boxes: list[list[Box]], grids: PerImage
+        self,
+        config: Any,
+        tower: Any,
+        pixels: PerImage,
+        sizes: PerImage,
+        boxes: list[list[Box]],
+        layout: ViewLayout,
+        kept_stages: set[int],
     ):
         self.config = config
         self.tower = tower
         self.boxes = boxes
         self.stage = 0
+        self.kept_stages = kept_stages
+        self.kept: dict[int, dict[tuple[str, tuple[int, int]], torch.Tensor]] = {}
         self.pixels_per_canvas_pixel = config.high_res_tile_size / config.vision_config.image_size
         self.groups: dict[tuple[str, tuple[int, int]], list[int]] = {}
         self.has_overview = [
-            len(views) > int(rows) * int(cols)
-            for views, (rows, cols) in zip(boxes, (g.tolist() for g in grids), strict=True)
+            views > rows * cols for views, (rows, cols) in zip(layout.num_views, layout.tile_grids, strict=True)
         ]
         inputs: dict[tuple[str, tuple[int, int]], list[torch.Tensor]] = {}
         for index, (canvas, size) in enumerate(zip(pixels, sizes, strict=True)):
@@ -186,30 +223,39 @@ class Canvases:
         return top, left, bottom, right
 
     def advance(self, stage: int) -> None:
-        """Run the tower up to `stage` (counted from 1)."""
-        maps = self.tower.run_stages(tuple(self.maps.values()), self.stage, stage)
-        self.maps = dict(zip(self.maps, maps, strict=True))
-        self.stage = stage
+        """Run the tower up to `stage` (counted from 1), keeping the maps of `kept_stages` on the way."""
+        for stop in sorted({kept for kept in self.kept_stages if kept < stage} | {stage}):
+            if stop > self.stage:
+                maps = self.tower.run_stages(tuple(self.maps.values()), self.stage, stop)
+                self.maps = dict(zip(self.maps, maps, strict=True))
+                self.stage = stop
+                if stop in self.kept_stages:
+                    self.kept[stop] = self.maps
 
-    def per_view(self) -> torch.Tensor:
-        """What each view owns of the present stage's maps: `(T, E, s, s)`, image by image.
+    def per_view(self, stages: Sequence[int]) -> torch.Tensor:
+        """What each view owns of the maps of `stages`, stacked: `(T, E, s, s)`, image by image.
 
-        A tile's box is whole cells and is cut out. The overview's box is the image's content: it is averaged onto s x
-        s cells.
+        A tile's box is whole cells and is cut out. The overview's box is the image's content: it is averaged (or
+        interpolated) onto s x s cells.
         """
-        side = view_side(self.config, self.stage)
-        stride = self.tower.stride(self.stage)
+        side = view_side(self.config, stages[0])
+        stride = self.tower.stride(stages[0])
+        by_stage = [self.kept.get(stage, self.maps) for stage in stages]
         map_of: dict[tuple[str, int], torch.Tensor] = {}
         for key, indices in self.groups.items():
+            stacked = stack_stages([maps[key] for maps in by_stage])
             for row, index in enumerate(indices):
-                map_of[key[0], index] = self.maps[key][row]
+                map_of[key[0], index] = stacked[row]
         squares = []
         for index, views in enumerate(self.boxes):
             for view, box in enumerate(views):
-                if view == 0 and ("overview", index) in map_of:
+                is_overview = view == 0 and self.has_overview[index]
+                if is_overview and ("overview", index) in map_of:
                     squares.append(map_of["overview", index])
-                else:
-                    squares.append(area_resample(map_of["canvas", index], self._scaled(box, stride), (side, side)))
+                    continue
+                shrink = is_overview and self.config.high_res_overview == "interpolate"
+                resample = interpolate_box if shrink else area_resample
+                squares.append(resample(map_of["canvas", index], self._scaled(box, stride), (side, side)))
         return torch.stack(squares)
 
 
@@ -226,8 +272,9 @@ class FilaVisionModel(FilaPreTrainedModel):
         self.fusion = build_fusion(config)
         self.low_res_tower = build_low_res_tower(config.vision_config, config.num_vision_layers)
         self.high_res_tower = None
-        stages = [stage for _, stage in self.fusion.taps] + [self.fusion.final_stage or 0]
-        if max(stages) > 0:
+        self.final_stages = {stage for group in self.fusion.final_stages for stage in group}
+        stages = self.final_stages | {stage for _, stage in self.fusion.taps}
+        if stages:
             self.high_res_tower = build_high_res_tower(config.high_res_vision_config, max(stages))
         self.post_init()
 
@@ -262,8 +309,9 @@ class FilaVisionModel(FilaPreTrainedModel):
                 holds their patches side by side; see `packed_views`.
 
         Returns:
-            `last_hidden_state` is `(T, P, output_size of the fusion)`; views image by image. With `patch_grids`, P is
-            that of the view that has most, and rows beyond a view's patches mean nothing.
+            `last_hidden_state` is `(T, P', output_size of the fusion)`, P' the tokens of the fusion's `output_grid`;
+            views image by image. With `patch_grids`, P' is the number of patches of the view that has most, and rows
+            beyond a view's patches mean nothing.
 
         Raises:
             ValueError: If an input is missing or the sizes contradict each other.
@@ -272,13 +320,16 @@ class FilaVisionModel(FilaPreTrainedModel):
         grids = None
         if patch_grids is None:
             views = torch.cat([pixels[: len(found)] for pixels, found in zip(pixel_values, boxes, strict=True)])
-        elif self.high_res_tower is not None:
+        elif not isinstance(self.fusion, NoFusion):
             raise ValueError(
-                "`patch_grids` says that the views differ in size; a model with a high-res tower takes equal views. "
-                "Choose another canvas, or `high_res_vision_config=None`."
+                "`patch_grids` says that the views differ in size; a model with a high-res tower takes equal views, "
+                f"and so does a fusion, here {self.config.fusion}. Choose another canvas, or "
+                '`high_res_vision_config=None` and `fusion={"type": "none"}`.'
             )
         else:
             views, grids = packed_views(pixel_values, patch_grids, [len(found) for found in boxes])
+        tile_grids = tuple((int(rows), int(cols)) for rows, cols in (found.tolist() for found in tile_grid))
+        layout = ViewLayout(tuple(map(len, boxes)), tile_grids)
         canvases = None
         if self.high_res_tower is not None:
             if high_res_pixel_values is None or high_res_sizes is None:
@@ -287,7 +338,13 @@ class FilaVisionModel(FilaPreTrainedModel):
                     "missing. Pass everything the processor returns; its `high_res_size` must not be None."
                 )
             canvases = Canvases(
-                self.config, self.high_res_tower, high_res_pixel_values, high_res_sizes, boxes, tile_grid
+                self.config,
+                self.high_res_tower,
+                high_res_pixel_values,
+                high_res_sizes,
+                boxes,
+                layout,
+                self.final_stages,
             )
 
         low = self.low_res_tower.embed(views, grids)
@@ -298,12 +355,13 @@ class FilaVisionModel(FilaPreTrainedModel):
             done = layer
             assert canvases is not None
             canvases.advance(stage)
-            low = self.fusion.fuse(tap, low, canvases.per_view().to(low.device))
+            low = self.fusion.fuse(tap, low, canvases.per_view((stage,)).to(low.device))
         low = self.low_res_tower.run_layers(low, done, self.low_res_tower.num_layers, **kwargs)
         low = low[:, self.low_res_tower.num_prefix_tokens :]
 
-        high = None
-        if canvases is not None and self.fusion.final_stage is not None:
-            canvases.advance(self.fusion.final_stage)
-            high = canvases.per_view().to(low.device)
-        return BaseModelOutputWithPooling(last_hidden_state=self.fusion.finish(low, high))
+        maps: list[torch.Tensor] = []
+        for group in self.fusion.final_stages:
+            assert canvases is not None
+            canvases.advance(max(group))
+            maps.append(canvases.per_view(group).to(low.device))
+        return BaseModelOutputWithPooling(last_hidden_state=self.fusion.finish(low, tuple(maps), layout))

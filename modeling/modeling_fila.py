@@ -25,6 +25,7 @@ from .configuration_fila import FilaConfig
 from .connector import build_connector
 from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel, PerImage, real_view_boxes
 from .image_tokens import images_per_sample, select_tokens
+from .patch_grid import Grid
 from .sharding import is_sharded
 from .slice_positions import SlicePositions
 
@@ -101,6 +102,7 @@ class FilaModel(FilaPreTrainedModel):
         if config.image_newline:
             self.image_newline = nn.Parameter(torch.empty(config.text_config.hidden_size))
         self.slice_positions = SlicePositions(config) if config.slice_positions else None
+        self.tokens_per_tile: int = self.multi_modal_projector.tokens_per_tile(self.vision_tower.fusion.output_grid)
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
 
@@ -155,19 +157,16 @@ class FilaModel(FilaPreTrainedModel):
             **kwargs,
         )
         num_views = [len(boxes) for boxes in real_view_boxes(view_boxes)]
-        if patch_grids is None:
-            tokens = self._placed(self.multi_modal_projector(outputs.last_hidden_state), view_positions, num_views)
-            outputs.pooler_output = [views.flatten(0, 1) for views in tokens.split(num_views)]
+        grid: Grid = self.vision_tower.fusion.output_grid
+        if patch_grids is not None:
+            grid = torch.cat([grids[:count] for grids, count in zip(patch_grids, num_views, strict=True)])
+        tokens = self.multi_modal_projector(outputs.last_hidden_state, grid)
+        images = self._placed(tokens, view_positions, num_views).split(num_views)
+        if isinstance(grid, torch.Tensor):
+            lengths = iter(_tokens_of_views(self.multi_modal_projector, grid))
+            outputs.pooler_output = [torch.cat([view[: next(lengths)] for view in views]) for views in images]
         else:
-            grids = torch.cat([grids[:count] for grids, count in zip(patch_grids, num_views, strict=True)])
-            tokens = self.multi_modal_projector(outputs.last_hidden_state, patch_grids=grids)
-            tokens = self._placed(tokens, view_positions, num_views)
-            lengths = _tokens_of_views(self.multi_modal_projector, grids)
-            views = [view[:length] for view, length in zip(tokens, lengths, strict=True)]
-            first = [sum(num_views[:image]) for image in range(len(num_views))]
-            outputs.pooler_output = [
-                torch.cat(views[start : start + count]) for start, count in zip(first, num_views, strict=True)
-            ]
+            outputs.pooler_output = [views.flatten(0, 1) for views in images]
         if image_token_index is None:
             return outputs
         ordered = [
@@ -465,12 +464,11 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         """Placeholders of each image."""
         if (index := inputs.get("image_token_index")) is not None:
             return [int((torch.as_tensor(row) >= -1).sum()) for row in index]
-        connector = self.model.multi_modal_projector
         num_views = [len(boxes) for boxes in real_view_boxes(inputs["view_boxes"])]
         if (patch_grids := inputs.get("patch_grids")) is None:
-            return [count * connector.tokens_per_tile(self.config.patch_grid) for count in num_views]
+            return [count * self.model.tokens_per_tile for count in num_views]
         return [
-            sum(_tokens_of_views(connector, grids[:count]))
+            sum(_tokens_of_views(self.model.multi_modal_projector, grids[:count]))
             for grids, count in zip(patch_grids, num_views, strict=True)
         ]
 

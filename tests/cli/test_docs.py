@@ -56,7 +56,7 @@ def test_connector_of_the_docs_makes_what_it_promises(monkeypatch: pytest.Monkey
     monkeypatch.setitem(connector.CONNECTORS, "pool", example("add_a_connector.md", "fila.modeling")["PoolConnector"])
     model = tiny_model(connector={"type": "pool"})
     part = model.model.multi_modal_projector
-    assert part(torch.randn(3, 16, 20)).shape == (
+    assert part(torch.randn(3, 16, 20), (4, 4)).shape == (
         3,
         part.tokens_per_tile((4, 4)),
         model.config.text_config.hidden_size,

@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFile
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from fila.cli import app
 from fila.estimate import Estimator, as_rows, cache_bytes, text_flops
+from fila.modeling.connector import CONNECTORS
+from fila.modeling.fusion import FUSIONS
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import Size
+from tests.contract.settings import connector_settings, fusion_settings
 from tests.helpers import (
     PATCH,
     TOKENS_PER_TILE,
@@ -36,7 +40,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "encoded overview": {"high_res_overview": "encode"},
     "channel_concat": {"fusion": {"type": "channel_concat"}},
     "channel_concat, conv": {"fusion": {"type": "channel_concat", "stage": 3, "align": "conv"}},
-    "none": single_tower(),
+    "encoded overview, three reads": {"high_res_overview": "encode", "fusion": {"type": "cross_attention"}},
+    "interpolated overview": {"high_res_overview": "interpolate", "fusion": {"type": "patch_info_mining"}},
+    **{f"fusion {name}": fusion_settings(name) for name in FUSIONS},
+    **{f"connector {name}": connector_settings(name) for name in CONNECTORS},
 }
 
 
@@ -50,10 +57,11 @@ def tiny_estimator(canvas: dict[str, Any] | None = None, **changes: Any) -> Esti
 
 def counted(made: Estimator, size: tuple[int, int], **changes: Any) -> int:
     """Operations that torch counts when a model encodes an image of a size."""
-    model = tiny_model(**changes)
+    model = tiny_model(**changes).requires_grad_(False)
     model.set_attn_implementation("eager")
     inputs = made.processor.image_processor(random_image(*size), return_tensors="pt")
-    with FlopCounterMode(display=False) as counter:
+    # the counter does not know the CPU's attention kernel
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         model.get_image_features(**inputs)
     return int(counter.get_total_flops())
 
@@ -113,6 +121,14 @@ def test_tokens_of_a_hundred_thousand_sizes_are_the_processors(canvas: str, layo
     counted = processor._get_num_multimodal_tokens(image_sizes=draw)
     for (height, width), tokens in zip(draw, counted.num_image_tokens, strict=True):
         assert made.num_tokens(Size(height, width), options) == tokens, (height, width)
+
+
+def test_nothing_is_told_where_views_are_not_whole_tokens() -> None:
+    made = tiny_estimator(connector={"type": "pixel_shuffle"}, **single_tower())
+    told = {each.canvas: each for each in made.all_canvases("a", Size(57, 90))}
+    assert (told["uhd"].num_tokens, told["uhd"].encoder_flops, told["uhd"].cache_bytes) == (None, None, None)
+    assert told["native"].num_tokens == 4 * 6  # 56 x 84 pixels in blocks of 14
+    assert [row[4:] for row in as_rows([told["uhd"]])[1:]] == [["-"] * 4]
 
 
 def test_other_strategies_get_the_towers_patches() -> None:

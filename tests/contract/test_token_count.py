@@ -10,25 +10,37 @@ import torch
 
 from fila import FilaForConditionalGeneration, FilaProcessor
 from fila.modeling.connector import CONNECTORS
+from fila.modeling.fusion import FUSIONS
 from fila.modeling.hybrid_encoder import real_view_boxes
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import CanvasPlan
 from fila.processing.layout import LAYOUTS
-from tests.helpers import random_image, single_tower, tiny_canvas, tiny_config, tiny_image_processor, tiny_tokenizer
+from tests.contract.settings import connector_settings, fitting_processor, fusion_settings
+from tests.helpers import (
+    PATCH,
+    has_equal_views,
+    random_image,
+    single_tower,
+    tiny_canvas,
+    tiny_config,
+    tiny_image_processor,
+    tiny_tokenizer,
+)
 
 NUM_SIZES = 30_000  # for each canvas
-PATCH = 7
 
 
 def parts(canvas: str, connector: str, layout: str) -> tuple[FilaForConditionalGeneration, FilaProcessor]:
     options = tiny_canvas(canvas)
-    equal_views = tiny_image_processor(canvas=options, high_res_size=None).plans().equal_views
-    text = {"image_newline": LAYOUTS[layout].row_newlines, "connector": {"type": connector}}
-    config = tiny_config(**text, **({} if equal_views else single_tower()))
+    if (connector, canvas) == ("pixel_shuffle", "native"):
+        options["multiple"] = 2  # whole blocks of patches
+    equal_views = has_equal_views(options)
+    settings = {"image_newline": LAYOUTS[layout].row_newlines, **connector_settings(connector)}
+    config = tiny_config(**settings, **({} if equal_views else single_tower()))
     model = FilaForConditionalGeneration(config).eval()
+    tokens = model.model.tokens_per_tile
     count = model.model.multi_modal_projector.tokens_per_tile
-    tokens = count(config.patch_grid)
-    follows_size = count((1, 2)) != count((2, 2))
+    follows_size = count((2, 4)) != count((2, 2))
     images = tiny_image_processor(canvas=options, **({} if equal_views else {"high_res_size": None}))
     return model, FilaProcessor(
         images,
@@ -38,6 +50,18 @@ def parts(canvas: str, connector: str, layout: str) -> tuple[FilaForConditionalG
         # the tiny tokenizer's placeholder is a tag of MiniCPM-V's
         layout={"type": layout, **dict.fromkeys(tags_with_the_placeholder(layout), "<tag>")},
     )
+
+
+def refusal(processor: FilaProcessor, connector: str, layout: str, sizes: list[tuple[int, int]]) -> str | None:
+    """Why a canvas, a connector and a layout do not go together, where they do not."""
+    plans = [processor.image_processor.plan(*size) for size in sizes]
+    if connector == "pixel_shuffle" and any(
+        side % (2 * PATCH) for plan in plans for view in plan.view_sizes for side in view
+    ):
+        return "must be whole tokens of 14 pixels"
+    if processor.token_size is None and LAYOUTS[layout].row_newlines and any(plan.num_views > 1 for plan in plans):
+        return "needs the rows and columns of a tile's tokens"
+    return None
 
 
 def tags_with_the_placeholder(layout: str) -> list[str]:
@@ -78,6 +102,18 @@ def test_predicted_tokens_are_the_placeholders(canvas: str, layout: str) -> None
     assert [ids.count(processor.image_token_id) for ids in out["input_ids"]] == predicted
 
 
+@pytest.mark.parametrize("fusion", FUSIONS)
+@torch.no_grad()
+def test_placeholders_are_the_features_that_each_fusion_makes(fusion: str) -> None:
+    model = FilaForConditionalGeneration(tiny_config(**fusion_settings(fusion))).eval()
+    processor = fitting_processor(model)
+    for size in [(1, 1), (28, 28), (57, 40)]:
+        inputs: Any = processor(text=["<image>"], images=[[random_image(*size)]], return_tensors="pt")
+        images = {name: inputs[name] for name in processor.image_processor.model_input_names}
+        features = model.get_image_features(**images).pooler_output
+        assert [len(image) for image in features] == [int((inputs["input_ids"] == processor.image_token_id).sum())]
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("connector", CONNECTORS)
 @pytest.mark.parametrize("canvas", CANVASES)
@@ -88,6 +124,12 @@ def test_placeholders_are_the_features_the_model_makes(canvas: str, connector: s
     samples = [sizes[:3], [], sizes[3:4], sizes[4:]]
     images = [[random_image(*size) for size in own] for own in samples]
     prompts = ["a<image>b" * len(own) for own in samples]
+    if (reason := refusal(processor, connector, layout, sizes)) is not None:
+        with pytest.raises(ValueError, match=reason):
+            processor._get_num_multimodal_tokens(image_sizes=sizes)
+        with pytest.raises(ValueError, match=reason):
+            processor(text=prompts, images=images)
+        return
     predicted = processor._get_num_multimodal_tokens(image_sizes=sizes).num_image_tokens
     inputs: Any = processor(text=prompts, images=images, padding=True, return_tensors="pt")
     placeholders = (inputs["input_ids"] == processor.image_token_id).sum(-1).tolist()

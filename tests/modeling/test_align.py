@@ -4,7 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fila.modeling.align import Align, area_resample
+from fila.modeling.align import (
+    Align,
+    area_resample,
+    interpolate_box,
+    resize_corners,
+    stack_stages,
+)
 from tests.helpers import assert_close
 from tests.reference.naive_hybrid_encoder import area_weights, cut
 
@@ -51,3 +57,32 @@ def test_pool_alignment_takes_any_ratio() -> None:
     pooled = Align("pool", channels=3, side=16, grid=7)(high)
     expected = torch.stack([cut(view.permute(1, 2, 0), [0, 0, 16, 16], 7).permute(2, 0, 1) for view in high])
     assert_close(pooled, expected, 1e-12)
+
+
+def test_stacked_stages_have_the_size_of_the_first() -> None:
+    fine, coarse = torch.randn(2, 3, 8, 4), torch.arange(4.0).reshape(1, 1, 2, 2).expand(2, 5, 2, 2)
+    stacked = stack_stages([fine, coarse])
+    assert torch.equal(stacked[:, :3], fine)
+    assert stacked.shape == (2, 8, 8, 4)
+    # edges on edges: 2 cells to 4 give a quarter and three quarters between the centres
+    assert stacked[0, 3, 0].tolist() == [0, 0.25, 0.75, 1]
+
+
+def test_a_box_shrunk_to_a_third_is_every_third_cell() -> None:
+    features = torch.arange(81.0).reshape(1, 9, 9)
+    shrunk = interpolate_box(features, (0, 0, 9, 9), (3, 3))
+    assert torch.equal(shrunk, features[:, 1::3, 1::3])
+    assert not torch.equal(area_resample(features * features, (0, 0, 9, 9), (3, 3)), (shrunk * shrunk))
+
+
+def test_cells_that_a_box_touches_count_whole() -> None:
+    features = torch.randn(2, 9, 9)
+    whole = interpolate_box(features, (1, 2, 7, 8), (3, 3))
+    assert torch.equal(interpolate_box(features, (1.2, 2.9, 6.5, 7.1), (3, 3)), whole)
+
+
+def test_corners_stay_where_they_are() -> None:
+    features = torch.randn(2, 3, 7, 7)
+    resized = resize_corners(features, (4, 4))
+    assert torch.equal(resized[..., [0, 0, -1, -1], [0, -1, 0, -1]], features[..., [0, 0, -1, -1], [0, -1, 0, -1]])
+    assert resize_corners(features, (7, 7)) is features

@@ -85,7 +85,7 @@ def test_config_rejects_wrong_types(setting: dict[str, Any]) -> None:
     [
         (
             {"fusion": {"type": "cvfn"}},
-            r"`fusion.type` must be one of \['channel_concat', 'cvfm', 'none'\]; got 'cvfn'",
+            r"`fusion.type` must be one of \['cbam', 'channel_concat', .*'upsample_concat'\]; got 'cvfn'",
         ),
         (
             {"fusion": {"type": "cvfm", "tap": [1]}},
@@ -103,7 +103,7 @@ def test_config_rejects_wrong_types(setting: dict[str, Any]) -> None:
         ({"fusion": {"type": "cvfm", "taps": [1, 2], "stages": [1]}}, r"must pair up; got \[1, 2\] and \[1\]"),
         (
             {"fusion": {"type": "cvfm", "taps": [1], "align": "nearest"}},
-            r"`fusion.align` must be one of \['conv', 'pool', 'bilinear'\]",
+            r"`fusion.align` must be one of \['conv', 'pool', 'bilinear', 'corners'\]",
         ),
         ({"fusion": {"type": "cvfm", "taps": [1], "residual": "x"}}, r"`fusion.residual` must be one of"),
         ({"fusion": {"type": "cvfm", "taps": [1], "cls": "x"}}, r"`fusion.cls` must be one of"),
@@ -123,7 +123,10 @@ def test_config_rejects_wrong_types(setting: dict[str, Any]) -> None:
             {"fusion": {"type": "channel_concat", "stage": 0}},
             r"`fusion.stage` must be a stage of the high-res tower, 1\.\.4; got 0",
         ),
-        ({"connector": {"type": "mpl"}}, r"`connector.type` must be one of \['mlp'\]; got 'mpl'"),
+        (
+            {"connector": {"type": "mpl"}},
+            r"`connector.type` must be one of \['adaptive_resampler', .*'resampler'\]; got 'mpl'",
+        ),
         (
             {"connector": {"type": "mlp", "input_size": 3}},
             r"Connector 'mlp' has no option \['input_size'\]; it accepts",

@@ -10,9 +10,12 @@ import torch
 from fila import FilaVisionModel
 from tests.helpers import assert_close, randomise, single_tower, tiny_config
 from tests.modeling.geometry import GRIDS, encoder_inputs
-from tests.reference.naive_hybrid_encoder import naive_hybrid_encoder
+from tests.reference.naive_hybrid_encoder import FusionTwin, naive_hybrid_encoder
+from tests.reference.naive_mixture_of_resolution import naive_adapter, naive_final_align
+from tests.reference.naive_patch_info_mining import naive_patch_info_mining
 
 TAPS = [1, 2, 3, 4]
+MINING = {"type": "patch_info_mining"}
 CVFM = {"type": "cvfm", "taps": TAPS}
 V2 = {"model_type": "convnextv2", "hidden_sizes": [5, 7, 11, 13], "depths": [1, 2, 1, 1]}
 
@@ -30,13 +33,39 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "cvfm-last-layer": {"fusion": CVFM, "vision_feature_layer": -1},
     "channel-concat": {"fusion": {"type": "channel_concat"}},
     "channel-concat-stage-2": {"fusion": {"type": "channel_concat", "stage": 2, "align": "conv"}},
+    "mixture-of-resolution": {"fusion": {"type": "mixture_of_resolution"}},
+    "patch-info-mining": {"fusion": MINING},
+    "patch-info-mining-interpolate": {"fusion": MINING, "high_res_overview": "interpolate"},
+    "patch-info-mining-two-stages": {"fusion": MINING | {"stages": [2, 4]}},
     "none": single_tower(),
 }
 
 
+# `key` biases of the mining add the same to every cell of a window
+UNSEEN = ("k_proj.bias", "mining.key.0.bias", "mining.key.1.bias")
+
+
+def twin_of(model: FilaVisionModel) -> FusionTwin | None:
+    """The slow fusion of a variant whose fusion the slow encoder does not have itself."""
+    weights = dict(model.fusion.named_parameters())
+    shape = model.fusion.taps, model.fusion.final_stages
+    if model.config.fusion["type"] == "mixture_of_resolution":
+        return FusionTwin(
+            *shape,
+            lambda tap, low, high: naive_adapter(weights, f"layers.{tap}", low, high, 4),
+            lambda low, maps: naive_final_align(weights, "final", low, maps[0], 4),
+        )
+    if model.config.fusion["type"] == "patch_info_mining":
+        return FusionTwin(
+            *shape, lambda *never: never[1], lambda low, maps: naive_patch_info_mining(weights, low, maps[0], 4)
+        )
+    return None
+
+
 def build(changes: dict[str, Any]) -> FilaVisionModel:
     model = FilaVisionModel(tiny_config(**changes)).double().eval()
-    randomise(model, std=0.4)
+    # larger weights saturate the tanh of LLaVA-HR's gates
+    randomise(model, std=0.15 if model.config.fusion["type"] == "mixture_of_resolution" else 0.4)
     return model
 
 
@@ -48,7 +77,7 @@ def test_hybrid_encoder_matches_its_slow_twin_in_output_and_every_gradient(name:
     weights = dict(model.named_parameters())
 
     actual = model(**inputs).last_hidden_state
-    expected = naive_hybrid_encoder(model.config, weights, **inputs)
+    expected = naive_hybrid_encoder(model.config, weights, **inputs, twin=twin_of(model))
     # float64 on both sides; measured worst over all variants: output 1.1e-12, gradient 5.6e-14 of its norm
     assert_close(actual, expected, 1e-11)
 
@@ -56,7 +85,7 @@ def test_hybrid_encoder_matches_its_slow_twin_in_output_and_every_gradient(name:
     ours = torch.autograd.grad((actual * direction).sum(), list(weights.values()))
     theirs = torch.autograd.grad((expected * direction).sum(), list(weights.values()))
     for key, mine, reference in zip(weights, ours, theirs, strict=True):
-        if key.endswith("k_proj.bias"):  # softmax does not see it: its gradient is zero but for rounding
+        if key.endswith(UNSEEN):  # softmax does not see it: its gradient is zero but for rounding
             assert max(mine.abs().max(), reference.abs().max()) <= 1e-9
             continue
         assert reference.abs().max() > 0, f"the twin's gradient of {key} is zero: it would accept anything"

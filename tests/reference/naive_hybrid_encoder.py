@@ -7,6 +7,8 @@ shared: `weights` is `dict(FilaVisionModel.named_parameters())`, so gradients ca
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -141,6 +143,21 @@ def resample(x: torch.Tensor, by_row: torch.Tensor, by_col: torch.Tensor) -> tor
     return torch.einsum("cw,rwk->rck", by_col.to(x.dtype), rows)
 
 
+def linear_weights(size: int, length: int, *, corners: bool) -> torch.Tensor:
+    """Bilinear interpolation without antialiasing along one axis: `(size, length)`."""
+    rows = []
+    for i in range(size):
+        place = i * (length - 1) / max(size - 1, 1) if corners else max((i + 0.5) * length / size - 0.5, 0.0)
+        rows.append([max(0.0, 1 - abs(min(place, length - 1) - j)) for j in range(length)])
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def resize(x: torch.Tensor, size: int, *, corners: bool) -> torch.Tensor:
+    """`(h, w, C) -> (size, size, C)`."""
+    by_row, by_col = (linear_weights(size, length, corners=corners) for length in x.shape[:2])
+    return resample(x, by_row, by_col)
+
+
 def cut(x: torch.Tensor, box: list[float], side: int) -> torch.Tensor:
     """Average the cells of `box` (top, left, bottom, right) into side x side."""
     top, left, bottom, right = box
@@ -188,6 +205,22 @@ def cvfm_tap(
     return torch.stack(rows)
 
 
+@dataclass
+class FusionTwin:
+    """A slow fusion of one view: its taps and final stages, and what it does with `(N + P, D)` and `(E, s, s)`."""
+
+    taps: tuple[tuple[int, int], ...]
+    final_stages: tuple[tuple[int, ...], ...]
+    fuse: Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
+    finish: Callable[[torch.Tensor, list[torch.Tensor]], torch.Tensor]
+
+
+def enlarge(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Bilinear, edges on edges: `(h, w, C)` to the size of `like`."""
+    by_row = linear_weights(like.shape[0], x.shape[0], corners=False)
+    return resample(x, by_row, linear_weights(like.shape[1], x.shape[1], corners=False))
+
+
 def naive_hybrid_encoder(
     config: Any,
     weights: Weights,
@@ -196,8 +229,13 @@ def naive_hybrid_encoder(
     tile_grid: torch.Tensor,
     high_res_pixel_values: torch.Tensor | None = None,
     high_res_sizes: torch.Tensor | None = None,
+    *,
+    twin: FusionTwin | None = None,
 ) -> torch.Tensor:
-    """Features of every real view, `(T, P, channels)`; inputs as in `FilaVisionModel.forward`."""
+    """Features of every real view, `(T, P, channels)`; inputs as in `FilaVisionModel.forward`.
+
+    `twin` joins the towers; without one the fusion is `cvfm`, `channel_concat` or `none`.
+    """
     clip, convnext, fusion = config.vision_config, config.high_res_vision_config, config.fusion
     tile, high_tile = clip.image_size, config.high_res_tile_size
     grid = tile // clip.patch_size
@@ -238,6 +276,20 @@ def naive_hybrid_encoder(
             box = [edge * high_tile / tile / stride for edge in boxes[view]]  # noqa: B023
             return cut(canvas_maps[stage - 1], box, high_tile // stride)  # noqa: B023
 
+        def owned_of_group(view: int, group: tuple[int, ...]) -> torch.Tensor:
+            """The view's square of several stages' maps, stacked before it is cut: `(E, s, s)`."""
+            canvas_map = canvas_maps[group[0] - 1]  # noqa: B023
+            stacked = [canvas_map] + [enlarge(canvas_maps[stage - 1], canvas_map) for stage in group[1:]]  # noqa: B023
+            stride = convnext.patch_size * 2 ** (group[0] - 1)
+            box = [edge * high_tile / tile / stride for edge in boxes[view]]  # noqa: B023
+            whole = torch.cat(stacked, dim=-1)
+            if view == 0 and len(boxes) > rows * cols and config.high_res_overview == "interpolate":  # noqa: B023
+                top, left, bottom, right = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
+                square = resize(whole[top:bottom, left:right], high_tile // stride, corners=False)
+            else:
+                square = cut(whole, box, high_tile // stride)
+            return square.permute(2, 0, 1)
+
         for view in range(len(boxes)):
             x = clip_embed(clip, weights, pixel_values[i][view])
             for layer in range(config.num_vision_layers):
@@ -246,9 +298,14 @@ def naive_hybrid_encoder(
                     if after == layer + 1:
                         detail = align(kind, weights, f"fusion.layers.{tap}.align", owned(view, stage), grid)
                         x = cvfm_tap(fusion, weights, tap, x, detail)
+                for tap, (after, stage) in enumerate(twin.taps if twin else ()):
+                    if twin and after == layer + 1:
+                        x = twin.fuse(tap, x, owned_of_group(view, (stage,)))
             x = x[1:]
-            if fusion["type"] == "channel_concat":
+            if twin:
+                x = twin.finish(x, [owned_of_group(view, group) for group in twin.final_stages])
+            elif fusion["type"] == "channel_concat":
                 stage = fusion.get("stage") or len(convnext.depths)
-                x = torch.cat([x, align(kind, weights, "fusion.align", owned(view, stage), grid)], dim=-1)
+                x = torch.cat([x, align(kind, weights, "fusion.align.1", owned(view, stage), grid)], dim=-1)
             features.append(x)
     return torch.stack(features)

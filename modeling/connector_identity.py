@@ -1,0 +1,43 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""No connector: the fusion already makes vectors of the language model's width.
+
+LEO's towers have a connector each, before they are joined: `fusion={"type": "sequence_concat", "connectors": [...]}`.
+
+Shapes: T views, P patches, M language-model width.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from .patch_grid import Grid
+
+
+class IdentityConnector(nn.Module):
+    """Passes the features on.
+
+    Args:
+        config: The `FilaConfig`.
+        input_size: Channels of the features.
+
+    Raises:
+        ValueError: If the features do not have the language model's width.
+    """
+
+    def __init__(self, config: Any, *, input_size: int) -> None:
+        super().__init__()
+        if input_size != config.text_config.hidden_size:
+            raise ValueError(
+                f"Connector 'identity' needs features of the language model's width, "
+                f"{config.text_config.hidden_size}; the fusion gives {input_size}. Use 'linear' or 'mlp'."
+            )
+
+    def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
+        """One image token per feature."""
+        return patch_grid[0] * patch_grid[1]
+
+    def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
+        """`(T, P, M) -> (T, P, M)`, unchanged."""
+        return features

@@ -1,0 +1,42 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Linear connector.
+
+Paper: Liu et al., "Visual Instruction Tuning" (LLaVA), arXiv:2304.08485.
+
+    image token = W feature
+
+Deviations: none.
+
+Shapes: T views, P patches, D vision width, M language-model width.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from .patch_grid import Grid
+
+
+class LinearConnector(nn.Module):
+    """One image token per patch.
+
+    Args:
+        config: The `FilaConfig`.
+        input_size: Channels of the features.
+        bias: Whether the layer has a bias.
+    """
+
+    def __init__(self, config: Any, *, input_size: int, bias: bool = True) -> None:
+        super().__init__()
+        self.linear = nn.Linear(input_size, config.text_config.hidden_size, bias=bias)
+
+    def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
+        """One image token per patch."""
+        return patch_grid[0] * patch_grid[1]
+
+    def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
+        """`(T, P, D) -> (T, P, M)`."""
+        tokens: torch.Tensor = self.linear(features)
+        return tokens

@@ -1,0 +1,35 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""What the fusions that join the towers after the last layer share."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from .view_layout import ViewLayout
+
+
+class FusionAtEnd(nn.Module):
+    """A fusion without taps; by default it keeps the low-res tower's width and patch grid.
+
+    Args:
+        config: The `FilaConfig`.
+        final_stages: Groups of stages of the high-res tower that `finish` sees.
+    """
+
+    taps: tuple[tuple[int, int], ...] = ()
+
+    def __init__(self, config: Any, *final_stages: tuple[int, ...]) -> None:
+        super().__init__()
+        self.final_stages = final_stages
+        self.output_size: int = config.vision_config.hidden_size
+        self.output_grid: tuple[int, int] = config.patch_grid
+
+    def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+        """Never called: there is no tap."""
+        raise AssertionError("a fusion without taps was asked to fuse")
+
+    def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
+        """See `Fusion.finish`."""
+        raise NotImplementedError

@@ -1,0 +1,96 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Sequence concatenation after the last layer: the towers' tokens stand one after the other, or take turns.
+
+Papers: Azadani et al., "LEO: Boosting Mixture of Vision Encoders for Multimodal Large Language Models",
+arXiv:2501.06986 (`interleave`); Shi et al., "Eagle", arXiv:2408.15998 (`append`).
+Code: Mozhgan91/LEO @ d2787c6, `LeoModel`.
+
+    append       [low_1 ... low_P high_1 ... high_S]
+    interleave   [low_1 high_1 low_2 high_2 ...]              per view
+
+LEO gives each tower a connector of its own before the tokens take turns; `connectors` does so, with the ordinary
+connector `identity`. Without it the high-res tokens get the low-res width by a linear layer (our choice).
+
+Deviations: EAGLE published `append` as an ablation, without code.
+
+Shapes: T views, P patches, D low-res width, E width of the stage, s cells per side, S high-res tokens.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from .align import Align, checked_stages, map_shapes
+from .connector import build_connector
+from .fusion_at_end import FusionAtEnd
+from .options import one_of
+from .view_layout import ViewLayout
+
+
+def interleave(sequences: list[torch.Tensor]) -> torch.Tensor:
+    """`K x (T, S, D) -> (T, K S, D)`: the first token of each, then the second of each, ..."""
+    return torch.stack(sequences, dim=2).flatten(1, 2)
+
+
+class SequenceConcatFusion(FusionAtEnd):
+    """Puts both towers' tokens into one sequence.
+
+    Args:
+        config: The `FilaConfig`.
+        order: `append` or `interleave`; the latter needs as many tokens of one tower as of the other.
+        stage: Stage of the high-res tower, counted from 1; the last by default.
+        align: How a view's square of the map is brought to the patch grid: `conv`, `pool`, `bilinear` or `corners`;
+            `none` (the default) keeps the map's own cells.
+        connectors: Options of the low-res and of the high-res tower's own connector, as in `FilaConfig.connector`.
+
+    Raises:
+        ValueError: If a choice is unknown, or the towers' tokens cannot take turns.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        *,
+        order: str = "append",
+        stage: int | None = None,
+        align: str = "none",
+        connectors: list[dict[str, Any]] | None = None,
+    ) -> None:
+        one_of("fusion.order", order, ("append", "interleave"))
+        stage = len(config.high_res_vision_config.hidden_sizes) if stage is None else stage
+        super().__init__(config, checked_stages(config, "stage", [stage]))
+        ((high_size, side),) = map_shapes(config, self.final_stages)
+        self.order = order
+        self.patch_grid = config.patch_grid
+        self.high_grid = (side, side) if align == "none" else config.patch_grid
+        self.align = (
+            nn.Identity() if align == "none" else Align(align, channels=high_size, side=side, grid=self.patch_grid[0])
+        )
+        if connectors is None:
+            self.connectors = nn.ModuleList([nn.Identity(), nn.Linear(high_size, self.output_size)])
+            lengths = [rows * cols for rows, cols in (self.patch_grid, self.high_grid)]
+        else:
+            if len(connectors) != 2:
+                raise ValueError(f"`fusion.connectors` must hold one connector per tower, 2; got {len(connectors)}.")
+            sizes = (self.output_size, high_size)
+            parts = [build_connector(config, size, part) for size, part in zip(sizes, connectors, strict=True)]
+            self.connectors = nn.ModuleList(parts)
+            grids = (self.patch_grid, self.high_grid)
+            lengths = [part.tokens_per_tile(grid) for part, grid in zip(parts, grids, strict=True)]
+            self.output_size = config.text_config.hidden_size
+        self.has_connectors = connectors is not None
+        if order == "interleave" and lengths[0] != lengths[1]:
+            raise ValueError(
+                f"`fusion.order` 'interleave' needs as many tokens of both towers; the low-res tower has {lengths[0]} "
+                f"and the high-res tower {lengths[1]} per view. Use 'append', or `fusion.align`."
+            )
+        self.output_grid = 1, sum(lengths)
+
+    def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
+        """`(low (T, P, D), map (T, E, s, s)) -> (T, tokens of both, output_size)`."""
+        high = self.align(maps[0].to(low.dtype)).flatten(2).transpose(1, 2)
+        pairs = zip(self.connectors, (low, high), (self.patch_grid, self.high_grid), strict=True)
+        tokens = [part(x, grid) if self.has_connectors else part(x) for part, x, grid in pairs]
+        return interleave(tokens) if self.order == "interleave" else torch.cat(tokens, dim=1)

@@ -1,0 +1,38 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Checks the taps of a fusion: after which layers of the low-res tower it sees which stages of the high-res tower."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+
+def layers_at(config: Any, fractions: Sequence[float]) -> list[int]:
+    """The layers at given fractions of the low-res tower's depth, among those that are run."""
+    depth = config.vision_config.num_hidden_layers
+    return [min(max(1, round(depth * fraction)), config.num_vision_layers) for fraction in fractions]
+
+
+def checked_taps(config: Any, taps: Sequence[int], stages: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Pair the options `taps` (layers) and `stages`, both counted from 1.
+
+    Raises:
+        ValueError: If they do not pair up, do not exist or decrease.
+    """
+    count = len(config.high_res_vision_config.hidden_sizes)
+    if len(taps) != len(stages) or not taps:
+        raise ValueError(f"`fusion.taps` and `fusion.stages` must pair up; got {taps} and {stages}.")
+    if sorted(taps) != list(taps) or not 1 <= taps[0] <= taps[-1] <= config.num_vision_layers:
+        raise ValueError(
+            f"`fusion.taps` must be increasing layers of the low-res tower, 1..{config.num_vision_layers}; got {taps}."
+        )
+    if sorted(stages) != list(stages) or not 1 <= stages[0] <= stages[-1] <= count:
+        raise ValueError(f"`fusion.stages` must be increasing stages of the high-res tower, 1..{count}; got {stages}.")
+    return tuple(zip(taps, stages, strict=True))
+
+
+def split_prefix(tokens: torch.Tensor, num_patches: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Split `(T, N + P, D)` into the N prefix tokens and the P patches."""
+    prefix, patches = tokens.split([tokens.shape[1] - num_patches, num_patches], dim=1)
+    return prefix, patches

@@ -1,0 +1,85 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Recorded numbers of the original systems: where they lie, how they are read, how ours are compared with them.
+
+A check reads one file and yields `(case, ours, recorded)`. Every size and option comes from the tensors and the
+metadata, so that further files of the same naming, in the folder that the environment variable FILA_GOLDEN names, are
+checked by the same functions.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+FOLDER = Path(__file__).parents[1] / "golden"
+Comparison = tuple[str, torch.Tensor, torch.Tensor]
+Check = Callable[[Path], Iterator[Comparison]]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The tensors and the metadata of one file."""
+
+    tensors: dict[str, torch.Tensor]
+    metadata: dict[str, str]
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        return self.tensors[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.tensors
+
+    def cases(self, suffix: str) -> list[str]:
+        """Prefixes of the keys that end in `suffix`: `a.x` and `b.x` give `a.` and `b.`, `x` gives an empty one."""
+        return [key.removesuffix(suffix) for key in self.tensors if key.endswith(suffix) and not key.startswith("sd.")]
+
+    def state(self, prefix: str = "") -> dict[str, torch.Tensor]:
+        """The original weights whose key begins with `prefix`, without it."""
+        start = f"sd.{prefix}"
+        return {key.removeprefix(start): value for key, value in self.tensors.items() if key.startswith(start)}
+
+
+def read(path: Path) -> Golden:
+    """Open a safetensors file."""
+    with safe_open(path, "pt") as file:
+        return Golden({key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {})  # noqa: SIM118
+
+
+def read_json(path: Path) -> Any:
+    """Open a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def golden_files(pattern: str) -> list[Path]:
+    """Our copies of the recorded files, then those of the folder FILA_GOLDEN."""
+    found = sorted(FOLDER.glob(pattern))
+    if further := os.environ.get("FILA_GOLDEN"):
+        found += sorted(Path(further).glob(pattern))
+    return found
+
+
+def text_width(width: int) -> Any:
+    """The part of a config that a connector reads."""
+    return SimpleNamespace(text_config=SimpleNamespace(hidden_size=width))
+
+
+def load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Give a module its weights: all of them and no others."""
+    module.load_state_dict(weights)
+    module.eval()
+
+
+def relative_error(ours: torch.Tensor, recorded: torch.Tensor) -> float:
+    """Largest difference as a share of the largest recorded value; integers must be equal."""
+    assert ours.shape == recorded.shape, f"shapes differ: {tuple(ours.shape)} and {tuple(recorded.shape)}"
+    if not recorded.is_floating_point():
+        return 0.0 if torch.equal(ours, recorded) else float("inf")
+    difference = (ours.double() - recorded.double()).abs().max()
+    return float(difference / recorded.double().abs().max())

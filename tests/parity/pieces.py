@@ -1,0 +1,161 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Table of the pieces that are compared with recorded numbers of the original systems."""
+
+from dataclasses import dataclass
+
+from tests.parity import eagle, internvl, leo, llava_hr, llava_uhd, mini_gemini, minicpm_v, open_autoglm
+from tests.parity.golden import Check
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece of one system.
+
+    Args:
+        system: Whose code was recorded.
+        piece: What is compared.
+        ours: The module of ours, with a name inside it.
+        pattern: Which files hold the numbers.
+        check: How they are compared.
+        tolerance: Largest error that passes, in float32, as a share of the largest recorded value.
+    """
+
+    system: str
+    piece: str
+    ours: str
+    pattern: str
+    check: Check
+    tolerance: float = 1e-5
+
+
+PIECES = (
+    # worst measured: 6.8e-7
+    Piece(
+        "LLaVA-HR",
+        "MR-Adapter",
+        "modeling/fusion_mixture_of_resolution.py",
+        "llava_hr_mr_adapter*.safetensors",
+        llava_hr.adapter,
+    ),
+    # worst measured: 0
+    Piece(
+        "LLaVA-HR",
+        "final align",
+        "modeling/fusion_mixture_of_resolution.py",
+        "llava_hr_final_align*.safetensors",
+        llava_hr.final_align,
+    ),
+    # worst measured: 4.9e-7
+    Piece(
+        "LLaVA-HR",
+        "both towers with adapters",
+        "modeling/tower_clip.py, tower_convnext.py, fusion_mixture_of_resolution.py",
+        "llava_hr_tower*.safetensors",
+        llava_hr.tower,
+    ),
+    # worst measured: 2.0e-7
+    Piece(
+        "Mini-Gemini",
+        "patch info mining and projector",
+        "modeling/fusion_patch_info_mining.py, connector_mlp.py",
+        "mgm_patch_info_mining*.safetensors",
+        mini_gemini.patch_info_mining,
+    ),
+    # worst measured: 2.3e-7
+    Piece(
+        "Mini-Gemini",
+        "encode_images, stand-in towers",
+        "modeling/fusion_patch_info_mining.py, align.py",
+        "mgm_encode_images*.safetensors",
+        mini_gemini.encode_images,
+    ),
+    # worst measured: 0
+    Piece(
+        "EAGLE",
+        "channel concatenation, stand-in towers",
+        "modeling/fusion_channel_concat.py, align.py",
+        "eagle_channel_concat*.safetensors",
+        eagle.channel_concat,
+    ),
+    # worst measured: 0
+    Piece(
+        "LEO",
+        "pixel unshuffle of both towers",
+        "modeling/connector_pixel_shuffle.py",
+        "leo_pixel_unshuffle*.safetensors",
+        leo.pixel_unshuffle,
+    ),
+    # worst measured: 0
+    Piece(
+        "InternVL",
+        "pixel shuffle v1, v2",
+        "modeling/connector_pixel_shuffle.py",
+        "internvl_pixel_shuffle*.safetensors",
+        internvl.shuffle,
+    ),
+    # worst measured: 0
+    Piece(
+        "InternVL",
+        "projector",
+        "modeling/connector_pixel_shuffle.py",
+        "internvl_projector*.safetensors",
+        internvl.projector,
+    ),
+    # worst measured: 4.2e-7
+    Piece(
+        "MiniCPM-V 2.6",
+        "resampler",
+        "modeling/connector_resampler.py",
+        "minicpmv26_resampler*.safetensors",
+        minicpm_v.resampler,
+    ),
+    # worst measured: 6.0e-8
+    Piece(
+        "MiniCPM-V 2.6",
+        "positions of the resampler",
+        "modeling/sincos.py",
+        "minicpmv26_sincos*.safetensors",
+        minicpm_v.sincos,
+    ),
+    # worst measured: 2.4e-6
+    Piece(
+        "LLaVA-UHD v1",
+        "adaptive resampler",
+        "modeling/connector_adaptive_resampler.py",
+        "uhd_v1_adapt_resampler*.safetensors",
+        llava_uhd.adaptive_resampler,
+    ),
+    # worst measured: 0, integers
+    Piece(
+        "LLaVA-UHD v1",
+        "window sizes",
+        "modeling/connector_adaptive_resampler.py",
+        "uhd_v1_pool_sizes*.json",
+        llava_uhd.pool_sizes,
+    ),
+    # worst measured: 0
+    Piece(
+        "Open-AutoGLM article",
+        "scale_softmax",
+        "modeling/fusion_scale_softmax.py",
+        "autoglm_seed_values*.safetensors",
+        open_autoglm.scale_softmax,
+    ),
+    # worst measured: 0
+    Piece(
+        "Open-AutoGLM article",
+        "spatial_gate",
+        "modeling/fusion_spatial_gate.py",
+        "autoglm_seed_values*.safetensors",
+        open_autoglm.spatial_gate,
+    ),
+    # worst measured: 0
+    Piece(
+        "Open-AutoGLM article",
+        "upsample_concat",
+        "modeling/fusion_upsample_concat.py",
+        "autoglm_seed_values*.safetensors",
+        open_autoglm.concat,
+    ),
+)
