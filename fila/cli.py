@@ -200,6 +200,34 @@ def plan(
     _table(rows)
 
 
+@app.command()
+@_told_in_one_line
+def estimate(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE|HEIGHTxWIDTH...", help="Image files or sizes.")],
+    model: Annotated[str | None, typer.Option(help="Checkpoint, folder or Hub id; FILA's own sizes without.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Tell what images cost under every canvas strategy.
+
+    Only the headers of files are read. Told are tiles, image tokens, operations of the encoder and of the language
+    model reading the image tokens, and the bytes of their keys and values. The model's own strategy comes first.
+    """
+    from fila.estimate import Estimator, as_rows
+    from fila.estimate import as_json as to_json
+    from fila.eyes import read_size
+    from fila.quiet import quiet
+
+    sizes = [read_size(source, number) for number, source in enumerate(images)]
+    with quiet():
+        estimator = Estimator(model)
+    made = [each for pair in zip(images, sizes, strict=True) for each in estimator.all_canvases(*pair)]
+    if as_json:
+        typer.echo(to_json(made))
+    else:
+        _table(as_rows(made))
+
+
 def _table(rows: list[list[str]]) -> None:
     """Print rows in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

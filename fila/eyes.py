@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, TiffImagePlugin
+from PIL import TiffImagePlugin
 from transformers import AutoProcessor
 from transformers.utils import is_torchvision_available
 
 from fila import FilaImageProcessor, FilaImageProcessorPil
 from fila.processing.canvas_plan import Size
-from fila.processing.image_input import EXIF_ORIENTATION, ImageInputError
+from fila.processing.image_decode import choose_frame, open_header, orientation
+from fila.processing.image_error import UnusableImage
+from fila.processing.image_input import ImageInputError
+from fila.processing.image_source import split_frame
 
 # Stride of a ConvNeXt's last stage: with one cell per patch, the high-res canvas is 32 / patch times the canvas.
 HIGH_RES_STRIDE = 32
@@ -96,22 +99,25 @@ def read_size(source: str, number: int = 0) -> Size:
         >>> read_size("2200x1700")
         Size(height=2200, width=1700)
     """
-    path = Path(source)
+    name, frame = split_frame(source)
+    path = Path(name)
     if not path.is_file():
         if match := re.fullmatch(r"(\d+)[xX](\d+)", source):
             return Size(int(match[1]), int(match[2]))
         raise ImageInputError(None, number, f"{source!r} does not exist", "Pass a file or a size, height x width.")
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file:
+            prefix = file.read(16)
+            if not prefix:
+                raise UnusableImage("has no bytes", "Write or download the file again.")
+            image = open_header(file, prefix)
+            choose_frame(image, frame)
             # A PNG without EXIF data in front would be decoded whole to look for some behind.
             has_exif = image.format != "PNG" or "exif" in image.info
-            sideways = has_exif and image.getexif().get(EXIF_ORIENTATION) in SIDEWAYS
+            sideways = has_exif and orientation(image) in SIDEWAYS
             width, height = image.size
             if isinstance(image, TiffImagePlugin.TiffImageFile):  # PIL turns the size of these, in newer versions
                 width, height = image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]
             return Size(width, height) if sideways else Size(height, width)
-    except Exception as error:  # plugins of PIL raise what they like on broken headers
-        reason = "has no bytes" if path.stat().st_size == 0 else "is no image PIL can open"
-        raise ImageInputError(
-            None, number, f"({source}) {reason}", "Pass an image file such as PNG or JPEG."
-        ) from error
+    except UnusableImage as error:
+        raise ImageInputError(None, number, f"({source}) {error.reason}", error.fix) from error

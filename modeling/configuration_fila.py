@@ -104,6 +104,12 @@ class FilaConfig(PreTrainedConfig):
         high_res_overview (`"pool"` or `"encode"`, *optional*, defaults to `"pool"`):
             What the overview receives from the high-res tower: the canvas's own map averaged onto the overview, or a
             second pass of the tower over the whole image at `high_res_tile_size`.
+        image_newline (`bool`, *optional*, defaults to `False`):
+            Whether the model has a learned newline vector, which layouts with `row_newlines` put after each row of
+            image tokens.
+        slice_positions (`int`, *optional*, defaults to 0):
+            Most rows and columns of tiles whose place is added to their image tokens; 0: no place is. The processor's
+            layout needs `slice_positions` too.
         image_token_id (`int`, *optional*, defaults to 128256):
             Id of the placeholder that stands for one image token.
         tie_word_embeddings (`bool`, *optional*, defaults to the text config's):
@@ -132,6 +138,8 @@ class FilaConfig(PreTrainedConfig):
     vision_feature_layer: int = -2
     high_res_tile_size: int | None = None
     high_res_overview: Literal["pool", "encode"] = "pool"
+    image_newline: bool = False
+    slice_positions: int = 0
     image_token_id: int = 128256
     tie_word_embeddings: bool | None = None
     initializer_range: float = 0.02

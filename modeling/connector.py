@@ -21,8 +21,12 @@ class Connector(Protocol):
         """Image tokens that one view of `patch_grid` (rows, cols) patches becomes."""
         ...
 
-    def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        """`(T, P, D) -> (T, N, M)`."""
+    def __call__(self, features: torch.Tensor, patch_grids: torch.Tensor | None = None) -> torch.Tensor:
+        """`(T, P, D) -> (T, N, M)`.
+
+        With `patch_grids` `(T, 2)` the views differ in size: P is that of the view that has most, what lies beyond a
+        view's patches is padding, and so is what the result holds beyond its `tokens_per_tile`.
+        """
         ...
 
 

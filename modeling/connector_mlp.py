@@ -45,7 +45,7 @@ class MlpConnector(nn.Module):
         """One image token per patch."""
         return patch_grid[0] * patch_grid[1]
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, patch_grids: torch.Tensor | None = None) -> torch.Tensor:
         """`(T, P, D) -> (T, P, M)`."""
         tokens: torch.Tensor = self.linear_2(self.act(self.linear_1(features)))
         return tokens

@@ -74,6 +74,8 @@ class FilaPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.fc2.weight)
             if module.gate is not None:
                 init.zeros_(module.gate)
+        elif isinstance(getattr(module, "image_newline", None), nn.Parameter):
+            init.normal_(module.image_newline, std=self.config.initializer_range)
 
 
 def real_view_boxes(view_boxes: PerImage) -> list[list[Box]]:
@@ -95,6 +97,38 @@ def real_view_boxes(view_boxes: PerImage) -> list[list[Box]]:
                 f"Image {index} has no view: all its `view_boxes` are empty. Pass the processor's output unchanged."
             )
     return boxes
+
+
+def packed_views(
+    pixel_values: PerImage, patch_grids: PerImage, num_views: list[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The real views of a batch whose views differ in size.
+
+    Args:
+        pixel_values: `(I, V, 3, p, L * p)` float, or one `(V_i, 3, p, L_i * p)` per image: a view's patches side by
+            side.
+        patch_grids: `(I, V, 2)` int, or one `(V_i, 2)` per image: rows and columns of each view's patches.
+        num_views: Views of each image.
+
+    Returns:
+        `(T, 3, p, L * p)` and `(T, 2)`.
+
+    Raises:
+        ValueError: If a view has more patches than pixels, or none.
+    """
+    grids = [torch.as_tensor(found)[:count] for found, count in zip(patch_grids, num_views, strict=True)]
+    pixels = [found[:count] for found, count in zip(pixel_values, num_views, strict=True)]
+    length = max(views.shape[-1] for views in pixels)
+    for index, (views, found) in enumerate(zip(pixels, grids, strict=True)):
+        held = views.shape[-1] // views.shape[-2]
+        counts = found.prod(dim=-1)
+        if int(counts.min()) < 1 or int(counts.max()) > held:
+            raise ValueError(
+                f"Image {index} has views of {counts.tolist()} patches by its `patch_grids`, but `pixel_values` holds "
+                f"{held} patches per view. Pass the processor's output unchanged."
+            )
+    padded = [torch.nn.functional.pad(views, (0, length - views.shape[-1])) for views in pixels]
+    return torch.cat(padded), torch.cat(grids)
 
 
 class Canvases:
@@ -211,6 +245,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         tile_grid: PerImage,
         high_res_pixel_values: PerImage | None = None,
         high_res_sizes: PerImage | None = None,
+        patch_grids: PerImage | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
         """Encode all views of all images.
@@ -223,15 +258,27 @@ class FilaVisionModel(FilaPreTrainedModel):
             high_res_pixel_values: `(I, 3, H, W)` float, or one `(3, H_i, W_i)` per image; needed with a high-res
                 tower.
             high_res_sizes: `(I, 2)` int, (height, width) of each canvas inside `high_res_pixel_values`.
+            patch_grids: `(I, V, 2)` int, or one `(V_i, 2)` per image: where views differ in size, and `pixel_values`
+                holds their patches side by side; see `packed_views`.
 
         Returns:
-            `last_hidden_state` is `(T, P, output_size of the fusion)`; views image by image.
+            `last_hidden_state` is `(T, P, output_size of the fusion)`; views image by image. With `patch_grids`, P is
+            that of the view that has most, and rows beyond a view's patches mean nothing.
 
         Raises:
             ValueError: If an input is missing or the sizes contradict each other.
         """
         boxes = real_view_boxes(view_boxes)
-        views = torch.cat([pixels[: len(found)] for pixels, found in zip(pixel_values, boxes, strict=True)])
+        grids = None
+        if patch_grids is None:
+            views = torch.cat([pixels[: len(found)] for pixels, found in zip(pixel_values, boxes, strict=True)])
+        elif self.high_res_tower is not None:
+            raise ValueError(
+                "`patch_grids` says that the views differ in size; a model with a high-res tower takes equal views. "
+                "Choose another canvas, or `high_res_vision_config=None`."
+            )
+        else:
+            views, grids = packed_views(pixel_values, patch_grids, [len(found) for found in boxes])
         canvases = None
         if self.high_res_tower is not None:
             if high_res_pixel_values is None or high_res_sizes is None:
@@ -243,7 +290,8 @@ class FilaVisionModel(FilaPreTrainedModel):
                 self.config, self.high_res_tower, high_res_pixel_values, high_res_sizes, boxes, tile_grid
             )
 
-        low = self.low_res_tower.embed(views)
+        low = self.low_res_tower.embed(views, grids)
+        kwargs["attention_mask"] = self.low_res_tower.attention_mask(low, grids)  # type: ignore[typeddict-unknown-key]
         done = 0
         for tap, (layer, stage) in enumerate(self.fusion.taps):
             low = self.low_res_tower.run_layers(low, done, layer, **kwargs)

@@ -61,3 +61,36 @@ def images_per_sample(placeholders: torch.Tensor, lengths: list[int], *, contigu
             f"batch's placeholders end after image {image - 1}. {_CAUSES}"
         )
     return counts
+
+
+def select_tokens(tokens: torch.Tensor, index: torch.Tensor, newline: torch.Tensor | None, image: int) -> torch.Tensor:
+    """Bring an image's tokens into the order of its placeholders.
+
+    Args:
+        tokens: `(N, M)` float, the tokens of all its views, overview first.
+        index: `(P,)` int, for each placeholder its token; -1 the newline vector, -2 padding at the end.
+        newline: `(M,)` float, or None.
+        image: Number of the image, for messages.
+
+    Returns:
+        One row per placeholder, `(at most P, M)`.
+
+    Raises:
+        ValueError: If a token does not exist, or the newline vector does not.
+    """
+    index = torch.as_tensor(index, device=tokens.device)
+    index = index[index >= -1]
+    if index.numel() and int(index.max()) >= len(tokens):
+        raise ValueError(
+            f"`image_token_index` names token {int(index.max())} of image {image}, which has {len(tokens)} tokens. "
+            f"{_CAUSES}"
+        )
+    if newline is None:
+        if bool((index < 0).any()):
+            raise ValueError(
+                f"The layout of image {image} has newline vectors, but the model has none. Set `image_newline=True` "
+                "in the model's config, or choose another layout."
+            )
+        return tokens[index]
+    table = torch.cat([tokens, newline[None].to(tokens)])
+    return table[torch.where(index < 0, len(tokens), index)]

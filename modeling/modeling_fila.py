@@ -24,11 +24,21 @@ from transformers.utils.import_utils import is_torchdynamo_compiling, torch_comp
 from .configuration_fila import FilaConfig
 from .connector import build_connector
 from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel, PerImage, real_view_boxes
-from .image_tokens import images_per_sample
+from .image_tokens import images_per_sample, select_tokens
 from .sharding import is_sharded
+from .slice_positions import SlicePositions
 
 # Everything the image processor makes beside `pixel_values`.
-IMAGE_INPUTS = ("pixel_values", "view_boxes", "tile_grid", "high_res_pixel_values", "high_res_sizes")
+IMAGE_INPUTS = (
+    "pixel_values",
+    "view_boxes",
+    "tile_grid",
+    "high_res_pixel_values",
+    "high_res_sizes",
+    "patch_grids",
+    "image_token_index",
+    "view_positions",
+)
 
 
 @dataclass
@@ -68,6 +78,18 @@ class FilaCausalLMOutputWithPast(ModelOutput):
     image_hidden_states: torch.Tensor | None = None
 
 
+@dataclass
+class FilaImageFeatures(BaseModelOutputWithPooling):
+    """Image features whose placeholders may stand in several runs.
+
+    Args:
+        in_runs (`bool`, *optional*):
+            Set where a layout puts text between the placeholders of one image.
+    """
+
+    in_runs: bool | None = None
+
+
 class FilaModel(FilaPreTrainedModel):
     """Hybrid encoder, connector and language model, without a head."""
 
@@ -75,6 +97,10 @@ class FilaModel(FilaPreTrainedModel):
         super().__init__(config)
         self.vision_tower = FilaVisionModel._from_config(config)
         self.multi_modal_projector = build_connector(config, self.vision_tower.fusion.output_size)
+        self.image_newline = None
+        if config.image_newline:
+            self.image_newline = nn.Parameter(torch.empty(config.text_config.hidden_size))
+        self.slice_positions = SlicePositions(config) if config.slice_positions else None
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
 
@@ -87,6 +113,9 @@ class FilaModel(FilaPreTrainedModel):
         tile_grid: PerImage | None = None,
         high_res_pixel_values: PerImage | None = None,
         high_res_sizes: PerImage | None = None,
+        patch_grids: PerImage | None = None,
+        image_token_index: PerImage | None = None,
+        view_positions: PerImage | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Any, ...] | BaseModelOutputWithPooling:
         """Encode images into image tokens.
@@ -98,10 +127,16 @@ class FilaModel(FilaPreTrainedModel):
             tile_grid: `(I, 2)` int, (rows, cols) of the tiles.
             high_res_pixel_values: `(I, 3, H, W)` float canvases for the high-res tower.
             high_res_sizes: `(I, 2)` int, (height, width) of each canvas inside `high_res_pixel_values`.
+            patch_grids: `(I, V, 2)` int, (rows, cols) of each view's patches, where views differ in size;
+                `pixel_values` is `(I, V, 3, p, L * p)` then, the patches of a view side by side.
+            image_token_index: `(I, N)` int, for each placeholder of an image its token, counted over its views; -1 the
+                newline vector, -2 padding. None: all tokens in the order of the views.
+            view_positions: `(I, V, 2)` int, (row, col) of each view in the tile grid, -1 for an overview; for a model
+                with slice positions.
 
         Returns:
             `last_hidden_state`: `(T, P, D)` features of all views; `pooler_output`: a list with one `(N_i, M)` per
-                image.
+                image, in the order of its placeholders.
 
         Raises:
             ValueError: If an input is missing or the sizes contradict each other.
@@ -115,13 +150,45 @@ class FilaModel(FilaPreTrainedModel):
             tile_grid,
             high_res_pixel_values=high_res_pixel_values,
             high_res_sizes=high_res_sizes,
+            patch_grids=patch_grids,
             return_dict=True,
             **kwargs,
         )
-        tokens = self.multi_modal_projector(outputs.last_hidden_state)
         num_views = [len(boxes) for boxes in real_view_boxes(view_boxes)]
-        outputs.pooler_output = [views.flatten(0, 1) for views in tokens.split(num_views)]
-        return outputs
+        if patch_grids is None:
+            tokens = self._placed(self.multi_modal_projector(outputs.last_hidden_state), view_positions, num_views)
+            outputs.pooler_output = [views.flatten(0, 1) for views in tokens.split(num_views)]
+        else:
+            grids = torch.cat([grids[:count] for grids, count in zip(patch_grids, num_views, strict=True)])
+            tokens = self.multi_modal_projector(outputs.last_hidden_state, patch_grids=grids)
+            tokens = self._placed(tokens, view_positions, num_views)
+            lengths = _tokens_of_views(self.multi_modal_projector, grids)
+            views = [view[:length] for view, length in zip(tokens, lengths, strict=True)]
+            first = [sum(num_views[:image]) for image in range(len(num_views))]
+            outputs.pooler_output = [
+                torch.cat(views[start : start + count]) for start, count in zip(first, num_views, strict=True)
+            ]
+        if image_token_index is None:
+            return outputs
+        ordered = [
+            select_tokens(tokens, index, self.image_newline, image)
+            for image, (tokens, index) in enumerate(zip(outputs.pooler_output, image_token_index, strict=True))
+        ]
+        return FilaImageFeatures(**{**outputs, "pooler_output": ordered}, in_runs=True)
+
+    def _placed(self, tokens: torch.Tensor, view_positions: PerImage | None, num_views: list[int]) -> torch.Tensor:
+        """`(T, N, M)` with each view's place in the tile grid added, where the model has slice positions."""
+        if (self.slice_positions is None) != (view_positions is None):
+            holder, other = ("model", "processor") if view_positions is None else ("processor", "model")
+            raise ValueError(
+                f"The {holder} has slice positions and the {other} has none: set both the config's `slice_positions` "
+                "and `slice_positions` of the processor's layout, or neither."
+            )
+        if self.slice_positions is None or view_positions is None:
+            return tokens
+        places = [torch.as_tensor(found)[:count] for found, count in zip(view_positions, num_views, strict=True)]
+        placed: torch.Tensor = self.slice_positions(tokens, torch.cat(places))
+        return placed
 
     def get_placeholder_mask(
         self,
@@ -130,6 +197,7 @@ class FilaModel(FilaPreTrainedModel):
         image_features: list[torch.Tensor],
         *,
         pre_encoded: bool = False,
+        in_runs: bool = False,
     ) -> torch.Tensor:
         """Find the placeholders and check, image by image, that they are as many as the image tokens.
 
@@ -139,6 +207,7 @@ class FilaModel(FilaPreTrainedModel):
             image_features: One `(N_i, M)` per image.
             pre_encoded: Whether the features were encoded before; a single block of such features may be part of an
                 image, or of several (chunked prefill).
+            in_runs: Whether text may stand between the placeholders of one image.
 
         Returns:
             `(B, L, 1)` bool.
@@ -158,7 +227,7 @@ class FilaModel(FilaPreTrainedModel):
                 lambda: f"The batch has {int(placeholders.sum())} placeholders but {sum(lengths)} image tokens.",
             )
         else:
-            images_per_sample(placeholders, lengths)
+            images_per_sample(placeholders, lengths, contiguous=not in_runs)
         return placeholders.unsqueeze(-1).to(inputs_embeds.device)
 
     def _touch_vision_parameters(self, inputs_embeds: torch.Tensor, past_key_values: Cache | None) -> torch.Tensor:
@@ -183,6 +252,10 @@ class FilaModel(FilaPreTrainedModel):
             "high_res_pixel_values": inputs_embeds.new_zeros(1, 3, high_res_side, high_res_side),
             "high_res_sizes": torch.tensor([[high_res_side, high_res_side]]),
         }
+        if self.slice_positions is not None:
+            images["view_positions"] = torch.full((1, 1, 2), -1)
+        if self.image_newline is not None:
+            images["image_token_index"] = torch.tensor([[0, -1]])
         (features,) = self.get_image_features(**images, return_dict=True).pooler_output
         return inputs_embeds + features[:0].sum().to(inputs_embeds)  # zero, even if a feature is not finite
 
@@ -196,6 +269,9 @@ class FilaModel(FilaPreTrainedModel):
         tile_grid: PerImage | None = None,
         high_res_pixel_values: PerImage | None = None,
         high_res_sizes: PerImage | None = None,
+        patch_grids: PerImage | None = None,
+        image_token_index: PerImage | None = None,
+        view_positions: PerImage | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
         past_key_values: Cache | None = None,
@@ -231,11 +307,20 @@ class FilaModel(FilaPreTrainedModel):
                 tile_grid=tile_grid,
                 high_res_pixel_values=high_res_pixel_values,
                 high_res_sizes=high_res_sizes,
+                patch_grids=patch_grids,
+                image_token_index=image_token_index,
+                view_positions=view_positions,
                 return_dict=True,
             )
         image_features = None
         if encoded is not None:
-            mask = self.get_placeholder_mask(input_ids, inputs_embeds, encoded.pooler_output, pre_encoded=pre_encoded)
+            mask = self.get_placeholder_mask(
+                input_ids,
+                inputs_embeds,
+                encoded.pooler_output,
+                pre_encoded=pre_encoded,
+                in_runs=bool(getattr(encoded, "in_runs", None)),
+            )
             image_features = torch.cat(list(encoded.pooler_output)).to(inputs_embeds.device, inputs_embeds.dtype)
             inputs_embeds = inputs_embeds.masked_scatter(mask, image_features)
         else:
@@ -285,6 +370,9 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         tile_grid: PerImage | None = None,
         high_res_pixel_values: PerImage | None = None,
         high_res_sizes: PerImage | None = None,
+        patch_grids: PerImage | None = None,
+        image_token_index: PerImage | None = None,
+        view_positions: PerImage | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Any, ...] | BaseModelOutputWithPooling:
         """Encode images into image tokens; see [`FilaModel.get_image_features`]."""
@@ -294,6 +382,9 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             tile_grid=tile_grid,
             high_res_pixel_values=high_res_pixel_values,
             high_res_sizes=high_res_sizes,
+            patch_grids=patch_grids,
+            image_token_index=image_token_index,
+            view_positions=view_positions,
             **kwargs,
         )
 
@@ -307,6 +398,9 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         tile_grid: PerImage | None = None,
         high_res_pixel_values: PerImage | None = None,
         high_res_sizes: PerImage | None = None,
+        patch_grids: PerImage | None = None,
+        image_token_index: PerImage | None = None,
+        view_positions: PerImage | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
         past_key_values: Cache | None = None,
@@ -331,6 +425,9 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             tile_grid=tile_grid,
             high_res_pixel_values=high_res_pixel_values,
             high_res_sizes=high_res_sizes,
+            patch_grids=patch_grids,
+            image_token_index=image_token_index,
+            view_positions=view_positions,
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
@@ -364,6 +461,19 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         """
         return not is_sharded(self)
 
+    def _image_lengths(self, inputs: dict[str, Any]) -> list[int]:
+        """Placeholders of each image."""
+        if (index := inputs.get("image_token_index")) is not None:
+            return [int((torch.as_tensor(row) >= -1).sum()) for row in index]
+        connector = self.model.multi_modal_projector
+        num_views = [len(boxes) for boxes in real_view_boxes(inputs["view_boxes"])]
+        if (patch_grids := inputs.get("patch_grids")) is None:
+            return [count * connector.tokens_per_tile(self.config.patch_grid) for count in num_views]
+        return [
+            sum(_tokens_of_views(connector, grids[:count]))
+            for grids, count in zip(patch_grids, num_views, strict=True)
+        ]
+
     def _expand_inputs_for_generation(
         self,
         expand_size: int = 1,
@@ -379,10 +489,11 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         """
         pixels = model_kwargs.get("pixel_values")
         if expand_size > 1 and pixels is not None and input_ids is not None:
-            tokens = self.model.multi_modal_projector.tokens_per_tile(self.config.patch_grid)
-            lengths = [len(boxes) * tokens for boxes in real_view_boxes(model_kwargs["view_boxes"])]
+            lengths = self._image_lengths(model_kwargs)
+            in_runs = model_kwargs.get("image_token_index") is not None
             rows, first = [], 0
-            for count in images_per_sample(input_ids == self.config.image_token_id, lengths):
+            placeholders = input_ids == self.config.image_token_id
+            for count in images_per_sample(placeholders, lengths, contiguous=not in_runs):
                 rows += list(range(first, first + count)) * expand_size
                 first += count
             images = {name: model_kwargs.pop(name) for name in IMAGE_INPUTS if model_kwargs.get(name) is not None}
@@ -397,6 +508,11 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         return super()._expand_inputs_for_generation(
             expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
         )
+
+
+def _tokens_of_views(connector: Any, patch_grids: torch.Tensor) -> list[int]:
+    """Image tokens that each view of these patch grids becomes."""
+    return [connector.tokens_per_tile((rows, cols)) for rows, cols in patch_grids.tolist()]
 
 
 __all__ = ["FilaForConditionalGeneration", "FilaModel", "FilaPreTrainedModel", "FilaVisionModel"]

@@ -12,14 +12,26 @@ from .tower_convnext import ConvNextTower, Maps
 
 
 class LowResTower(Protocol):
-    """Encodes views `(T, 3, S, S)` as tokens `(T, num_prefix_tokens + P, D)`, a group of layers at a time."""
+    """Encodes views `(T, 3, S, S)` as tokens `(T, num_prefix_tokens + P, D)`, a group of layers at a time.
+
+    Views of unequal size come as `(T, 3, p, L * p)`, their patches side by side, with their patch grids.
+    """
 
     num_prefix_tokens: int
     num_layers: int
 
-    def embed(self, pixel_values: torch.Tensor) -> torch.Tensor: ...
+    def embed(self, pixel_values: torch.Tensor, patch_grids: torch.Tensor | None = None) -> torch.Tensor: ...
 
-    def run_layers(self, hidden_states: torch.Tensor, start: int, stop: int, **kwargs: Any) -> torch.Tensor: ...
+    def attention_mask(self, hidden_states: torch.Tensor, patch_grids: torch.Tensor | None) -> torch.Tensor | None: ...
+
+    def run_layers(
+        self,
+        hidden_states: torch.Tensor,
+        start: int,
+        stop: int,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor: ...
 
 
 class HighResTower(Protocol):

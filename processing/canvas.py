@@ -11,19 +11,43 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from .canvas_fila import FilaCanvas
+from .canvas_internvl import InternvlCanvas
+from .canvas_llava_next import LlavaNextCanvas
+from .canvas_long_edge_tiers import LongEdgeTiersCanvas
+from .canvas_minicpm import MinicpmCanvas
+from .canvas_native import NativeCanvas
 from .canvas_plan import CanvasPlan, Size
 from .canvas_single import SingleCanvas
+from .canvas_square_pad import SquarePadCanvas
+from .canvas_uhd import UhdCanvas
 
 
 class Canvas(Protocol):
-    """`(height, width)` of an image in pixels `-> CanvasPlan`, without state and without pixels."""
+    """`(height, width)` of an image in pixels `-> CanvasPlan`, without state and without pixels.
+
+    Attributes:
+        equal_views: Whether every view of every image has the tile's size. A strategy whose views differ says in
+            `patch_size` of what patches they are whole multiples.
+    """
+
+    equal_views: bool
 
     def __call__(self, height: int, width: int) -> CanvasPlan:
         """Plan the canvas of an image of this size."""
         ...
 
 
-CANVASES: dict[str, Callable[..., Canvas]] = {"fila": FilaCanvas, "single": SingleCanvas}
+CANVASES: dict[str, Callable[..., Canvas]] = {
+    "fila": FilaCanvas,
+    "internvl": InternvlCanvas,
+    "llava_next": LlavaNextCanvas,
+    "long_edge_tiers": LongEdgeTiersCanvas,
+    "minicpm": MinicpmCanvas,
+    "native": NativeCanvas,
+    "single": SingleCanvas,
+    "square_pad": SquarePadCanvas,
+    "uhd": UhdCanvas,
+}
 
 
 def build_canvas(options: Mapping[str, Any], tile_size: Size | tuple[int, int]) -> Canvas:

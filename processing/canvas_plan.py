@@ -6,12 +6,16 @@ An image is resized onto a *canvas*; the canvas is cut into *tiles*; a downscale
 with them. Overview and tiles together are the *views*: what the low-res tower encodes.
 
 Sizes are (height, width), grids (rows, cols), boxes (top, left, bottom, right) in pixels of the canvas; tiles are in
-row-major order and the overview is the first view.
+row-major order and the overview is the first view, wherever its tokens stand in the prompt (`layout.py`). Tiles may
+differ in size from image to image; a view has as many pixels as its tile's box, the overview as `overview_size` says.
+
+An image that is not cut has one tile and no overview: its only view shows all of it.
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Size(NamedTuple):
@@ -46,9 +50,15 @@ class CanvasPlan:
         tile_grid: Tiles per axis, (rows, cols).
         tile_boxes: One box per tile, row-major. Tiles may overlap and differ in size.
         overview_size: Pixels of the overview, or None when there is none.
+        overview_box: The part of the canvas that the overview shows, or None for the content box: the whole image
+            stretched, without padding.
+        fill: Gray levels of the padding, (red, green, blue).
+        padded_size: Where given, the image is first centred on a picture of this size, in its own pixels, and that
+            picture is resized to the canvas; otherwise the image is resized to its content box.
 
     Raises:
-        ValueError: If a size is not positive, a box leaves the canvas, or the grid and the boxes disagree.
+        ValueError: If a size is not positive, a box leaves the canvas, the grid and the boxes disagree, or the image
+            does not fit into `padded_size`.
     """
 
     image_size: Size
@@ -57,6 +67,9 @@ class CanvasPlan:
     tile_grid: tuple[int, int]
     tile_boxes: tuple[Box, ...]
     overview_size: Size | None = None
+    overview_box: Box | None = None
+    fill: tuple[int, int, int] = (0, 0, 0)
+    padded_size: Size | None = None
 
     def __post_init__(self) -> None:
         sizes = [("image_size", self.image_size), ("canvas_size", self.canvas_size)]
@@ -76,6 +89,27 @@ class CanvasPlan:
                     f"{name} {(top, left, bottom, right)} is empty or leaves the {canvas_height}x{canvas_width} "
                     "canvas; boxes are (top, left, bottom, right)."
                 )
+        if self.overview_box is not None:
+            self._check_overview_box(self.overview_box)
+        if self.padded_size is not None and not (
+            self.image_size[0] <= self.padded_size[0] and self.image_size[1] <= self.padded_size[1]
+        ):
+            raise ValueError(
+                f"`padded_size` must hold the {self.image_size[0]}x{self.image_size[1]} image; got "
+                f"{self.padded_size[0]}x{self.padded_size[1]}."
+            )
+
+    def _check_overview_box(self, box: Box) -> None:
+        if self.overview_size is None:
+            raise ValueError("`overview_box` is set, but the plan has no overview: `overview_size` is None.")
+        canvas, content = Box(0, 0, *self.canvas_size), self.content_box
+        inside = canvas.top <= box.top and canvas.left <= box.left and box.bottom <= canvas.bottom
+        shows_all = box.top <= content.top and box.left <= content.left and box.bottom >= content.bottom
+        if not (inside and shows_all and content.right <= box.right <= canvas.right):
+            raise ValueError(
+                f"The overview {tuple(box)} must lie on the {canvas.bottom}x{canvas.right} canvas and hold the "
+                f"content box {tuple(content)}."
+            )
 
     @property
     def num_tiles(self) -> int:
@@ -89,8 +123,35 @@ class CanvasPlan:
 
     @property
     def view_boxes(self) -> tuple[Box, ...]:
-        """The part of the canvas each view shows, overview first; the overview shows the content box."""
-        return self.tile_boxes if self.overview_size is None else (self.content_box, *self.tile_boxes)
+        """The part of the canvas each view shows, overview first; the overview shows at least the content box."""
+        return self.tile_boxes if self.overview_size is None else (self._overview_box, *self.tile_boxes)
+
+    @property
+    def view_sizes(self) -> tuple[Size, ...]:
+        """Pixels of each view, overview first."""
+        tiles = tuple(box.size for box in self.tile_boxes)
+        return tiles if self.overview_size is None else (self.overview_size, *tiles)
+
+    @property
+    def content_in_overview(self) -> Box | None:
+        """The part of the overview that the image covers, in pixels of the overview; None without an overview.
+
+        Edges are rounded half up; at least one pixel is kept.
+        """
+        if self.overview_size is None:
+            return None
+        shown, content = self._overview_box, self.content_box
+        top, bottom = scaled_span(
+            content.top - shown.top, content.bottom - shown.top, shown.size.height, self.overview_size.height
+        )
+        left, right = scaled_span(
+            content.left - shown.left, content.right - shown.left, shown.size.width, self.overview_size.width
+        )
+        return Box(top, left, bottom, right)
+
+    @property
+    def _overview_box(self) -> Box:
+        return self.content_box if self.overview_box is None else self.overview_box
 
 
 @functools.lru_cache(maxsize=256)
@@ -107,3 +168,60 @@ def even_tile_boxes(tile_grid: tuple[int, int], tile_size: Size) -> tuple[Box, .
         for row in range(rows)
         for col in range(cols)
     )
+
+
+def scaled_edge(edge: int, low: int, high: int) -> int:
+    """An edge at `edge` pixels, drawn at `high` pixels for every `low`, rounded half up."""
+    return (2 * edge * high + low) // (2 * low)
+
+
+def scaled_span(start: int, stop: int, low: int, high: int, limit: int | None = None) -> tuple[int, int]:
+    """Both edges of a span drawn at `high / low` of its size; at least one pixel, below `limit` (default `high`).
+
+    Example:
+        >>> scaled_span(3, 11, 14, 32)
+        (7, 25)
+        >>> scaled_span(27, 28, 28, 2)
+        (1, 2)
+    """
+    end = high if limit is None else limit
+    first = min(scaled_edge(start, low, high), end - 1)
+    return first, min(max(scaled_edge(stop, low, high), first + 1), end)
+
+
+def inscribed_size(height: int, width: int, canvas_size: Size) -> Size:
+    """The largest size of an image on a canvas, aspect ratio kept, rounded down, at least one pixel.
+
+    Example:
+        >>> inscribed_size(480, 640, Size(512, 768))
+        Size(height=512, width=682)
+
+    Source: `resize_with_pad` of the Open-AutoGLM article, in doubles as there; it may give no pixel at all.
+    """
+    scale = min(canvas_size.height / height, canvas_size.width / width)
+    return Size(max(1, int(height * scale)), max(1, int(width * scale)))
+
+
+def check_image_size(height: int, width: int) -> None:
+    """Raise a `ValueError` unless an image has at least one pixel."""
+    if height < 1 or width < 1:
+        raise ValueError(f"`image_size` must be at least 1x1 pixels; got {height}x{width}.")
+
+
+def check_bool(option: str, value: Any) -> None:
+    """Raise a `ValueError` unless the value of a canvas option is a bool."""
+    if not isinstance(value, bool):
+        raise ValueError(f"`canvas.{option}` must be true or false; got {value!r}.")
+
+
+def check_choice(option: str, value: Any, choices: Sequence[str]) -> None:
+    """Raise a `ValueError` unless the value of a canvas option is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"`canvas.{option}` must be one of {list(choices)}; got {value!r}.")
+
+
+def check_count(option: str, value: Any, *, optional: bool = False) -> None:
+    """Raise a `ValueError` unless the value of a canvas option is a positive integer, or an allowed None."""
+    if not (optional and value is None) and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        rule = "a positive integer or null" if optional else "a positive integer"
+        raise ValueError(f"`canvas.{option}` must be {rule}; got {value!r}.")

@@ -15,6 +15,8 @@ class SingleCanvas:
         tile_size: Pixels of the tile.
     """
 
+    equal_views = True
+
     def __init__(self, tile_size: Size) -> None:
         self.tile_size = tile_size
 

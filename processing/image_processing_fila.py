@@ -13,6 +13,14 @@ Tensors, one row per image (`I` images in the batch, `V` the largest number of v
     high_res_pixel_values  (I, 3, Hmax, Wmax)  float32  the whole canvas, larger; zero at the bottom and right
     high_res_sizes         (I, 2)           int64    height and width of each high-res canvas
 
+A canvas whose views differ in size (`minicpm`, `uhd`, `native`) gives the patches of a view side by side instead, `L`
+of the view that has most, and the patches per axis; there is no high-res canvas then:
+
+    pixel_values           (I, V, 3, p, L * p)  float32  patches of p x p pixels, row-major; zero beyond a view's
+    patch_grids            (I, V, 2)            int64    rows and columns of patches of each view; zero for padding
+
+`return_image_sizes` adds `image_sizes` (I, 2) int64, the images' height and width as they came.
+
 With `return_tensors=None` each entry is a list with one array per image, without padding.
 """
 
@@ -37,7 +45,7 @@ from transformers.utils import is_torch_available
 from .canvas import Canvas, build_canvas
 from .canvas_plan import CanvasPlan, Size
 from .image_input import load_images, to_channels_first
-from .render import cut, render_canvas, render_high_res, render_overview
+from .render import cut, render_canvas, render_high_res, render_overview, side_by_side
 
 if is_torch_available():
     import torch
@@ -55,6 +63,7 @@ class FilaImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call-
     high_res_size: int | list[int] | tuple[int, ...] | dict[str, int] | None
     high_res_image_mean: float | list[float] | tuple[float, ...] | None
     high_res_image_std: float | list[float] | tuple[float, ...] | None
+    return_image_sizes: bool | None
 
 
 class _FilaImageProcessing(BaseImageProcessor):
@@ -74,6 +83,7 @@ class _FilaImageProcessing(BaseImageProcessor):
     do_resize = True
     do_rescale = True
     do_normalize = True
+    return_image_sizes = None
 
     def __init__(self, **kwargs: Unpack[FilaImageProcessorKwargs]) -> None:
         accepted = set(self.valid_kwargs.__annotations__)
@@ -85,7 +95,14 @@ class _FilaImageProcessing(BaseImageProcessor):
     def model_input_names(self) -> list[str]:
         """Names of the tensors that a call returns."""
         names = ["pixel_values", "view_boxes", "tile_grid"]
+        if not self.plans().equal_views:
+            names.append("patch_grids")
         return names if self.high_res_size is None else [*names, "high_res_pixel_values", "high_res_sizes"]
+
+    def plans(self, **overrides: Any) -> Canvas:
+        """The canvas strategy of these settings; `overrides` as in `plan`."""
+        size, canvas = overrides.get("size"), overrides.get("canvas")
+        return _canvas(self.canvas if canvas is None else canvas, _square(self.size if size is None else size, "size"))
 
     def plan(self, height: int, width: int, **overrides: Any) -> CanvasPlan:
         """Plan the canvas of an image, without pixels.
@@ -98,9 +115,7 @@ class _FilaImageProcessing(BaseImageProcessor):
         Returns:
             The plan that a call with the same settings uses.
         """
-        size, canvas = overrides.get("size"), overrides.get("canvas")
-        tile = _square(self.size if size is None else size, "size")
-        return _canvas(self.canvas if canvas is None else canvas, tile)(height, width)
+        return self.plans(**overrides)(height, width)
 
     def get_number_of_image_patches(self, height: int, width: int, images_kwargs: dict[str, Any] | None = None) -> int:
         """Number of views of an image of this size: the tiles and, where there is one, the overview."""
@@ -131,8 +146,12 @@ class _FilaImageProcessing(BaseImageProcessor):
         for name in ("do_center_crop", "do_pad"):
             if kwargs.get(name):
                 raise ValueError(f"`{name}` is not supported: the canvas decides what is shown and padded.")
-        tile = _square(kwargs["size"], "size")
-        _canvas(canvas, tile)
+        plans = _canvas(canvas, _square(kwargs["size"], "size"))
+        if high_res_size is not None and not plans.equal_views:
+            raise ValueError(
+                f"`high_res_size` must be None for the canvas {dict(canvas or {}).get('type')!r}: its views differ in "
+                "size, and a high-res tower needs equal ones."
+            )
         if high_res_size is not None:
             high_res_size = _square(high_res_size, "high_res_size")._asdict()
         means = {"high_res_image_mean": high_res_image_mean, "high_res_image_std": high_res_image_std}
@@ -182,24 +201,35 @@ class _FilaImageProcessing(BaseImageProcessor):
         high_res_image_mean: Any,
         high_res_image_std: Any,
         return_tensors: Any,
+        return_image_sizes: bool | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
         tile = _square(size, "size")
-        plan_image = _canvas(canvas, tile)
+        plans = _canvas(canvas, tile)
+        patch_size = None if plans.equal_views else plans.patch_size  # type: ignore[attr-defined]
         normalize = functools.partial(self._normalized, **{name: kwargs.get(name) for name in NORMALIZE_KWARGS})
 
         def resize(image: Any, target: Size) -> Any:
             return self.resize(image=image, size=SizeDict(height=target.height, width=target.width), resample=resample)
 
         data: dict[str, list[Any]] = {"pixel_values": [], "view_boxes": [], "tile_grid": []}
+        if patch_size is not None:
+            data["patch_grids"] = []
         if high_res_size is not None:
             data |= {"high_res_pixel_values": [], "high_res_sizes": []}
+        if return_image_sizes:
+            data["image_sizes"] = [self._integers(image.shape[-2:]) for image in images]
         for image in images:
-            plan = plan_image(*image.shape[-2:])
+            plan = plans(*image.shape[-2:])
             views = cut(normalize(render_canvas(image, plan, resize), image_mean, image_std), plan.tile_boxes)
             overview = render_overview(image, plan, resize)
             if overview is not None:
                 views.insert(0, normalize(overview, image_mean, image_std))
+            if patch_size is not None:
+                grids = [(view.shape[-2] // patch_size, view.shape[-1] // patch_size) for view in views]
+                data["patch_grids"].append(self._integers(grids))
+                views = [side_by_side(view, patch_size) for view in views]
+                views = [self._padded(view, views) for view in views]
             data["pixel_values"].append(self._stacked(views))
             data["view_boxes"].append(self._integers(plan.view_boxes))
             data["tile_grid"].append(self._integers(plan.tile_grid))
@@ -253,10 +283,13 @@ class FilaImageProcessor(_FilaImageProcessing, TorchvisionBackend):
             Brings uint8 to 0..1.
         do_normalize (`bool`, *optional*, defaults to `True`):
             Subtract the mean and divide by the standard deviation.
+        return_image_sizes (`bool`, *optional*, defaults to `False`):
+            Return the images' height and width too.
     """
 
     def _to_backend(self, pixels: np.ndarray, device: Any) -> "torch.Tensor":
-        return torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
+        pixels = np.ascontiguousarray(pixels)
+        return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).to(device)
 
     def _normalized(self, image: "torch.Tensor", mean: Any, std: Any, **kwargs: Any) -> "torch.Tensor":
         normalized: torch.Tensor = self.rescale_and_normalize(images=image, image_mean=mean, image_std=std, **kwargs)

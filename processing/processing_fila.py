@@ -2,8 +2,16 @@
 # Licensed under the Apache License, Version 2.0.
 """FilaProcessor: tokenizer and image processor in one call.
 
-Each `<image>` of a prompt becomes one run of `views x tokens_per_tile` placeholders, counted on the same `CanvasPlan`
-that the pixels are rendered from.
+Each `<image>` of a prompt becomes the placeholders of the image's tokens, counted on the same `CanvasPlan` that the
+pixels are rendered from, in the order and with the text that the prompt layout gives (`layout.py`). FILA's layout is
+one run of `views x tokens_per_tile` placeholders.
+
+A layout that is more than one run in the order of the views adds tensors, one row per image:
+
+    image_token_index  (I, N)     int64  for each placeholder its token, counted over the image's views, overview
+                                         first; -1 the newline vector, -2 beyond an image's placeholders
+    view_positions     (I, V, 2)  int64  with `slice_positions`: (row, col) of each tile, -1 for an overview, -2 beyond
+                                         an image's views
 """
 
 import inspect
@@ -11,12 +19,20 @@ from typing import Any
 
 import numpy as np
 from transformers.processing_utils import MultiModalData, ProcessorMixin
+from transformers.utils import logging
 
 from .assistant_masks import assistant_masks
 from .chat_template import DEFAULT_CHAT_TEMPLATE
 from .control_tokens import control_token_pattern, escape_messages
+from .image_input import ImageInputError, image_size, resized
+from .layout import PADDING, Geometry, as_text, build_layout, count_tokens, lay_out, slice_positions, token_indices
+from .token_budget import POLICIES, fit_prompt
 
 __all__ = ["DEFAULT_CHAT_TEMPLATE", "FilaProcessor"]
+
+logger = logging.get_logger(__name__)
+
+DEFAULT_LAYOUT = {"type": "fila"}
 
 
 class FilaProcessor(ProcessorMixin):
@@ -30,9 +46,21 @@ class FilaProcessor(ProcessorMixin):
         chat_template (`str`, *optional*):
             A Jinja template, for instance `DEFAULT_CHAT_TEMPLATE`.
         tokens_per_tile (`int`, *optional*, defaults to 576):
-            Image tokens that the model makes of one view.
+            Image tokens that the model makes of one view; with `token_size` of a view of the tile's size.
         image_token (`str`, *optional*, defaults to `"<image>"`):
             Placeholder of an image; a tokenizer that names an `image_token` of its own decides.
+        layout (`dict`, *optional*, defaults to `{"type": "fila"}`):
+            The prompt layout and the fields that it replaces, see `layout.py`.
+        token_size (`int`, *optional*):
+            Pixels that one image token covers, per side, where tokens lie on a grid: 14 for one token per patch of
+            14 pixels. None: every view becomes `tokens_per_tile` tokens, whatever its size.
+        max_image_tokens (`int`, *optional*):
+            Image tokens that one image may have.
+        max_prompt_image_tokens (`int`, *optional*):
+            Image tokens that all images of a prompt may have. Not for serving engines, which count image by image.
+        image_token_policy (`str`, *optional*, defaults to `"error"`):
+            What happens to a prompt over a limit: `"error"`; `"drop_sample"` leaves it out of the batch, with a
+            warning; `"shrink_images"` shrinks its images, the largest first, see `token_budget.py`.
     """
 
     def __init__(
@@ -42,11 +70,32 @@ class FilaProcessor(ProcessorMixin):
         chat_template: str | dict[str, str] | None = None,
         tokens_per_tile: int = 576,
         image_token: str = "<image>",
+        layout: dict[str, Any] | None = None,
+        token_size: int | None = None,
+        max_image_tokens: int | None = None,
+        max_prompt_image_tokens: int | None = None,
+        image_token_policy: str = "error",
         **kwargs: Any,
     ) -> None:
         if not isinstance(tokens_per_tile, int) or tokens_per_tile < 1:
             raise ValueError(f"`tokens_per_tile` must be a positive integer; got {tokens_per_tile!r}.")
+        if token_size is not None and (not isinstance(token_size, int) or token_size < 1):
+            raise ValueError(f"`token_size` must be a positive integer or None; got {token_size!r}.")
+        for name, limit in (
+            ("max_image_tokens", max_image_tokens),
+            ("max_prompt_image_tokens", max_prompt_image_tokens),
+        ):
+            if limit is not None and (not isinstance(limit, int) or limit < 1):
+                raise ValueError(f"`{name}` must be a positive integer or None; got {limit!r}.")
+        if image_token_policy not in POLICIES:
+            raise ValueError(f"`image_token_policy` must be one of {list(POLICIES)}; got {image_token_policy!r}.")
         self.tokens_per_tile = tokens_per_tile
+        self.token_size = token_size
+        self.layout = dict(DEFAULT_LAYOUT if layout is None else layout)
+        self._layout = build_layout(self.layout)
+        self.max_image_tokens = max_image_tokens
+        self.max_prompt_image_tokens = max_prompt_image_tokens
+        self.image_token_policy = image_token_policy
         self.image_token = getattr(tokenizer, "image_token", None) or image_token
         if tokenizer is not None:
             self.image_token_id = tokenizer.get_added_vocab().get(self.image_token)
@@ -55,6 +104,11 @@ class FilaProcessor(ProcessorMixin):
                     f"The image token {self.image_token!r} must be an added token of the tokenizer; add it with "
                     f"`tokenizer.add_tokens([{self.image_token!r}], special_tokens=True)`."
                 )
+        if inside := [name for name, text in self._layout.texts.items() if self.image_token in text]:
+            raise ValueError(
+                f"The image token {self.image_token!r} must not occur in the text of the layout; it is in {inside}. "
+                "Use another image token, for instance '<unk>' for MiniCPM-V."
+            )
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,7 +126,81 @@ class FilaProcessor(ProcessorMixin):
         images, text, videos, audio = super().prepare_inputs_layout(images=images, text=text, **kwargs)
         if isinstance(images, list) and not any(not isinstance(item, list) or item for item in images):
             images = None
+        if self._layout.image_id_start and isinstance(images, list) and images and not isinstance(images[0], list):
+            images = self._per_prompt(images, text)
+        if images is not None and (self.max_image_tokens or self.max_prompt_image_tokens):
+            self.validate_inputs(images=images, text=text, **kwargs)
+            images, text = self._within_budget(images, text, kwargs)
         return images, text, videos, audio
+
+    def _per_prompt(self, images: list[Any], text: Any) -> list[Any]:
+        """A flat list of images as one list per prompt, because images are numbered prompt by prompt."""
+        counts = [prompt.count(self.image_token) for prompt in text or () if isinstance(prompt, str)]
+        if sum(counts) != len(images) or len(counts) < 2:
+            return images  # `validate_inputs` says what is wrong
+        left = iter(images)
+        return [[next(left) for _ in range(count)] for count in counts]
+
+    def _within_budget(self, images: Any, text: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """Apply the limits of image tokens, prompt by prompt."""
+        images = images if isinstance(images, list) else [images]
+        nested = images if isinstance(images[0], list) else [images]
+        if nested is not images and text is not None:
+            left = iter(images)
+            nested = [[next(left) for _ in range(prompt.count(self.image_token))] for prompt in text]
+        kept: list[int] = []
+        fitted: list[list[Any]] = []
+        for sample, own in enumerate(nested):
+            given = [image_size(image, sample, number) for number, image in enumerate(own)]
+            sizes = self._budgeted_sizes(given, sample, kwargs, may_drop=True)
+            if sizes is not None:
+                kept.append(sample)
+                fitted.append(
+                    [
+                        image if size == before else resized(image, size)
+                        for image, size, before in zip(own, sizes, given, strict=True)
+                    ]
+                )
+        if not kept:
+            raise ValueError("No sample keeps the limits of image tokens, so `drop_sample` would leave none.")
+        if len(kept) < len(nested):
+            dropped = sorted(set(range(len(nested))) - set(kept))
+            logger.warning(f"Samples {dropped} are left out: their images have more tokens than allowed.")
+            text = None if text is None else [text[sample] for sample in kept]
+        return fitted if text is not None or nested is images else fitted[0], text
+
+    def _budgeted_sizes(
+        self, sizes: list[tuple[int, int]], sample: int, kwargs: dict[str, Any], *, may_drop: bool
+    ) -> list[tuple[int, int]] | None:
+        """Sizes (height, width) at which the images of a prompt are planned, or None where it is to be dropped."""
+        images_kwargs = self._merge_kwargs(self.valid_processor_kwargs, **kwargs)["images_kwargs"]
+
+        plans = self.image_processor.plans(**images_kwargs)
+
+        def count(height: int, width: int) -> int:
+            return self._count(plans(height, width))
+
+        tokens = [count(*size) for size in sizes]
+        most, in_all = self.max_image_tokens, self.max_prompt_image_tokens
+        over = [number for number, own in enumerate(tokens) if most is not None and own > most]
+        if not over and (in_all is None or sum(tokens) <= in_all):
+            return sizes
+        if self.image_token_policy == "drop_sample" and may_drop:
+            return None
+        shrinks = self.image_token_policy == "shrink_images"
+        if shrinks and (fitted := fit_prompt(sizes, count, per_image=most, per_prompt=in_all)) is not None:
+            return fitted
+        fix = "Raise the limit" + (
+            ", or send fewer images." if shrinks else ', or set `image_token_policy="shrink_images"`.'
+        )
+        even = ", even at the least" if shrinks else ""
+        if over:
+            reason = f"has {tokens[over[0]]} image tokens, and `max_image_tokens` is {most}{even}"
+            raise ImageInputError(sample, over[0], reason, fix)
+        raise ValueError(
+            f"The {len(sizes)} images of sample {sample} have {tokens} image tokens, in all {sum(tokens)}, and "
+            f"`max_prompt_image_tokens` is {in_all}{even}. {fix}"
+        )
 
     def validate_inputs(self, images: Any = None, text: Any = None, **kwargs: Any) -> None:
         """Check that every prompt holds as many image tokens as it has images.
@@ -129,6 +257,11 @@ class FilaProcessor(ProcessorMixin):
         )
         if kwargs.get("continue_final_message"):
             wants_mask = False  # the base refuses the combination
+        if wants_mask and self.image_token_policy == "drop_sample":
+            raise ValueError(
+                'Assistant masks are made for every conversation, and `image_token_policy="drop_sample"` would leave '
+                'some out. Leave them out before, or set "error" or "shrink_images".'
+            )
         if wants_mask and not hasattr(ProcessorMixin, "_adjust_assistant_masks_indices"):
             return self._with_assistant_masks(conversation, chat_template, **kwargs)
         return super().apply_chat_template(conversation, chat_template, **kwargs)
@@ -167,11 +300,69 @@ class FilaProcessor(ProcessorMixin):
         outputs["assistant_masks"] = assistant_masks(offsets, outputs.pop("text_replacement_offsets"), spans)
         return outputs.convert_to_tensors(kwargs.get("return_tensors") or processor_kwargs.get("return_tensors"))
 
+    @property
+    def model_input_names(self) -> list[str]:
+        """Names of the tensors that a call with text and images returns."""
+        names = [*super().model_input_names]
+        names += [] if self._layout.is_one_run else ["image_token_index"]
+        return [*names, "view_positions"] if self._layout.slice_positions else names
+
+    @property
+    def unused_input_names(self) -> list[str]:
+        """What the image processor returns for the counting of tokens alone."""
+        return ["image_sizes"]
+
+    def _process_images(self, images: Any, **kwargs: Any) -> tuple[Any, list[str]]:
+        if self._layout.unpad != "no":
+            kwargs["return_image_sizes"] = True
+        processed = self.image_processor(images, **kwargs)
+        is_nested = isinstance(images, list) and bool(images) and isinstance(images[0], list)
+        numbers = [number for sample in images for number in range(len(sample))] if is_nested else None
+        texts, indices, places = [], [], []
+        for index in range(len(processed.get("tile_grid", ()))):
+            geometry = self._geometry(processed, index)
+            pieces = lay_out(self._layout, geometry, index if numbers is None else numbers[index])
+            texts.append(as_text(pieces, self.image_token))
+            if not self._layout.is_one_run:
+                indices.append(token_indices(pieces))
+            if self._layout.slice_positions:
+                places.append(slice_positions(geometry))
+        for name, values in (("image_token_index", indices), ("view_positions", places)):
+            if values:
+                processed[name] = _rows(values, kwargs.get("return_tensors"), processed["tile_grid"])
+        return processed, texts
+
     def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **kwargs: Any) -> str:
-        """The run of placeholders of one image."""
+        """The placeholders of one image and the text between them, for the first image of a prompt."""
+        return as_text(lay_out(self._layout, self._geometry(image_inputs, image_idx)), self.image_token)
+
+    def _geometry(self, image_inputs: dict[str, Any], index: int) -> Geometry:
         # Padding views have an all-zero box.
-        num_views = int(np.asarray(image_inputs["view_boxes"][image_idx]).any(axis=-1).sum())
-        return self.image_token * (num_views * self.tokens_per_tile)
+        num_views = int(np.asarray(image_inputs["view_boxes"][index]).any(axis=-1).sum())
+        rows, cols = (int(side) for side in image_inputs["tile_grid"][index])
+        sizes = image_inputs.get("image_sizes")
+        size = None if sizes is None else (int(sizes[index][0]), int(sizes[index][1]))
+        height, width = image_inputs["pixel_values"][index].shape[-2:]
+        views = [(height, width)] * num_views
+        if "patch_grids" in image_inputs:  # then a view's patches lie side by side, and `height` is a patch's
+            grids = np.asarray(image_inputs["patch_grids"][index])[:num_views].tolist()
+            views = [(patch_rows * height, patch_cols * height) for patch_rows, patch_cols in grids]
+        return self._geometry_of((rows, cols), views, size)
+
+    def _geometry_of(
+        self, tile_grid: tuple[int, int], view_sizes: Any, image_size: tuple[int, int] | None
+    ) -> Geometry:
+        """Geometry of views of these sizes (height, width) in pixels."""
+        if self.token_size is None:
+            return Geometry(tile_grid, (self.tokens_per_tile,) * len(view_sizes), image_size)
+        for height, width in view_sizes:
+            if height % self.token_size or width % self.token_size:
+                raise ValueError(
+                    f"A view of {height}x{width} pixels must be whole tokens of {self.token_size} pixels (the "
+                    "processor's `token_size`). Set the canvas's `patch_size` or `multiple` accordingly."
+                )
+        grids = [(height // self.token_size, width // self.token_size) for height, width in view_sizes]
+        return Geometry(tile_grid, tuple(rows * cols for rows, cols in grids), image_size, grids[-1])
 
     def _get_num_multimodal_tokens(
         self, image_sizes: list[tuple[int, int]] | None = None, **kwargs: Any
@@ -179,7 +370,7 @@ class FilaProcessor(ProcessorMixin):
         """Count the image tokens of images of these sizes, without pixels.
 
         Args:
-            image_sizes: (height, width) of each image.
+            image_sizes: (height, width) of each image; with `max_prompt_image_tokens`, those of one prompt.
             kwargs: Processing kwargs as in a call, for instance `images_kwargs={"canvas": ...}`.
 
         Returns:
@@ -187,11 +378,35 @@ class FilaProcessor(ProcessorMixin):
         """
         if image_sizes is None:
             return MultiModalData()
+        if image_sizes and (self.max_image_tokens or self.max_prompt_image_tokens):
+            fitted = self._budgeted_sizes(
+                [(height, width) for height, width in image_sizes], 0, kwargs, may_drop=False
+            )
+            assert fitted is not None
+            image_sizes = fitted
         images_kwargs = self._merge_kwargs(self.valid_processor_kwargs, **kwargs)["images_kwargs"]
-        count = self.image_processor.get_number_of_image_patches
-        return MultiModalData(
-            num_image_tokens=[
-                count(height, width, images_kwargs) * self.tokens_per_tile for height, width in image_sizes
-            ],
-            num_image_patches=[1] * len(image_sizes),
-        )
+        plans = self.image_processor.plans(**images_kwargs)
+        counts = [self._count(plans(*size)) for size in image_sizes]
+        return MultiModalData(num_image_tokens=counts, num_image_patches=[1] * len(image_sizes))
+
+    def _count(self, plan: Any) -> int:
+        """Image tokens of an image with this plan."""
+        geometry = self._geometry_of(plan.tile_grid, plan.view_sizes, plan.image_size)
+        return int(count_tokens(self._layout, geometry))
+
+
+def _rows(values: list[Any], kind: Any, like: Any) -> Any:
+    """One row of integers per image, `PADDING` beyond its own; a list of unpadded arrays without a kind of tensor."""
+    arrays = [np.array(value, np.int64) for value in values]
+    if kind is None:
+        return [_like(array, like[0]) for array in arrays]
+    length = max(len(array) for array in arrays)
+    padded = np.full((len(arrays), length, *arrays[0].shape[1:]), PADDING, np.int64)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return _like(padded, like)
+
+
+def _like(array: np.ndarray, like: Any) -> Any:
+    """`array` as a tensor of the class of `like`: a numpy array stays one."""
+    return array if isinstance(like, np.ndarray) else like.new_tensor(array)

@@ -3,7 +3,8 @@
 """CanvasPlan + pixels -> overview, canvas, tiles and high-res canvas; the only resize, pad and crop of the project.
 
 Works on `(C, H, W)` numpy arrays and torch tensors alike; the function that resizes comes from the caller's backend.
-Every picture is resized in one step from the image as it came, never from a resized one. Padding is black (0).
+Every picture is resized in one step from the image as it came, never from a resized one. Padding has the gray levels
+that the plan gives, black for most.
 
 The high-res canvas is the canvas drawn at another scale: an edge at `x` pixels lies at `x * high / low` there, rounded
 half up, for `high` pixels of the high-res canvas per `low` pixels of the canvas. A content box keeps at least 1 pixel.
@@ -14,19 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from .canvas_plan import Box, CanvasPlan, Size
+from .canvas_plan import Box, CanvasPlan, Size, scaled_edge, scaled_span
 
 Resize = Callable[[Any, Size], Any]
 
 
 def render_overview(image: Any, plan: CanvasPlan, resize: Resize) -> Any | None:
-    """The whole image stretched to the overview's size, or None when the plan has no overview."""
-    return None if plan.overview_size is None else resize(image, plan.overview_size)
+    """What the overview shows of the canvas, at the overview's size; None when the plan has no overview."""
+    if plan.overview_size is None or plan.content_in_overview is None:
+        return None
+    return _draw(image, plan, plan.overview_size, plan.content_in_overview, resize)
 
 
 def render_canvas(image: Any, plan: CanvasPlan, resize: Resize) -> Any:
     """The canvas, `(C, *plan.canvas_size)`, with the image in its content box."""
-    return _draw(image, plan.canvas_size, plan.content_box, resize)
+    return _draw(image, plan, plan.canvas_size, plan.content_box, resize)
 
 
 def render_high_res(image: Any, plan: CanvasPlan, resize: Resize, *, low: Size, high: Size) -> Any:
@@ -40,7 +43,7 @@ def render_high_res(image: Any, plan: CanvasPlan, resize: Resize, *, low: Size, 
         high: ... that become this many pixels of the high-res canvas.
     """
     size, box = scale_geometry(plan, low=low, high=high)
-    return _draw(image, size, box, resize)
+    return _draw(image, plan, size, box, resize)
 
 
 def scale_geometry(plan: CanvasPlan, *, low: Size, high: Size) -> tuple[Size, Box]:
@@ -51,9 +54,9 @@ def scale_geometry(plan: CanvasPlan, *, low: Size, high: Size) -> tuple[Size, Bo
         >>> scale_geometry(plan, low=Size(14, 14), high=Size(32, 32))
         (Size(height=32, width=32), Box(top=7, left=0, bottom=25, right=32))
     """
-    size = Size(*(max(1, _scaled(*edge)) for edge in zip(plan.canvas_size, low, high, strict=True)))
-    top, bottom = _scaled_span(plan.content_box.top, plan.content_box.bottom, low.height, high.height, size.height)
-    left, right = _scaled_span(plan.content_box.left, plan.content_box.right, low.width, high.width, size.width)
+    size = Size(*(max(1, scaled_edge(*edge)) for edge in zip(plan.canvas_size, low, high, strict=True)))
+    top, bottom = scaled_span(plan.content_box.top, plan.content_box.bottom, low.height, high.height, size.height)
+    left, right = scaled_span(plan.content_box.left, plan.content_box.right, low.width, high.width, size.width)
     return size, Box(top, left, bottom, right)
 
 
@@ -62,20 +65,53 @@ def cut(canvas: Any, boxes: tuple[Box, ...]) -> list[Any]:
     return [canvas[:, box.top : box.bottom, box.left : box.right] for box in boxes]
 
 
-def _draw(image: Any, size: Size, box: Box, resize: Resize) -> Any:
+def content_mask(plan: CanvasPlan) -> np.ndarray:
+    """Where the canvas shows the image: `plan.canvas_size` bool, false on padding."""
+    mask = np.zeros(plan.canvas_size, bool)
+    box = plan.content_box
+    mask[box.top : box.bottom, box.left : box.right] = True
+    return mask
+
+
+def side_by_side(view: Any, patch_size: int) -> Any:
+    """The patches of a view, row-major, side by side: `(C, h, w)` becomes `(C, p, h / p * w)`.
+
+    A convolution of size and stride p over the result gives the patches in order. Views of any shape then differ in
+    length alone, so that a tall and a wide one need no padding to a square.
+
+    Raises:
+        ValueError: If a side is not a multiple of the patch.
+
+    Source: MiniCPM-V 2.6 `image_processing_minicpmv.py::reshape_by_patch`.
+    """
+    channels, height, width = view.shape
+    if height % patch_size or width % patch_size:
+        raise ValueError(f"A view must be whole {patch_size}-pixel patches; got {height}x{width} pixels.")
+    rows = view.reshape(channels, height // patch_size, patch_size, width)
+    rows = rows.transpose(0, 2, 1, 3) if isinstance(view, np.ndarray) else rows.permute(0, 2, 1, 3)
+    return rows.reshape(channels, patch_size, -1)
+
+
+def _draw(image: Any, plan: CanvasPlan, size: Size, box: Box, resize: Resize) -> Any:
+    if plan.padded_size is not None:
+        top, left = ((outer - inner) // 2 for outer, inner in zip(plan.padded_size, image.shape[-2:], strict=True))
+        padded = _filled(image, plan.padded_size, plan.fill)
+        padded[:, top : top + image.shape[-2], left : left + image.shape[-1]] = image
+        return resize(padded, size)
     content = resize(image, box.size)
     if box.size == size:
         return content
-    shape = (content.shape[0], *size)
-    canvas = np.zeros(shape, content.dtype) if isinstance(content, np.ndarray) else content.new_zeros(shape)
+    canvas = _filled(content, size, plan.fill)
     canvas[:, box.top : box.bottom, box.left : box.right] = content
     return canvas
 
 
-def _scaled(edge: int, low: int, high: int) -> int:
-    return (2 * edge * high + low) // (2 * low)
-
-
-def _scaled_span(start: int, stop: int, low: int, high: int, limit: int) -> tuple[int, int]:
-    first = min(_scaled(start, low, high), limit - 1)
-    return first, min(max(_scaled(stop, low, high), first + 1), limit)
+def _filled(like: Any, size: Size, fill: tuple[int, int, int]) -> Any:
+    shape = (like.shape[0], *size)
+    canvas = np.zeros(shape, like.dtype) if isinstance(like, np.ndarray) else like.new_zeros(shape)
+    if any(fill):
+        # Floats come when nothing is rescaled, which is for images that are in 0..1 already.
+        white = 255 if "float" in str(like.dtype) else 1
+        for plane, level in zip(canvas, fill, strict=False):
+            plane[...] = level / white if white > 1 else level
+    return canvas

@@ -18,6 +18,7 @@ from fila import FilaConfig, FilaForConditionalGeneration, FilaImageProcessorPil
 from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
 
 TILE = 28
+PATCH = 7
 HIGH_RES_TILE = 128
 TOKENS_PER_TILE = 16
 SPECIALS = ["<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<image>"]
@@ -102,6 +103,35 @@ def tiny_image_processor(**changes: Any) -> FilaImageProcessorPil:
         "canvas": {"type": "fila"},
     }
     return FilaImageProcessorPil(**(settings | changes))
+
+
+# Options that make a canvas fit the tiny towers; a strategy whose views differ needs a line.
+TINY_CANVASES: dict[str, dict[str, Any]] = {
+    "long_edge_tiers": {"tiers": [[100, 50], [40, 30]]},
+    "minicpm": {"patch_size": PATCH},
+    "native": {"patch_size": PATCH, "max_patches": 60},
+    "square_pad": {"grid": 2, "overview": True},
+    "uhd": {"patch_size": PATCH},
+}
+
+
+def tiny_canvas(name: str) -> dict[str, Any]:
+    """The options dict of a canvas strategy that fits the tiny towers."""
+    return {"type": name, **TINY_CANVASES.get(name, {})}
+
+
+def has_equal_views(canvas: dict[str, Any]) -> bool:
+    """Whether all views of a strategy have the tile's size; only then there may be a high-res canvas."""
+    return tiny_image_processor(canvas=canvas, high_res_size=None).plans().equal_views
+
+
+def tiny_canvas_processor(canvas: dict[str, Any], **settings: Any) -> FilaProcessor:
+    """The processor of a canvas strategy for a model with one token per patch."""
+    equal_views = has_equal_views(canvas)
+    images = tiny_image_processor(canvas=canvas, **({} if equal_views else {"high_res_size": None}))
+    if not equal_views:
+        settings = {"token_size": PATCH, **settings}
+    return FilaProcessor(images, tiny_tokenizer(), tokens_per_tile=TOKENS_PER_TILE, **settings)
 
 
 def tiny_processor(**changes: Any) -> FilaProcessor:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fila.modeling.image_tokens import images_per_sample
+from fila.modeling.image_tokens import images_per_sample, select_tokens
 from tests.helpers import random_image, tiny_model, tiny_processor
 
 
@@ -57,3 +57,20 @@ def test_model_names_sample_image_and_counts_when_a_placeholder_is_lost() -> Non
         ValueError, match=r"Image 1 has 80 image tokens, but its run in sample 1 holds 79 .*`tokens_per_tile`"
     ):
         model(**inputs)
+
+
+def test_tokens_are_selected_in_the_order_of_the_placeholders() -> None:
+    tokens, newline = torch.randn(5, 3), torch.randn(3)
+    found = select_tokens(tokens, torch.tensor([3, 4, -1, 0, -2, -2]), newline, 0)
+    assert torch.equal(found, torch.stack([tokens[3], tokens[4], newline, tokens[0]]))
+    assert torch.equal(select_tokens(tokens, torch.tensor([1, -2]), None, 0), tokens[1:2])
+
+
+def test_selecting_a_token_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"`image_token_index` names token 5 of image 3, which has 5 tokens\. "):
+        select_tokens(torch.randn(5, 3), torch.tensor([0, 5]), None, 3)
+
+
+def test_newlines_without_a_vector_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"The layout of image 2 has newline vectors, but the model has none\. Set"):
+        select_tokens(torch.randn(5, 3), torch.tensor([0, -1]), None, 2)

@@ -10,43 +10,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fila.processing.canvas import CANVASES, build_canvas
-from fila.processing.canvas_plan import Box, Size
+from fila.processing.canvas_plan import Box
+from tests.processing.canvas_variants import SETTINGS, SQUARE, TILE, VARIANTS, over_variants
 
-TILE = Size(7, 11)
-VARIANTS: list[dict[str, Any]] = [
-    {"type": "fila"},
-    {"type": "fila", "rule": "llava_next"},
-    {"type": "fila", "overview": False},
-    {"type": "fila", "tile_grids": [[1, 1], [3, 2], [1, 5]]},
-    {"type": "single"},
-]
 SIDES = st.one_of(st.integers(1, 60), st.integers(1, 100_000))
-over_variants = pytest.mark.parametrize("options", VARIANTS, ids=str)
+
+
+def pads_the_corner(options: dict[str, Any]) -> bool:
+    return options["type"] == "long_edge_tiers" or options.get("fit") == "corner"
 
 
 def test_every_canvas_has_a_variant_here() -> None:
-    assert {options["type"] for options in VARIANTS} == set(CANVASES)
+    assert {options["type"] for options, _ in SETTINGS} == set(CANVASES)
 
 
 @over_variants
 @given(height=SIDES, width=SIDES)
 def test_canvas_tiles_cover_the_canvas_once(options: dict[str, Any], height: int, width: int) -> None:
-    plan = build_canvas(options, TILE)(height, width)
-    covered = [
-        (row, column)
-        for box in plan.tile_boxes
-        for row in range(box.top, box.bottom)
-        for column in range(box.left, box.right)
-    ]
-    every = {(row, column) for row in range(plan.canvas_size.height) for column in range(plan.canvas_size.width)}
-    assert len(covered) == len(every)
-    assert set(covered) == every
+    plan = build_canvas(options, VARIANTS[str(options)])(height, width)
+    rows, cols = plan.tile_grid
+    tops = [plan.tile_boxes[row * cols].top for row in range(rows)] + [plan.canvas_size.height]
+    lefts = [plan.tile_boxes[col].left for col in range(cols)] + [plan.canvas_size.width]
+    assert (tops[0], lefts[0]) == (0, 0)
+    assert tops == sorted(set(tops))
+    assert lefts == sorted(set(lefts))
+    # Tile (row, col) reaches to the next one in both directions: no gap, no overlap, row-major.
+    assert plan.tile_boxes == tuple(
+        Box(tops[row], lefts[col], tops[row + 1], lefts[col + 1]) for row in range(rows) for col in range(cols)
+    )
 
 
 @over_variants
 @given(height=SIDES, width=SIDES)
 def test_canvas_tiles_are_row_major(options: dict[str, Any], height: int, width: int) -> None:
-    plan = build_canvas(options, TILE)(height, width)
+    plan = build_canvas(options, VARIANTS[str(options)])(height, width)
     rows, cols = plan.tile_grid
     corners = [(box.top, box.left) for box in plan.tile_boxes]
     assert corners == sorted(corners)
@@ -56,33 +53,60 @@ def test_canvas_tiles_are_row_major(options: dict[str, Any], height: int, width:
 
 @over_variants
 @given(height=SIDES, width=SIDES)
-def test_canvas_content_lies_inside_and_touches_two_opposite_edges(
+def test_canvas_content_lies_inside_and_fills_an_axis_or_starts_in_the_corner(
     options: dict[str, Any], height: int, width: int
 ) -> None:
-    plan = build_canvas(options, TILE)(height, width)
+    plan = build_canvas(options, VARIANTS[str(options)])(height, width)
     top, left, bottom, right = plan.content_box
     canvas_height, canvas_width = plan.canvas_size
     assert 0 <= top < bottom <= canvas_height
     assert 0 <= left < right <= canvas_width
-    assert (top, bottom) == (0, canvas_height) or (left, right) == (0, canvas_width)
+    fills_an_axis = (top, bottom) == (0, canvas_height) or (left, right) == (0, canvas_width)
+    assert fills_an_axis or ((top, left) == (0, 0) and pads_the_corner(options))
 
 
 @over_variants
 @given(height=SIDES, width=SIDES)
 def test_canvas_counts_its_views(options: dict[str, Any], height: int, width: int) -> None:
-    plan = build_canvas(options, TILE)(height, width)
+    plan = build_canvas(options, VARIANTS[str(options)])(height, width)
     has_overview = plan.overview_size is not None
     assert plan.image_size == (height, width)
     assert plan.num_views == plan.tile_grid[0] * plan.tile_grid[1] + has_overview == len(plan.view_boxes)
     assert plan.view_boxes[has_overview:] == plan.tile_boxes
-    assert not has_overview or plan.view_boxes[0] == plan.content_box
+    assert not has_overview or plan.view_boxes[0] == (plan.overview_box or plan.content_box)
+    assert list(plan.view_sizes[has_overview:]) == [box.size for box in plan.tile_boxes]
+
+
+@over_variants
+@given(height=SIDES, width=SIDES)
+def test_canvas_tells_whether_views_are_equal(options: dict[str, Any], height: int, width: int) -> None:
+    tile = VARIANTS[str(options)]
+    canvas = build_canvas(options, tile)
+    sizes = set(canvas(height, width).view_sizes)
+    if canvas.equal_views:
+        assert sizes == {tile}
+    else:
+        patch = options["patch_size"]
+        assert canvas.patch_size == patch  # type: ignore[attr-defined]
+        assert all(side % patch == 0 for size in sizes for side in size)
+
+
+BOUNDED = [options for options, _ in SETTINGS if options.get("max_view_area", 0) is not None]
+
+
+@pytest.mark.parametrize("options", BOUNDED, ids=str)
+def test_canvas_bounds_the_pixels_of_any_image(options: dict[str, Any]) -> None:
+    canvas = build_canvas(options, VARIANTS[str(options)])
+    sizes = [(1, 10_000), (10_000, 1), (1, 250_000), (250_000, 1), (10_000, 10_000), (99_991, 3)]
+    areas = [sum(height * width for height, width in canvas(*size).view_sizes) for size in sizes]
+    assert max(areas) <= 40 * 28 * 28
 
 
 @over_variants
 @given(height=SIDES, width=SIDES)
 def test_canvas_is_deterministic_in_integers(options: dict[str, Any], height: int, width: int) -> None:
-    plan = build_canvas(options, TILE)(height, width)
-    assert plan == build_canvas(dict(options), TILE)(height, width)
+    plan = build_canvas(options, VARIANTS[str(options)])(height, width)
+    assert plan == build_canvas(dict(options), VARIANTS[str(options)])(height, width)
     boxes = (plan.content_box, *plan.tile_boxes)
     assert all(isinstance(box, Box) and all(type(edge) is int for edge in box) for box in boxes)
 
@@ -90,7 +114,7 @@ def test_canvas_is_deterministic_in_integers(options: dict[str, Any], height: in
 @pytest.mark.parametrize("name", CANVASES)
 def test_canvas_refuses_an_empty_image(name: str) -> None:
     with pytest.raises(ValueError, match=r"`image_size` must be at least 1x1 pixels; got 0x5\."):
-        build_canvas({"type": name}, TILE)(0, 5)
+        build_canvas({"type": name}, SQUARE)(0, 5)
 
 
 @pytest.mark.parametrize("name", CANVASES)
@@ -101,7 +125,9 @@ def test_canvas_options_are_keyword_only(name: str) -> None:
 
 
 def test_build_canvas_rejects_an_unknown_type() -> None:
-    with pytest.raises(ValueError, match=r"`canvas.type` must be one of \['fila', 'single'\]; got 'flia'\."):
+    with pytest.raises(
+        ValueError, match=r"`canvas.type` must be one of \['fila', 'internvl', .*, 'uhd'\]; got 'flia'\."
+    ):
         build_canvas({"type": "flia"}, TILE)
 
 

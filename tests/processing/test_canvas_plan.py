@@ -29,6 +29,21 @@ def test_plan_without_overview_has_tiles_only() -> None:
     assert plan.view_boxes == PLAN.tile_boxes
 
 
+def test_plan_knows_the_size_of_each_view() -> None:
+    assert PLAN.view_sizes == (Size(13, 17), Size(13, 17), Size(13, 17))
+    assert dataclasses.replace(PLAN, overview_size=Size(3, 5)).view_sizes[0] == Size(3, 5)
+    assert dataclasses.replace(PLAN, overview_size=None).view_sizes == (Size(13, 17), Size(13, 17))
+
+
+def test_overview_shows_the_content_unless_a_box_is_given() -> None:
+    assert PLAN.content_in_overview == Box(0, 0, 13, 17)
+    whole = dataclasses.replace(PLAN, overview_box=Box(0, 0, 13, 34))
+    assert whole.view_boxes[0] == Box(0, 0, 13, 34)
+    # Columns 1 to 33 of 34 lie at 0.5 and 16.5 of 17, rounded half up.
+    assert whole.content_in_overview == Box(0, 1, 13, 17)
+    assert dataclasses.replace(PLAN, overview_size=None).content_in_overview is None
+
+
 def test_plan_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         PLAN.tile_grid = (2, 1)  # type: ignore[misc]
@@ -67,6 +82,13 @@ def test_even_tile_boxes_are_row_major() -> None:
         ({"content_box": Box(-1, 0, 13, 34)}, r"The content box \(-1, 0, 13, 34\) is empty or leaves"),
         ({"content_box": Box(5, 5, 5, 9)}, r"The content box \(5, 5, 5, 9\) is empty or leaves"),
         ({"tile_boxes": (Box(0, 0, 13, 17), Box(0, 17, 13, 35))}, r"Tile 1 \(0, 17, 13, 35\) is empty or leaves"),
+        ({"overview_box": Box(0, 2, 13, 34)}, r"The overview \(0, 2, 13, 34\) must lie on the 13x34 canvas and hold"),
+        ({"overview_box": Box(0, 0, 13, 35)}, r"The overview \(0, 0, 13, 35\) must lie on the 13x34 canvas and hold"),
+        (
+            {"overview_size": None, "overview_box": Box(0, 0, 13, 34)},
+            r"`overview_box` is set, but the plan has no overview: `overview_size` is None\.",
+        ),
+        ({"padded_size": Size(10, 40)}, r"`padded_size` must hold the 11x29 image; got 10x40\."),
     ],
     ids=lambda value: value if isinstance(value, str) else ",".join(value),
 )

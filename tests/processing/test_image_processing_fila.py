@@ -297,7 +297,7 @@ def test_keys_that_transformers_writes_are_accepted() -> None:
     ("settings", "message"),
     [
         ({"canvass": {}}, r"has no setting \['canvass'\]; it accepts \['canvas', 'crop_size', "),
-        ({"canvas": {"type": "flia"}}, r"`canvas.type` must be one of \['fila', 'single'\]; got 'flia'"),
+        ({"canvas": {"type": "flia"}}, r"`canvas.type` must be one of \['fila', 'internvl', .*\]; got 'flia'"),
         ({"canvas": {"type": "fila", "grids": 3}}, r"Canvas 'fila' has no option \['grids'\]; it accepts"),
         ({"canvas": {"type": "fila", "tile_grids": {3}}}, r"`canvas.tile_grids` must be .* got \{3\}"),
         ({"canvas": 3}, r"`canvas` must be a dict such as \{'type': 'fila'\}; got 3"),

@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Rendering: what lies where, on numpy arrays and on tensors."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,15 @@ from hypothesis import strategies as st
 
 from fila.processing.canvas_fila import FilaCanvas
 from fila.processing.canvas_plan import Box, CanvasPlan, Size
-from fila.processing.render import cut, render_canvas, render_high_res, render_overview, scale_geometry
+from fila.processing.render import (
+    content_mask,
+    cut,
+    render_canvas,
+    render_high_res,
+    render_overview,
+    scale_geometry,
+    side_by_side,
+)
 
 LOW, HIGH = Size(14, 14), Size(32, 32)
 PLAN = CanvasPlan(
@@ -116,3 +125,61 @@ def test_cut_takes_the_boxes(to_backend: Any) -> None:
     first, last = cut(to_backend(canvas), PLAN.tile_boxes)
     np.testing.assert_array_equal(np.asarray(first), canvas[:, :, :14])
     np.testing.assert_array_equal(np.asarray(last), canvas[:, :, 14:])
+
+
+@over_backends
+def test_padding_has_the_colour_of_the_plan(to_backend: Any) -> None:
+    plan = dataclasses.replace(PLAN, fill=(1, 2, 255), overview_box=Box(0, 0, 14, 28))
+    canvas = np.asarray(render_canvas(to_backend(blank(7, PLAN.image_size)), plan, fill))
+    assert canvas[:, 0, 0].tolist() == canvas[:, 13, 27].tolist() == [1, 2, 255]
+    assert (canvas[:, 2:13] == 7).all()
+    overview = np.asarray(render_overview(to_backend(blank(7, PLAN.image_size)), plan, fill))
+    assert overview[:, 1, 5].tolist() == [1, 2, 255]
+    assert (overview[:, 2:13] == 7).all()
+
+
+@over_backends
+def test_padding_of_floats_is_a_fraction(to_backend: Any) -> None:
+    plan = dataclasses.replace(PLAN, fill=(51, 0, 255))
+    canvas = np.asarray(render_canvas(to_backend(np.full((3, 3, 5), 0.5, np.float32)), plan, fill))
+    np.testing.assert_allclose(canvas[:, 0, 0], [0.2, 0, 1], rtol=1e-6)
+
+
+@over_backends
+def test_padding_first_resizes_the_padded_image(to_backend: Any) -> None:
+    plan = dataclasses.replace(PLAN, fill=(1, 2, 3), padded_size=Size(6, 5))
+    seen = []
+
+    def spy(image: Any, size: Size) -> Any:
+        seen.append((np.asarray(image), tuple(size)))
+        return fill(image, size)
+
+    render_canvas(to_backend(blank(7, PLAN.image_size)), plan, spy)
+    ((padded, size),) = seen
+    assert size == (14, 28)
+    assert padded.shape == (3, 6, 5)
+    assert (padded[:, 1:4] == 7).all()
+    assert padded[:, 0, 0].tolist() == padded[:, 5, 4].tolist() == [1, 2, 3]
+
+
+def test_content_mask_is_true_on_the_image() -> None:
+    mask = content_mask(PLAN)
+    assert mask.shape == (14, 28)
+    assert mask[2:13].all()
+    assert not mask[:2].any()
+    assert not mask[13:].any()
+
+
+@over_backends
+def test_side_by_side_puts_patches_in_row_major_order(to_backend: Any) -> None:
+    view = np.arange(2 * 6 * 9).reshape(2, 6, 9)
+    packed = np.asarray(side_by_side(to_backend(view), 3))
+    assert packed.shape == (2, 3, 18)
+    np.testing.assert_array_equal(packed[:, :, :3], view[:, :3, :3])
+    np.testing.assert_array_equal(packed[:, :, 6:9], view[:, :3, 6:])
+    np.testing.assert_array_equal(packed[:, :, 9:12], view[:, 3:, :3])
+
+
+def test_side_by_side_rejects_parts_of_patches() -> None:
+    with pytest.raises(ValueError, match=r"A view must be whole 4-pixel patches; got 6x8 pixels\."):
+        side_by_side(np.zeros((3, 6, 8)), 4)

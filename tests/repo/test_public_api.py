@@ -27,7 +27,7 @@ NAMES = {
     "FilaProcessor",
     "FilaVisionModel",
 }
-COMMANDS = {"ask", "assemble", "demo", "evaluate", "pages", "plan", "train", "verify", "view"}
+COMMANDS = {"ask", "assemble", "demo", "estimate", "evaluate", "pages", "plan", "train", "verify", "view"}
 
 
 def test_exported_names() -> None:

@@ -49,4 +49,4 @@ def test_fsdp2_file_shards_the_blocks_of_the_model(monkeypatch: pytest.MonkeyPat
     assert is_unit is not None
     units = {type(module).__name__ for module in model.modules() if is_unit(module)}
     assert units == set(model._no_split_modules)
-    assert units == {"CLIPVisionEmbeddings", "CLIPEncoderLayer", "ConvNextBlock", "CvfmLayer", "LlamaDecoderLayer"}
+    assert units == {"ClipEmbeddings", "CLIPEncoderLayer", "ConvNextBlock", "CvfmLayer", "LlamaDecoderLayer"}

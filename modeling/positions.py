@@ -1,0 +1,73 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Learned positions of a square table for views of any patch grid: interpolated, or picked by buckets.
+
+Shapes: T views, L patches of the view that has most, S rows and columns of the table, D width.
+"""
+
+import torch
+import torch.nn.functional as F
+
+
+def interpolated_positions(table: torch.Tensor, patch_grid: tuple[int, int]) -> torch.Tensor:
+    """Positions of one view by bicubic interpolation of the table.
+
+    Args:
+        table: `(S * S, D)` float, row-major.
+        patch_grid: (rows, cols).
+
+    Returns:
+        `(rows * cols, D)`, dtype of `table`; the table itself for a grid of S x S.
+
+    Source: transformers `CLIPVisionEmbeddings.interpolate_pos_encoding`; LLaVA-UHD v1 `resize_pos_embedding`.
+    """
+    side = round(table.shape[0] ** 0.5)
+    if patch_grid == (side, side):
+        return table
+    square = table.float().T.reshape(1, -1, side, side)
+    resized = F.interpolate(square, size=patch_grid, mode="bicubic", align_corners=False)
+    return resized.flatten(2)[0].T.to(table.dtype)
+
+
+def bucket_ids(count: int, side: int) -> torch.Tensor:
+    """The table's rows (or columns) for the `count` patches of an axis.
+
+    Patch i takes floor(i * side / count), except where single precision decides otherwise, which is kept: `count` is a
+    tensor in the source, so that the step is rounded to single precision before the range is made.
+
+    Args:
+        count: Patches of the axis.
+        side: S.
+
+    Returns:
+        `(count,)` int64.
+
+    Source: MiniCPM-V 2.6 `modeling_navit_siglip.py::SiglipVisionEmbeddings`, operation by operation.
+    """
+    boundaries = torch.arange(1 / side, 1.0, 1 / side, dtype=torch.float32)
+    step = 1 / torch.tensor(count, dtype=torch.float32)
+    fractions = torch.arange(0, 1 - 1e-6, step.item(), dtype=torch.float32)
+    return torch.bucketize(fractions, boundaries, right=True)
+
+
+def bucket_position_ids(patch_grids: torch.Tensor, side: int, length: int) -> torch.Tensor:
+    """The table's entry for each patch of each view; 0 for padding.
+
+    Args:
+        patch_grids: `(T, 2)` int, (rows, cols).
+        side: S.
+        length: L.
+
+    Returns:
+        `(T, L)` int64 on the device of `patch_grids`.
+    """
+    ids = torch.zeros(len(patch_grids), length, dtype=torch.int64)
+    for row, (rows, cols) in zip(ids, patch_grids.tolist(), strict=True):
+        row[: rows * cols] = (bucket_ids(rows, side)[:, None] * side + bucket_ids(cols, side)).flatten()
+    return ids.to(patch_grids.device)
+
+
+def patch_mask(patch_grids: torch.Tensor, length: int) -> torch.Tensor:
+    """Which of the `length` patches of each view exist: `(T, L)` bool."""
+    counts = patch_grids.prod(dim=-1, keepdim=True)
+    return torch.arange(length, device=patch_grids.device) < counts

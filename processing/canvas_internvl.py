@@ -1,0 +1,118 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""InternVL's tiling: the grid nearest to the image's aspect ratio, the image stretched onto it; a thumbnail.
+
+Paper: Chen et al., "How Far Are We to GPT-4V?" (InternVL 1.5), arXiv:2404.16821, section 3.2.
+Code: OpenGVLab/InternVL @ 2410d1d, `internvl_chat`, `dynamic_preprocess`; LEO (Mozhgan91/LEO @ d2787c6) uses the same.
+
+Grids: all of `min_tiles` to `max_tiles` tiles, fewest tiles first. The smallest difference between width / height of
+the image and cols / rows wins. On an equal difference the later grid replaces the earlier one where the image has more
+than half the pixels of the later one's canvas. Among grids of equally many tiles the order decides those ties:
+
+    ties="original"       the order in which CPython iterates over the set that the source builds, as released
+    ties="lexicographic"  by cols, then rows, as transformers' `get_optimal_tiled_canvas`
+
+The two differ for `min_tiles = max_tiles = 4` at 5:2 and hardly anywhere else. Comparisons are of doubles, as there.
+
+The thumbnail is the whole image stretched to one tile, made when there is more than one tile. It comes first among the
+views, as any overview here; in the prompt it stands last (`layout.py`, presets "internvl" and "leo").
+
+Deviations: none. `max_tiles` bounds the tokens of any image; for several images the source divides it by their number,
+which is the caller's `canvas` option.
+"""
+
+from .canvas_plan import (
+    Box,
+    CanvasPlan,
+    Size,
+    check_bool,
+    check_choice,
+    check_count,
+    check_image_size,
+    even_tile_boxes,
+)
+
+TIES = ("original", "lexicographic")
+
+
+class InternvlCanvas:
+    """The tile grid nearest to the image's aspect ratio.
+
+    Args:
+        tile_size: Pixels of one tile.
+        min_tiles: Fewest tiles.
+        max_tiles: Most tiles, the thumbnail not counted; 12 in InternVL's model card, 6 in its training scripts.
+        thumbnail: Whether an image of several tiles has an overview.
+        ties: Order among grids of equally many tiles, see the module's docstring.
+
+    Raises:
+        ValueError: If an option has another form, or `min_tiles` exceeds `max_tiles`.
+    """
+
+    equal_views = True
+
+    def __init__(
+        self,
+        tile_size: Size,
+        *,
+        min_tiles: int = 1,
+        max_tiles: int = 12,
+        thumbnail: bool = True,
+        ties: str = "original",
+    ) -> None:
+        check_count("min_tiles", min_tiles)
+        check_count("max_tiles", max_tiles)
+        check_bool("thumbnail", thumbnail)
+        check_choice("ties", ties, TIES)
+        if min_tiles > max_tiles:
+            raise ValueError(f"`canvas.min_tiles` must be at most `max_tiles`; got {min_tiles} and {max_tiles}.")
+        self.tile_size = tile_size
+        self.thumbnail = thumbnail
+        # cols / rows, (rows, cols), half the pixels of the canvas
+        self.candidates = [
+            (cols / rows, (rows, cols), 0.5 * tile_size.height * tile_size.width * cols * rows)
+            for cols, rows in candidate_grids(min_tiles, max_tiles, ties)
+        ]
+
+    def __call__(self, height: int, width: int) -> CanvasPlan:
+        """Plan the canvas of an image of this size."""
+        check_image_size(height, width)
+        tile_grid = self._tile_grid(height, width)
+        canvas_size = Size(tile_grid[0] * self.tile_size.height, tile_grid[1] * self.tile_size.width)
+        has_overview = self.thumbnail and tile_grid != (1, 1)
+        return CanvasPlan(
+            image_size=Size(height, width),
+            canvas_size=canvas_size,
+            content_box=Box(0, 0, *canvas_size),
+            tile_grid=tile_grid,
+            tile_boxes=even_tile_boxes(tile_grid, self.tile_size),
+            overview_size=self.tile_size if has_overview else None,
+        )
+
+    def _tile_grid(self, height: int, width: int) -> tuple[int, int]:
+        ratio, area = width / height, height * width
+        best, least = (1, 1), float("inf")
+        for candidate, tile_grid, half in self.candidates:
+            difference = abs(ratio - candidate)
+            if difference < least:
+                best, least = tile_grid, difference
+            elif difference == least and area > half:
+                best = tile_grid
+        return best
+
+
+def candidate_grids(min_tiles: int, max_tiles: int, ties: str) -> list[tuple[int, int]]:
+    """The grids to choose out of, (cols, rows), in the order in which they are tried."""
+    if ties == "original":
+        # The source fills a set in this order and sorts it; only the set's own order decides among equals.
+        grids = {
+            (cols, rows)
+            for count in range(min_tiles, max_tiles + 1)
+            for cols in range(1, count + 1)
+            for rows in range(1, count + 1)
+            if min_tiles <= cols * rows <= max_tiles
+        }
+        return sorted(grids, key=lambda grid: grid[0] * grid[1])
+    sides = range(1, max_tiles + 1)
+    grids = {(cols, rows) for cols in sides for rows in sides if min_tiles <= cols * rows <= max_tiles}
+    return sorted(grids, key=lambda grid: (grid[0] * grid[1], grid))

@@ -1,0 +1,115 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""LLaVA-NeXT's anyres: the canvas of a list that keeps most of the image, aspect ratio kept, centred on black.
+
+Paper: Liu et al., "LLaVA-NeXT: Improved reasoning, OCR, and world knowledge", llava-vl.github.io (January 2024).
+Code: transformers, `image_processing_utils.py::select_best_resolution`, `get_patch_output_size` and
+`models/llava_next/image_processing_llava_next.py`; equal to LLaVA's own functions.
+
+Choice: most image pixels kept, then fewest canvas pixels wasted, then the order of the list. No canvas of the default
+list is a single tile, so a 336x336 image gets 1x2 tiles and the overview.
+
+Resize: the limiting side meets the canvas, the other is rounded up and clipped to the canvas. The image is centred; an
+odd slack leaves its extra pixel on the right or at the bottom. The overview is the whole image, without padding,
+stretched to one tile.
+
+That the tokens of padding are dropped again and every row of tokens ends in a newline is the prompt layout's part
+(`layout.py`, preset "llava_next").
+
+Deviations: none, including the arithmetic in doubles (a double product one ulp above a whole number is rounded up as
+there).
+"""
+
+from collections.abc import Sequence
+from math import ceil
+
+from .canvas_plan import Box, CanvasPlan, Size, check_image_size, even_tile_boxes
+
+LLAVA_NEXT_TILE_GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
+
+
+class LlavaNextCanvas:
+    """A canvas chosen out of a list of tile grids.
+
+    Args:
+        tile_size: Pixels of one tile; a canvas is a tile grid times this size.
+        tile_grids: The grids to choose out of, (rows, cols); earlier ones win ties. `image_grid_pinpoints` divided by
+            the tile.
+
+    Raises:
+        ValueError: If an option has another form.
+    """
+
+    equal_views = True
+
+    def __init__(self, tile_size: Size, *, tile_grids: Sequence[Sequence[int]] = LLAVA_NEXT_TILE_GRIDS) -> None:
+        self.tile_size = tile_size
+        self.canvas_sizes = canvas_sizes_of(tile_grids, tile_size)
+
+    def __call__(self, height: int, width: int) -> CanvasPlan:
+        """Plan the canvas of an image of this size."""
+        check_image_size(height, width)
+        tile_grid, canvas_size = best_fit(height, width, self.canvas_sizes)
+        return CanvasPlan(
+            image_size=Size(height, width),
+            canvas_size=canvas_size,
+            content_box=centred_box(height, width, canvas_size),
+            tile_grid=tile_grid,
+            tile_boxes=even_tile_boxes(tile_grid, self.tile_size),
+            overview_size=self.tile_size,
+        )
+
+
+def canvas_sizes_of(tile_grids: Sequence[Sequence[int]], tile_size: Size) -> dict[tuple[int, int], Size]:
+    """The canvas of each tile grid, in the order of the list.
+
+    Raises:
+        ValueError: If the list is empty or a grid is not two positive integers.
+    """
+    if not tile_grids or not all(_is_tile_grid(grid) for grid in tile_grids):
+        raise ValueError(
+            f"`canvas.tile_grids` must be a list of [rows, cols] with positive integers; got {tile_grids!r}."
+        )
+    return {(grid[0], grid[1]): Size(grid[0] * tile_size.height, grid[1] * tile_size.width) for grid in tile_grids}
+
+
+def best_fit(height: int, width: int, canvas_sizes: dict[tuple[int, int], Size]) -> tuple[tuple[int, int], Size]:
+    """The tile grid and canvas that keep most pixels of the image, then waste fewest; the first of equals."""
+    return max(canvas_sizes.items(), key=lambda item: _kept_and_wasted(height, width, item[1]))
+
+
+def resized_size(height: int, width: int, canvas_size: Size) -> Size:
+    """The size at which an image of `height` x `width` is drawn on a canvas, aspect ratio kept.
+
+    Example:
+        >>> resized_size(100, 250, Size(336, 672))
+        Size(height=269, width=672)
+
+    Source: transformers `image_processing_utils.py::get_patch_output_size`, in doubles as there.
+    """
+    scale_height, scale_width = canvas_size.height / height, canvas_size.width / width
+    if scale_width < scale_height:
+        return Size(min(ceil(height * scale_width), canvas_size.height), canvas_size.width)
+    return Size(canvas_size.height, min(ceil(width * scale_height), canvas_size.width))
+
+
+def centred_box(height: int, width: int, canvas_size: Size) -> Box:
+    """Where the resized image lies on the canvas."""
+    content = resized_size(height, width, canvas_size)
+    top, left = (canvas_size.height - content.height) // 2, (canvas_size.width - content.width) // 2
+    return Box(top, left, top + content.height, left + content.width)
+
+
+def _kept_and_wasted(height: int, width: int, canvas_size: Size) -> tuple[int, int]:
+    # Doubles and truncation as in transformers `select_best_resolution`.
+    scale = min(canvas_size.width / width, canvas_size.height / height)
+    kept = min(int(width * scale) * int(height * scale), width * height)
+    return kept, kept - canvas_size.height * canvas_size.width
+
+
+def _is_tile_grid(grid: Sequence[int]) -> bool:
+    return (
+        isinstance(grid, Sequence)
+        and len(grid) == 2
+        and all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in grid)
+    )

@@ -1,0 +1,55 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""MiniCPM-V's slices: up to nine of about 448x448 pixels, sides in whole patches by rounding, and an overview.
+
+Paper: Yao et al., "MiniCPM-V: A GPT-4V Level MLLM on Your Phone", arXiv:2408.01800, section 3.2.
+Code: openbmb/MiniCPM-V-2_6, `image_processing_minicpmv.py` (as kept in 404805854/minicpmv2.6-onnx @ 8490e59).
+
+The rule is in `slicing.py`. A side becomes whole patches by rounding, halves to the even multiple. An image that is
+not cut is enlarged to about 448x448 pixels, however small. Ties go to fewer slices and to fewer columns: a square
+image of two slices is one column of two rows.
+
+Deviations: no view has more patches than `max_view_area` times those of 448x448 pixels (2048); only images of an
+aspect ratio beyond about 2000 reach that. `max_view_area=None` is the source's behaviour.
+"""
+
+from .canvas_plan import CanvasPlan, Size
+from .slicing import check_slicing_options, rounded, sliced_plan
+
+
+class MinicpmCanvas:
+    """Slices in the grid nearest to the image's aspect ratio, and an overview.
+
+    Args:
+        tile_size: R x R pixels, the area of a slice.
+        max_slices: Most slices, the overview not counted.
+        patch_size: Pixels per patch side.
+        max_view_area: Most patches of one view, as a multiple of those of R x R pixels; None: no limit, as in the
+            source.
+
+    Raises:
+        ValueError: If an option is not positive, or the tile is not square.
+    """
+
+    equal_views = False
+
+    def __init__(
+        self, tile_size: Size, *, max_slices: int = 9, patch_size: int = 14, max_view_area: int | None = 2
+    ) -> None:
+        check_slicing_options(tile_size, max_slices, patch_size, max_view_area)
+        self.resolution = tile_size.height
+        self.max_slices = max_slices
+        self.patch_size = patch_size
+        self.max_view_area = max_view_area
+
+    def __call__(self, height: int, width: int) -> CanvasPlan:
+        """Plan the canvas of an image of this size."""
+        return sliced_plan(
+            height,
+            width,
+            resolution=self.resolution,
+            patch_size=self.patch_size,
+            max_slices=self.max_slices,
+            max_view_area=self.max_view_area,
+            whole_patches=rounded,
+        )

@@ -1,0 +1,88 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The image at its own resolution, as one view in whole patches: no tiling.
+
+Source: Qwen2-VL (Wang et al., arXiv:2409.12191) and transformers' `models/qwen2_vl/image_processing_qwen2_vl.py`,
+`smart_resize`, whose sizes `fit="stretch"` gives where that function accepts the image.
+
+Each side becomes the nearest multiple of `patch_size * multiple` pixels, halves to the even one. An image of more than
+`max_patches` patches shrinks to fit, aspect ratio kept, sides rounded down.
+
+    fit="stretch"  the image fills the view
+    fit="corner"   the image keeps its own pixels and is padded with black at the right and at the bottom; it is
+                   resized only where it has too many
+
+Deviations: nothing is enlarged to a minimum. `smart_resize` refuses an aspect ratio beyond 200; here the long side of
+a strip that no uniform scale brings below the limit is shortened. `max_patches=None` lifts the limit.
+"""
+
+from math import sqrt
+
+from .canvas_plan import Box, CanvasPlan, Size, check_choice, check_count, check_image_size, inscribed_size
+from .slicing import capped, floored, rounded
+
+FITS = ("stretch", "corner")
+
+
+class NativeCanvas:
+    """One view of the image's own size.
+
+    Args:
+        tile_size: Not used: a view has the size of its image.
+        patch_size: Pixels per patch side.
+        multiple: Patches per side that must stay together, for connectors that merge them.
+        max_patches: Most patches of the view; None: no limit.
+        fit: "stretch" or "corner", see the module's docstring.
+
+    Raises:
+        ValueError: If an option has another form, or `max_patches` is less than one group of patches.
+    """
+
+    equal_views = False
+
+    def __init__(
+        self,
+        tile_size: Size,
+        *,
+        patch_size: int = 14,
+        multiple: int = 1,
+        max_patches: int | None = 4096,
+        fit: str = "stretch",
+    ) -> None:
+        check_count("patch_size", patch_size)
+        check_count("multiple", multiple)
+        check_count("max_patches", max_patches, optional=True)
+        check_choice("fit", fit, FITS)
+        if max_patches is not None and max_patches < multiple**2:
+            raise ValueError(f"`canvas.max_patches` must be at least `multiple`^2 = {multiple**2}; got {max_patches}.")
+        self.patch_size = patch_size
+        self.unit = patch_size * multiple
+        self.max_units = None if max_patches is None else max_patches // multiple**2
+        self.fit = fit
+
+    def __call__(self, height: int, width: int) -> CanvasPlan:
+        """Plan the canvas of an image of this size."""
+        check_image_size(height, width)
+        size, fits = self._view_size(height, width)
+        content = Box(0, 0, *size)
+        if self.fit == "corner":
+            content = Box(0, 0, height, width) if fits else Box(0, 0, *inscribed_size(height, width, size))
+        return CanvasPlan(
+            image_size=Size(height, width),
+            canvas_size=size,
+            content_box=content,
+            tile_grid=(1, 1),
+            tile_boxes=(Box(0, 0, *size),),
+        )
+
+    def _view_size(self, height: int, width: int) -> tuple[Size, bool]:
+        """Pixels of the view, and whether the image fits without shrinking."""
+        unit, limit = self.unit, self.max_units
+        if self.fit == "stretch":
+            size = Size(rounded(height, unit), rounded(width, unit))
+        else:
+            size = Size(-(-height // unit) * unit, -(-width // unit) * unit)
+        if limit is None or size.height * size.width <= limit * unit**2:
+            return size, True
+        scale = max(sqrt(height * width / (limit * unit**2)), 1.0)
+        return capped(Size(floored(height / scale, unit), floored(width / scale, unit)), unit, limit), False

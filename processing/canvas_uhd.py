@@ -1,0 +1,55 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""LLaVA-UHD v1's slices: up to seven of about 336x336 pixels, sides in whole patches by flooring, and an overview.
+
+Paper: Xu et al., "LLaVA-UHD: an LMM Perceiving Any Aspect Ratio and High-Resolution Images", arXiv:2403.11703, 3.1.
+Code: thunlp/LLaVA-UHD, branch LLaVA-UHD-v1 @ dd7f6cc, `slice_image_minicpm`.
+
+The rule is in `slicing.py`. A side becomes whole patches by flooring. In the prompt the overview stands last
+(`layout.py`, preset "llava_uhd").
+
+Deviations: no view has more patches than `max_view_area` times those of 336x336 pixels (1152); `max_view_area=None` is
+the source's behaviour. The source's evaluation loaders of VQA and ScienceQA first resize the long side to 1024 pixels,
+and training regrids some images at random; neither is part of the strategy.
+"""
+
+from .canvas_plan import CanvasPlan, Size
+from .slicing import check_slicing_options, floored, sliced_plan
+
+
+class UhdCanvas:
+    """Slices in the grid nearest to the image's aspect ratio, and an overview.
+
+    Args:
+        tile_size: R x R pixels, the area of a slice.
+        max_slices: Most slices, the overview not counted.
+        patch_size: Pixels per patch side.
+        max_view_area: Most patches of one view, as a multiple of those of R x R pixels; None: no limit, as in the
+            source.
+
+    Raises:
+        ValueError: If an option is not positive, or the tile is not square.
+    """
+
+    equal_views = False
+
+    def __init__(
+        self, tile_size: Size, *, max_slices: int = 7, patch_size: int = 14, max_view_area: int | None = 2
+    ) -> None:
+        check_slicing_options(tile_size, max_slices, patch_size, max_view_area)
+        self.resolution = tile_size.height
+        self.max_slices = max_slices
+        self.patch_size = patch_size
+        self.max_view_area = max_view_area
+
+    def __call__(self, height: int, width: int) -> CanvasPlan:
+        """Plan the canvas of an image of this size."""
+        return sliced_plan(
+            height,
+            width,
+            resolution=self.resolution,
+            patch_size=self.patch_size,
+            max_slices=self.max_slices,
+            max_view_area=self.max_view_area,
+            whole_patches=floored,
+        )

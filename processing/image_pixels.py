@@ -1,0 +1,191 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""PIL images, arrays and tensors to `(C, H, W)` arrays, by rules that never guess.
+
+| given | becomes |
+|---|---|
+| uint8 | itself, not copied |
+| uint16, PIL `I;16`, PIL `I` within 0..65535 | the high byte, as of 16-bit color files; refused if all < 256 |
+| floats within 0..1 | times 255, rounded |
+| floats within 0..255 | rounded; refused if the largest is between 1 and 16 and not all are whole |
+| NaN, infinite, negative, larger, any other dtype | refused |
+| two axes | gray |
+| three axes | the end of length 1, 3 or 4 is the channels; refused where both ends or none could be |
+| transparency, in a channel, a palette or a color key | drawn on white |
+| CMYK, YCbCr, LAB, HSV, palettes, 1 bit | RGB as PIL and littleCMS convert them |
+"""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from transformers.utils import is_torch_available
+
+from .image_decode import check_size
+from .image_error import UnusableImage
+
+if is_torch_available():
+    import torch
+
+ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
+COLOR_MODES = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", *ALPHA_MODES)
+NUMBER_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+USE_UINT8 = "Convert it to uint8 in 0..255, or to floats in 0..1."
+# Floats with a larger maximum are surely meant as 0..255; below, they may be fractions that overshoot.
+SURELY_BYTES = 16
+STRIP = 2**18  # pixels that are converted at a time
+
+
+def is_array(image: Any) -> bool:
+    """Whether it is an array of numpy or a tensor of torch."""
+    return isinstance(image, np.ndarray) or (is_torch_available() and isinstance(image, torch.Tensor))
+
+
+def check_array(image: Any) -> None:
+    """Check an array or tensor of one image.
+
+    Raises:
+        UnusableImage: If the rules at the head of this file refuse it.
+    """
+    check_numbers(_as_array(image))
+
+
+def check_numbers(pixels: np.ndarray) -> None:
+    """Check shape, dtype and values of an array."""
+    if pixels.ndim not in (2, 3):
+        shape = "x".join(map(str, pixels.shape))
+        fix = "Pass (height, width, channels), (channels, height, width), or (height, width) if it is gray."
+        raise UnusableImage(f"has {pixels.ndim} axes ({shape})", fix)
+    if pixels.size == 0:
+        raise UnusableImage(f"is empty, shape {pixels.shape}", "Pass at least 1x1 pixels.")
+    check_size(1, pixels.size // (min(pixels.shape[0], pixels.shape[-1]) if pixels.ndim == 3 else 1))
+    if pixels.dtype == np.uint8:
+        return
+    if _is_16_bit(pixels.dtype):
+        if 0 < pixels.max() < 256:
+            reason = f"has 16-bit values of at most {pixels.max()}, which as 16 bits are black"
+            raise UnusableImage(reason, "Convert it to uint8, or multiply it by 257.")
+        return
+    if not np.issubdtype(pixels.dtype, np.floating):
+        raise UnusableImage(f"has the unsupported dtype {pixels.dtype}", USE_UINT8)
+    if not np.isfinite(pixels).all():
+        raise UnusableImage("has values that are NaN or infinite", "Replace them.")
+    low, high = float(pixels.min()), float(pixels.max())
+    if low < 0 or high > 255:
+        raise UnusableImage(f"has values in {low:g}..{high:g}", USE_UINT8)
+    if 1 < high < SURELY_BYTES and any((row != np.rint(row)).any() for row in pixels.swapaxes(0, 1)):
+        reason = f"has values in {low:g}..{high:g}, which may be fractions or dark pixels"
+        raise UnusableImage(reason, "Clip it to 0..1, or convert it to uint8 in 0..255.")
+
+
+def array_pixels(image: Any, *, to_rgb: bool, to_uint8: bool, data_format: str | None) -> np.ndarray:
+    """`(C, H, W)` pixels of an array or tensor; uint8 is not copied, floats stay floats without `to_uint8`."""
+    pixels = _as_array(image)
+    pixels = pixels[None] if pixels.ndim == 2 else _channels_first(pixels, data_format)
+    if _is_16_bit(pixels.dtype):
+        pixels = (pixels >> 8).astype(np.uint8)
+    if to_uint8 and pixels.dtype != np.uint8:
+        pixels = _rounded(pixels, 255 if pixels.max() <= 1 else 1)
+    if to_rgb and len(pixels) == 4 and pixels.dtype == np.uint8:
+        return picture_pixels(Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))), to_rgb=True)
+    if to_rgb and len(pixels) == 4:
+        opaque = pixels[3:] / (1 if pixels.max() <= 1 else 255)
+        pixels = pixels[:3] * opaque + (1 if pixels.max() <= 1 else 255) * (1 - opaque)
+    return pixels.repeat(3, axis=0) if to_rgb and len(pixels) == 1 else pixels
+
+
+def picture_pixels(image: Image.Image, *, to_rgb: bool, to_uint8: bool = True) -> np.ndarray:
+    """`(C, H, W)` pixels of a PIL image.
+
+    Raises:
+        UnusableImage: If its mode or its values are refused.
+    """
+    if image.mode in NUMBER_MODES:
+        return _number_pixels(image, to_rgb=to_rgb, to_uint8=to_uint8)
+    if image.mode not in COLOR_MODES:
+        raise UnusableImage(f"has the PIL mode {image.mode!r}", "Convert it to 'L' or 'RGB'.")
+    try:
+        pixels = _drawn(image) if to_rgb else np.asarray(image)
+    except Exception as error:  # PIL raises what it likes on broken palettes
+        reason = f"of PIL mode {image.mode!r} cannot be read ({error})"
+        raise UnusableImage(reason, "Convert it to 'RGB'.") from error
+    if pixels.dtype == bool:  # PIL mode "1"
+        pixels = pixels.astype(np.uint8) * 255
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _number_pixels(image: Image.Image, *, to_rgb: bool, to_uint8: bool) -> np.ndarray:
+    numbers = np.asarray(image)
+    if image.mode == "I":
+        if numbers.min() < 0 or numbers.max() > 65535:
+            reason = f"of PIL mode 'I' has values in {numbers.min()}..{numbers.max()}, outside of 16 bits"
+            raise UnusableImage(reason, "Convert it to 'L' or 'RGB'.")
+        numbers = numbers.astype(np.uint16)
+    check_numbers(numbers)
+    pixels = array_pixels(numbers, to_rgb=to_rgb, to_uint8=to_uint8, data_format=None)
+    key = image.info.get("transparency")
+    if to_rgb and isinstance(key, int) and image.mode != "F":
+        pixels = np.where(numbers == key, np.uint8(255), pixels)
+    return pixels
+
+
+def _drawn(image: Image.Image) -> np.ndarray:
+    """`(H, W, 3)`; whatever has to be converted is converted strip by strip, to hold no second image."""
+    rows = max(1, STRIP // image.width)
+    if (image.mode == "RGB" and "transparency" not in image.info) or image.height <= rows:
+        return np.asarray(_rgb(image))
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        pixels[top : top + rows] = np.asarray(_rgb(strip))
+    return pixels
+
+
+def _rounded(pixels: np.ndarray, scale: int) -> np.ndarray:
+    """Floats `(C, H, W)` times a scale as uint8, row by row."""
+    rounded = np.empty(pixels.shape, np.uint8)
+    rows = max(1, STRIP // pixels.shape[2])
+    for top in range(0, pixels.shape[1], rows):
+        rounded[:, top : top + rows] = np.rint(pixels[:, top : top + rows] * scale)
+    return rounded
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "LAB":
+        from PIL import ImageCms
+
+        profiles = (ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"))
+        converted = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+        assert converted is not None
+        return converted
+    if image.mode not in ALPHA_MODES and "transparency" not in image.info:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    # PIL knows no direct way from premultiplied gray.
+    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    white = Image.new("RGB", rgba.size, "white")
+    white.paste(rgba, mask=rgba.getchannel("A"))
+    return white
+
+
+def _as_array(image: Any) -> np.ndarray:
+    if isinstance(image, np.ndarray):
+        return image
+    try:
+        image = image.detach().cpu()
+        return np.asarray((image.float() if image.dtype == torch.bfloat16 else image).numpy())
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        reason = f"is a tensor that has no values to read ({str(error).splitlines()[0]})"
+        raise UnusableImage(reason, "Pass a dense tensor with data.") from error
+
+
+def _is_16_bit(dtype: Any) -> bool:
+    return bool(dtype.kind == "u" and dtype.itemsize == 2)
+
+
+def _channels_first(pixels: np.ndarray, data_format: str | None) -> np.ndarray:
+    first, last = pixels.shape[0] in (1, 3, 4), pixels.shape[-1] in (1, 3, 4)
+    if data_format is None and first == last:
+        reason = f"of shape {pixels.shape} has {'either end' if first else 'no axis'} for a channel axis of 1, 3 or 4"
+        raise UnusableImage(reason, "Pass `input_data_format`, or a PIL image.")
+    is_last = last if data_format is None else str(data_format).endswith("last")
+    return pixels.transpose(2, 0, 1) if is_last else pixels

@@ -1,0 +1,122 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Encoded bytes out of whatever names or holds them: path, address, data URI, base64 text, bytes, file object.
+
+A path or an address may end in `#frame=3`: the frame (counted from 0) of an animated or multi-page file.
+"""
+
+import base64
+import binascii
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .image_download import download
+from .image_error import UnusableImage
+
+MAX_FILE_BYTES = 512 * 2**20
+FRAME = re.compile(r"#frame=(\d+)$")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+SHOWN = 120  # characters of a source in a message
+
+
+def is_encoded(source: Any) -> bool:
+    """Whether `read_source` takes it."""
+    return isinstance(source, str | Path | bytes | bytearray | memoryview) or callable(getattr(source, "read", None))
+
+
+def shown(source: Any) -> str | None:
+    """How a message names a source, or None where there is no short name for it."""
+    if isinstance(source, Path):
+        return str(source)
+    return source if isinstance(source, str) and _is_path(source) else None
+
+
+def split_frame(source: Any) -> tuple[Any, int | None]:
+    """Split `a.gif#frame=3` into path and frame; anything else has no frame."""
+    if isinstance(source, str | Path) and not os.path.exists(source) and (match := FRAME.search(str(source))):
+        return str(source)[: match.start()], int(match[1])
+    return source, None
+
+
+def read_source(source: Any, hosts: Sequence[str] | None = None) -> tuple[bytes, int | None]:
+    """Read encoded bytes.
+
+    Args:
+        source: What `is_encoded` accepts.
+        hosts: Hosts that addresses may name, see `image_download.py`.
+
+    Returns:
+        The bytes, at most `MAX_FILE_BYTES`, and the frame that a path or an address asks for.
+
+    Raises:
+        UnusableImage: If there are no bytes, or too many, or the source may not be read.
+    """
+    source, frame = split_frame(source)
+    if isinstance(source, str | Path):
+        data = _of_text(source, hosts)
+    elif isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+    else:
+        data = _of_file_object(source)
+    if not data:
+        raise UnusableImage("has no bytes", "Write or download the file again.")
+    if len(data) > MAX_FILE_BYTES:
+        raise UnusableImage(f"has more than {MAX_FILE_BYTES} bytes", "Encode it smaller, or decode it yourself.")
+    return data, frame
+
+
+def _is_path(source: str) -> bool:
+    return len(source) <= 1024 and os.path.isfile(FRAME.sub("", source))
+
+
+def _of_text(source: str | Path, hosts: Sequence[str] | None) -> bytes:
+    text = str(source)
+    name = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    if isinstance(source, str) and text.startswith(("http://", "https://")):
+        return download(text, hosts)
+    if isinstance(source, str) and text.startswith("data:"):
+        head, _, body = text.partition(",")
+        data = _base64(body) if head.endswith(";base64") else None
+        if not head.startswith("data:image/") or data is None:
+            raise UnusableImage(f"{name!r} is no data URI of an image", "It must be 'data:image/...;base64,...'.")
+        return data
+    if os.path.isdir(source):
+        raise UnusableImage(f"{name!r} is a directory", "Pass the path of a file.")
+    if os.path.isfile(source):
+        with open(source, "rb") as file:
+            return file.read(MAX_FILE_BYTES + 1)
+    if os.path.exists(source):
+        raise UnusableImage(f"{name!r} is no regular file", "Pass the path of a file; pipes and devices are not read.")
+    if isinstance(source, str) and SCHEME.match(text):
+        raise UnusableImage(f"{name!r} is no http or https address", "Pass the path of a file.")
+    if isinstance(source, str) and (decoded := _base64(text)):
+        return decoded
+    raise UnusableImage(f"{name!r} does not exist", "Pass an existing file, a URL, a data URI or base64 text.")
+
+
+def _of_file_object(source: Any) -> bytes:
+    """All of an open file, which stays open."""
+    try:
+        if source.seekable():
+            source.seek(0)
+    except AttributeError:
+        pass  # an object with `read` alone is read on
+    except Exception as error:
+        raise UnusableImage(f"is a file that cannot be read ({error})", "Open it again.") from error
+    try:
+        data = source.read(MAX_FILE_BYTES + 1)
+    except Exception as error:  # files of libraries raise what they like
+        raise UnusableImage(f"is a file that cannot be read ({error})", "Open it again.") from error
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise UnusableImage(f"is a file that gives {type(data).__name__}, not bytes", "Open it in binary mode.")
+    return bytes(data)
+
+
+def _base64(text: str) -> bytes | None:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return None

@@ -1,0 +1,328 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Prompt layouts: in which order the tokens of an image's views stand in the prompt, and the text between them.
+
+A layout is data. `{"type": name, ...}` takes a preset of `LAYOUTS` and replaces fields of it.
+
+    image_start  image_id_start NUMBER image_id_end                                       once per image
+    overview_start TOKENS overview_end                                       before or after the tiles, or left out
+    tiles_start                                                                            around all tiles
+        tile_start TOKENS tile_end  tile_separator  tile_start TOKENS tile_end  row_end    one row of tiles
+        row_separator                                                                      between rows of tiles
+        ...
+    tiles_end
+    image_end
+
+With `row_newlines` the tiles are not laid out one by one: their tokens form one map, which is read row by row, with
+the learned newline vector after every row of tokens; `unpad` first drops the rows and columns that show padding.
+
+The only view of an image that is not cut stands where its overview would.
+
+Sources: MiniCPM-V 2.6 and 2.5, `get_slice_image_placeholder`; LLaVA-UHD v1, `llava_arch.py`; InternVL and LEO, chat
+scripts; LLaVA-NeXT, transformers `models/llava_next/modeling_llava_next.py::pack_image_features`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import Any
+
+NEWLINE = -1
+PADDING = -2
+OVERVIEWS = ("first", "last", "none")
+UNPADS = ("no", "rounded", "truncated")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The spatial schema of an image's tokens.
+
+    Attributes:
+        overview: "first", "last" or "none": where its tokens stand; "none" leaves them out beside tiles.
+        image_start, image_end: Text around everything of an image.
+        image_id_start, image_id_end: Text around the number of the image in its prompt, from 0; no number when both
+            are empty.
+        overview_start, overview_end: Text around the overview.
+        tiles_start, tiles_end: Text around all tiles.
+        tile_start, tile_end: Text around each tile.
+        tile_separator: Text between the tiles of a row.
+        row_separator: Text between rows of tiles.
+        row_end: Text after every row of tiles, the last one too.
+        row_newlines: Whether the tiles' tokens are read as one map, a newline vector after each of its rows.
+        unpad: "no", or how the map's rows and columns of padding are found and dropped, with `row_newlines`:
+            "rounded" as transformers does, "truncated" as LLaVA itself.
+        slice_positions: Whether the (row, col) of each view in the tile grid goes to the model.
+    """
+
+    overview: str = "first"
+    image_start: str = ""
+    image_end: str = ""
+    image_id_start: str = ""
+    image_id_end: str = ""
+    overview_start: str = ""
+    overview_end: str = ""
+    tiles_start: str = ""
+    tiles_end: str = ""
+    tile_start: str = ""
+    tile_end: str = ""
+    tile_separator: str = ""
+    row_separator: str = ""
+    row_end: str = ""
+    row_newlines: bool = False
+    unpad: str = "no"
+    slice_positions: bool = False
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The fields that are text."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.type in ("str", str) and field.name not in ("overview", "unpad")
+        }
+
+    @property
+    def is_one_run(self) -> bool:
+        """Whether an image's placeholders are one run that takes all its tokens in the order of the views."""
+        between = {name for name, text in self.texts.items() if text} - {
+            "image_start",
+            "image_end",
+            "image_id_start",
+            "image_id_end",
+        }
+        return self.overview == "first" and not self.row_newlines and not between
+
+
+LAYOUTS: dict[str, Layout] = {
+    "fila": Layout(),
+    "internvl": Layout(overview="last", image_start="<img>", image_end="</img>"),
+    "leo": Layout(overview="last", image_start="<img>", image_end="</img>"),
+    "llava_next": Layout(row_newlines=True, unpad="rounded"),
+    "llava_uhd": Layout(overview="last", tile_separator=",", row_end="\n"),
+    "minicpm_v_2_5": Layout(
+        overview_start="<image>",
+        overview_end="</image>",
+        tiles_start="<slice>",
+        tiles_end="</slice>",
+        tile_start="<image>",
+        tile_end="</image>",
+        row_separator="\n",
+    ),
+    "minicpm_v_2_6": Layout(
+        image_id_start="<image_id>",
+        image_id_end="</image_id>",
+        overview_start="<image>",
+        overview_end="</image>",
+        tile_start="<slice>",
+        tile_end="</slice>",
+        row_separator="\n",
+    ),
+}
+
+
+def build_layout(options: Mapping[str, Any]) -> Layout:
+    """The layout that `options["type"]` names, with the fields that `options` replaces.
+
+    Raises:
+        ValueError: If the type, a field or a value is not accepted.
+    """
+    if not isinstance(options, Mapping):
+        raise ValueError(f"`layout` must be a dict such as {{'type': 'fila'}}; got {options!r}.")
+    given = dict(options)
+    name = given.pop("type", None)
+    if name not in LAYOUTS:
+        raise ValueError(f"`layout.type` must be one of {sorted(LAYOUTS)}; got {name!r}.")
+    accepted = {field.name: type(getattr(LAYOUTS[name], field.name)) for field in fields(Layout)}
+    if unknown := sorted(set(given) - set(accepted)):
+        raise ValueError(f"A layout has no field {unknown}; it has {list(accepted)}.")
+    for field, value in given.items():
+        if not isinstance(value, accepted[field]):
+            kind = "true or false" if accepted[field] is bool else "a string"
+            raise ValueError(f"`layout.{field}` must be {kind}; got {value!r}.")
+    layout = replace(LAYOUTS[name], **given)
+    if layout.overview not in OVERVIEWS:
+        raise ValueError(f"`layout.overview` must be one of {list(OVERVIEWS)}; got {layout.overview!r}.")
+    if layout.unpad not in UNPADS:
+        raise ValueError(f"`layout.unpad` must be one of {list(UNPADS)}; got {layout.unpad!r}.")
+    if layout.unpad != "no" and not layout.row_newlines:
+        raise ValueError("`layout.unpad` drops rows of the map that `row_newlines` makes; set both or neither.")
+    if layout.row_newlines and any(
+        layout.texts[name] for name in ("tile_start", "tile_end", "tile_separator", "row_separator", "row_end")
+    ):
+        raise ValueError("`layout.row_newlines` reads all tiles as one map; text around tiles or rows does not fit.")
+    return layout
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What a layout needs to know of an image.
+
+    Attributes:
+        tile_grid: (rows, cols).
+        token_counts: Image tokens of each view, overview first.
+        image_size: Pixels, (height, width); for `unpad`.
+        tile_token_grid: Tokens per axis of a tile, (rows, cols); for `row_newlines`.
+    """
+
+    tile_grid: tuple[int, int]
+    token_counts: tuple[int, ...]
+    image_size: tuple[int, int] | None = None
+    tile_token_grid: tuple[int, int] | None = None
+
+    @property
+    def has_overview(self) -> bool:
+        """Whether the first view is an overview beside tiles."""
+        return len(self.token_counts) > self.tile_grid[0] * self.tile_grid[1]
+
+
+Piece = str | Sequence[int]
+
+
+def lay_out(layout: Layout, geometry: Geometry, number: int = 0) -> list[Piece]:
+    """Text and tokens of an image, in the order of the prompt.
+
+    Args:
+        layout: The layout.
+        geometry: Of the image.
+        number: Of the image in its prompt, from 0.
+
+    Returns:
+        Strings, and sequences of token indices: a token of view v has the index of its place among all tokens of the
+        views; `NEWLINE` is the newline vector.
+
+    Raises:
+        ValueError: If the layout needs what the geometry lacks.
+    """
+    starts = [0]
+    for count in geometry.token_counts:
+        starts.append(starts[-1] + count)
+    views = [range(first, last) for first, last in pairwise(starts)]
+    first_tile = int(geometry.has_overview)
+    tiles: list[Piece] = []
+    overview: list[Piece] = []
+    if len(views) > 1:
+        tiles = _map_rows(layout, geometry, starts) if layout.row_newlines else _tiles(layout, geometry, views)
+        tiles = [layout.tiles_start, *tiles, layout.tiles_end]
+    if len(views) == 1 or (first_tile and layout.overview != "none"):
+        newline = [NEWLINE] if layout.row_newlines and len(views) == 1 else []
+        overview = [layout.overview_start, views[0], newline, layout.overview_end]
+    image_id = [layout.image_id_start, str(number), layout.image_id_end]
+    pieces: list[Piece] = [layout.image_start]
+    pieces += image_id if layout.image_id_start or layout.image_id_end else []
+    pieces += tiles + overview if layout.overview == "last" else overview + tiles
+    pieces.append(layout.image_end)
+    return [piece for piece in pieces if piece]
+
+
+def token_indices(pieces: Sequence[Piece]) -> list[int]:
+    """The tokens of `lay_out`'s pieces: one per placeholder."""
+    return [index for piece in pieces if not isinstance(piece, str) for index in piece]
+
+
+def as_text(pieces: Sequence[Piece], placeholder: str) -> str:
+    """The prompt text of `lay_out`'s pieces."""
+    return "".join(piece if isinstance(piece, str) else placeholder * len(piece) for piece in pieces)
+
+
+def count_tokens(layout: Layout, geometry: Geometry) -> int:
+    """Image tokens that stand in the prompt, without writing them out.
+
+    Raises:
+        ValueError: If the layout needs what the geometry lacks.
+    """
+    counts = geometry.token_counts
+    if len(counts) == 1:
+        return counts[0] + layout.row_newlines
+    overview = counts[0] if geometry.has_overview else 0
+    total = overview if layout.overview != "none" else 0
+    if not layout.row_newlines:
+        return total + sum(counts) - overview
+    top, left, bottom, right = _kept(layout, geometry)
+    return total + (bottom - top) * (right - left + 1)
+
+
+def slice_positions(geometry: Geometry) -> list[tuple[int, int]]:
+    """(row, col) of each view in the tile grid, overview first; (-1, -1) for the overview and for an only view."""
+    if len(geometry.token_counts) == 1:
+        return [(-1, -1)]
+    rows, cols = geometry.tile_grid
+    return [(-1, -1)] * geometry.has_overview + [(row, col) for row in range(rows) for col in range(cols)]
+
+
+def unpadded_box(
+    image_size: tuple[int, int], map_size: tuple[int, int], *, rounded: bool = True
+) -> tuple[int, int, int, int]:
+    """The rows and columns of a token map that show the image: (top, left, bottom, right).
+
+    The image is taken to lie in the middle of the canvas that the map covers. Very long images keep no row or no
+    column.
+
+    Args:
+        image_size: Pixels, (height, width).
+        map_size: Tokens, (rows, cols).
+        rounded: Round to seven digits before truncating, as transformers does; LLaVA itself does not.
+
+    Example:
+        >>> unpadded_box((100, 200), (24, 24))
+        (6, 0, 18, 24)
+
+    Source: transformers `models/llava_next/modeling_llava_next.py::unpad_image`, in doubles as there.
+    """
+    (height, width), (rows, cols) = image_size, map_size
+    if width / height > cols / rows:
+        margin = (rows - drawn_length(height, cols / width, rounded=rounded)) // 2
+        return margin, 0, rows - margin, cols
+    margin = (cols - drawn_length(width, rows / height, rounded=rounded)) // 2
+    return 0, margin, rows, cols - margin
+
+
+def drawn_length(length: int, scale: float, *, rounded: bool) -> int:
+    """Tokens that `length` pixels cover at `scale` tokens per pixel, rounded down.
+
+    Example:
+        >>> [drawn_length(55, 48 / 176, rounded=rounded) for rounded in (True, False)]
+        [15, 14]
+    """
+    return int(round(length * scale, 7)) if rounded else int(length * scale)
+
+
+def _tiles(layout: Layout, geometry: Geometry, views: list[range]) -> list[Piece]:
+    rows, cols = geometry.tile_grid
+    tiles = views[int(geometry.has_overview) :]
+    pieces: list[Piece] = []
+    for row in range(rows):
+        pieces += [layout.row_separator] if row else []
+        for col in range(cols):
+            pieces += [layout.tile_separator] if col else []
+            pieces += [layout.tile_start, tiles[row * cols + col], layout.tile_end]
+        pieces.append(layout.row_end)
+    return pieces
+
+
+def _kept(layout: Layout, geometry: Geometry) -> tuple[int, int, int, int]:
+    if geometry.tile_token_grid is None:
+        raise ValueError(
+            "`layout.row_newlines` needs the rows and columns of a tile's tokens; set the processor's `token_size`, "
+            "the pixels that one image token covers."
+        )
+    (rows, cols), (token_rows, token_cols) = geometry.tile_grid, geometry.tile_token_grid
+    map_size = rows * token_rows, cols * token_cols
+    if layout.unpad == "no":
+        return 0, 0, *map_size
+    if geometry.image_size is None:
+        raise ValueError("`layout.unpad` needs the size of the image.")
+    return unpadded_box(geometry.image_size, map_size, rounded=layout.unpad == "rounded")
+
+
+def _map_rows(layout: Layout, geometry: Geometry, starts: list[int]) -> list[Piece]:
+    top, left, bottom, right = _kept(layout, geometry)
+    assert geometry.tile_token_grid is not None
+    token_rows, token_cols = geometry.tile_token_grid
+    tokens: list[int] = []
+    for row in range(top, bottom):
+        for col in range(left, right):
+            tile = row // token_rows * geometry.tile_grid[1] + col // token_cols
+            start = starts[int(geometry.has_overview) + tile]
+            tokens.append(start + row % token_rows * token_cols + col % token_cols)
+        tokens.append(NEWLINE)
+    return [tokens]

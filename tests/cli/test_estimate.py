@@ -1,0 +1,154 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Costs told from headers: tokens are the processor's, operations are the ones torch counts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFile
+from torch.utils.flop_counter import FlopCounterMode
+from typer.testing import CliRunner
+
+from fila.cli import app
+from fila.estimate import Estimator, as_rows, cache_bytes, text_flops
+from fila.processing.canvas import CANVASES
+from fila.processing.canvas_plan import Size
+from tests.helpers import (
+    PATCH,
+    TOKENS_PER_TILE,
+    has_equal_views,
+    random_image,
+    single_tower,
+    tiny_canvas,
+    tiny_canvas_processor,
+    tiny_config,
+    tiny_model,
+)
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "cvfm": {},
+    "cvfm, pool": {"fusion": {"type": "cvfm", "taps": [1, 3], "stages": [2, 4], "align": "pool"}},
+    "cvfm, cls": {"fusion": {"type": "cvfm", "taps": [1, 2, 3, 4], "cls": "mean", "hidden_size": 17}},
+    "encoded overview": {"high_res_overview": "encode"},
+    "channel_concat": {"fusion": {"type": "channel_concat"}},
+    "channel_concat, conv": {"fusion": {"type": "channel_concat", "stage": 3, "align": "conv"}},
+    "none": single_tower(),
+}
+
+
+def tiny_estimator(canvas: dict[str, Any] | None = None, **changes: Any) -> Estimator:
+    config = tiny_config(**changes)
+    processor = tiny_canvas_processor(canvas or {"type": "fila"})
+    if config.high_res_vision_config is None:
+        processor.image_processor.high_res_size = None
+    return Estimator.of(config, processor)
+
+
+def counted(made: Estimator, size: tuple[int, int], **changes: Any) -> int:
+    """Operations that torch counts when a model encodes an image of a size."""
+    model = tiny_model(**changes)
+    model.set_attn_implementation("eager")
+    inputs = made.processor.image_processor(random_image(*size), return_tensors="pt")
+    with FlopCounterMode(display=False) as counter:
+        model.get_image_features(**inputs)
+    return int(counter.get_total_flops())
+
+
+SIZES = [(28, 56), (57, 31), (20, 90)]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("changes", CONFIGS.values(), ids=CONFIGS)
+@torch.no_grad()
+def test_encoder_operations_are_what_torch_counts(changes: dict[str, Any], size: tuple[int, int]) -> None:
+    made = tiny_estimator(**changes)
+    (own, *_) = made.all_canvases("a", Size(*size))
+    assert own.encoder_flops == counted(made, size, **changes)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("canvas", CANVASES)
+@torch.no_grad()
+def test_encoder_operations_are_what_torch_counts_for_every_strategy(canvas: str, size: tuple[int, int]) -> None:
+    options = tiny_canvas(canvas)
+    changes = {} if has_equal_views(options) else single_tower()
+    made = tiny_estimator(options, **changes)
+    (own, *_) = made.all_canvases("a", Size(*size))
+    assert (own.canvas, own.encoder_flops) == (canvas, counted(made, size, **changes))
+
+
+def test_no_operations_where_the_model_refuses_the_strategy() -> None:
+    made = tiny_estimator().all_canvases("a", Size(57, 31))
+    refused = {each.canvas for each in made if each.encoder_flops is None}
+    assert refused == {name for name in CANVASES if not has_equal_views({"type": name})}
+    assert {row[5] for row in as_rows(made) if row[1] in refused} == {"-"}
+
+
+@torch.no_grad()
+def test_text_operations_and_cache_are_what_torch_counts() -> None:
+    model = tiny_model()
+    model.set_attn_implementation("eager")
+    text = model.config.text_config
+    with FlopCounterMode(display=False) as counter:
+        outputs = model.model.language_model(inputs_embeds=torch.zeros(1, 53, text.hidden_size), use_cache=True)
+    # Older versions of transformers make the rotary angles, 3 per position, by a matrix product.
+    assert counter.get_total_flops() - text_flops(text, 53) in (0, 2 * 53 * 3)
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in outputs.past_key_values.layers)
+    text.dtype = torch.float32
+    assert cache_bytes(text, 53) == held
+
+
+@pytest.mark.parametrize(("layout", "count"), [("fila", 100_000), ("llava_next", 10_000)])
+@pytest.mark.parametrize("canvas", CANVASES)
+def test_tokens_of_a_hundred_thousand_sizes_are_the_processors(canvas: str, layout: str, count: int) -> None:
+    options = tiny_canvas(canvas)
+    text = {"layout": {"type": layout}, **({} if layout == "fila" else {"token_size": PATCH})}
+    processor = tiny_canvas_processor(options, **text)
+    made = Estimator.of(tiny_config(), tiny_canvas_processor({"type": "fila"}, **text))  # set for another strategy
+    draw = np.exp(np.random.default_rng(0).uniform(0, np.log(60_000), (count, 2))).round().astype(int).tolist()
+    counted = processor._get_num_multimodal_tokens(image_sizes=draw)
+    for (height, width), tokens in zip(draw, counted.num_image_tokens, strict=True):
+        assert made.num_tokens(Size(height, width), options) == tokens, (height, width)
+
+
+def test_other_strategies_get_the_towers_patches() -> None:
+    made = tiny_estimator().all_canvases("a", Size(40, 61))
+    tokens = {each.canvas: each.num_tokens for each in made}
+    assert tokens["native"] == 6 * 9  # 42 x 63 pixels in patches of 7
+
+
+def test_default_sizes_are_filas() -> None:
+    made = Estimator().all_canvases("page", Size(672, 672))
+    assert {each.canvas for each in made} == set(CANVASES)
+    assert (made[0].canvas, made[0].tile_grid, made[0].num_tokens) == ("fila", (2, 2), 5 * 576)
+    assert made[0].cache_bytes == 2 * 32 * 4096 * 2880 * 2
+    assert len(as_rows(made)) == len(CANVASES) + 1
+
+
+def test_command_prints_a_table_and_reads_headers_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (672, 672)).save(tmp_path / "a.png")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("pixels were decoded"))
+    result = CliRunner().invoke(app, ["estimate", str(tmp_path / "a.png"), "28x56"])
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0].split()[:5] == ["image", "canvas", "tiles", "views", "tokens"]
+    assert len(lines) == 1 + 2 * len(CANVASES)
+    assert "2,880" in lines[1]
+
+
+def test_command_prints_json_of_a_checkpoint(checkpoint: str) -> None:
+    result = CliRunner().invoke(app, ["estimate", "57x31", "--json", "--model", checkpoint])
+    assert result.exit_code == 0, result.output
+    made = json.loads(result.output)
+    assert made[0]["canvas"] == "fila"
+    assert made[0]["num_tokens"] == TOKENS_PER_TILE * made[0]["num_views"]
+
+
+def test_command_names_the_file_that_is_none() -> None:
+    result = CliRunner().invoke(app, ["estimate", "nowhere.png"])
+    assert result.exit_code == 2
+    assert "'nowhere.png' does not exist" in result.output

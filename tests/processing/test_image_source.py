@@ -1,0 +1,69 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Bytes out of paths, text and open files; what is refused is in the torture set."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fila.processing import image_source
+from fila.processing.image_error import UnusableImage
+from fila.processing.image_source import is_encoded, read_source, shown
+
+DATA = b"\x00\x01\x02 not an image"
+
+
+class _Reader:
+    def read(self, size: int = -1) -> bytes:
+        return DATA
+
+
+@pytest.mark.parametrize(
+    "source",
+    [DATA, bytearray(DATA), memoryview(DATA), io.BytesIO(DATA), _Reader(), base64.b64encode(DATA).decode()],
+    ids=lambda source: type(source).__name__,
+)
+def test_read_source_gives_the_bytes(source: Any) -> None:
+    assert is_encoded(source)
+    assert read_source(source) == (DATA, None)
+
+
+def test_open_files_are_read_from_their_start_and_stay_open(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(DATA)
+    with open(tmp_path / "a", "rb") as file:
+        file.read(5)
+        assert read_source(file) == (DATA, None)
+        assert read_source(file) == (DATA, None)
+        assert not file.closed
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_frame_is_split_off(kind: type, tmp_path: Path) -> None:
+    (tmp_path / "a.gif").write_bytes(DATA)
+    assert read_source(kind(f"{tmp_path}/a.gif")) == (DATA, None)
+    assert read_source(kind(f"{tmp_path}/a.gif#frame=12")) == (DATA, 12)
+
+
+def test_a_file_whose_name_looks_like_a_frame_is_that_file(tmp_path: Path) -> None:
+    (tmp_path / "a#frame=3").write_bytes(DATA)
+    assert read_source(f"{tmp_path}/a#frame=3") == (DATA, None)
+
+
+def test_large_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_source, "MAX_FILE_BYTES", len(DATA) - 1)
+    (tmp_path / "a").write_bytes(DATA)
+    for source in (tmp_path / "a", DATA, io.BytesIO(DATA)):
+        with pytest.raises(UnusableImage, match=rf"has more than {len(DATA) - 1} bytes"):
+            read_source(source)
+
+
+def test_shown_names_files_alone(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(DATA)
+    assert shown(f"{tmp_path}/a") == f"{tmp_path}/a"
+    assert shown(tmp_path / "none") == f"{tmp_path}/none"
+    assert shown(DATA) is None
+    assert shown("aGVsbG8=") is None
+    assert not is_encoded(3)
