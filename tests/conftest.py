@@ -7,11 +7,15 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import hypothesis
 import pytest
 import torch
 from transformers.utils import logging
 
 torch.set_num_threads(1)
+# A deadline per example measures how busy the machine is.
+hypothesis.settings.register_profile("fila", deadline=None)
+hypothesis.settings.load_profile("fila")
 logging.disable_progress_bar()
 
 # Memory that nobody wrote reads as NaN, and no test depends on the order of a sum.
