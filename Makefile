@@ -47,7 +47,7 @@ $(VLLM)/installed: pyproject.toml benchmarks/serve_install.sh
 
 install: $(VENV)/installed    ## make the virtual environment in .venv
 
-demo: $(VENV)/installed       ## assemble the built-in model, ask it about a page, draw what it sees
+demo: $(VENV)/installed       ## the built-in model reads small print off bundled pages; a picture of what it saw
 	@env -u OMP_NUM_THREADS $(BIN) -m fila demo
 
 test: $(VENV)/installed       ## the CPU tests, no network

@@ -12,7 +12,7 @@
 5. `encoder`: the high-res tower joins them.
 6. `finetune`: everything, by `fila train`.
 
-Each step writes RUN/NAME with its log and weights.
+Each step writes RUN/NAME with its log and weights. docs/default_model.md has the curves and what came out.
 """
 
 import argparse
