@@ -402,7 +402,8 @@ class ConnectorWarmUp(nn.Module):
             `loss`: mean squared difference, over tokens where something is written plus over blank ones. `accuracy`:
             the share of the written tokens' variance that is explained.
         """
-        tokens = self.connector(self.vision_tower(**images).last_hidden_state).flatten(0, -2)
+        features = self.vision_tower(**images).last_hidden_state
+        tokens = self.connector(features, self.vision_tower.fusion.output_grid).flatten(0, -2)
         with torch.no_grad():
             target = self.spelled(spelling)
         error = (tokens - target).square().mean(-1)

@@ -197,7 +197,7 @@ def test_assemble_makes_a_checkpoint_that_verify_passes(fila: Run, parts: tuple[
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--fusion", "cvfn"], r"`fusion.type` must be one of \['channel_concat', 'cvfm', 'none'.*\]; got 'cvfn'\."),
+        (["--fusion", "cvfn"], r"`fusion.type` must be one of \['cbam', .*'cvfm', .*\]; got 'cvfn'\."),
         (
             ["--fusion", '{"type": "cvfm", "tabs": [1]}'],
             r"Fusion 'cvfm' has no option \['tabs'\]; it accepts \['taps'",

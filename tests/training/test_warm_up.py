@@ -12,6 +12,7 @@ from PIL import Image
 from torch.utils.data import Subset
 from transformers import TrainingArguments
 
+from fila.modeling.connector_identity import IdentityConnector
 from fila.training.default_model import make_model, make_processor
 from fila.training.page_files import write_pages
 from fila.training.page_fonts import DEFAULT_FACES
@@ -193,11 +194,14 @@ def test_connector_that_spells_explains_everything() -> None:
     spelling = torch.randint(0, 9, (5 * 64, RANKS))
 
     class Perfect(torch.nn.Module):
+        fusion = SimpleNamespace(output_grid=GRID)
+
         def forward(self) -> SimpleNamespace:
             return SimpleNamespace(last_hidden_state=reader.spelled(spelling).view(5, 64, -1) + self.error)
 
     warm_up = ConnectorWarmUp(model, reader.spelled)
-    warm_up.vision_tower, warm_up.connector = Perfect(), torch.nn.Identity()
+    width = model.config.text_config.hidden_size
+    warm_up.vision_tower, warm_up.connector = Perfect(), IdentityConnector(model.config, input_size=width)
     warm_up.vision_tower.error = 0.0
     assert warm_up(spelling)["loss"] == 0
     assert warm_up(spelling)["accuracy"] == 1
