@@ -33,7 +33,9 @@ from transformers import TrainingArguments
 from fila.modeling.modeling_fila import FilaForConditionalGeneration
 from fila.processing.processing_fila import FilaProcessor
 
+from .data import questions
 from .default_model import FUSIONS, make_model, make_processor
+from .evaluation import answer_questions
 from .muon import make_optimizer
 from .plots import plot_loss, plot_shares
 from .warm_up import ConnectorWarmUp, GlyphPages, LanguageWarmUp, SpelledPages, TowerWarmUp, WarmUpTrainer
@@ -77,6 +79,7 @@ WARM_UPS = {
 }
 OF_FUSION = ("connector", "encoder")  # the others are the same for every fusion
 SAVE_STEPS, LOG_STEPS = 200, 25
+DEMO_FIELDS = 4  # questions that a page of the demonstration has at least
 FINETUNE = Step(1000, 8, 0.0, 5e-4)  # AdamW alone
 
 
@@ -229,6 +232,39 @@ def ship(run: Path, output: Path, fusion: str = "cvfm") -> None:
     (output / "README.md").write_text(_CARD.format(size=size), encoding="utf-8")
 
 
+def pick_pages(run: Path, output: Path, fonts: Path, fusion: str = "cvfm", *, count: int = 2) -> None:
+    """Write pages of the test split for the demonstration: the first ones, one per layout, that the model reads right.
+
+    Args:
+        run: Folder of the run.
+        output: Folder that gets `images/` and `pages.jsonl`.
+        fonts: Folder of the font files.
+        fusion: Of the model.
+        count: How many pages.
+    """
+    final, candidates = run / f"finetune-{fusion}" / "final", run / "candidates"
+    if not (candidates / "pages.jsonl").is_file():
+        size = ["--count", "60", "--first-seed", "500000", "--fonts", str(fonts)]
+        call("fila", "pages", str(candidates), "--split", "test", *size)
+    model = FilaForConditionalGeneration.from_pretrained(final).eval()
+    processor = FilaProcessor.from_pretrained(final)
+    picked: dict[str, dict[str, Any]] = {}
+    for line in (candidates / "pages.jsonl").read_text(encoding="utf-8").splitlines():
+        sample = json.loads(line)
+        layout = sample["fields"][0]["layout"]
+        if len(picked) == count or layout in picked or len(sample["fields"]) < DEMO_FIELDS:
+            continue
+        asked = questions([{**sample, "images": [str(candidates / name) for name in sample["images"]]}])
+        if all(each.exact for each in answer_questions(model, processor, asked, max_new_tokens=24)):
+            picked[layout] = sample
+    (output / "images").mkdir(parents=True, exist_ok=True)
+    for sample in picked.values():
+        del sample["glyphs"]
+        shutil.copyfile(candidates / sample["images"][0], output / sample["images"][0])
+    lines = [json.dumps(sample, separators=(",", ":")) for sample in picked.values()]
+    (output / "pages.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def report(run: Path, output: Path, fusion: str = "cvfm") -> None:
     """Keep the logs of all steps, their curves, and what the evaluation found, without its answers."""
     output.mkdir(parents=True, exist_ok=True)
@@ -315,6 +351,7 @@ def main() -> None:
     elif given.what == "ship":
         with as_file(files("fila") / "assets") as assets:
             ship(given.run, assets / "default_model", given.fusion)
+            pick_pages(given.run, assets / "demo_pages", given.fonts or given.run / "fonts", given.fusion)
         report(given.run, Path("docs") / "default_model", given.fusion)
     elif given.what == "train":
         train_default_model(given.run, given.fusion)

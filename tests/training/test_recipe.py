@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 import json
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from fila.training import recipe
-from fila.training.default_model import make_processor
+from fila.training.data import Question
+from fila.training.default_model import make_model, make_processor
+from fila.training.evaluation import Answered
 from fila.training.page_files import write_pages
 from fila.training.page_fonts import DEFAULT_FACES
-from fila.training.recipe import Step, assemble_start, report, ship, warm_up, warm_up_folder
+from fila.training.recipe import Step, assemble_start, pick_pages, report, ship, warm_up, warm_up_folder
 from fila.training.warm_up import WarmUpTrainer
 
 
@@ -65,6 +68,38 @@ def test_warm_ups_end_in_a_checkpoint_that_holds_them(fusion: str, run: Path) ->
         towers = torch.load(run / "towers" / "weights.pt")
         frozen = torch.load(warm_up_folder("connector", run, fusion) / "weights.pt")
         assert torch.equal(frozen[f"vision_tower.{stem}"], towers[stem.replace("high_res_tower", "tower")])
+
+
+def test_demonstration_gets_the_first_pages_that_are_read_right(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    processor = make_processor()
+    for part in (make_model(processor), processor):
+        part.save_pretrained(run / "finetune-cvfm" / "final")
+    write_pages(run / "candidates", "test", 12, processor.image_processor, faces=DEFAULT_FACES, first_seed=7)
+    candidates = [json.loads(line) for line in (run / "candidates" / "pages.jsonl").read_text().splitlines()]
+    unread = candidates[0]["fields"][0]["question"]
+
+    def answers(
+        model: object, processor: object, questions: Iterable[Question], **kwargs: object
+    ) -> Iterator[Answered]:
+        for each in questions:
+            yield Answered("", each.answer, "?" if each.text == unread else each.answer, {})
+
+    monkeypatch.setattr(recipe, "answer_questions", answers)
+    pick_pages(run, run / "demo_pages", run / "fonts")
+    picked = [json.loads(line) for line in (run / "demo_pages" / "pages.jsonl").read_text().splitlines()]
+    assert len(picked) == 2
+    assert len({page["fields"][0]["layout"] for page in picked}) == 2
+    asked = [[field["question"] for field in page["fields"]] for page in candidates]
+    first = next(
+        page
+        for page, about in zip(candidates, asked, strict=True)
+        if len(about) >= recipe.DEMO_FIELDS and unread not in about
+    )
+    assert picked[0]["images"] == first["images"]
+    for page in picked:
+        assert "glyphs" not in page
+        name = page["images"][0]
+        assert (run / "demo_pages" / name).read_bytes() == (run / "candidates" / name).read_bytes()
 
 
 def test_warm_up_goes_on_where_it_stopped(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
