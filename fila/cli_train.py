@@ -241,7 +241,7 @@ def evaluate(
 @_told_in_one_line
 def pages(
     output: Annotated[Path, typer.Argument(help="Folder that gets images/ and pages.jsonl.")],
-    split: Annotated[str, typer.Option(help="train or test: fonts, words and layouts.")] = "train",
+    split: Annotated[str, typer.Option(help="train, varied or test: fonts, words and layouts.")] = "train",
     count: Annotated[int, typer.Option(min=1, help="How many pages.")] = 100,
     first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first page.")] = 0,
     dense: Annotated[

@@ -8,9 +8,10 @@
 1. `towers`: the high-res tower names characters.
 2. `language`: the language model reads spelled pages; all text of the conversations is supervised.
 3. `answers`: it goes on with the answers alone.
-4. `connector`: low-res tower, fusion and connector spell what the high-res tower sees.
-5. `encoder`: the high-res tower joins them.
-6. `finetune`: everything, by `fila train`.
+4. `varied`: and on with pages of any letters in any place, so that it copies what it has never seen.
+5. `connector`: low-res tower, fusion and connector spell what the high-res tower sees.
+6. `encoder`: the high-res tower joins them.
+7. `finetune`: everything, by `fila train`.
 
 Each step writes RUN/NAME with its log and weights. docs/default_model.md has the curves and what came out.
 """
@@ -45,8 +46,10 @@ PAGES = {
     "dense": ["--split", "train", "--count", "12000", "--dense"],
     "read": ["--split", "train", "--count", "16000", "--first-seed", "1000000", "--read", "8"],
     "train": ["--split", "train", "--count", "20000", "--first-seed", "2000000"],
+    "varied": ["--split", "varied", "--count", "12000", "--first-seed", "3000000"],
     "test": ["--split", "test", "--count", "400"],
 }
+TRAINING_PAGES = ("dense", "read", "train", "varied")
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,11 @@ WARM_UPS = {
     "towers": Step(2400, 8, 5e-3, 3e-3),
     "language": Step(2000, 8, 4e-3, 3e-3),
     "answers": Step(1200, 8, 1.5e-3, 1e-3),
+    "varied": Step(1000, 8, 1.5e-3, 1e-3),
     "connector": Step(250, 16, 3e-3, 2e-3),
     "encoder": Step(600, 16, 2e-3, 1e-3),
 }
+AFTER = {"language": None, "answers": "language", "varied": "answers"}  # steps of the language model
 OF_FUSION = ("connector", "encoder")  # the others are the same for every fusion
 SAVE_STEPS, LOG_STEPS = 200, 25
 DEMO_FIELDS = 4  # questions that a page of the demonstration has at least
@@ -100,19 +105,20 @@ def prepare(name: str, run: Path, fusion: str, seed: int) -> tuple[nn.Module, An
         fusion = "cvfm"
     processor = make_processor(fusion)
     model = make_model(processor, fusion, seed=seed)
-    dense, read, train = (run / "pages" / folder / "pages.jsonl" for folder in ("dense", "read", "train"))
+    dense, read, train, varied = (run / "pages" / name / "pages.jsonl" for name in TRAINING_PAGES)
     torch.manual_seed(seed)
     if name == "towers":
         tower = model.model.vision_tower.high_res_tower
         start_tower(tower)
         glyphs = GlyphPages([dense, read, train], processor, times=50)
         return TowerWarmUp(tower), glyphs, glyphs.canvases
-    if name in ("language", "answers"):
+    if name in AFTER:
         reader = LanguageWarmUp(model, processor.tokenizer)
-        if name == "answers":
-            reader.load_state_dict(torch.load(run / "language" / "weights.pt"))
-        answers_only = name == "answers"
-        spelled = SpelledPages(train if answers_only else read, processor, answers_only=answers_only)
+        if before := AFTER[name]:
+            reader.load_state_dict(torch.load(run / before / "weights.pt"))
+        reader.spelled.requires_grad_(name != "varied")  # what the encoder is to write stays as it is
+        source = {"language": read, "answers": train, "varied": varied}[name]
+        spelled = SpelledPages(source, processor, answers_only=name != "language")
         return reader, spelled, spelled.collate
     reader = load_parts(model, processor, run)
     warmed = ConnectorWarmUp(model, reader.spelled)
@@ -130,7 +136,7 @@ def load_parts(model: Any, processor: Any, run: Path) -> LanguageWarmUp:
     if tower is not None:
         TowerWarmUp(tower).load_state_dict(torch.load(run / "towers" / "weights.pt"))
     reader = LanguageWarmUp(model, processor.tokenizer)
-    reader.load_state_dict(torch.load(run / "answers" / "weights.pt"))
+    reader.load_state_dict(torch.load(run / "varied" / "weights.pt"))
     return reader
 
 
@@ -318,7 +324,7 @@ def train_default_model(run: Path, fusion: str = "cvfm") -> None:
     if not (start / "config.json").is_file():
         assemble_start(run, start, fusion)
     if not (output / "final" / "config.json").is_file():
-        data = ["--data", str(run / "pages" / "train" / "pages.jsonl"), "--save-steps", "100"]
+        data = ["--data", str(run / "pages" / "varied" / "pages.jsonl"), "--save-steps", "100"]
         size = ["--max-steps", str(FINETUNE.steps), "--batch-size", str(FINETUNE.batch_per_process(processes))]
         resume = ["--resume"] if any(output.glob("checkpoint-*")) else []
         call(

@@ -25,8 +25,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(recipe, "WARM_UPS", dict.fromkeys(recipe.WARM_UPS, Step(2, 1, 1e-3, 1e-3)))
     monkeypatch.setattr(recipe, "LOG_STEPS", 1)
     image_processor = make_processor().image_processor
-    for name, dense in (("dense", True), ("read", False), ("train", False)):
-        write_pages(tmp_path / "pages" / name, "train", 3, image_processor, faces=DEFAULT_FACES, dense=dense)
+    for name in recipe.TRAINING_PAGES:
+        split, dense = "varied" if name == "varied" else "train", name == "dense"
+        write_pages(tmp_path / "pages" / name, split, 3, image_processor, faces=DEFAULT_FACES, dense=dense)
     return tmp_path
 
 
@@ -37,7 +38,10 @@ def test_warm_ups_end_in_a_checkpoint_that_holds_them(fusion: str, run: Path) ->
         assert (warm_up_folder(name, run, fusion) / "log.json").is_file()
     assemble_start(run, run / "start", fusion)
     model = AutoModelForImageTextToText.from_pretrained(run / "start")
-    language = torch.load(run / "answers" / "weights.pt")
+    language = torch.load(run / "varied" / "weights.pt")
+    before = torch.load(run / "answers" / "weights.pt")
+    kept = [name for name, weight in language.items() if torch.equal(weight, before[name])]
+    assert kept == [name for name in language if name.startswith("spelled.")]  # what the encoder has learnt to write
     norm = "norm.weight"
     assert torch.equal(model.model.language_model.get_parameter(norm), language[f"language_model.{norm}"])
     connector = torch.load(warm_up_folder("encoder", run, fusion) / "weights.pt")
