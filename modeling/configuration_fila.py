@@ -7,6 +7,7 @@ paper leaves open is decided in docs/decisions.md.
 """
 
 import difflib
+import importlib
 from dataclasses import field, fields
 from typing import Any, ClassVar, Literal
 
@@ -180,6 +181,27 @@ class FilaConfig(PreTrainedConfig):
             self.high_res_tile_size = self.vision_config.image_size // self.vision_config.patch_size * stride
         self._check_parts()
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_recipe(
+        cls, name: str, *, low_res: Any = None, high_res: Any = None, text: Any = None, **changes: Any
+    ) -> "FilaConfig":
+        """Config of a published system, such as `"llava-hr"`; `fila recipes` lists them. Needs the `fila` package.
+
+        Args:
+            name: Of the recipe.
+            low_res: Another low-res tower: sizes that replace the recipe's, a config, or a checkpoint's folder or id.
+            high_res: Another high-res tower, likewise.
+            text: Another language model, likewise.
+            changes: Settings that replace the recipe's.
+
+        Raises:
+            ValueError: If there is no such recipe, or it has no such tower.
+        """
+        recipes = importlib.import_module("fila.recipes")  # an import statement would ask checkpoint users for `fila`
+        recipe = recipes.load_recipe(name)
+        settings = recipes.config_settings(recipe, low_res=low_res, high_res=high_res, text=text)
+        return cls(**{**settings, **changes})
 
     def to_dict(self) -> dict[str, Any]:
         """Settings as plain JSON; once a model is saved, the `auto_map` names every class."""
