@@ -7,7 +7,6 @@ told in one line and ends with status 2; `--debug` shows the traceback instead. 
 command runs.
 """
 
-import dataclasses
 import functools
 import json
 import os
@@ -336,21 +335,6 @@ def demo(
     run_demo(cache or Path(home) / "fila", fresh=fresh, max_new_tokens=max_new_tokens, show=typer.echo, say=_say)
 
 
-@app.command()
-@_told_in_one_line
-def recipes(
-    name: Annotated[str | None, typer.Argument(help="Show this one as JSON.")] = None,
-    debug: Debug = False,
-) -> None:
-    """List the systems that have a recipe."""
-    from fila.recipes import as_rows, load_recipe, recipe_names
-
-    if name is None:
-        _table(as_rows([load_recipe(each) for each in recipe_names()]))
-    else:
-        recipe = dataclasses.asdict(load_recipe(name))
-        typer.echo(json.dumps(recipe, indent=2, ensure_ascii=False))
-
-
 if __package__:  # else this file was loaded alone, and `fila` would bring torch along
-    import fila.cli_train  # noqa: F401  (its commands register with the app)
+    import fila.cli_systems
+    import fila.cli_train  # noqa: F401  (their commands register with the app)

@@ -3,8 +3,8 @@
 """Recipes: published systems as data, one JSON file each in `recipe_files/`.
 
 A recipe names everything in which systems differ: canvas, layout, towers, fusion, connector, sizes, normalisation and
-special tokens. `FilaConfig.from_recipe` makes the config, `image_processor` and `processor` the rest. Sizes are those of
-the released weights; whoever trains anew gives other towers or another language model.
+special tokens. `FilaConfig.from_recipe` makes the config, `image_processor` and `processor` the rest. Sizes are those
+of the released weights; whoever trains anew gives other towers or another language model.
 """
 
 import dataclasses
@@ -17,8 +17,10 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import is_torchvision_available
 
+from fila.fit import fitting_settings
 from fila.modeling.configuration_fila import FilaConfig
 from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
+from fila.processing.layout import build_layout
 from fila.processing.processing_fila import FilaProcessor
 
 FOLDER = Path(__file__).parent / "recipe_files"
@@ -42,7 +44,7 @@ class Recipe:
         code: Repository and commit that was followed.
         config: Settings of `FilaConfig`.
         image_processor: Settings of `FilaImageProcessor`; sizes that it leaves out follow from the config.
-        processor: Settings of `FilaProcessor` except `tokens_per_tile`, which follows from the config.
+        processor: Settings of `FilaProcessor`; what `fit.py` can find out it leaves out.
         special_tokens: Tokens of the layout, added to a tokenizer that lacks them; the image token comes by itself.
         deviations: In what the recipe differs from the system.
     """
@@ -83,7 +85,9 @@ def check_recipe(name: str, values: Mapping[str, Any]) -> Recipe:
     expected = {field.name for field in dataclasses.fields(Recipe)} - {"name"}
     if set(values) != expected:
         missing, unknown = sorted(expected - set(values)), sorted(set(values) - expected)
-        raise ValueError(f"Recipe {name!r} must have the keys {sorted(expected)}; missing {missing}, unknown {unknown}.")
+        raise ValueError(
+            f"Recipe {name!r} must have the keys {sorted(expected)}; missing {missing}, unknown {unknown}."
+        )
     for part, keys in (
         ("config", CONFIG_KEYS),
         ("image_processor", IMAGE_PROCESSOR_KEYS),
@@ -91,7 +95,9 @@ def check_recipe(name: str, values: Mapping[str, Any]) -> Recipe:
     ):
         if not isinstance(values[part], dict) or (set(values[part]) - keys):
             unknown = sorted(set(values[part]) - keys)
-            raise ValueError(f"Recipe {name!r}: `{part}` must be an object with keys of {sorted(keys)}; got {unknown}.")
+            raise ValueError(
+                f"Recipe {name!r}: `{part}` must be an object with keys of {sorted(keys)}; got {unknown}."
+            )
     for part in ("special_tokens", "deviations"):
         if not isinstance(values[part], list) or not all(isinstance(text, str) for text in values[part]):
             raise ValueError(f"Recipe {name!r}: `{part}` must be a list of strings; got {values[part]!r}.")
@@ -120,13 +126,16 @@ def config_settings(
             continue
         if settings.get(name) is None:
             raise ValueError(f"Recipe {recipe.name!r} has no `{name}`, so there is nothing to replace.")
-        settings[name] = _replaced(settings[name], change, name)
+        settings[name] = replaced(settings[name], change, name)
     return settings
 
 
 def image_processor(recipe: Recipe, config: FilaConfig, **changes: Any) -> Any:
     """The image processor of a recipe, for a model of `config`."""
-    sizes = {"size": config.vision_config.image_size, "high_res_size": config.high_res_tile_size}
+    sizes = {
+        "size": getattr(config, "tile_size", config.vision_config.image_size),
+        "high_res_size": config.high_res_tile_size,
+    }
     squares = {name: None if side is None else {"height": side, "width": side} for name, side in sizes.items()}
     made = FilaImageProcessor if is_torchvision_available() else FilaImageProcessorPil
     return made(**{**squares, **recipe.image_processor, **changes})
@@ -142,21 +151,17 @@ def processor(recipe: Recipe, config: FilaConfig, tokenizer: Any, **changes: Any
         changes: Settings of `FilaProcessor`; of the image processor in a dict `image_processor`.
 
     Raises:
-        ValueError: If the tokenizer lacks the image token, or a setting is not accepted.
+        ValueError: If the tokenizer lacks the image token, a setting is not accepted, or model and processor do not
+            fit together.
     """
     images = image_processor(recipe, config, **changes.pop("image_processor", {}))
-    settings = {"tokens_per_tile": tokens_per_tile(config), **recipe.processor, **changes}
-    return FilaProcessor(images, tokenizer, **settings)
+    settings = {**recipe.processor, **changes}
+    fitting = fitting_settings(config, images, build_layout(settings["layout"]))
+    return FilaProcessor(images, tokenizer, **{**fitting, **settings})
 
 
-def tokens_per_tile(config: FilaConfig) -> int:
-    """Image tokens that a model of `config` makes of one view of the tile's size."""
-    from fila.conversion.new_weights import model_on_meta
-
-    return int(model_on_meta(config).model.tokens_per_tile)
-
-
-def _replaced(own: dict[str, Any], change: Any, name: str) -> Any:
+def replaced(own: Mapping[str, Any], change: Any, name: str) -> Any:
+    """The section `name` of a config with a change, see `config_settings`."""
     if isinstance(change, Mapping):
         other = change.get("model_type", own["model_type"]) != own["model_type"]
         return dict(change) if other else {**own, **change}

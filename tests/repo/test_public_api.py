@@ -33,6 +33,7 @@ COMMANDS = {
     "demo",
     "estimate",
     "evaluate",
+    "export",
     "import",
     "pages",
     "plan",
