@@ -2,13 +2,13 @@
 # Licensed under the Apache License, Version 2.0.
 """What joining two towers costs beside running both, what the wrapper costs beside a bare LLaMA, and two peers.
 
-    python benchmarks/encoder.py flops          operations, full depth and width, no weights: seconds
-    python benchmarks/encoder.py time           CPU seconds, real widths, few layers: minutes
-    python benchmarks/encoder.py text           prefill and decode of `fila` over those of LlamaForCausalLM
-    python benchmarks/encoder.py peers          operations of DeepSeek-VL-hybrid's and LLaVA-NeXT's encoders
+    python benchmarks/encoder.py flops    operations, full depth and width, no weights: seconds
+    python benchmarks/encoder.py time     CPU seconds, real widths, few layers: minutes
+    python benchmarks/encoder.py text     prefill and decode of `fila` over those of LlamaForCausalLM
+    python benchmarks/encoder.py peers    operations of DeepSeek-VL-hybrid's and LLaVA-NeXT's encoders
 
-The towers are FILA's, CLIP-L/14-336 and ConvNeXt-L. The ratio of a fusion is hybrid / (low-res alone + high-res alone);
-the high-res tower alone runs the stages that the fusion reads. Times are CPU time of this process, one thread, median
+The towers are FILA's, CLIP-L/14-336 and ConvNeXt-L. A fusion's ratio is hybrid / (low-res alone + high-res alone); the
+high-res tower alone runs the stages that the fusion reads. Times are CPU time of this process, one thread, median
 of rounds in which all candidates take turns, so that other load on the machine counts little.
 """
 
@@ -103,9 +103,7 @@ def seconds(runs: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> dict[st
 
 def flops() -> None:
     """Print the operations of every fusion at full size."""
-    print(
-        "| fusion | low-res, GFLOP | high-res | hybrid | ratio | formula of `fila estimate`, connector left out | differs |"
-    )
+    print("| fusion | low-res, GFLOP | high-res | hybrid | ratio | `fila estimate`, no connector | differs |")
     print("|---|---|---|---|---|---|---|")
     for fusion in FUSIONS:
         if fusion == "none":
@@ -121,7 +119,7 @@ def flops() -> None:
 
 
 def formula(fusion: str) -> int:
-    """Operations of the encoder by the formulas of `fila estimate`: towers by hand, fusion and cutting as it counts."""
+    """Operations of the encoder as `fila estimate` has them: formulas for the towers, a count for the fusion."""
     config = config_of(fusion, {}, {})
     images = {"canvas": {"type": "single"}}
     with_tokens = Estimator.of(config, processor(load_recipe("fila"), config, tokenizer(), image_processor=images))

@@ -97,8 +97,8 @@ def _left_behind(record: Any, original: str | Path | None, scratch: Path, name: 
         return {}
     if original is None:
         raise RuntimeError(
-            f"The import of {name} left {len(record['left_behind'])} tensors behind, e.g. {record['left_behind'][0]!r}."
-            f" Pass `original`, the checkpoint {record['source']}, to take them from."
+            f"The import of {name} left {len(record['left_behind'])} tensors behind, e.g. {record['left_behind'][0]!r}"
+            f". Pass `original`, the checkpoint {record['source']}, to take them from."
         )
     tensors = open_source(original, scratch).tensors
     if missing := [key for key in record["left_behind"] if key not in tensors]:

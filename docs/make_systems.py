@@ -27,16 +27,18 @@ PLACEHOLDER = "<placeholder>"
 
 HEAD = """# Systems
 
-Each system below is one recipe: data in `fila/recipe_files/`, listed by `fila recipes`, shown by `fila recipes NAME`. A config comes from
-`FilaConfig.from_recipe(NAME)`; `low_res=`, `high_res=` and `text=` take other towers or another language model.
+Each system below is one recipe: data in `fila/recipe_files/`, listed by `fila recipes`, shown by `fila recipes NAME`.
+A config comes from `FilaConfig.from_recipe(NAME)`; `low_res=`, `high_res=` and `text=` take other towers or another
+language model.
 
-`fila import` reads checkpoints in the original's own names, safetensors or pickles of weights alone; `fila export` writes them back.
-Every tensor is renamed, transformed, split, or left behind with a reason that the model card repeats; a tensor that is left over is an
-error. Sizes come from the recipe and, where it tells them, from the original's config.json; `--low-res`, `--high-res`, `--text` and
-`--config` take JSON for what neither tells.
+`fila import` reads checkpoints in the original's own names, safetensors or pickles of weights alone; `fila export`
+writes them back. Every tensor is renamed, transformed, split, or left behind with a reason that the model card
+repeats; a tensor that is left over is an error. Sizes come from the recipe and, where it tells them, from the
+original's config.json; `--low-res`, `--high-res`, `--text` and `--config` take JSON for what neither tells.
 
-The pictures show what the processor plans for an image of {height} x {width} pixels (height x width): its views, numbered in the order of
-the tensors, and below them the prompt, with the number of image tokens of each view. Grey is padding.
+The pictures show what the processor plans for an image of {height} x {width} pixels (height x width): its views,
+numbered in the order of the tensors, and below them the prompt, with the number of image tokens of each view. Grey is
+padding.
 
 This page is written by `python docs/make_systems.py docs`.
 """

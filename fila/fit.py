@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from fila.conversion.new_weights import model_on_meta
+from fila.modeling.towers import LOW_RES_TOWERS
 
 # Connectors that make a fixed number of tokens, which lie on no grid of the view.
 _QUERIES = ("resampler",)
@@ -50,8 +51,14 @@ def _check_views(config: Any, image_processor: Any, equal_views: bool) -> None:
     high, fusion = config.high_res_vision_config, config.fusion["type"]
     if not equal_views and fusion != "none":
         raise ValueError(
-            f"The views of canvas {image_processor.canvas['type']!r} differ in size, and fusion {fusion!r} needs equal "
-            "ones. Choose another canvas, or a model with one tower and no fusion."
+            f"The views of canvas {image_processor.canvas['type']!r} differ in size, and fusion {fusion!r} needs "
+            "equal ones. Choose another canvas, or a model with one tower and no fusion."
+        )
+    tower = LOW_RES_TOWERS[config.vision_config.model_type]
+    if not equal_views and not getattr(tower, "takes_mask", True):
+        raise ValueError(
+            f"The views of canvas {image_processor.canvas['type']!r} differ in size, and the layers of "
+            f"{config.vision_config.model_type!r} take no mask for what pads them. Choose another canvas or tower."
         )
     if (image_processor.high_res_size is None) != (high is None):
         raise ValueError(

@@ -51,6 +51,7 @@ EVA = {
     "window_size": 4,
     "global_attn_indexes": [1],
     "rope_grid": 4,
+    "tower_options": {"input_size": 64},
 }
 PIX2STRUCT = {
     "model_type": "pix2struct_vision_model",
@@ -106,8 +107,45 @@ class Original:
 
 
 _CLIP = "model.vision_tower.vision_tower.vision_model."
+_HR = "model.vision_tower."
+_EAGLE = "model.vision_tower.vision_towers."
+_LM2 = {"text_in": "llm_config", "model_type": "internlm2"}
+SIGLIP_TILE = {"tile_size": 28, "connector": {"type": "resampler", "num_queries": 5}}
+SHORT = {"model_type": "sam_vision_model", "tower_options": {"neck": "short", "unshuffle": 2, "input_size": 64}}
+CORNERS = {"type": "channel_concat", "align": "corners", "grid": 4}
+
+
+def _eagle(recipe: str, *extras: dict[str, Any]) -> Original:
+    eva = len(extras)  # the last but one of the list
+    return Original(
+        "eagle",
+        0,
+        recipe,
+        low_res=CLIP,
+        high_res=CONVNEXT_SIZES,
+        config={"extra_vision_configs": list(extras), "high_res_tile_size": 128, "fusion": CORNERS},
+        extra={
+            f"{_EAGLE}0.vision_tower.vision_model.embeddings.class_embedding": (20,),
+            f"{_EAGLE}1.vision_tower.head.norm.weight": (13,),
+            f"{_EAGLE}{eva}.vision_tower.rope_win.freqs_cos": (4, 8),
+        },
+    )
+
+
 ORIGINALS = {
     "llava-next": Original("llava-next", 4, "llava-next", low_res=CLIP, extra={f"{_CLIP}post_layernorm.bias": (20,)}),
+    "llava-hr": Original(
+        "llava-hr",
+        0,
+        "llava-hr",
+        low_res=CLIP,
+        high_res=CONVNEXT_SIZES,
+        config={"tile_size": 42, "high_res_tile_size": 192},
+        extra={
+            f"{_HR}fast_vision_tower.vision_tower.vision_model.embeddings.class_embedding": (20,),
+            f"{_HR}slow_vision_tower.vision_tower.head.fc.weight": (3, 13),
+        },
+    ),
     "mini-gemini-hd": Original(
         "mini-gemini",
         0,
@@ -118,6 +156,8 @@ ORIGINALS = {
         source={"image_grid": 2, "image_global": True},
         extra={f"{_CLIP}post_layernorm.bias": (20,), f"{_CLIP}encoder.layers.4.mlp.fc1.bias": (37,)},
     ),
+    "eagle-x4": _eagle("eagle-x4", EVA, PIX2STRUCT),
+    "eagle-x5": _eagle("eagle-x5", SAM | SHORT, EVA, PIX2STRUCT),
     "llava-uhd": Original(
         "llava-uhd",
         0,
@@ -126,6 +166,37 @@ ORIGINALS = {
         config={"connector": {"type": "adaptive_resampler", "grid_size": 3}},
         images={"canvas": {"type": "uhd", "patch_size": 7}},
     ),
+    "internvl2": Original(
+        "internvl", 0, "internvl2", low_res=VIT, source={"vision_config": VIT | {"qkv_bias": True}}, **_LM2
+    ),
+    "internvl2-qwen": Original(
+        "internvl",
+        1,
+        "internvl2",
+        low_res=VIT | {"use_qk_norm": True},
+        source={"vision_config": VIT | {"qk_normalization": True}},
+        text_in="llm_config",
+        model_type="qwen2",
+    ),
+    "leo": Original(
+        "leo",
+        0,
+        "leo",
+        low_res=VIT,
+        high_res=SAM,
+        config={"high_res_tile_size": 64},
+        source={"vision_config": VIT},
+        **_LM2,
+    ),
+    "minicpm-v-2.6": Original(
+        "minicpm-v-2.6",
+        0,
+        "minicpm-v-2.6",
+        low_res=SIGLIP,
+        config=SIGLIP_TILE,
+        images={"canvas": {"type": "minicpm", "patch_size": 7}},
+        model_type="qwen2",
+    ),
 }
 
 
@@ -133,7 +204,9 @@ def tiny_original(original: Original) -> FilaConfig:
     """Config of the tiny model before it is exported; its vocabulary is that of the original."""
     recipe = load_recipe(original.recipe)
     tokens = tokenizer_of(original)
-    text = {"vocab_size": len(tokens), **TEXT}
+    text: Any = {"vocab_size": len(tokens), **TEXT, "rms_norm_eps": 1e-5}
+    if original.model_type != recipe.config["text_config"]["model_type"] and original.model_type != "internlm2":
+        text = {**text, "model_type": original.model_type}
     return FilaConfig.from_recipe(
         original.recipe,
         low_res=original.low_res,

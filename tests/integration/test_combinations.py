@@ -57,7 +57,7 @@ def reasons(combination: Combination) -> list[str]:
         found.append("reads nothing of tower")
     if num_towers > 1 and towers in ONE_STAGE and fusion == "cvfm":
         found.append("stages")
-    if unequal and (fusion != "none" or num_towers > 1):
+    if unequal and (fusion != "none" or num_towers > 1 or towers == "internvit"):
         found.append("differ in size")
     if layout == "llava_next" and (
         fusion in ONE_ROW or connector == "resampler" or (connector == "adaptive_resampler" and unequal)
