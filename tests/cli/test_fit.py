@@ -43,9 +43,9 @@ def test_newline_vectors_need_the_pixels_of_a_token() -> None:
 
 
 def test_both_sides_must_agree() -> None:
-    with pytest.raises(ValueError, match="`row_newlines` needs a model with `image_newline`.*got True and False"):
+    with pytest.raises(ValueError, match=r"`row_newlines` needs a model with `image_newline`.*got True and False"):
         fitting(single_tower(), "llava_next", "llava_next")
-    with pytest.raises(ValueError, match="`slice_positions` and the config's.*got True and 0"):
+    with pytest.raises(ValueError, match=r"`slice_positions` and the config's.*got True and 0"):
         fitting(single_tower(), slice_positions=True)
     with pytest.raises(ValueError, match=r"`high_res_size` must be set if and only if.*and None"):
         fitting_settings(tiny_config(**single_tower()), tiny_image_processor(), build_layout({"type": "fila"}))
