@@ -59,7 +59,7 @@ def one_view(config: FilaConfig, device: str) -> dict[str, torch.Tensor]:
 def built(config: FilaConfig, device: str) -> FilaVisionModel:
     """The encoder on a device, weights random."""
     with torch.device(device):
-        return FilaVisionModel(config).eval()
+        return FilaVisionModel(config).eval().requires_grad_(False)
 
 
 def high_alone(model: FilaVisionModel, config: FilaConfig, device: str) -> Callable[[], Any]:
@@ -249,6 +249,8 @@ def peers() -> None:
             ),
         ),
     ]
+    for part in (hybrid, next_ours, next_theirs, deepseek):
+        part.requires_grad_(False)
     for name, seen, run in rows:
         with torch.no_grad():
             made: Any = run()
