@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch.nn.functional as F
 
-from fila.modeling.align import Align, resize_corners
+from fila.modeling.align import Align
 from fila.modeling.fusion_channel_concat import concat_channels
+from fila.modeling.resize import resize_corners
 from tests.parity.golden import Comparison, read
 
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from fila import FilaConfig
-from fila.modeling.align import resize_corners
 from fila.modeling.fusion_mixture_of_resolution import FinalAlign, MixtureOfResolutionFusion, ResolutionAdapter
+from fila.modeling.resize import resize_corners
 from fila.modeling.tower_clip import ClipTower
 from fila.modeling.tower_convnext import ConvNextTower
 from fila.modeling.view_layout import ViewLayout
