@@ -135,7 +135,8 @@ def export_plan(keys: Iterable[str], templates: Iterable[KeyTemplate], *, name: 
         if len(members[key]) == len(stack.targets):
             origins[key] = Origin(tuple(source for _, source in sorted(members[key].items())), stack.join)
     if broken := [key for key in members if key not in origins]:
-        raise RuntimeError(f"{name} holds only a part of what {broken[0]!r} is made of: {list(members[broken[0]])}.")
+        found = list(members[broken[0]].values())
+        raise RuntimeError(f"{name} holds only a part of what {broken[0]!r} is made of: {found}.")
     return origins
 
 

@@ -125,9 +125,6 @@ INTERNVL = SourceSystem(
     name="internvl",
     recipes=("internvl2",),
     layouts=(
-        *by_language_model(
-            "OpenGVLab's own", lambda config: [*intern_vit("vision_model."), *shuffle_projector("mlp1.")]
-        ),
         SourceLayout(
             "transformers' checkpoints on the Hub",
             r"multi_modal_projector\.layer_norm\.weight",
@@ -137,6 +134,9 @@ INTERNVL = SourceSystem(
             "transformers' names since 4.52",
             r"model\.multi_modal_projector\.layer_norm\.weight",
             _in_tree("model.", "model.language_model.", "lm_head.weight"),
+        ),
+        *by_language_model(
+            "OpenGVLab's own", lambda config: [*intern_vit("vision_model."), *shuffle_projector("mlp1.")]
         ),
     ),
     settings=internvl_settings,

@@ -133,7 +133,7 @@ def config_settings(
 def image_processor(recipe: Recipe, config: FilaConfig, **changes: Any) -> Any:
     """The image processor of a recipe, for a model of `config`."""
     sizes = {
-        "size": getattr(config, "tile_size", config.vision_config.image_size),
+        "size": config.tile_size,
         "high_res_size": config.high_res_tile_size,
     }
     squares = {name: None if side is None else {"height": side, "width": side} for name, side in sizes.items()}

@@ -167,11 +167,11 @@ ORIGINALS = {
         images={"canvas": {"type": "uhd", "patch_size": 7}},
     ),
     "internvl2": Original(
-        "internvl", 0, "internvl2", low_res=VIT, source={"vision_config": VIT | {"qkv_bias": True}}, **_LM2
+        "internvl", 2, "internvl2", low_res=VIT, source={"vision_config": VIT | {"qkv_bias": True}}, **_LM2
     ),
     "internvl2-qwen": Original(
         "internvl",
-        1,
+        3,
         "internvl2",
         low_res=VIT | {"use_qk_norm": True},
         source={"vision_config": VIT | {"qk_normalization": True}},

@@ -204,7 +204,7 @@ RECORDED = {
             r"model\.mm_projector\.pos_embed": (144, 5120),
         },
     ),
-    "internvl2": Recorded("internvl", 0, {**_intern_vit(r"vision_model\."), **_mlp1("mlp1"), **_INTERN_LM2}),
+    "internvl2": Recorded("internvl", 2, {**_intern_vit(r"vision_model\."), **_mlp1("mlp1"), **_INTERN_LM2}),
     "leo": Recorded(
         "leo",
         0,

@@ -35,8 +35,8 @@ def test_import_answers_and_exports_what_came_in(name: str, tmp_path: Path) -> N
     assert answer.shape[1] == inputs["input_ids"].shape[1] + 1
     export_checkpoint(folder, tmp_path / "back", original=tmp_path / "theirs", progress=False)
     back = load_file(tmp_path / "back" / "model.safetensors")
-    assert set(back) == set(state)
-    assert all(torch.equal(back[key], tensor) for key, tensor in state.items())
+    assert set(back) == {key for key in state if "rope" not in key}  # constants are computed
+    assert all(torch.equal(tensor, state[key]) for key, tensor in back.items())
     theirs = json.loads((tmp_path / "theirs" / "config.json").read_text())
     assert json.loads((tmp_path / "back" / "config.json").read_text()) == theirs
 
