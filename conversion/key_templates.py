@@ -113,9 +113,9 @@ def export_plan(keys: Iterable[str], templates: Iterable[KeyTemplate], *, name: 
     items: dict[str, Pair] = {}
     for item in templates:
         targets = item.targets if isinstance(item, Stack) else (item.target,)
-        for number, target in enumerate(targets):
+        for at, target in enumerate(targets):
             # a stack's members get its key and their number, so that no two targets meet
-            mark = f"#{number}" if isinstance(item, Stack) else ""
+            mark = f"#{at}" if isinstance(item, Stack) else ""
             rules.append(RenameRule(pattern_of(target), expansion_of(item.source) + mark))
             if isinstance(item, Stack):
                 stacks[pattern_of(target)] = item

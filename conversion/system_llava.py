@@ -86,8 +86,10 @@ def _in_tree_drops(prefix: str) -> Any:
 
 def _in_tree_layouts() -> list[SourceLayout]:
     """What transformers has written: with or without `model.` in front, and CLIP's own `vision_model.` inside."""
-    outer = (("", "language_model.model.", "language_model.lm_head.weight"),)
-    outer += (("model.", "model.language_model.", "lm_head.weight"),)
+    outer = (
+        ("", "language_model.model.", "language_model.lm_head.weight"),
+        ("model.", "model.language_model.", "lm_head.weight"),
+    )
     return [
         SourceLayout(
             f"transformers' names, {base or 'language_model.model.'}..., {base}{tower}...",

@@ -12,7 +12,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import is_torchvision_available
@@ -30,7 +30,7 @@ IMAGE_PROCESSOR_KEYS = set(FilaImageProcessorPil.valid_kwargs.__annotations__)
 PROCESSOR_KEYS = {"layout", "token_size", "image_token"}
 assert set(inspect.signature(FilaProcessor).parameters) >= PROCESSOR_KEYS
 
-TowerChange = Mapping[str, Any] | PreTrainedConfig | str | None
+TowerChange: TypeAlias = Mapping[str, Any] | PreTrainedConfig | str | None
 
 
 @dataclasses.dataclass(frozen=True)

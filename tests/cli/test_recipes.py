@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from transformers import CLIPConfig, LlamaConfig
+from transformers import CLIPConfig, LlamaConfig, PreTrainedTokenizerFast
 
 from fila import FilaConfig
 from fila.processing.layout import LAYOUTS
@@ -15,6 +15,11 @@ from fila.recipes import check_recipe, image_processor, load_recipe, processor, 
 from tests.helpers import tiny_tokenizer
 
 Run = Callable[..., Any]
+
+# MiniCPM-V's layout has `<image>` as text, so another token is the placeholder here.
+TOKENIZER = PreTrainedTokenizerFast(
+    tokenizer_object=tiny_tokenizer().backend_tokenizer, extra_special_tokens={"image_token": "<patch>"}
+)
 
 
 def contents(name: str, **changes: Any) -> dict[str, Any]:
@@ -28,7 +33,7 @@ def test_recipe_is_a_whole_system(name: str) -> None:
     config = FilaConfig.from_recipe(name)
     recipe = load_recipe(name)
     assert recipe.processor["layout"]["type"] in LAYOUTS
-    made = processor(recipe, config, tiny_tokenizer(), image_token="<image>")
+    made = processor(recipe, config, TOKENIZER, image_token="<patch>")
     assert made.tokens_per_tile >= 1
     assert made.image_processor.image_mean is not None
     plan = image_processor(recipe, config).plan(480, 640)

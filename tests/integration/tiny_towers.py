@@ -70,7 +70,7 @@ TOWERS: dict[str, dict[str, Any]] = {
     "clip + dinov2": {"high_res_vision_config": DINOV2},
     "clip + convnext + sam": {
         "high_res_vision_config": CONVNEXT,
-        "extra_vision_configs": [SAM],
+        "extra_vision_configs": [{**SAM, "tower_options": {"input_size": 64}}],
         "high_res_tile_size": 128,
     },
 }
