@@ -198,6 +198,8 @@ def declared(config: PreTrainedConfig) -> dict[str, Any]:
     values = {
         key: value for key, value in config.to_diff_dict().items() if key in declared and not key.startswith("_")
     }
+    if options := getattr(config, "tower_options", None):
+        values["tower_options"] = options
     return {**values, "model_type": config.model_type}
 
 

@@ -249,8 +249,8 @@ class FilaConfig(PreTrainedConfig):
             return self.patch_grid[0] * tower.patch_size * 2 ** (len(depths) - 1)
         if not hasattr(tower, "image_size"):
             raise ValueError(
-                f"`high_res_tile_size` must be set: tower {tower.model_type!r} of `high_res_vision_config` has no size "
-                "of its own."
+                f"`high_res_tile_size` must be set: tower {tower.model_type!r} of `high_res_vision_config` has no "
+                "size of its own."
             )
         return _side(tower.image_size)
 
@@ -290,9 +290,8 @@ class FilaConfig(PreTrainedConfig):
         assert self.tile_size is not None
         patch = _side(self.vision_config.patch_size)
         if self.tile_size % patch:
-            name = (
-                "tile_size" if self.tile_size != _side(self.vision_config.image_size) else "vision_config.image_size"
-            )
+            own = self.tile_size == _side(self.vision_config.image_size)
+            name = "vision_config.image_size" if own else "tile_size"
             raise ValueError(f"`{name}` must be a multiple of `patch_size`; got {self.tile_size} and {patch}.")
         depth = self.vision_config.num_hidden_layers
         if not 1 <= self.num_vision_layers <= depth:

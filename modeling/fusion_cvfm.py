@@ -118,8 +118,9 @@ class CvfmFusion(nn.Module):
             if count < len(taps):
                 tower = config.high_res_vision_config.model_type
                 raise TowerError(
-                    f"Fusion 'cvfm' reads as many stages as it has taps, {len(taps)}; tower {tower!r} has {count}. Set "
-                    "`fusion.taps` and `fusion.stages`, or choose a fusion that joins the towers after the last layer."
+                    f"Fusion 'cvfm' reads as many stages as it has taps, {len(taps)}; tower {tower!r} has {count}. "
+                    "Set `fusion.taps` and `fusion.stages`, or choose a fusion that joins the towers after the last "
+                    "layer."
                 )
             stages = list(range(1, count + 1))[-len(taps) :]
         self.taps = checked_taps(config, taps, stages)

@@ -82,8 +82,8 @@ class MultiEncoderQueriesFusion(FusionAtEnd):
 
     Args:
         config: The `FilaConfig`.
-        stages: Stages of the high-res towers that are read, each as one encoder, counted from 1 through all towers; the
-            last of each tower by default.
+        stages: Stages of the high-res towers that are read, each as one encoder, counted from 1 through all of
+            them; the last of each tower by default.
         num_queries: Q; 32 per encoder by default.
         hidden_size: W.
         key_size: Width to which each encoder's tokens are projected.

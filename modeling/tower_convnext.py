@@ -6,8 +6,8 @@ Papers: Liu et al., "A ConvNet for the 2020s", arXiv:2201.03545; Woo et al., "Co
 Code: transformers, `models/convnext` and `models/convnextv2`; the weights keep their names.
 
 Deviations from transformers' classes, none in the arithmetic: each block can be checkpointed; stages that nothing
-reads and the pooled norm do not exist. Their epsilon is fixed at 1e-6; the option `norm_eps`, in `tower_options` of the
-tower's config, sets another (open_clip's XXL, in LLaVA-HR-X and EAGLE: 1e-5).
+reads and the pooled norm do not exist. Their epsilon is fixed at 1e-6; the option `norm_eps`, in `tower_options` of
+the tower's config, sets another (open_clip's XXL, in LLaVA-HR-X and EAGLE: 1e-5).
 
 Maps of several sizes go through the tower together, packed: all their cells in one tensor. So every module is called
 once and takes and gives one tensor, whatever canvases a batch holds. Sharded training (FSDP2, ZeRO-3) needs that: it

@@ -5,7 +5,7 @@
 Options, in `tower_options` of the tower's config:
 
 - `positions`: how the position table serves a patch grid that is not its own: `bicubic`, `bicubic_antialias`
-  (LLaVA-HR, EAGLE) or `buckets` (MiniCPM-V 2.6).
+  (LLaVA-HR, EAGLE) or `buckets` (MiniCPM-V 2.6); None: as transformers' class does.
 - `prefix`: `keep`, or `drop`: CLS and registers are left out from the first layer on (LLaVA-HR, EAGLE).
 - `norm`: whether the final norm is applied; None: if the last layer is kept. CLIP's norms the pooled CLS token and
   is never applied.
@@ -28,7 +28,7 @@ from .positions import RULES, patch_mask
 from .resize import resize
 from .tower_options import TowerError, cells_per_side, square, tower_options
 
-LOW_RES_OPTIONS: dict[str, Any] = {"positions": "bicubic", "prefix": "keep", "norm": None}
+LOW_RES_OPTIONS: dict[str, Any] = {"positions": None, "prefix": "keep", "norm": None}
 HIGH_RES_OPTIONS: dict[str, Any] = {"layer": -1, "input_size": None, "resize": "corners"}
 
 
@@ -39,6 +39,9 @@ def vit_options(config: Any) -> SimpleNamespace:
         ValueError: If an option or its value is not accepted.
     """
     options = tower_options(config, **LOW_RES_OPTIONS, **HIGH_RES_OPTIONS)
+    if options.positions is None:
+        # as transformers' classes do: of all of them, the one with registers averages
+        options.positions = "bicubic_antialias" if hasattr(config, "num_register_tokens") else "bicubic"
     one_of("tower_options.positions", options.positions, RULES)
     one_of("tower_options.prefix", options.prefix, ("keep", "drop"))
     if options.norm not in (None, True, False):
@@ -129,8 +132,9 @@ class VitTower:
             return None
         if not self.takes_mask:
             raise TowerError(
-                f"The layers of tower {self.config.model_type!r} take no mask, and the views of this batch differ in "
-                f"their number of patches: {patch_grids.prod(dim=-1).unique().tolist()}. Choose a canvas of equal views."
+                f"The layers of tower {self.config.model_type!r} take no mask, and the views of this batch have "
+                f"different numbers of patches: {patch_grids.prod(dim=-1).unique().tolist()}. Choose a canvas of "
+                "equal views."
             )
         mask = torch.nn.functional.pad(mask, (self.num_prefix_tokens, 0), value=True)
         return create_bidirectional_mask(
