@@ -193,4 +193,5 @@ def as_rows(recipes: list[Recipe]) -> list[list[str]]:
 def tower_names(recipe: Recipe) -> list[str]:
     """The `model_type` of each tower, the low-res one first."""
     towers = [recipe.config["vision_config"], recipe.config.get("high_res_vision_config")]
+    towers += recipe.config.get("extra_vision_configs", [])
     return [tower["model_type"] for tower in towers if tower is not None]
