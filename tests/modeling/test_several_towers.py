@@ -90,7 +90,8 @@ def test_whole_model_saves_trains_and_generates_with_every_tower(tmp_path: Path)
     assert not report["unexpected_keys"]
     with torch.no_grad():
         assert torch.equal(loaded(**batch).logits, model(**batch).logits)
-    assert loaded.config.to_dict() == FilaConfig.from_pretrained(tmp_path).to_dict()
+    stored = FilaConfig.from_pretrained(tmp_path).to_dict()["extra_vision_configs"]
+    assert stored == model.config.to_dict()["extra_vision_configs"]
     assert [tower.model_type for tower in high_res_configs(loaded.config)] == [
         "convnext",
         *(tower["model_type"] for tower in EXTRA),
@@ -188,7 +189,7 @@ def test_cls_can_be_kept() -> None:
         ),
         (
             {"extra_vision_configs": [high_res("eva02")]},
-            r"Fusion 'cvfm' reads nothing of tower 'convnext', only of \['convnext', 'eva02'\]|nothing of tower 'eva02'",
+            r"Fusion 'cvfm' reads nothing of tower 'eva02', only of \['convnext'\]",
         ),
         (
             {"extra_vision_configs": [high_res("eva02")], "fusion": {"type": "sequence_concat", "stage": 4}},
