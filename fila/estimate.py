@@ -138,7 +138,8 @@ class Estimator:
     @property
     def patch_size(self) -> int:
         """Pixels per side of a patch of the low-res tower."""
-        return int(self.config.tile_size // self.config.patch_grid[0])
+        assert self.config.tile_size is not None
+        return self.config.tile_size // self.config.patch_grid[0]
 
     def all_canvases(self, image: str, size: Size) -> list[Estimate]:
         """Count under the image processor's own strategy, first, and every other one with its defaults."""

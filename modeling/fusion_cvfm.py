@@ -26,7 +26,7 @@ from .align import Align
 from .options import one_of
 from .taps import checked_taps, layers_at, split_prefix
 from .tower_options import TowerError
-from .towers import count_stages, stage_shape
+from .towers import last_stages, stage_shape
 from .view_layout import ViewLayout
 
 
@@ -77,8 +77,8 @@ class CvfmFusion(nn.Module):
         config: The `FilaConfig`.
         taps: Layers of the low-res tower, counted from 1, after which to fuse; 2, 6, 12, 20 of 24 and the same
             fractions of other depths by default.
-        stages: Stage of the high-res tower for each tap, counted from 1; by default the last as many stages as there
-            are taps.
+        stages: Stage of the high-res tower for each tap, counted from 1; by default the last as many stages of the
+            first high-res tower as there are taps.
         align: How a view's square of the map is brought to the patch grid: `conv`, `pool` or `bilinear`.
         residual: `add` (starts as the identity: the MLP's last layer is zero), `gate` (times tanh of a scalar that
             starts at zero), or `none` (the bare equation of the secondary sources).
@@ -114,7 +114,7 @@ class CvfmFusion(nn.Module):
         if taps is None:
             taps = layers_at(config, (2 / 24, 6 / 24, 12 / 24, 20 / 24))
         if stages is None:
-            count = count_stages(config)
+            count = last_stages(config)[0]
             if count < len(taps):
                 tower = config.high_res_vision_config.model_type
                 raise TowerError(

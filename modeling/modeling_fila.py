@@ -244,7 +244,7 @@ class FilaModel(FilaPreTrainedModel):
             is_first_step = past_key_values is None or past_key_values.get_seq_length() == 0
             if not (is_first_step and any(is_sharded(part) for part in vision)):
                 return inputs_embeds
-        side, high_res_side = self.config.tile_size, self.config.high_res_tile_size or 0
+        side, high_res_side = self.config.tile_size or 0, self.config.high_res_tile_size or 0
         images: dict[str, torch.Tensor | None] = {
             "pixel_values": inputs_embeds.new_zeros(1, 1, 3, side, side),
             "view_boxes": torch.tensor([[[0, 0, side, side]]]),

@@ -31,7 +31,7 @@ class ClipEmbeddings(CLIPVisionEmbeddings):
         if self.options.prefix == "drop":
             del self.class_embedding
             # CLIP's init rule names it; nothing else does
-            self.class_embedding = nn.Buffer(torch.zeros(config.hidden_size), persistent=False)
+            self.register_buffer("class_embedding", torch.zeros(config.hidden_size), persistent=False)
 
     def forward(self, pixel_values: torch.Tensor, patch_grids: torch.Tensor | None = None) -> torch.Tensor:
         """Embed views `(T, 3, H, W)`, or `(T, 3, p, L * p)` with the patches side by side: `(T, N + L, D)`."""

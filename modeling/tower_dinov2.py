@@ -235,8 +235,9 @@ class Dinov2Tower(VitTower, PreTrainedModel):
         depth = config.num_hidden_layers if num_layers is None else num_layers
         self.embeddings = Dinov2Embeddings(config)
         self.encoder = Dinov2Layers(config, depth)
-        norm = has_final_norm(config, num_layers)
-        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if norm else None
+        self.layernorm: nn.LayerNorm | None = None
+        if has_final_norm(config, num_layers):
+            self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 
     @classmethod

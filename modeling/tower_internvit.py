@@ -31,7 +31,7 @@ class InternVitEmbeddings(InternVLVisionEmbeddings):
         if self.options.prefix == "drop":
             del self.cls_token
             # InternViT's init rule names it; nothing else does
-            self.cls_token = nn.Buffer(torch.zeros(1, 1, config.hidden_size), persistent=False)
+            self.register_buffer("cls_token", torch.zeros(1, 1, config.hidden_size), persistent=False)
 
     def forward(self, pixel_values: torch.Tensor, patch_grids: torch.Tensor | None = None) -> torch.Tensor:
         """Embed views `(T, 3, H, W)`, or `(T, 3, p, L * p)` with the patches side by side: `(T, N + L, D)`."""
