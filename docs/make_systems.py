@@ -40,6 +40,11 @@ The pictures show what the processor plans for an image of {height} x {width} pi
 numbered in the order of the tensors, and below them the prompt, with the number of image tokens of each view. Grey is
 padding.
 
+What is checked: transformers' own LLaVA-NeXT and InternVL, tiny and random, give the same logits after import, for
+images and text, without any difference. LLaVA-HR's recorded towers, imported, give the recorded features. For every
+system the key templates give the recorded keys and shapes at real sizes, and a tiny original imports without
+leftovers, answers, and is exported as it came. No released checkpoint was at hand.
+
 This page is written by `python docs/make_systems.py docs`.
 """
 
