@@ -58,7 +58,6 @@ class FilaPreTrainedModel(PreTrainedModel):
         "ConvNextBlock",
         "CrossAttentionLayer",
         "CvfmLayer",
-        "Eva02Block",
         "PatchInfoMining",
         "QueryLayer",
         "ResolutionAdapter",
@@ -71,13 +70,17 @@ class FilaPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
 
     def post_init(self) -> None:
-        """As in every model of transformers; and names of layers that this config does not have are left out.
+        """As in every model of transformers; and the names of layers are those of all parts, but of no others.
 
-        accelerate stops at a class to wrap that it does not find in the model.
+        transformers reads them off the direct children, which towers in a list are not; accelerate stops at a class to
+        wrap that it does not find in the model.
         """
         super().post_init()
-        present = {type(module).__name__ for module in self.modules()}
-        self._no_split_modules = set(self._no_split_modules) & present
+        names = set(self._no_split_modules)
+        for part in self.modules():
+            if isinstance(part, PreTrainedModel):
+                names.update(part._no_split_modules or ())
+        self._no_split_modules = names & {type(module).__name__ for module in self.modules()}
 
     @classmethod
     def is_custom_code(cls) -> bool:

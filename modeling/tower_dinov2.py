@@ -265,7 +265,7 @@ class Dinov2Tower(VitTower, PreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Module:
         """The patch embedding."""
-        return self.embeddings.patch_embeddings
+        return self.embeddings.patch_embeddings.projection
 
     @property
     def layers(self) -> nn.ModuleList:

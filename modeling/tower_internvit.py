@@ -73,6 +73,11 @@ class InternVitTower(VitTower, InternVLVisionModel):
         """Whether transformers may skip InternViT's own init rules; it may not."""
         return False
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The patch embedding; transformers names the module around it, which is not called here."""
+        projection: nn.Module = self.embeddings.patch_embeddings.projection
+        return projection
+
     @property
     def layers(self) -> nn.ModuleList:
         """The layers that exist."""

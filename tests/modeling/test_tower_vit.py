@@ -173,6 +173,16 @@ def test_tower_names_a_wrong_option(options: dict[str, Any], message: str) -> No
         build_high_res_tower(tower_config(high_res("dinov2", tower_options=options)), 1)
 
 
+@each_tower
+def test_input_embedding_is_a_module_that_is_called(name: str) -> None:
+    """PEFT and TRL hang a hook on it, so that checkpointed layers of a frozen tower pass gradients."""
+    tower = build_low_res_tower(tower_config(low_res(name)), 3)
+    called: list[Any] = []
+    tower.get_input_embeddings().register_forward_hook(lambda *args: called.append(args))
+    tower.embed(torch.randn(1, 3, 28, 28))
+    assert len(called) == 1
+
+
 def test_norm_can_be_forced_and_left_out() -> None:
     for norm, layers, expected in ((True, 2, True), (None, 2, False), (None, 3, True), (False, 3, False)):
         config = tower_config(low_res("siglip_vision_model", tower_options={"norm": norm}))
