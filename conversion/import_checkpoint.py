@@ -29,6 +29,8 @@ from .part import Part, open_part
 from .pickled_weights import has_pickled_weights, read_pickled_weights
 from .processor_files import save_generation_config
 from .remote_code import copy_remote_code
+from .rules_high_res import high_res_rules
+from .rules_low_res import low_res_rules
 from .source_pieces import CONSTANT
 from .source_system import Settings, SourceLayout
 from .systems import find_system
@@ -37,6 +39,18 @@ from .weights import Account
 
 RECORD = "import.json"
 _SECTIONS = {"vision_config": "low_res", "high_res_vision_config": "high_res", "text_config": "text"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is imported: the original, how its keys are named, what its config says, its tokenizer, other towers."""
+
+    part: Part
+    layout: SourceLayout
+    settings: Settings
+    tokens: Any
+    low_res: Part | None
+    high_res: Part | None
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,8 @@ def import_checkpoint(
     config: Mapping[str, Any] | None = None,
     image_processor: Mapping[str, Any] | None = None,
     tokenizer: str | Path | None = None,
+    low_res_weights: str | Path | None = None,
+    high_res_weights: str | Path | None = None,
     dtype: str | torch.dtype | None = None,
     max_shard_size: int | str = "5GB",
     overwrite: bool = False,
@@ -79,6 +95,8 @@ def import_checkpoint(
         config: Of `FilaConfig`, likewise.
         image_processor: Of `FilaImageProcessor`, likewise.
         tokenizer: Folder or Hub id of the tokenizer, where the source's own needs code of its own.
+        low_res_weights: CLIP checkpoint, where the original was saved without the tower that it did not train.
+        high_res_weights: ConvNeXt checkpoint, likewise.
         dtype: Of all weights; by default the widest that the source stores.
         max_shard_size: Largest weight file, in bytes or as `"5GB"`.
         overwrite: Replace an existing output.
@@ -95,28 +113,27 @@ def import_checkpoint(
     with written_atomically(output, overwrite=overwrite) as folder:
         scratch = folder / "pickled.partial"
         part = open_source(source, scratch)
-        layout = found.layout_of(part.tensors, part.name)
-        settings = found.settings(part.config)
         names = found.recipes if recipe is None else (recipe,)
-        tokens = _tokenizer(tokenizer or part.folder, load_recipe(names[0]))
-        fit = _first_fit(names, part, layout, settings, given, config or {}, tokens)
+        opened = Source(
+            part=part,
+            layout=found.layout_of(part.tensors, part.name),
+            settings=found.settings(part.config),
+            tokens=_tokenizer(tokenizer or part.folder, load_recipe(names[0])),
+            low_res=None if low_res_weights is None else open_part(low_res_weights),
+            high_res=None if high_res_weights is None else open_part(high_res_weights),
+        )
+        fit = _first_fit(names, opened, given, config or {})
         values_dtype = chosen or stored_dtype(part)
 
-        for section in (
-            fit.config,
-            fit.config.vision_config,
-            fit.config.high_res_vision_config,
-            fit.config.text_config,
-        ):
+        towers = [fit.config.vision_config, fit.config.high_res_vision_config, *fit.config.extra_vision_configs]
+        for section in (fit.config, fit.config.text_config, *towers):
             if section is not None:
                 section.dtype = values_dtype
         fit.config.save_pretrained(folder)
-        _save_processor(folder, fit, tokens, {**settings.image_processor, **(image_processor or {})}, part)
+        _save_processor(folder, fit, opened, image_processor or {})
         copy_remote_code(folder)
-        entry = PartEntry("the whole model", part.name, trained=True, license=part.card.get("license"))
-        intro = f"{fit.recipe.system} in the code of `fila`, made by `fila import` out of {part.name}."
-        write_model_card(folder, name=output.name, parts=[entry], dropped=fit.account.dropped, intro=intro)
-        write_json(folder / RECORD, _record(found.name, fit, part, layout))
+        _save_card(folder, output.name, fit, opened)
+        write_json(folder / RECORD, _record(found.name, fit, opened))
         write_weights(folder, fit.account.streams, dtype=values_dtype, shard_bytes=shard_bytes, progress=progress)
         shutil.rmtree(scratch, ignore_errors=True)
     return output
@@ -145,31 +162,20 @@ def _head_pattern(templates: Sequence[KeyTemplate]) -> str:
     return pattern_of(head.source)
 
 
-def _first_fit(
-    names: Sequence[str],
-    part: Part,
-    layout: SourceLayout,
-    settings: Settings,
-    given: Mapping[str, Any],
-    changes: Mapping[str, Any],
-    tokens: Any,
-) -> Fit:
+def _first_fit(names: Sequence[str], source: Source, given: Mapping[str, Any], changes: Mapping[str, Any]) -> Fit:
     """The first recipe whose model has a place for every tensor and a tensor for every place."""
     errors = []
     for name in names:
         recipe = load_recipe(name)
         try:
-            config = _config(recipe, settings, given, changes, tokens)
-            return _fit(recipe, config, part, layout, tokens)
+            return _fit(recipe, _config(recipe, source, given, changes), source)
         except RuntimeError as error:
             errors.append(f"{name}: {error}")
-    raise RuntimeError(f"{part.name} fits none of the recipes of this system. " + " | ".join(errors))
+    raise RuntimeError(f"{source.part.name} fits none of the recipes of this system. " + " | ".join(errors))
 
 
-def _config(
-    recipe: Recipe, settings: Settings, given: Mapping[str, Any], changes: Mapping[str, Any], tokens: Any
-) -> FilaConfig:
-    made = config_settings(recipe)
+def _config(recipe: Recipe, source: Source, given: Mapping[str, Any], changes: Mapping[str, Any]) -> FilaConfig:
+    made, settings, tokens = config_settings(recipe), source.settings, source.tokens
     for section, field in _SECTIONS.items():
         whole, change = getattr(settings, field), given[section]
         if whole is not None:
@@ -182,16 +188,23 @@ def _config(
     return FilaConfig(**made, architectures=["FilaForConditionalGeneration"], auto_map=dict(AUTO_MAP))
 
 
-def _fit(recipe: Recipe, config: FilaConfig, part: Part, layout: SourceLayout, tokens: Any) -> Fit:
-    rules, name = layout_rules(layout, config), "model.language_model.embed_tokens.weight"
+def _fit(recipe: Recipe, config: FilaConfig, source: Source) -> Fit:
+    part, name = source.part, "model.language_model.embed_tokens.weight"
+    rules = layout_rules(source.layout, config)
     embedding = [move.source for move in apply_rules(part.tensors, rules, name=part.name).moves if move.target == name]
     if not embedding:
         raise RuntimeError(f"{part.name} has no input embedding.")
-    rows = padded_vocabulary(tokens, part.tensors[embedding[0]].shape[0])
+    rows = padded_vocabulary(source.tokens, part.tensors[embedding[0]].shape[0])
     config.text_config.vocab_size = rows
     model = model_on_meta(config)
     account = Account()
     account.add_part(part, rules, extended={name: rows, "lm_head.weight": rows})
+    if source.low_res is not None:
+        account.add_part(source.low_res, low_res_rules(config.vision_config, num_layers=config.num_vision_layers))
+    if source.high_res is not None:
+        num_stages = len(model.model.vision_tower.high_res_tower.encoder.stages)
+        tower = config.high_res_vision_config
+        account.add_part(source.high_res, high_res_rules(source.high_res, tower, num_stages=num_stages))
     expected = stored_shapes(model)
     check_targets({key: stream.shape for key, stream in account.streams.items()}, expected, origin=account.origin)
     account.streams = {key: account.streams[key] for key in expected}
@@ -217,29 +230,37 @@ def _tokenizer(source: str | Path, recipe: Recipe) -> Any:
     return tokens
 
 
-def _save_processor(folder: Path, fit: Fit, tokens: Any, images: Mapping[str, Any], part: Part) -> None:
-    image_token = image_token_of(tokens, fit.recipe.processor["image_token"])
-    chat_template = choose_chat_template(tokens, image_token)
-    made = processor(
-        fit.recipe,
-        fit.config,
-        tokens,
-        image_processor=dict(images),
-        chat_template=chat_template,
-    )
+def _save_processor(folder: Path, fit: Fit, source: Source, images: Mapping[str, Any]) -> None:
+    tokens = source.tokens
+    chat_template = choose_chat_template(tokens, image_token_of(tokens, fit.recipe.processor["image_token"]))
+    settings = {**source.settings.image_processor, **images}
+    made = processor(fit.recipe, fit.config, tokens, image_processor=settings, chat_template=chat_template)
     made.save_pretrained(folder)
-    save_generation_config(folder, part, fit.config, tokens, chat_template=chat_template)
+    save_generation_config(folder, source.part, fit.config, tokens, chat_template=chat_template)
 
 
-def _record(system: str, fit: Fit, part: Part, layout: SourceLayout) -> dict[str, Any]:
+def _save_card(folder: Path, name: str, fit: Fit, source: Source) -> None:
+    roles = {"low-res tower": source.low_res, "high-res tower": source.high_res}
+    parts = {"the rest" if any(roles.values()) else "the whole model": source.part, **roles}
+    entries = [
+        PartEntry(role, part.name, trained=True, license=part.card.get("license"))
+        for role, part in parts.items()
+        if part is not None
+    ]
+    intro = f"{fit.recipe.system} in the code of `fila`, made by `fila import` out of {source.part.name}."
+    write_model_card(folder, name=name, parts=entries, dropped=fit.account.dropped, intro=intro)
+
+
+def _record(system: str, fit: Fit, source: Source) -> dict[str, Any]:
     """What `export_checkpoint` needs to know of the source."""
-    plan = apply_rules(part.tensors, layout_rules(layout, fit.config), name=part.name)
+    part = source.part
+    plan = apply_rules(part.tensors, layout_rules(source.layout, fit.config), name=part.name)
     by_token = {"model.language_model.embed_tokens.weight", "lm_head.weight"}
     return {
         "system": system,
         "recipe": fit.recipe.name,
         "source": part.name,
-        "layout": layout.name,
+        "layout": source.layout.name,
         "config": json.loads(json.dumps(dict(part.config))),
         "rows": {move.source: part.tensors[move.source].shape[0] for move in plan.moves if move.target in by_token},
         "left_behind": sorted(key for key, reason in plan.dropped.items() if reason != CONSTANT),

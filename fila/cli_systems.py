@@ -48,6 +48,10 @@ def import_(
     config: Json = None,
     image_processor: Json = None,
     tokenizer: Annotated[str | None, typer.Option(help="Where the tokenizer is, if not in the source.")] = None,
+    low_res_weights: Annotated[
+        str | None, typer.Option(help="CLIP checkpoint, where the original was saved without its frozen tower.")
+    ] = None,
+    high_res_weights: Annotated[str | None, typer.Option(help="ConvNeXt checkpoint, likewise.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; the source's.")] = None,
     max_shard_size: Shards = "5GB",
     overwrite: Overwrite = False,
@@ -69,6 +73,8 @@ def import_(
             system=system,
             recipe=recipe,
             tokenizer=tokenizer,
+            low_res_weights=low_res_weights,
+            high_res_weights=high_res_weights,
             dtype=dtype,
             max_shard_size=max_shard_size,
             overwrite=overwrite,

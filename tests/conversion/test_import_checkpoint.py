@@ -15,6 +15,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from fila.conversion.export_checkpoint import export_checkpoint
 from fila.conversion.import_checkpoint import import_checkpoint
 from tests.conversion.originals import ORIGINALS, write_original
+from tests.conversion.parts import write_clip, write_convnext
 from tests.helpers import random_image
 
 
@@ -117,6 +118,24 @@ def test_pickles_that_hold_code_are_refused(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(ValueError, match=r"pytorch_model\.bin cannot be read as weights alone"):
         imported(tmp_path, "llava-next")
     assert not (tmp_path / "harmed").exists()
+
+
+def test_towers_that_the_original_was_saved_without(tmp_path: Path) -> None:
+    path = tmp_path / "theirs" / "model.safetensors"
+    state = write_original(tmp_path / "theirs", ORIGINALS["mini-gemini-hd"])
+    save_file({key: tensor for key, tensor in state.items() if "vision_tower" not in key}, path)
+    clip, convnext = write_clip(tmp_path / "clip"), write_convnext(tmp_path / "convnext", "timm")
+    towers = {"low_res_weights": tmp_path / "clip", "high_res_weights": tmp_path / "convnext"}
+    with pytest.raises(RuntimeError, match=r"filled by no part, e\.g\. 'model\.vision_tower\.low_res_tower"):
+        imported(tmp_path, "mini-gemini-hd")
+    found = load_file(imported(tmp_path, "mini-gemini-hd", **towers) / "model.safetensors")
+    stem = "model.vision_tower.high_res_tower.embeddings.patch_embeddings.weight"
+    assert torch.equal(found[stem], convnext.embeddings.patch_embeddings.weight)
+    positions = "model.vision_tower.low_res_tower.embeddings.position_embedding.weight"
+    assert torch.equal(found[positions], clip.embeddings.position_embedding.weight)
+    save_file(state, path)
+    with pytest.raises(RuntimeError, match=r"comes out of theirs, .* and of clip, .*leave one of them out"):
+        imported(tmp_path, "mini-gemini-hd", **towers)
 
 
 def test_export_of_another_checkpoint_is_refused(tmp_path: Path) -> None:
