@@ -265,7 +265,9 @@ class Dinov2Tower(VitTower, PreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Module:
         """The patch embedding."""
-        return self.embeddings.patch_embeddings.projection
+        patch_embeddings: Any = self.embeddings.patch_embeddings
+        projection: nn.Module = patch_embeddings.projection
+        return projection
 
     @property
     def layers(self) -> nn.ModuleList:

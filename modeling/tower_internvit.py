@@ -75,7 +75,8 @@ class InternVitTower(VitTower, InternVLVisionModel):
 
     def get_input_embeddings(self) -> nn.Module:
         """The patch embedding; transformers names the module around it, which is not called here."""
-        projection: nn.Module = self.embeddings.patch_embeddings.projection
+        patch_embeddings: Any = self.embeddings.patch_embeddings
+        projection: nn.Module = patch_embeddings.projection
         return projection
 
     @property
