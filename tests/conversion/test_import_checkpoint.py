@@ -135,7 +135,7 @@ def test_towers_that_the_original_was_saved_without(tmp_path: Path) -> None:
     assert torch.equal(found[positions], clip.embeddings.position_embedding.weight)
     save_file(state, path)
     with pytest.raises(RuntimeError, match=r"comes out of theirs, .* and of clip, .*leave one of them out"):
-        imported(tmp_path, "mini-gemini-hd", **towers)
+        imported(tmp_path, "mini-gemini-hd", overwrite=True, **towers)
 
 
 def test_export_of_another_checkpoint_is_refused(tmp_path: Path) -> None:
