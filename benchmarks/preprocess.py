@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Image preprocessing against its floor and against the image processors of transformers, at equal output geometry.
 
-    python benchmarks/preprocess.py [--quick] [docs/preprocess.md]
+    python benchmarks/preprocess.py [--quick] [--turns=7] [docs/preprocess.md]
 
 Prints the tables, or replaces them in the page. One process, one thread; what is compared runs in turns, and the
 smallest time of each counts: processor time, which says the same on a machine that does other things too. Images are
@@ -69,6 +69,10 @@ SYSTEMS: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
 SIZES = {"672x448": (672, 448), "1344x1344": (1344, 1344), "A4 at 300 dpi": (3508, 2480)}
 MIXED = ((672, 448), (448, 672), (1344, 1344), (480, 640), (1080, 1920), (333, 500), (1754, 1240), (224, 224))
 FILTERS = {"PIL": "exact", "torch": "fast"}
+HEAD = (
+    "Milliseconds. The last columns say how much faster we are than the peer that resizes alike: `exact` than "
+    "transformers on PIL, `fast` than transformers on torchvision."
+)
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 
 
@@ -152,7 +156,8 @@ def drawing_table(rounds: int, names: Sequence[str]) -> list[str]:
     both = [*FILTERS]
     head = ["image", "system", "Mpx out", *(f"floor ({name})" for name in both), *modes()]
     head += [f"transformers, {name}" for name in backends]
-    head += [f"{mode} / floor" for mode in modes()] + [f"best of transformers / {mode}" for mode in modes()]
+    head += [f"{mode} / floor" for mode in modes()]
+    head += [f"{backend} / {mode}" for backend, mode in zip(backends, modes(), strict=False)]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     sets = {name: [picture(*size)] for name, size in SIZES.items() if name in names}
     if "mixed" in names:
@@ -173,7 +178,7 @@ def drawing_table(rounds: int, names: Sequence[str]) -> list[str]:
                     assert pixels_of(calls[backend](), name) == pixels_of(calls["exact"](), name) == work[0][1]
             best = smallest(calls, rounds)
             of_floor = [best[mode] / best[f"floor {p}"] for p, mode in FILTERS.items() if mode in modes()]
-            of_peer = [min(best[backend] for backend in backends) / best[mode] for mode in modes()]
+            of_peer = [best[backend] / best[mode] for backend, mode in zip(backends, modes(), strict=False)]
             pixels = sum(pixels for _, pixels in work) / 1e6
             cells = [title, name, f"{pixels:.2f}", *(f"{seconds * 1e3:.1f}" for seconds in best.values())]
             cells += [f"{ratio:.2f}" for ratio in of_floor + of_peer]
@@ -244,18 +249,17 @@ def encoded_ratio() -> tuple[float, float]:
     return sum(seen) / real, inputs["pixel_values"].numel() / real
 
 
-def report(quick: bool) -> str:
+def report(quick: bool, rounds: int) -> str:
     """All tables as Markdown."""
-    rounds = 3 if quick else 7
     names = ["672x448"] if quick else [*SIZES, "mixed"]
     encoded, sent = encoded_ratio()
     versions = (
         f"transformers {transformers.__version__}, Pillow {PIL.__version__}, NumPy {np.__version__}, torch "
         f"{torch.__version__} ({torch.backends.cpu.get_cpu_capability()}), Python {platform.python_version()}; "
-        f"{platform.machine()}, {os.cpu_count()} cores, Linux; one process, one thread, processor time, smallest of {rounds} turns; "
-        f"load average {os.getloadavg()[0]:.0f}."
+        f"{platform.machine()}, {os.cpu_count()} cores, Linux; one process, one thread, processor time, "
+        f"smallest of {rounds} turns; load average {os.getloadavg()[0]:.0f}."
     )
-    parts = [versions, "", "Milliseconds; ratios above 1 in the last columns say how much faster we are:", ""]
+    parts = [versions, "", HEAD, ""]
     parts += [*drawing_table(rounds, names), "", *decoding_table(rounds, names), "", *planning_table(rounds), ""]
     parts.append(
         f"Pixels that the low-res tower encodes, per pixel of real views: {encoded:.2f}; pixels that are sent in one "
@@ -270,8 +274,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.set_verbosity_error()
     arguments = sys.argv[1:]
-    made = report("--quick" in arguments)
-    pages = [Path(argument) for argument in arguments if argument != "--quick"]
+    turns = [int(argument.removeprefix("--turns=")) for argument in arguments if argument.startswith("--turns=")]
+    made = report("--quick" in arguments, turns[0] if turns else 3 if "--quick" in arguments else 7)
+    pages = [Path(argument) for argument in arguments if not argument.startswith("--")]
     if not pages:
         print(made)
     for page in pages:

@@ -7,10 +7,13 @@
     fast    torch's uint8 resize, where the pixels are, then one multiply-add.
 
 Bound: a gray level of `fast` differs from that of `exact` by at most `FAST_LEVELS`, and by more than 1 hardly ever.
-Both resize first along the rows, then along the columns, and round and clip to uint8 in between; they differ by how
-finely the filter's weights are rounded, which moves a value over a rounding edge in either pass, and the second pass
-sums with weights whose absolute sum is below 1.5.
-torch has the filters of `TORCH_FILTERS`; with others `fast` is `exact`.
+Both resize in two passes, and round and clip to uint8 in between; they differ by how finely the filter's weights are
+rounded, which moves a value over a rounding edge in either pass, and the second pass sums with weights whose absolute
+sum is below 1.5. torch has the filters of `TORCH_FILTERS`; with others `fast` is `exact`.
+
+The order of the passes matters where a filter overshoots at edges. Pillow resized along the rows first until version
+13, and since then along the columns where the height shrinks by more than twice the pixels of the width; torch begins
+with the rows. Here the order is Pillow 13's with every Pillow and with torch.
 
 Either reads the source once per distinct size and writes each value once, into the memory that is returned.
 """
@@ -30,6 +33,7 @@ if is_torch_available():
     import torch
 
 FAST_LEVELS = 2
+BLOCK = 2**16  # values that are looked up at a time
 TORCH_FILTERS = {PILImageResampling.BILINEAR: "bilinear", PILImageResampling.BICUBIC: "bicubic"}
 
 
@@ -69,6 +73,8 @@ class ExactDrawing:
     def resize(self, image: Any, size: Size) -> np.ndarray:
         """Gray levels `(3, *size)` of a source, or of an array `(3, H, W)`."""
         picture = self.source(image)
+        if is_vertical_first(self.size(picture), size):
+            picture = picture.resize((picture.width, size.height), self.resample)
         if picture.size != (size.width, size.height):
             picture = picture.resize((size.width, size.height), self.resample)
         return np.asarray(picture).transpose(2, 0, 1)
@@ -81,8 +87,11 @@ class ExactDrawing:
     @staticmethod
     def write(levels: np.ndarray, out: np.ndarray, table: np.ndarray) -> None:
         """Write the floats of gray levels `(3, ...)`; `table` `(3, 256)` holds them by channel."""
+        rows = max(1, BLOCK // levels.shape[-1])  # numpy makes 8-byte indices first, which have to stay in the cache
         for plane, row, into in zip(levels, table, out, strict=True):
-            np.take(row, plane, out=into, mode="clip")  # uint8 never leaves the table; "clip" spares the check
+            for top in range(0, len(plane), rows):
+                # uint8 never leaves the table; "clip" spares the check.
+                np.take(row, plane[top : top + rows], out=into[top : top + rows], mode="clip")
 
 
 class FastDrawing:
@@ -131,9 +140,14 @@ class FastDrawing:
         if mode is None:
             exact = ExactDrawing(self.resample).resize(image.cpu().numpy(), size)
             return _on_memory_of(exact).to(image.device)
-        if _resizes_uint8(image):
-            return _interpolate(image, size, mode)
-        return resize_in_floats(image, size, mode)
+        between = Size(image.shape[-2], size.width)
+        if is_vertical_first(self.size(image), size):
+            between = Size(size.height, image.shape[-1])
+        if not _resizes_uint8(image):
+            return resize_in_floats(image, between, size, mode)
+        if between.height == size.height:
+            image = _interpolate(image, between, mode)
+        return _interpolate(image, size, mode)
 
     @staticmethod
     def allocate(shape: tuple[int, ...], like: "torch.Tensor") -> "torch.Tensor":
@@ -194,10 +208,20 @@ def pil_filter(resample: Any) -> PILImageResampling:
     return PILImageResampling(torch_pil_interpolation_mapping[resample])
 
 
-def resize_in_floats(image: "torch.Tensor", size: Size, mode: str) -> "torch.Tensor":
+def is_vertical_first(size: Size, target: Size) -> bool:
+    """Whether Pillow 13 resizes along the columns before it resizes along the rows.
+
+    Example:
+        >>> is_vertical_first(Size(2000, 500), Size(336, 336)), is_vertical_first(Size(500, 2000), Size(336, 336))
+        (True, False)
+    """
+    return size.height - target.height > max(0, 2 * (size.width - target.width))
+
+
+def resize_in_floats(image: "torch.Tensor", between: Size, size: Size, mode: str) -> "torch.Tensor":
     """Resize `(3, H, W)` uint8 where torch resizes floats alone: a pass per axis, rounded and clipped as uint8."""
-    rows = _rounded(_interpolate(image.float(), Size(image.shape[-2], size.width), mode))
-    return _rounded(_interpolate(rows, size, mode)).to(torch.uint8)
+    half = _rounded(_interpolate(image.float(), between, mode))
+    return _rounded(_interpolate(half, size, mode)).to(torch.uint8)
 
 
 def _resizes_uint8(image: "torch.Tensor") -> bool:

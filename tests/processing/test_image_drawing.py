@@ -14,7 +14,7 @@ from transformers.image_utils import PILImageResampling, SizeDict
 from fila.processing import image_drawing, image_pixels, image_processing_fila
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import Size
-from fila.processing.image_drawing import FAST_LEVELS, ExactDrawing, FastDrawing, level_table, resize_in_floats
+from fila.processing.image_drawing import FAST_LEVELS, ExactDrawing, FastDrawing, is_vertical_first, level_table
 from fila.processing.image_error import ImageInputError
 from fila.processing.image_processing_fila import FilaImageProcessorPil
 from fila.processing.render import cut, render_canvas, render_high_res, render_overview, side_by_side
@@ -102,28 +102,41 @@ def hard_pictures() -> Iterator[np.ndarray]:
     draw = np.random.default_rng(0)
     yield draw.integers(0, 256, (3, 61, 83), dtype=np.uint8)
     yield (draw.integers(0, 2, (3, 61, 83)) * 255).astype(np.uint8)  # overshoots everywhere
-    yield np.kron(draw.integers(0, 2, (3, 9, 11)), np.ones((1, 7, 8))).astype(np.uint8) * 255
+    yield np.kron(draw.integers(0, 2, (3, 9, 11)), np.ones((1, 7, 8)))[:, :61, :83].astype(np.uint8) * 255
     yield np.add.outer(np.arange(61), np.arange(83))[None].repeat(3, 0).astype(np.uint8)
 
 
-TARGETS = [Size(14, 14), Size(61, 40), Size(23, 83), Size(97, 211), Size(1, 1), Size(122, 166), Size(60, 82)]
+# The last ones shrink the height by more than twice the pixels of the width.
+TARGETS = [(14, 14), (61, 40), (23, 83), (97, 211), (1, 1), (122, 166), (60, 82), (23, 80), (60, 166), (14, 200)]
 
 
 @pytest.mark.parametrize("resample", [PILImageResampling.BILINEAR, BICUBIC], ids=["bilinear", "bicubic"])
-@pytest.mark.parametrize("by", ["uint8", "floats"])
-def test_fast_resize_keeps_its_bound(resample: PILImageResampling, by: str) -> None:
+@pytest.mark.parametrize("resizes_uint8", [True, False], ids=["uint8", "floats"])
+def test_fast_resize_keeps_its_bound(
+    resample: PILImageResampling, resizes_uint8: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_drawing, "_resizes_uint8", lambda image: resizes_uint8)
     exact, fast = ExactDrawing(resample), FastDrawing(resample)
     beyond = total = 0
     for pixels in hard_pictures():
-        for size in TARGETS:
-            source = fast.source(pixels)
-            mode = "bilinear" if resample == PILImageResampling.BILINEAR else "bicubic"
-            found = fast.resize(source, size) if by == "uint8" else resize_in_floats(source, size, mode)
+        for target in TARGETS:
+            found = fast.resize(fast.source(pixels), Size(*target))
             assert found.dtype == torch.uint8
-            apart = np.abs(exact.resize(pixels, size).astype(int) - found.numpy().astype(int))
+            apart = np.abs(exact.resize(pixels, Size(*target)).astype(int) - found.numpy().astype(int))
             assert apart.max() <= FAST_LEVELS
             beyond, total = beyond + int((apart > 1).sum()), total + apart.size
     assert beyond <= total / 10_000
+
+
+def test_order_of_the_passes_is_that_of_pillow_13() -> None:
+    draw, orders = np.random.default_rng(0), set()
+    for _ in range(60):
+        height, width, rows, cols = (int(side) for side in draw.integers(20, 60, 4))
+        image, size = random_image(height, width), Size(rows, cols)
+        expected = np.asarray(image.resize((cols, rows), BICUBIC)).transpose(2, 0, 1)
+        np.testing.assert_array_equal(ExactDrawing(BICUBIC).resize(image, size), expected)
+        orders.add(is_vertical_first(Size(height, width), size))
+    assert orders == {True, False}
 
 
 @over_canvases
