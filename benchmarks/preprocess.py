@@ -8,8 +8,8 @@ Prints the tables, or replaces them in the page. One process, one thread; what i
 smallest time of each counts: processor time, which says the same on a machine that does other things too. Images are
 decoded before the clock starts, outputs are torch tensors.
 
-The floor of an image is what no program can leave out: its bytes are read once per distinct size that it is drawn at
-by one separable uint8 resize, and each output value is written once from uint8 to float. It is measured with bare
+The floor of an image is what no program can leave out: its bytes are read out of PIL, one separable uint8 resize per
+distinct size that it is drawn at, and each output value is written once from uint8 to float. It is measured with bare
 primitives, without packing, padding or checks, twice: with PIL's resize, whose pixels the published systems were
 trained on (`exact` gives them), and with torch's, which differs by a gray level (`fast`).
 
@@ -128,11 +128,11 @@ def drawings(settings: dict[str, Any], size: tuple[int, int]) -> tuple[set[Size]
 def floor(images: Sequence[Image.Image], work: Sequence[tuple[set[Size], int]], primitive: str) -> None:
     """Read, resize and write with bare primitives."""
     for image, (sizes, pixels) in zip(images, work, strict=True):
+        source = torch.from_numpy(np.asarray(image)).permute(2, 0, 1)[None] if primitive == "torch" else None
         for height, width in sizes:
             if primitive == "PIL":
                 levels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
             else:
-                source = torch.from_numpy(np.asarray(image)).permute(2, 0, 1)[None]
                 levels = torch.nn.functional.interpolate(source, (height, width), mode="bicubic", antialias=True)
         values = np.zeros(3 * pixels, np.uint8)
         written = np.empty(3 * pixels, np.float32)
