@@ -16,6 +16,7 @@ hash (`fingerprint`). Where they are compared:
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -95,6 +96,8 @@ def check_preprocessing(
 
 def trained_with(folder_or_id: Any, **options: Any) -> dict[str, Any] | None:
     """`preprocessing` of the model config that lies beside a processor; None where there is none on this machine."""
+    if os.path.isfile(folder_or_id):
+        return None
     known = {name: options[name] for name in ("cache_dir", "revision", "subfolder") if options.get(name) is not None}
     path = cached_file(
         folder_or_id,
