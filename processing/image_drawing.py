@@ -152,6 +152,8 @@ class FastDrawing:
     @staticmethod
     def allocate(shape: tuple[int, ...], like: "torch.Tensor") -> "torch.Tensor":
         """Float32 zeros, where the tensor `like` is."""
+        if like.device.type == "cpu":
+            return torch.from_numpy(np.zeros(shape, np.float32))  # zero pages of the system: torch would write them
         return torch.zeros(shape, device=like.device)
 
     @staticmethod
