@@ -150,9 +150,9 @@ class FastDrawing:
         return _interpolate(image, size, mode)
 
     @staticmethod
-    def allocate(shape: tuple[int, ...], like: "torch.Tensor") -> "torch.Tensor":
-        """Float32 zeros, where the tensor `like` is."""
-        if like.device.type == "cpu":
+    def allocate(shape: tuple[int, ...], like: Any) -> "torch.Tensor":
+        """Float32 zeros, where the tensor or array `like` is."""
+        if not isinstance(like, torch.Tensor) or like.device.type == "cpu":
             return torch.from_numpy(np.zeros(shape, np.float32))  # zero pages of the system: torch would write them
         return torch.zeros(shape, device=like.device)
 
