@@ -38,24 +38,27 @@ def views_shape(plan: CanvasPlan, channels: int, patch_size: int | None) -> tupl
 
 
 def allocated(
-    allocate: Callable[[tuple[int, ...], Any], Any], shapes: Sequence[tuple[int, ...]], like: Any, *, stacked: bool
+    allocate: Callable[..., Any], shapes: Sequence[tuple[int, ...]], like: Any, *, stacked: bool, whole: bool = True
 ) -> tuple[list[Any], Any]:
-    """Zeros of each shape, and what holds them.
+    """Memory of each shape, and what holds it.
 
     Args:
-        allocate: Makes zeros of a shape, where `like` is.
+        allocate: Makes memory of a shape, of zeros or not, where `like` is.
         shapes: As many axes each.
         like: An image of the batch.
-        stacked: Whether they are parts of one array, of the largest of each side.
+        stacked: Whether they are parts of one array, of the largest of each side; zeros beyond them.
+        whole: Whether all of each shape will be written; zeros otherwise.
 
     Returns:
         One array per shape, and their list or the one array.
     """
     if not stacked:
-        arrays = [allocate(tuple(shape), like) for shape in shapes]
+        arrays = [allocate(tuple(shape), like, zeros=not whole) for shape in shapes]
         return arrays, arrays
-    whole = allocate((len(shapes), *(max(sides) for sides in zip(*shapes, strict=True))), like)
-    return [row[tuple(slice(side) for side in shape)] for row, shape in zip(whole, shapes, strict=True)], whole
+    largest = tuple(max(sides) for sides in zip(*shapes, strict=True))
+    zeros = not whole or any(tuple(shape) != largest for shape in shapes)
+    together = allocate((len(shapes), *largest), like, zeros=zeros)
+    return [row[tuple(slice(side) for side in shape)] for row, shape in zip(together, shapes, strict=True)], together
 
 
 def draw_batch(
@@ -86,7 +89,8 @@ def draw_batch(
         data["image_sizes"] = [backend._integers(size) for size in sizes]
     channels = [3 if drawing.is_source(image) else len(image) for image in images]
     shapes = [views_shape(plan, depth, patch_size) for plan, depth in zip(plans, channels, strict=True)]
-    views, all_views = allocated(drawing.allocate, shapes, images[0], stacked=stacked)
+    whole = patch_size is None or all(plan.num_views == 1 for plan in plans)  # views of one image differ in length
+    views, all_views = allocated(drawing.allocate, shapes, images[0], stacked=stacked, whole=whole)
     data = {"pixel_values": all_views, **data}
     high, canvases = None, [None] * len(images)
     if high_res_size is not None:

@@ -80,9 +80,9 @@ class ExactDrawing:
         return np.asarray(picture).transpose(2, 0, 1)
 
     @staticmethod
-    def allocate(shape: tuple[int, ...], like: Any) -> np.ndarray:
-        """Float32 zeros."""
-        return np.zeros(shape, np.float32)
+    def allocate(shape: tuple[int, ...], like: Any, *, zeros: bool) -> np.ndarray:
+        """Float32 memory, of zeros or of anything."""
+        return np.zeros(shape, np.float32) if zeros else np.empty(shape, np.float32)
 
     @staticmethod
     def write(levels: np.ndarray, out: np.ndarray, table: np.ndarray) -> None:
@@ -150,11 +150,10 @@ class FastDrawing:
         return _interpolate(image, size, mode)
 
     @staticmethod
-    def allocate(shape: tuple[int, ...], like: Any) -> "torch.Tensor":
-        """Float32 zeros, where the tensor or array `like` is."""
-        if not isinstance(like, torch.Tensor) or like.device.type == "cpu":
-            return torch.from_numpy(np.zeros(shape, np.float32))  # zero pages of the system: torch would write them
-        return torch.zeros(shape, device=like.device)
+    def allocate(shape: tuple[int, ...], like: Any, *, zeros: bool) -> "torch.Tensor":
+        """Float32 memory, of zeros or of anything, where the tensor or array `like` is."""
+        device = like.device if isinstance(like, torch.Tensor) else "cpu"
+        return torch.zeros(shape, device=device) if zeros else torch.empty(shape, device=device)
 
     @staticmethod
     def write(levels: "torch.Tensor", out: "torch.Tensor", table: np.ndarray) -> None:

@@ -98,6 +98,19 @@ def test_batch_holds_what_single_calls_give(mode: str) -> None:
     assert batch["pixel_values"].dtype == torch.float32
 
 
+@over_canvases
+@pytest.mark.parametrize("kind", [None, "np"])
+def test_every_value_is_written(canvas: dict[str, Any], kind: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def allocate(shape: tuple[int, ...], like: Any, *, zeros: bool) -> np.ndarray:
+        return np.full(shape, 0 if zeros else np.nan, np.float32)
+
+    monkeypatch.setattr(ExactDrawing, "allocate", staticmethod(allocate))
+    for images in ([random_image(57, 131)], [random_image(57, 131), random_image(9, 9)]):
+        made = processor_of(canvas)(images, return_tensors=kind)
+        for name in made.keys() & {"pixel_values", "high_res_pixel_values"}:
+            assert all(np.isfinite(array).all() for array in made[name])
+
+
 def hard_pictures() -> Iterator[np.ndarray]:
     draw = np.random.default_rng(0)
     yield draw.integers(0, 256, (3, 61, 83), dtype=np.uint8)
@@ -269,7 +282,7 @@ def test_tensors_are_checked_where_they_are(tensor: torch.Tensor, reason: str) -
 
 def test_memory_is_where_the_images_are() -> None:
     like = torch.zeros((3, 4, 5), dtype=torch.uint8, device="meta")
-    assert FastDrawing.allocate((2, 3), like).device.type == "meta"
+    assert FastDrawing.allocate((2, 3), like, zeros=True).device.type == "meta"
     assert FastDrawing(BICUBIC, "meta").source(np.zeros((3, 4, 5), np.uint8)).device.type == "meta"
 
 
