@@ -126,7 +126,8 @@ def drawings(settings: dict[str, Any], size: tuple[int, int]) -> tuple[set[Size]
 
 
 def floor(images: Sequence[Image.Image], work: Sequence[tuple[set[Size], int]], primitive: str) -> None:
-    """Read, resize and write with bare primitives."""
+    """Read, resize and write with bare primitives; the values of all images are there at the end."""
+    made = []
     for image, (sizes, pixels) in zip(images, work, strict=True):
         source = torch.from_numpy(np.asarray(image)).permute(2, 0, 1)[None] if primitive == "torch" else None
         for height, width in sizes:
@@ -138,7 +139,7 @@ def floor(images: Sequence[Image.Image], work: Sequence[tuple[set[Size], int]], 
         written = np.empty(3 * pixels, np.float32)
         np.multiply(values, np.float32(0.01), out=written, dtype=np.float32)
         written -= np.float32(1.7)
-    del levels
+        made.append((levels, written))
 
 
 def pixels_of(made: Any, name: str) -> int:

@@ -152,8 +152,10 @@ class FastDrawing:
     @staticmethod
     def allocate(shape: tuple[int, ...], like: Any, *, zeros: bool) -> "torch.Tensor":
         """Float32 memory, of zeros or of anything, where the tensor or array `like` is."""
-        device = like.device if isinstance(like, torch.Tensor) else "cpu"
-        return torch.zeros(shape, device=device) if zeros else torch.empty(shape, device=device)
+        if not isinstance(like, torch.Tensor) or like.device.type == "cpu":
+            # numpy takes the system's zero pages, which cost nothing until they are written to; torch writes zeros.
+            return torch.from_numpy(ExactDrawing.allocate(shape, like, zeros=zeros))
+        return (torch.zeros if zeros else torch.empty)(shape, device=like.device)
 
     @staticmethod
     def write(levels: "torch.Tensor", out: "torch.Tensor", table: np.ndarray) -> None:
@@ -168,7 +170,7 @@ DRAWINGS: dict[str, Any] = {"exact": ExactDrawing, "fast": FastDrawing}
 
 def check_mode(mode: Any) -> None:
     """Raise a `ValueError` unless there is such a mode."""
-    if mode not in DRAWINGS:
+    if not isinstance(mode, str) or mode not in DRAWINGS:
         raise ValueError(f"`mode` must be one of {sorted(DRAWINGS)}; got {mode!r}.")
 
 

@@ -204,7 +204,7 @@ def test_level_table_is_shared_and_read_only() -> None:
         table[0, 0] = 1
 
 
-@pytest.mark.parametrize("mode", ["fastest", None, 3])
+@pytest.mark.parametrize("mode", ["fastest", 3, ("fast",)], ids=str)
 def test_unknown_mode_is_refused(mode: Any) -> None:
     message = rf"`mode` must be one of \['exact', 'fast'\]; got {mode!r}"
     with pytest.raises(ValueError, match=message):
