@@ -29,7 +29,7 @@ def rounded(length: float, divisor: int) -> int:
         >>> rounded(35, 14), rounded(49, 14), rounded(3, 14)
         (28, 56, 14)
     """
-    return max(round(length / divisor) * divisor, divisor)
+    return round(length / divisor) * divisor or divisor
 
 
 def floored(length: float, divisor: int) -> int:
@@ -39,7 +39,7 @@ def floored(length: float, divisor: int) -> int:
         >>> floored(41.9, 14), floored(3, 14)
         (28, 14)
     """
-    return max(int(length // divisor) * divisor, divisor)
+    return int(length // divisor) * divisor or divisor
 
 
 def slice_grid(height: int, width: int, *, resolution: int, max_slices: int) -> tuple[int, int] | None:
@@ -77,14 +77,14 @@ def _candidates(count: int, max_slices: int) -> tuple[tuple[float, tuple[int, in
 
 
 def resized_to_area(
-    height: float, width: float, resolution: int, patch_size: int, whole_patches: WholePatches, *, enlarge: bool
+    height: float, width: float, resolution: int, patch_size: int, whole_patches: WholePatches, enlarge: bool
 ) -> Size:
     """About resolution x resolution pixels at the aspect ratio of `height` x `width`, in whole patches.
 
     An image with fewer pixels keeps its size unless `enlarge`.
 
     Example:
-        >>> resized_to_area(2, 3, 448, 14, rounded, enlarge=True)
+        >>> resized_to_area(2, 3, 448, 14, rounded, True)
         Size(height=364, width=546)
     """
     if enlarge or width * height > resolution * resolution:
@@ -133,16 +133,20 @@ def sliced_views(
         whole_patches: How a side becomes whole patches, `rounded` or `floored`.
     """
     check_image_size(height, width)
-    max_patches = None if max_view_area is None else max_view_area * max(resolution // patch_size, 1) ** 2
-    options = (resolution, patch_size, whole_patches)
     tile_grid = slice_grid(height, width, resolution=resolution, max_slices=max_slices)
-    whole = capped(resized_to_area(height, width, *options, enlarge=tile_grid is None), patch_size, max_patches)
+    whole = resized_to_area(height, width, resolution, patch_size, whole_patches, tile_grid is None)
+    if max_view_area is not None:
+        max_patches = max_view_area * max(resolution // patch_size, 1) ** 2
+        if whole[0] * whole[1] > max_patches * patch_size**2:
+            whole = capped(whole, patch_size, max_patches)
     if tile_grid is None:
         return (1, 1), whole, None
     rows, cols = tile_grid
     tile_height, tile_width = whole_patches(height, rows) / rows, whole_patches(width, cols) / cols
-    tile = resized_to_area(tile_height, tile_width, *options, enlarge=True)
-    return tile_grid, capped(tile, patch_size, max_patches), whole
+    tile = resized_to_area(tile_height, tile_width, resolution, patch_size, whole_patches, True)
+    if max_view_area is not None and tile[0] * tile[1] > max_patches * patch_size**2:
+        tile = capped(tile, patch_size, max_patches)
+    return tile_grid, tile, whole
 
 
 def sliced_plan(height: int, width: int, views: Views) -> CanvasPlan:
