@@ -14,7 +14,7 @@ BIN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test one fmt lint types check wheel upstream upstream-oldest test-torchvision \
-	test-oldest test-slow test-gpu serve-check default-model-pages default-model clean
+	test-oldest test-slow test-gpu serve-check bench-preprocess default-model-pages default-model clean
 
 help:            ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ test-gpu: $(VENV)/installed   ## what needs an accelerator
 
 serve-check: $(VLLM)/installed        ## vLLM on the CPU serves a tiny checkpoint; tokens equal generate's
 	HF_HUB_OFFLINE=1 $(VLLM)/bin/python benchmarks/serve_check.py
+
+bench-preprocess: $(TORCHVISION)/installed    ## speed of preprocessing beside its floor and transformers: docs/preprocess.md
+	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR):$(CURDIR)/$(TORCHVISION) $(BIN) benchmarks/preprocess.py docs/preprocess.md
 
 default-model-pages: $(VENV)/installed    ## write the pages that the default model learns from: RUN=folder
 	$(BIN) -m fila.training.recipe pages $(RUN)

@@ -120,8 +120,7 @@ def assemble(
 
         model = model_on_meta(config)
         account = collect_weights(model, low_res=low_part, high_res=high_part, text=text_part, seed=seed)
-        config.save_pretrained(folder)
-        save_processor(
+        config.preprocessing = save_processor(
             folder,
             model,
             tokenizer,
@@ -131,6 +130,7 @@ def assemble(
             low_res=low_part,
             high_res=high_part,
         )
+        config.save_pretrained(folder)
         save_generation_config(folder, text_part, config, tokenizer, chat_template=chat_template)
         copy_remote_code(folder)
         parts = _entries(config, low_part, high_part, high_res_init, text_part)

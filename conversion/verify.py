@@ -254,6 +254,7 @@ class _Checkpoint:
         for name, (in_processor, in_model) in pairs.items():
             if in_processor != in_model:
                 raise ValueError(f"The {name} is {in_processor} in the processor and {in_model} in the model.")
+        self.processor.check_model(config)
         return ", ".join(f"{name} {value}" for name, (value, _) in pairs.items())
 
     def check_chat_template(self) -> str:

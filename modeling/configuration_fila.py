@@ -142,6 +142,10 @@ class FilaConfig(PreTrainedConfig):
         initializer_range (`float`, *optional*, defaults to 0.02):
             Standard deviation of the new weights (fusion, connector).
 
+        preprocessing (`dict`, *optional*):
+            What the images of the training went through, `FilaProcessor.preprocessing()`: a processor that is loaded
+            beside the model is compared with it.
+
     Raises:
         ValueError: If a key is unknown, or the parts do not fit together.
         TypeError: If a sub-config is neither a dict nor a config.
@@ -172,6 +176,7 @@ class FilaConfig(PreTrainedConfig):
     image_token_id: int = 128256
     tie_word_embeddings: bool | None = None
     initializer_range: float = 0.02
+    preprocessing: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         tokens = {key: kwargs.pop(key) for key in _TOKEN_IDS if key in kwargs}

@@ -15,6 +15,8 @@ A layout that is more than one run in the order of the views adds tensors, one r
 """
 
 import inspect
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,8 @@ from transformers.utils import logging
 from .assistant_masks import assistant_masks
 from .chat_template import DEFAULT_CHAT_TEMPLATE
 from .control_tokens import control_token_pattern, escape_messages
-from .image_input import ImageInputError, image_size, resized
+from .fingerprint import check_preprocessing, trained_with
+from .image_input import ImageInputError, image_size, load_images, resized
 from .layout import PADDING, Geometry, as_text, build_layout, count_tokens, lay_out, slice_positions, token_indices
 from .token_budget import POLICIES, fit_prompt
 
@@ -111,6 +114,32 @@ class FilaProcessor(ProcessorMixin):
             )
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> "FilaProcessor":
+        """Load a processor, and compare it with the model beside it, see `fingerprint.py`.
+
+        Raises:
+            PreprocessingError: If the model was trained with other settings, and the call does not name them.
+        """
+        processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        trained = trained_with(pretrained_model_name_or_path, **kwargs)
+        check_preprocessing(trained, processor.preprocessing(), named=kwargs)
+        return processor
+
+    def preprocessing(self) -> dict[str, Any]:
+        """The settings that decide pixels, and how many tokens stand for them in which order, as plain JSON."""
+        own = {"tokens_per_tile": self.tokens_per_tile, "token_size": self.token_size, "layout": asdict(self._layout)}
+        return self.image_processor.preprocessing() | own
+
+    def check_model(self, model: Any) -> None:
+        """Check that a model, or the config of one, was trained with the settings of this processor.
+
+        Raises:
+            PreprocessingError: If it was trained with others.
+        """
+        config = getattr(model, "config", model)
+        check_preprocessing(getattr(config, "preprocessing", None), self.preprocessing())
+
     def to_dict(self) -> dict[str, Any]:
         """Settings as plain JSON, with the `auto_map` that is saved: a loaded processor equals the saved one."""
         output: dict[str, Any] = super().to_dict()
@@ -143,6 +172,7 @@ class FilaProcessor(ProcessorMixin):
 
     def _within_budget(self, images: Any, text: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Apply the limits of image tokens, prompt by prompt."""
+        images = load_images(images)  # with a cache, files are not read until here
         images = images if isinstance(images, list) else [images]
         nested = images if isinstance(images[0], list) else [images]
         if nested is not images and text is not None:
@@ -175,11 +205,7 @@ class FilaProcessor(ProcessorMixin):
         """Sizes (height, width) at which the images of a prompt are planned, or None where it is to be dropped."""
         images_kwargs = self._merge_kwargs(self.valid_processor_kwargs, **kwargs)["images_kwargs"]
 
-        plans = self.image_processor.plans(**images_kwargs)
-
-        def count(height: int, width: int) -> int:
-            return self._count(plans(height, width))
-
+        count = self._counter(self.image_processor.plans(**images_kwargs))
         tokens = [count(*size) for size in sizes]
         most, in_all = self.max_image_tokens, self.max_prompt_image_tokens
         over = [number for number, own in enumerate(tokens) if most is not None and own > most]
@@ -385,9 +411,28 @@ class FilaProcessor(ProcessorMixin):
             assert fitted is not None
             image_sizes = fitted
         images_kwargs = self._merge_kwargs(self.valid_processor_kwargs, **kwargs)["images_kwargs"]
-        plans = self.image_processor.plans(**images_kwargs)
-        counts = [self._count(plans(*size)) for size in image_sizes]
+        count = self._counter(self.image_processor.plans(**images_kwargs))
+        counts = [count(height, width) for height, width in image_sizes]
         return MultiModalData(num_image_tokens=counts, num_image_patches=[1] * len(image_sizes))
+
+    def _counter(self, canvas: Any) -> Callable[[int, int], int]:
+        """Image tokens of an image of (height, width) on a canvas strategy; the same views are counted once."""
+        layout, views_of = self._layout, canvas.views
+        depends_on_size = layout.row_newlines and layout.unpad != "no"
+        geometries: dict[Any, tuple[Geometry, int]] = {}
+
+        def count(height: int, width: int) -> int:
+            views = views_of(height, width)
+            known = geometries.get(views)
+            if known is None:
+                (rows, cols), tile, overview = views
+                sizes = [tile] * (rows * cols) if overview is None else [overview, *[tile] * (rows * cols)]
+                geometry = self._geometry_of((rows, cols), sizes, None)
+                tokens = count_tokens(layout, geometry, (height, width))
+                known = geometries[views] = geometry, tokens
+            return count_tokens(layout, known[0], (height, width)) if depends_on_size else known[1]
+
+        return count
 
     def _count(self, plan: Any) -> int:
         """Image tokens of an image with this plan."""

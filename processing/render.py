@@ -107,11 +107,16 @@ def _draw(image: Any, plan: CanvasPlan, size: Size, box: Box, resize: Resize) ->
 
 
 def _filled(like: Any, size: Size, fill: tuple[int, int, int]) -> Any:
-    shape = (like.shape[0], *size)
-    canvas = np.zeros(shape, like.dtype) if isinstance(like, np.ndarray) else like.new_zeros(shape)
-    if any(fill):
-        # Floats come when nothing is rescaled, which is for images that are in 0..1 already.
-        white = 255 if "float" in str(like.dtype) else 1
-        for plane, level in zip(canvas, fill, strict=False):
-            plane[...] = level / white if white > 1 else level
+    channels = like.shape[0]
+    # Floats come when nothing is rescaled, which is for images that are in 0..1 already.
+    white = 255 if "float" in str(like.dtype) else 1
+    levels = [level / white if white > 1 else level for level in (*fill, 0)[:channels]]
+    if isinstance(like, np.ndarray):
+        # In memory as PIL's pixels, which are copied onto it: (height, width, channels).
+        rows = np.empty((size.height, size.width * channels), like.dtype)
+        rows[...] = np.tile(np.array(levels, like.dtype), size.width)
+        return rows.reshape(size.height, size.width, channels).transpose(2, 0, 1)
+    canvas = like.new_zeros((channels, *size))
+    for plane, level in zip(canvas, levels if any(fill) else (), strict=False):
+        plane[...] = level
     return canvas
