@@ -154,6 +154,10 @@ def view(
     tokens: Annotated[
         str | None, typer.Option(help="Mark image tokens, and what they show: 137, or 100:140 without the last.")
     ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Draw every canvas strategy instead of one.")] = False,
+    page: Annotated[
+        Path | None, typer.Option("--html", help="Write a page of every canvas strategy here, and no PNG.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Draw what a model sees of an image.
@@ -170,6 +174,11 @@ def view(
     eyes = open_eyes(
         checkpoint, canvas=_options(canvas), layout=_options(layout), tile=tile, patch=patch, high_res=high_res
     )
+    if compare or page is not None:
+        if chosen:
+            raise ValueError("`--tokens` marks tokens of one strategy; it does not go with `--compare` or `--html`.")
+        _compare(eyes, picture, Path(image).name, output if compare else None, page)
+        return
     seen = look(eyes, picture)
     drawn = draw_view(seen, title=Path(image).name, subtitle=eyes.name, tokens=chosen)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -179,6 +188,22 @@ def view(
     for token in chosen:
         _say(seen.tell(token))
     typer.echo(output)
+
+
+def _compare(eyes: Any, picture: Any, name: str, sheet: Path | None, page: Path | None) -> None:
+    """Write the contact sheet, the page, or both."""
+    from fila.contact_sheet import draw_contact_sheet, look_with_all
+    from fila.report import make_report
+
+    compared = look_with_all(eyes, picture)
+    for path in filter(None, (sheet, page)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if sheet is not None:
+        draw_contact_sheet(compared, title=name, subtitle=eyes.name).save(sheet, format="PNG", optimize=True)
+        typer.echo(sheet)
+    if page is not None:
+        page.write_text(make_report(compared, picture.convert("RGB"), title=name, subtitle=eyes.name), "utf-8")
+        typer.echo(page)
 
 
 def _token_range(text: str | None) -> range:

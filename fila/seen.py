@@ -118,8 +118,7 @@ class Seen:
             return None, None
         place = self.place(self.tokens[number])
         grid = self.token_grids[place.view]
-        box = token_box(self.plan, place if grid else TokenPlace(place.view, 0, 0), grid or (1, 1))
-        return place, None if box is None else self._on_source(box)
+        return place, self.box_of(place if grid else TokenPlace(place.view, 0, 0), grid or (1, 1))
 
     def tell(self, number: int) -> str:
         """One line about a token: its view, its place there, its pixels."""
@@ -131,7 +130,11 @@ class Seen:
         pixels = "padding only" if box is None else f"pixels {box.top}, {box.left} to {box.bottom}, {box.right}"
         return f"token {number}: {self.view_name(place.view)}; in it {inside}; {pixels}"
 
-    def _on_source(self, box: Box) -> Box:
+    def box_of(self, place: TokenPlace, grid: tuple[int, int]) -> Box | None:
+        """The pixels of the image as it came that a cell of a view shows; None for padding."""
+        box = token_box(self.plan, place, grid)
+        if box is None:
+            return None
         (height, width), (rows, cols) = self.source_size, self.plan.image_size
         top, left = box.top * height // rows, box.left * width // cols
         return Box(top, left, -(-box.bottom * height // rows), -(-box.right * width // cols))

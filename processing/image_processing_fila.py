@@ -19,7 +19,13 @@ of the view that has most, and the patches per axis; there is no high-res canvas
     pixel_values           (I, V, 3, p, L * p)  float32  patches of p x p pixels, row-major; zero beyond a view's
     patch_grids            (I, V, 2)            int64    rows and columns of patches of each view; zero for padding
 
-`return_image_sizes` adds `image_sizes` (I, 2) int64, the images' height and width as they came.
+`return_image_sizes` adds `image_sizes` (I, 2) int64, the images' height and width as they came. `return_content` adds
+what maps coordinates back to the image, for the caller, not for the model:
+
+    content_mask   (I, V, S, S)  bool     where each view shows the image, laid out as `pixel_values`; false on padding
+    content_boxes  (I, 4)        int64    the part of the canvas that the image covers
+    image_scales   (I, 2)        float64  image pixels per canvas pixel: an edge at canvas pixel y lies at
+                                          (y - content top) * scale on the image
 
 With `return_tensors=None` each entry is a list with one array per image, without padding.
 """
@@ -45,7 +51,7 @@ from transformers.utils import is_torch_available
 from .canvas import Canvas, build_canvas
 from .canvas_plan import CanvasPlan, Size
 from .image_input import load_images, to_channels_first
-from .render import cut, render_canvas, render_high_res, render_overview, side_by_side
+from .render import content_arrays, cut, render_canvas, render_high_res, render_overview, side_by_side
 
 if is_torch_available():
     import torch
@@ -64,6 +70,7 @@ class FilaImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call-
     high_res_image_mean: float | list[float] | tuple[float, ...] | None
     high_res_image_std: float | list[float] | tuple[float, ...] | None
     return_image_sizes: bool | None
+    return_content: bool | None
 
 
 class _FilaImageProcessing(BaseImageProcessor):
@@ -84,6 +91,7 @@ class _FilaImageProcessing(BaseImageProcessor):
     do_rescale = True
     do_normalize = True
     return_image_sizes = None
+    return_content = None
 
     def __init__(self, **kwargs: Unpack[FilaImageProcessorKwargs]) -> None:
         accepted = set(self.valid_kwargs.__annotations__)
@@ -202,6 +210,7 @@ class _FilaImageProcessing(BaseImageProcessor):
         high_res_image_std: Any,
         return_tensors: Any,
         return_image_sizes: bool | None = None,
+        return_content: bool | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
         tile = _square(size, "size")
@@ -233,6 +242,9 @@ class _FilaImageProcessing(BaseImageProcessor):
             data["pixel_values"].append(self._stacked(views))
             data["view_boxes"].append(self._integers(plan.view_boxes))
             data["tile_grid"].append(self._integers(plan.tile_grid))
+            if return_content:
+                for name, array in content_arrays(plan, patch_size).items():
+                    data.setdefault(name, []).append(self._array(array))
             if high_res_size is not None:
                 pixels = render_high_res(image, plan, resize, low=tile, high=Size(**high_res_size))
                 data["high_res_pixel_values"].append(normalize(pixels, high_res_image_mean, high_res_image_std))
@@ -285,6 +297,8 @@ class FilaImageProcessor(_FilaImageProcessing, TorchvisionBackend):
             Subtract the mean and divide by the standard deviation.
         return_image_sizes (`bool`, *optional*, defaults to `False`):
             Return the images' height and width too.
+        return_content (`bool`, *optional*, defaults to `False`):
+            Return what maps coordinates back to the image: `content_mask`, `content_boxes` and `image_scales`.
     """
 
     def _to_backend(self, pixels: np.ndarray, device: Any) -> "torch.Tensor":
@@ -300,6 +314,9 @@ class FilaImageProcessor(_FilaImageProcessing, TorchvisionBackend):
 
     def _integers(self, values: Any) -> "torch.Tensor":
         return torch.tensor(values, dtype=torch.int64)
+
+    def _array(self, array: np.ndarray) -> "torch.Tensor":
+        return torch.from_numpy(array)
 
 
 class FilaImageProcessorPil(_FilaImageProcessing, PilBackend):
@@ -333,6 +350,9 @@ class FilaImageProcessorPil(_FilaImageProcessing, PilBackend):
 
     def _integers(self, values: Any) -> np.ndarray:
         return np.array(values, dtype=np.int64)
+
+    def _array(self, array: np.ndarray) -> np.ndarray:
+        return array
 
 
 def _square(size: Any, name: str) -> Size:
