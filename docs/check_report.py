@@ -44,11 +44,13 @@ STEPS = """<script>
     return [document.getElementById("told").textContent, document.querySelectorAll(".mark").length];
   });
   var result = document.createElement("pre");
+  result.hidden = true;
   result.id = "said";
   result.textContent = JSON.stringify(said);
   document.body.appendChild(result);
 })();
 </script>"""
+CHOSEN = '[["choose", "llava_next", 1000]]'
 
 
 def browse(browser: str, path: Path, link: str, *options: str) -> str:
@@ -75,8 +77,6 @@ def steps_of(seen: dict[str, Seen]) -> list[tuple[list[Any], str]]:
                 expected = "is a newline" if place is None else f"token {number} of {one.num_tokens}; {pixels(box)}"
             steps.append((["choose", name, number], expected))
     one = seen["fila"]
-    pixel = Box(700, 850, 701, 851)
-    counts = {name: len(tokens_in(each.plan, pixel, each.token_grids)) for name, each in seen.items()}
     for event in ("pointermove", "click"):
         # The cell of row 12, column 8 of the second tile, which begins at 336 of the canvas; and row 3, column 22.
         for place, at in (
@@ -85,8 +85,19 @@ def steps_of(seen: dict[str, Seen]) -> list[tuple[list[Any], str]]:
         ):
             number = one.tokens.index(one.starts[place[0]] + place[1] * 24 + place[2])
             steps.append(([event, *at], f"token {number} of {one.num_tokens}; {pixels(one.shown_by(number)[1])}"))
-        steps.append(([event, "source", 850.5, 700.5], ", ".join(f"{name} {count}" for name, count in counts.items())))
+        steps.append(([event, "source", 850.5, 700.5], ""))
     return steps
+
+
+def check_pixel(line: str, seen: dict[str, Seen]) -> None:
+    """Check what the page says of a pixel of the image; pointers go in steps of the screen's pixels."""
+    found = re.match(r"Pixel (\d+), (\d+) is shown by so many tokens of the views: (.*)", line)
+    assert found is not None, line
+    row, col = int(found[1]), int(found[2])
+    assert max(abs(row - 700), abs(col - 850)) <= 5, line
+    pixel = Box(row, col, row + 1, col + 1)
+    counts = {name: len(tokens_in(each.plan, pixel, each.token_grids)) for name, each in seen.items()}
+    assert found[3] == ", ".join(f"{name} {count}" for name, count in counts.items()), (line, counts)
 
 
 def main(browser: str, folder: str | None = None) -> None:
@@ -101,16 +112,22 @@ def main(browser: str, folder: str | None = None) -> None:
         plain.write_text(text, "utf-8")
         script = STEPS.replace("STEPS", json.dumps([step for step, _ in steps]))
         driven.write_text(text.replace("</body>", f"{script}</body>"), "utf-8")
-        found = re.search(r'<pre id="said">(.*?)</pre>', browse(browser, driven, "", "--dump-dom"), re.DOTALL)
+        found = re.search(r'<pre[^>]*id="said"[^>]*>(.*?)</pre>', browse(browser, driven, "", "--dump-dom"), re.DOTALL)
         assert found is not None, "the page's script did not run"
         for (step, expected), (line, marks) in zip(steps, json.loads(html.unescape(found[1])), strict=True):
             assert line.endswith(expected), (step, line, expected)
+            if step[1] == "source":
+                check_pixel(line, seen)
             assert (marks > 0) == ("pixel" in line.lower() or "padding only" in line), (step, line, marks)
-        sys.stdout.write(f"{len(steps)} readings of the page agree with the processor\n")
+        linked = browse(browser, plain, "#minicpm:2700", "--dump-dom")
+        assert f"token 2700 of {seen['minicpm'].num_tokens}; {pixels(seen['minicpm'].shown_by(2700)[1])}<" in linked
+        sys.stdout.write(f"{len(steps) + 1} readings of the page agree with the processor\n")
+        # A picture of a page that has scrolled comes out empty, so the token is not chosen by a link here.
+        driven.write_text(text.replace("</body>", STEPS.replace("STEPS", CHOSEN) + "</body>"), "utf-8")
         for name, theme in (("light", "1"), ("dark", "0")) if folder else ():
             target = Path(str(folder)).resolve() / f"report_{name}.png"
             setting = f"--blink-settings=preferredColorScheme={theme}"
-            browse(browser, plain, "#minicpm:2700", setting, f"--screenshot={target}")
+            browse(browser, driven, "", setting, f"--screenshot={target}")
             save(Image.open(target), target)
 
 

@@ -1,10 +1,11 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Draw the pictures of docs/images.md: one generated page under every canvas strategy.
+"""Draw the pictures of docs/images.md, one generated page under every canvas strategy, and the README's.
 
     python docs/make_pictures.py [FOLDER]
 
-They are what `fila view` writes, reduced to 64 colours. The page is made by `training/pages.py` out of a seed.
+They are what `fila view` writes, reduced to few colours. The page is made by `training/pages.py` out of a seed; the
+README's picture, `view.png`, shows the bundled one.
 """
 
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from fila.contact_sheet import draw_contact_sheet, look_with_all
+from fila.demo import bundled_page
 from fila.eyes import Eyes, open_eyes
 from fila.seen import look
 from fila.training.pages import LAYOUTS, make_page
@@ -48,9 +50,9 @@ def page() -> Image.Image:
     return made.image
 
 
-def save(picture: Image.Image, path: Path) -> None:
+def save(picture: Image.Image, path: Path, colours: int = COLOURS) -> None:
     """Write a PNG of few colours."""
-    picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def main(folder: str = "docs/images") -> None:
@@ -60,6 +62,8 @@ def main(folder: str = "docs/images") -> None:
         eyes = eyes_of(name)
         save(draw_view(look(eyes, image), title="page.png", subtitle=eyes.name), target / f"canvas_{name}.png")
     eyes = eyes_of("fila")
+    with bundled_page() as path, Image.open(path) as bundled:
+        save(draw_view(look(eyes, bundled), title="page.png", subtitle=eyes.name), target / "view.png", 256)
     save(
         draw_view(look(eyes, image), title="page.png", subtitle=eyes.name, tokens=range(971, 979)),
         target / "tokens.png",
