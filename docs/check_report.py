@@ -128,7 +128,7 @@ def main(browser: str, folder: str | None = None) -> None:
             target = Path(str(folder)).resolve() / f"report_{name}.png"
             setting = f"--blink-settings=preferredColorScheme={theme}"
             browse(browser, driven, "", setting, f"--screenshot={target}")
-            save(Image.open(target), target)
+            save(Image.open(target), target, 256)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from fila.token_strip import draw_strip, strip_height
 CANVAS_SIDE, OVERVIEW_SIDE, SMALL_SIDE = 1008, 504, 336
 MARGIN, GAP, HEADER, LEGEND = 36, 40, 172, 62
 CAPTION, BETWEEN = 34, 24
-MIN_COLUMN, MIN_WIDTH = 336, 1120
+MIN_CANVAS, MIN_COLUMN, MIN_WIDTH = 360, 336, 1120  # what captions and facts need
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def lay_out(seen: Seen, tokens: Sequence[int] = ()) -> Layout:
     high_res = None if seen.high_res is None else _inside(seen.high_res.size, column_width, SMALL_SIDE)
     # Where the next picture begins: (left, top, width) below the canvas and in the right column.
     below = [MARGIN, HEADER + CAPTION + canvas_height + BETWEEN, canvas_width]
-    column = [MARGIN + canvas_width + GAP, HEADER, column_width]
+    column = [MARGIN + max(canvas_width, MIN_CANVAS) + GAP, HEADER, column_width]
     overview_at = _place(column, overview)
     high_res_at = _place(column, high_res)
     source_at = None

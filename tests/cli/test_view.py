@@ -148,4 +148,11 @@ def test_draw_view_draws_every_strategy(canvas: str, size: tuple[int, int]) -> N
 def test_draw_view_draws_a_thread(canvas: str) -> None:
     eyes = Eyes(tiny_canvas_processor(tiny_canvas(canvas)), (4, 4), PATCH, "tiny")
     seen = look(eyes, Image.new("RGB", (3000, 1), COLOUR))
-    assert draw_view(seen, title="thread.png", tokens=[0]).size == lay_out(seen, [0]).size
+    layout = lay_out(seen, [0])
+    assert draw_view(seen, title="thread.png", tokens=[0]).size == layout.size
+
+
+def test_captions_of_a_narrow_canvas_do_not_meet() -> None:
+    layout = lay_out(see(random_image(900, 11)))
+    assert layout.overview is not None
+    assert layout.overview[0] - layout.canvas_at[0] >= 400
