@@ -108,7 +108,7 @@ def main(browser: str, folder: str | None = None) -> None:
     steps = steps_of(seen)
     with tempfile.TemporaryDirectory() as temporary:
         plain, driven = Path(temporary) / "report.html", Path(temporary) / "driven.html"
-        text = make_report(compared, image, title="page.png", subtitle=eyes.name)
+        text = make_report(compared, title="page.png", subtitle=eyes.name)
         plain.write_text(text, "utf-8")
         script = STEPS.replace("STEPS", json.dumps([step for step, _ in steps]))
         driven.write_text(text.replace("</body>", f"{script}</body>"), "utf-8")

@@ -202,7 +202,7 @@ def _compare(eyes: Any, picture: Any, name: str, sheet: Path | None, page: Path 
         draw_contact_sheet(compared, title=name, subtitle=eyes.name).save(sheet, format="PNG", optimize=True)
         typer.echo(sheet)
     if page is not None:
-        page.write_text(make_report(compared, picture.convert("RGB"), title=name, subtitle=eyes.name), "utf-8")
+        page.write_text(make_report(compared, title=name, subtitle=eyes.name), "utf-8")
         typer.echo(page)
 
 

@@ -55,7 +55,8 @@ class Eyes:
     @classmethod
     def of(cls, config: FilaConfig, processor: Any, name: str) -> "Eyes":
         """The eyes of a model's config and processor."""
-        return cls(processor, token_grid(config), config.vision_config.patch_size, name)
+        patch_size = processor.image_processor.size["height"] // config.patch_grid[0]
+        return cls(processor, token_grid(config), patch_size, name)
 
     @property
     def image_processor(self) -> Any:

@@ -35,22 +35,26 @@ HATCH = (
 )
 
 
-def make_report(compared: Sequence[Compared], image: Image.Image, *, title: str, subtitle: str = "") -> str:
+def make_report(compared: Sequence[Compared], *, title: str, subtitle: str = "") -> str:
     """The page.
 
     Args:
         compared: The image under several strategies, as `look_with_all` gives them.
-        image: The image itself, RGB.
         title: Its name.
         subtitle: Whose patches and tokens these are.
 
     Returns:
         HTML.
+
+    Raises:
+        ValueError: If no strategy goes with the image.
     """
     template = Template((files("fila") / "assets" / "report.html").read_text(encoding="utf-8"))
-    width, height = image.size
-    about = f"{height} x {width} pixels, height x width; {subtitle}" if subtitle else f"{height} x {width} pixels"
     drawn = [(each.name, each.seen) for each in compared if each.seen is not None]
+    if not drawn:
+        raise ValueError(compared[0].reason)
+    image, (height, width) = drawn[0][1].image, drawn[0][1].source_size
+    about = f"{height} x {width} pixels, height x width; {subtitle}" if subtitle else f"{height} x {width} pixels"
     data = [_data(*pair) for pair in drawn]
     return template.substitute(
         title=html.escape(title),

@@ -41,7 +41,7 @@ def compared(eyes: Eyes) -> list[Compared]:
 
 @pytest.fixture(scope="module")
 def page(compared: list[Compared]) -> str:
-    return make_report(compared, random_image(*SIZE), title="<script>alert(1)</script>&.png", subtitle="tile 28")
+    return make_report(compared, title="<script>alert(1)</script>&.png", subtitle="tile 28")
 
 
 class Reader(HTMLParser):
@@ -142,17 +142,22 @@ def test_page_knows_every_token(page: str, compared: list[Compared]) -> None:
 def test_page_of_tokens_on_no_grid(eyes: Eyes) -> None:
     seen = look_with_all(replace(eyes, token_grid=None), random_image(*SIZE))[0].seen
     assert seen is not None
-    page = make_report([Compared("fila", replace(seen, token_grids=(None,) * 5))], random_image(*SIZE), title="a")
+    page = make_report([Compared("fila", replace(seen, token_grids=(None,) * 5))], title="a")
     (strategy,) = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
     assert [(view["grid"], view["rows"]) for view in strategy["views"][:1]] == [(None, [[0, 53]])]
 
 
 def test_what_does_not_fit_is_told_and_not_drawn(eyes: Eyes, compared: list[Compared]) -> None:
     broken = [compared[0], Compared("uhd", None, "A view of 266x406 pixels must be whole tokens <of> 28 pixels. " * 3)]
-    page = make_report(broken, random_image(*SIZE), title="a")
+    page = make_report(broken, title="a")
     assert "must be whole tokens &lt;of&gt; 28 pixels" in page
     assert [attributes["id"] for tag, attributes in Reader(page).tags if tag == "section"] == ["fila"]
     assert draw_contact_sheet(broken, title="a").size[0] == draw_contact_sheet(compared, title="a").size[0]
+
+
+def test_page_of_nothing_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"^It does not fit\.$"):
+        make_report([Compared("fila", None, "It does not fit.")], title="a")
 
 
 def test_strategies_that_refuse_the_tokens_are_compared_by_their_reason() -> None:
