@@ -13,18 +13,15 @@ Letters: P patches of a view, D low-res width, E width of a high-res stage, M la
 """
 
 import copy
-import inspect
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from transformers import AutoConfig, AutoProcessor, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoProcessor
 
 from fila import FilaConfig, FilaImageProcessorPil, FilaProcessor
-from fila.eyes import check_checkpoint
+from fila.eyes import Eyes, check_checkpoint, placeholder_tokenizer
 from fila.modeling.align import map_shapes
 from fila.modeling.connector import build_connector
 from fila.modeling.fusion import build_fusion
@@ -75,7 +72,7 @@ class Estimator:
         if checkpoint is None:
             config = FilaConfig()
             tokens = config.patch_grid[0] * config.patch_grid[1]
-            processor = FilaProcessor(FilaImageProcessorPil(), _tokenizer(), tokens_per_tile=tokens)
+            processor = FilaProcessor(FilaImageProcessorPil(), placeholder_tokenizer(), tokens_per_tile=tokens)
         else:
             check_checkpoint(checkpoint)
             config = AutoConfig.from_pretrained(checkpoint)
@@ -95,6 +92,7 @@ class Estimator:
         import torch
 
         self.config, self.processor = config, processor
+        self.eyes = Eyes.of(config, processor, "")
         with torch.device("meta"):
             self.fusion = build_fusion(config).requires_grad_(False)
             self.connector = build_connector(config, self.fusion.output_size).requires_grad_(False)
@@ -127,12 +125,10 @@ class Estimator:
         """The processor, with the `token_size` that a strategy with unequal views needs where it has none."""
         if self.processor.image_processor.plans(canvas=canvas).equal_views or self.processor.token_size is not None:
             return self.processor
-        rows, cols = self.config.patch_grid
-        count = self.connector.tokens_per_tile
-        if count((rows, cols)) == count((rows, 2 * cols)):  # as many tokens for every view
+        if self.eyes.token_size is None:  # as many tokens for every view
             return self.processor
         processor = copy.copy(self.processor)
-        processor.token_size = round(self.config.tile_size / count((rows, cols)) ** 0.5)
+        processor.token_size = self.eyes.token_size
         return processor
 
     @property
@@ -144,19 +140,8 @@ class Estimator:
     def all_canvases(self, image: str, size: Size) -> list[Estimate]:
         """Count under the image processor's own strategy, first, and every other one with its defaults."""
         own = self.processor.image_processor.canvas
-        others = (self.default_options(name) for name in CANVASES if name != own["type"])
+        others = (self.eyes.default_options(name) for name in CANVASES if name != own["type"])
         return [self.estimate(image, size, canvas) for canvas in (own, *others)]
-
-    def default_options(self, name: str) -> dict[str, Any]:
-        """The options of a strategy that is not the image processor's own: its defaults and the tower's patches."""
-        accepted = inspect.signature(CANVASES[name]).parameters
-        options: dict[str, Any] = {"type": name}
-        if "patch_size" in accepted:
-            options["patch_size"] = self.patch_size
-        if "multiple" in accepted:
-            size = self.processor_for(options).token_size or 1
-            options["multiple"] = max(1, size // self.patch_size)
-        return options
 
     def encoder_flops(self, plan: CanvasPlan, canvas: dict[str, Any]) -> int | None:
         """Operations of both towers, the fusion and the connector for one image.
@@ -200,13 +185,6 @@ class Estimator:
             features = self.fusion.finish(low[:, 1:], maps, layout)
             self.connector(features, self.fusion.output_grid if grids is None else torch.tensor(grids))
         return int(counter.get_total_flops())
-
-
-def _tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer that knows the placeholder alone: counting reads no text."""
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(WordLevel({}, unk_token="")), extra_special_tokens={"image_token": "<image>"}
-    )
 
 
 def text_flops(text: Any, tokens: int) -> int:

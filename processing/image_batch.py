@@ -17,7 +17,16 @@ from transformers.utils import is_torch_available
 from .canvas_plan import CanvasPlan, Size
 from .image_drawing import level_table
 from .image_settings import NORMALIZE_KWARGS, canvas_of, hashable, square
-from .render import Resize, cut, render_canvas, render_high_res, render_overview, scale_geometry, side_by_side
+from .render import (
+    Resize,
+    content_arrays,
+    cut,
+    render_canvas,
+    render_high_res,
+    render_overview,
+    scale_geometry,
+    side_by_side,
+)
 
 if is_torch_available():
     import torch
@@ -87,6 +96,9 @@ def draw_batch(
     data = _integers_of(plans, patch_size, backend)
     if kwargs.get("return_image_sizes"):
         data["image_sizes"] = [backend._integers(size) for size in sizes]
+    if kwargs.get("return_content"):
+        contents = [content_arrays(plan, patch_size) for plan in plans]
+        data |= {name: [backend._array(content[name]) for content in contents] for name in contents[0]}
     channels = [3 if drawing.is_source(image) else len(image) for image in images]
     shapes = [views_shape(plan, depth, patch_size) for plan, depth in zip(plans, channels, strict=True)]
     whole = patch_size is None or all(plan.num_views == 1 for plan in plans)  # views of one image differ in length

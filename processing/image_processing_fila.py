@@ -19,7 +19,13 @@ of the view that has most, and the patches per axis; there is no high-res canvas
     pixel_values           (I, V, 3, p, L * p)  float32  patches of p x p pixels, row-major; zero beyond a view's
     patch_grids            (I, V, 2)            int64    rows and columns of patches of each view; zero for padding
 
-`return_image_sizes` adds `image_sizes` (I, 2) int64, the images' height and width as they came.
+`return_image_sizes` adds `image_sizes` (I, 2) int64, the images' height and width as they came. `return_content` adds
+what maps coordinates back to the image, for the caller, not for the model:
+
+    content_mask   (I, V, S, S)  bool     where each view shows the image, laid out as `pixel_values`; false on padding
+    content_boxes  (I, 4)        int64    the part of the canvas that the image covers
+    image_scales   (I, 2)        float64  image pixels per canvas pixel: an edge at canvas pixel y lies at
+                                          (y - content top) * scale on the image
 
 With `return_tensors=None` each entry is a list with one array per image, without padding.
 """
@@ -70,6 +76,7 @@ class FilaImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call-
     high_res_image_mean: float | list[float] | tuple[float, ...] | None
     high_res_image_std: float | list[float] | tuple[float, ...] | None
     return_image_sizes: bool | None
+    return_content: bool | None
 
 
 class _FilaImageProcessing(BaseImageProcessor):
@@ -92,6 +99,7 @@ class _FilaImageProcessing(BaseImageProcessor):
     do_normalize = True
     return_image_sizes = None
     _cache: ImageCache | None = None
+    return_content = None
 
     def __init__(self, **kwargs: Unpack[FilaImageProcessorKwargs]) -> None:
         accepted = set(self.valid_kwargs.__annotations__)
@@ -216,7 +224,7 @@ class _FilaImageProcessing(BaseImageProcessor):
         if self._cache is None:
             return super()._preprocess_image_like_inputs(images, *args, **kwargs)
         kind = kwargs.pop("return_tensors", None)
-        others = [kwargs.get(name) for name in ("return_image_sizes", "input_data_format", "device")]
+        others = [kwargs.get(name) for name in ("return_image_sizes", "return_content", "input_data_format", "device")]
         settings = f"{fingerprint(self.preprocessing(**kwargs))} {self.backend} {others}"
         call = functools.partial(super()._preprocess_image_like_inputs, return_tensors=None, **kwargs)
         results = made_or_kept(self._cache, images, settings, call)
@@ -296,6 +304,8 @@ class FilaImageProcessor(_FilaImageProcessing, TorchvisionBackend):
             Subtract the mean and divide by the standard deviation.
         return_image_sizes (`bool`, *optional*, defaults to `False`):
             Return the images' height and width too.
+        return_content (`bool`, *optional*, defaults to `False`):
+            Return what maps coordinates back to the image: `content_mask`, `content_boxes` and `image_scales`.
     """
 
     def _to_backend(self, pixels: np.ndarray, device: Any) -> "torch.Tensor":
@@ -311,6 +321,9 @@ class FilaImageProcessor(_FilaImageProcessing, TorchvisionBackend):
 
     def _integers(self, values: Any) -> "torch.Tensor":
         return torch.tensor(values, dtype=torch.int64)
+
+    def _array(self, array: np.ndarray) -> "torch.Tensor":
+        return torch.from_numpy(array)
 
 
 class FilaImageProcessorPil(_FilaImageProcessing, PilBackend):
@@ -339,6 +352,9 @@ class FilaImageProcessorPil(_FilaImageProcessing, PilBackend):
 
     def _integers(self, values: Any) -> np.ndarray:
         return np.array(values, dtype=np.int64)
+
+    def _array(self, array: np.ndarray) -> np.ndarray:
+        return array
 
 
 def _drawing(kwargs: dict[str, Any]) -> Any:

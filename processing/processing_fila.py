@@ -16,6 +16,7 @@ A layout that is more than one run in the order of the views adds tensors, one r
 
 import inspect
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import asdict
 from typing import Any
 
@@ -36,6 +37,8 @@ __all__ = ["DEFAULT_CHAT_TEMPLATE", "FilaProcessor"]
 logger = logging.get_logger(__name__)
 
 DEFAULT_LAYOUT = {"type": "fila"}
+# Which samples of a call `drop_sample` kept, for the call that makes assistant masks of them; None outside of it.
+_KEPT: ContextVar[list[int] | None] = ContextVar("_KEPT", default=None)
 
 
 class FilaProcessor(ProcessorMixin):
@@ -196,6 +199,8 @@ class FilaProcessor(ProcessorMixin):
         if len(kept) < len(nested):
             dropped = sorted(set(range(len(nested))) - set(kept))
             logger.warning(f"Samples {dropped} are left out: their images have more tokens than allowed.")
+            if (record := _KEPT.get()) is not None:
+                record[:] = kept
             text = None if text is None else [text[sample] for sample in kept]
         return fitted if text is not None or nested is images else fitted[0], text
 
@@ -283,14 +288,17 @@ class FilaProcessor(ProcessorMixin):
         )
         if kwargs.get("continue_final_message"):
             wants_mask = False  # the base refuses the combination
-        if wants_mask and self.image_token_policy == "drop_sample":
-            raise ValueError(
-                'Assistant masks are made for every conversation, and `image_token_policy="drop_sample"` would leave '
-                'some out. Leave them out before, or set "error" or "shrink_images".'
-            )
-        if wants_mask and not hasattr(ProcessorMixin, "_adjust_assistant_masks_indices"):
-            return self._with_assistant_masks(conversation, chat_template, **kwargs)
-        return super().apply_chat_template(conversation, chat_template, **kwargs)
+        record = _KEPT.set([])
+        try:
+            if wants_mask and not hasattr(ProcessorMixin, "_adjust_assistant_masks_indices"):
+                return self._with_assistant_masks(conversation, chat_template, **kwargs)
+            return super().apply_chat_template(conversation, chat_template, **kwargs)
+        finally:
+            _KEPT.reset(record)
+
+    def _adjust_assistant_masks_indices(self, processed_dict: dict[str, Any], generation_indices: list[Any]) -> Any:
+        """Called by newer versions of transformers with the spans of every conversation, the dropped ones too."""
+        return super()._adjust_assistant_masks_indices(processed_dict, _of_kept(generation_indices))
 
     def _template(self, name_or_template: str | None) -> str:
         templates = self.chat_template
@@ -323,7 +331,8 @@ class FilaProcessor(ProcessorMixin):
             **{**self.tokenizer.special_tokens_map, **variables},
         )
         offsets = np.asarray(outputs.pop("offset_mapping"), dtype=object).tolist()
-        outputs["assistant_masks"] = assistant_masks(offsets, outputs.pop("text_replacement_offsets"), spans)
+        replaced = outputs.pop("text_replacement_offsets")
+        outputs["assistant_masks"] = assistant_masks(offsets, replaced, _of_kept(spans))
         return outputs.convert_to_tensors(kwargs.get("return_tensors") or processor_kwargs.get("return_tensors"))
 
     @property
@@ -438,6 +447,12 @@ class FilaProcessor(ProcessorMixin):
         """Image tokens of an image with this plan."""
         geometry = self._geometry_of(plan.tile_grid, plan.view_sizes, plan.image_size)
         return int(count_tokens(self._layout, geometry))
+
+
+def _of_kept(samples: list[Any]) -> list[Any]:
+    """Of a list with one entry per conversation those that `drop_sample` kept."""
+    kept = _KEPT.get()
+    return [samples[index] for index in kept] if kept else samples
 
 
 def _rows(values: list[Any], kind: Any, like: Any) -> Any:
