@@ -236,6 +236,13 @@ class VarForImageGeneration(VarPreTrainedModel):
         places: torch.Tensor = self.lvl_embed(self._levels(self.pos_1LC.device))[None] + self.pos_1LC
         return places
 
+    def _modulation(self, condition: torch.Tensor) -> torch.Tensor:
+        """What blocks read of the class `(B, M)`: itself, or `(B, 1, 6, M)` if they share the layer that makes it."""
+        if not self.config.shared_adaln:
+            return condition
+        modulation: torch.Tensor = self.shared_ada_lin(F.silu(condition)).unflatten(1, (1, 6, -1))
+        return modulation
+
     def _scores(
         self,
         x: torch.Tensor,
@@ -244,9 +251,7 @@ class VarForImageGeneration(VarPreTrainedModel):
         cache: DynamicCache | None = None,
     ) -> torch.Tensor:
         """`(B, L, M) -> (B, L, V)` float32."""
-        modulation = condition
-        if self.config.shared_adaln:
-            modulation = self.shared_ada_lin(F.silu(condition)).unflatten(1, (1, 6, -1))
+        modulation = self._modulation(condition)
         for block in self.blocks:
             x = block(x, modulation, mask, cache)
         logits: torch.Tensor = self.head(self.head_nm(x, condition)).float()

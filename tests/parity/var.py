@@ -222,6 +222,29 @@ def autoencoder(path: Path) -> Iterator[Comparison]:
             yield key, half(golden[f"in/{match[2]}"]), value
 
 
+def tokenizer(path: Path) -> Iterator[Comparison]:
+    """The whole tokenizer, or its encoder and decoder alone."""
+    golden = read(path)
+    if "in/z" in golden:
+        yield from autoencoder(path)
+        return
+    settings = json.loads(golden.metadata["config"])
+    state = weights_of(golden) or recipe_tokenizer(json.loads(golden.metadata["keys_shapes"]))
+    latent = state["quantize.embedding.weight"].shape[1]
+    model = load_tokenizer(VarVQModel(tokenizer_config(settings, latent)), state)
+    (images,) = [value for key, value in golden.tensors.items() if re.fullmatch(r"in/(x|img|image)s?", key)]
+    features = model.features(images)
+    ids, maps = model.quantize.encode(features)
+    output = model(images)
+    ours = {"f": features, "loss": output.loss[None], "vq_loss": output.loss[None]}
+    ours |= {"enc": model.encoder(images), "encoder": model.encoder(images)}
+    for scale in range(len(ids)):
+        ours |= {f"idx_{scale}": ids[scale], f"fhat_{scale}": maps[scale]}
+    for key, value in golden.tensors.items():  # further names are not guessed at
+        if (name := key.removeprefix("out/")) in ours and name != key:
+            yield name, ours[name], value
+
+
 def small_tokenizer(settings: dict[str, Any]) -> VarVQModel:
     """The tokenizer of `var_vqvae_l2_partial4`, whose weights follow from their names."""
     shared = {"ch": 32, "v_patch_nums": settings["patch_nums"], "V": settings["V"], "share_quant_resi": 4}
@@ -274,10 +297,10 @@ def transformer(path: Path) -> Iterator[Comparison]:
     x, condition = golden["in/block_x"], golden["in/block_cond"]
     level = model._levels(x.device)
     for name, mask in (("block0", level[:, None] >= level), ("block0_nomask", None)):
-        yield name, model.blocks[0](x, condition, mask, None), golden[f"out/{name}"]
-    if settings["shared_aln"] and condition.ndim == 2:
-        return
-    yield "head", model.head(model.head_nm(x, condition)), golden["out/head"]
+        modulation = model._modulation(condition) if condition.ndim == 2 else condition
+        yield name, model.blocks[0](x, modulation, mask, None), golden[f"out/{name}"]
+    if condition.ndim == 2:  # the head reads the class itself
+        yield "head", model.head(model.head_nm(x, condition)), golden["out/head"]
     yield from generation(golden, model)
 
 
