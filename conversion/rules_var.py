@@ -42,7 +42,7 @@ def tokenizer_rules(target: str = "", *, keep_hits: bool = True) -> list[Rule]:
     """Rules for a `VQVAE`: the weights of `VarVQModel`, whose keys begin with `target` in the model."""
     return [
         Rename(rf"({_HALF})", rf"{target}\1"),
-        Rename(rf"((?:post_)?quant_conv\.(?:weight|bias))", rf"{target}\1"),
+        Rename(r"((?:post_)?quant_conv\.(?:weight|bias))", rf"{target}\1"),
         *quantizer_rules("quantize.", f"{target}quantize.", keep_hits=keep_hits),
     ]
 

@@ -136,13 +136,14 @@ class FilaMultiScaleQuantizer(nn.Module):
         phi_ratio: Share of the convolution in phi; up to 1e-6 phi is the identity.
         normalize_codes: Look codes up by direction; what is added is the code as it is.
         commitment: beta.
+        count_hits: Keep statistics of which codes training takes.
 
     Raises:
         ValueError: If a size is not positive.
     """
 
-    code_hits: torch.Tensor
-    hit_updates: torch.Tensor
+    code_hits: torch.Tensor | None
+    hit_updates: torch.Tensor | None
 
     def __init__(
         self,
@@ -154,6 +155,7 @@ class FilaMultiScaleQuantizer(nn.Module):
         phi_ratio: float = 0.5,
         normalize_codes: bool = False,
         commitment: float = 0.25,
+        count_hits: bool = True,
     ) -> None:
         super().__init__()
         for name, value in (("codebook_size", codebook_size), ("code_size", code_size), ("num_phis", num_phis)):
@@ -166,8 +168,9 @@ class FilaMultiScaleQuantizer(nn.Module):
         ratio = abs(phi_ratio)
         self.phis = nn.ModuleList(Phi(code_size, ratio) for _ in range(num_phis if ratio > IDENTITY_RATIO else 0))
         # statistics, no weights: how often each scale took each code, decaying, and how many scales were counted
-        self.register_buffer("code_hits", torch.zeros(len(self.patch_nums), codebook_size))
-        self.register_buffer("hit_updates", torch.zeros((), dtype=torch.int64))
+        hits = torch.zeros(len(self.patch_nums), codebook_size) if count_hits else None
+        self.register_buffer("code_hits", hits)
+        self.register_buffer("hit_updates", torch.zeros((), dtype=torch.int64) if count_hits else None)
 
     @property
     def codebook_size(self) -> int:
@@ -178,8 +181,9 @@ class FilaMultiScaleQuantizer(nn.Module):
         """Codes uniform within 1 / V, as VQGAN; the phis are convolutions like any other."""
         bound = 1 / self.codebook_size
         init.uniform_(self.embedding.weight, -bound, bound)
-        init.zeros_(self.code_hits)
-        init.zeros_(self.hit_updates)
+        for statistic in (self.code_hits, self.hit_updates):
+            if statistic is not None:
+                init.zeros_(statistic)
 
     def encode(
         self, features: torch.Tensor, *, patch_nums: PatchNums | None = None, num_scales: int | None = None
@@ -279,7 +283,7 @@ class FilaMultiScaleQuantizer(nn.Module):
                 loss = loss + self.commitment * F.mse_loss(fhat.detach(), wanted) + F.mse_loss(fhat, fixed)
                 all_ids.append(ids)
             passed = (fhat.detach() - fixed) + wanted
-        if self.training:
+        if self.training and self.code_hits is not None:
             self._count_hits(all_ids)
         return Quantized(passed.to(features.dtype), loss / len(self.patch_nums), all_ids)
 
@@ -294,7 +298,12 @@ class FilaMultiScaleQuantizer(nn.Module):
 
         Returns:
             `(K,)` between 0 and 1: codes with at least 0.08 of the hits that an even use would give them.
+
+        Raises:
+            ValueError: If no hits are counted.
         """
+        if self.code_hits is None:
+            raise ValueError("Usage needs the statistics of hits; this quantiser was built with `count_hits=False`.")
         processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         threshold = processes * num_vectors / self.codebook_size * USED_SHARE
         return (self.code_hits >= threshold).float().mean(dim=1)
@@ -351,6 +360,8 @@ class FilaMultiScaleQuantizer(nn.Module):
     @torch.no_grad()
     def _count_hits(self, ids: list[torch.Tensor]) -> None:
         """VAR's decaying mean, which counts updates per scale: 0.9 for the first hundred, then 0.99."""
+        assert self.code_hits is not None
+        assert self.hit_updates is not None
         hits = torch.stack([found.flatten().bincount(minlength=self.codebook_size) for found in ids])
         hits = hits.to(self.code_hits.dtype)
         if dist.is_available() and dist.is_initialized():

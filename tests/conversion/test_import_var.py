@@ -146,5 +146,3 @@ def test_strangers_are_refused(tmp_path: Path) -> None:
     torch.save(state | {"discriminator.weight": torch.zeros(1)}, tmp_path / "more.pth")
     with pytest.raises(RuntimeError, match=r"1 keys of the tokenizer were not consumed, e.g. 'discriminator.weight'"):
         import_var(tmp_path / "more.pth", tmp_path / "out", patch_nums=[1, 2, 4])
-
-

@@ -105,7 +105,7 @@ def quantizer(path: Path) -> Iterator[Comparison]:
 def training(path: Path) -> Iterator[Comparison]:
     """The training loss, the straight-through map, and the gradient of every weight and of the input."""
     golden = read(path)
-    ours, settings = quantizer_of(golden)  # in evaluation: the file was recorded without counting hits
+    ours, _ = quantizer_of(golden)  # in evaluation: the file was recorded without counting hits
     features = golden["in/f"].clone().requires_grad_()
     result = ours(features)
     ((result.features * golden["in/w"]).sum() + result.loss).backward()
@@ -122,7 +122,7 @@ def training(path: Path) -> Iterator[Comparison]:
 def hits(path: Path) -> Iterator[Comparison]:
     """The decaying mean of hits over steps, of which some are recorded."""
     golden = read(path)
-    ours, settings = quantizer_of(golden)
+    ours, _ = quantizer_of(golden)
     ours.train()
     ours.code_hits.zero_()  # the recorded state is that of the last step
     shape = golden["in/f_0"].shape

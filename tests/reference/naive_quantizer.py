@@ -61,10 +61,8 @@ def nearest(vector: torch.Tensor, codes: torch.Tensor, *, cosine: bool) -> int:
     """One vector against one code after the other."""
     best, best_score = -1, math.inf
     for index, code in enumerate(codes):
-        if cosine:
-            score = -float(vector @ code / vector.norm() / code.norm())
-        else:
-            score = float(((vector - code) ** 2).sum())
+        angle = -float(vector @ code / vector.norm() / code.norm())
+        score = angle if cosine else float(((vector - code) ** 2).sum())
         if score < best_score:
             best, best_score = index, score
     return best
