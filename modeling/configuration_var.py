@@ -22,8 +22,6 @@ AUTO_MAP = {
     "AutoModel": "modeling_var.VarForImageGeneration",
 }
 
-NORM_GROUPS = 32
-
 
 def _complete_auto_map(output: dict[str, Any], auto_map: dict[str, str]) -> dict[str, Any]:
     if any(name.startswith("AutoModel") for name in output.get("auto_map") or {}):
@@ -41,7 +39,7 @@ class VarVQConfig(PreTrainedConfig):
         num_channels (`int`, *optional*, defaults to 3):
             Channels of the images.
         base_channels (`int`, *optional*, defaults to 160):
-            Channels of the first level; a multiple of 32, the groups of the norms.
+            Channels of the first level; a multiple of `norm_groups`.
         channel_multipliers (`list[int]`, *optional*, defaults to `[1, 1, 2, 2, 4]`):
             Channels of each level as multiples; each level but the last halves the map.
         num_res_blocks (`int`, *optional*, defaults to 2):
@@ -50,6 +48,9 @@ class VarVQConfig(PreTrainedConfig):
             Whether the blocks of the smallest map are followed by attention.
         attention_in_middle (`bool`, *optional*, defaults to `True`):
             Whether there is attention between the two middle blocks.
+        norm_groups (`int`, *optional*, defaults to 32):
+            Groups of the norms. As many as channels would take the mean of every channel, and with it the brightness
+            of an image, out of the map: a small model needs fewer.
         dropout (`float`, *optional*, defaults to 0.0):
             Of the residual blocks.
         codebook_size (`int`, *optional*, defaults to 4096):
@@ -82,6 +83,7 @@ class VarVQConfig(PreTrainedConfig):
     num_res_blocks: int = 2
     attention_in_last_level: bool = True
     attention_in_middle: bool = True
+    norm_groups: int = 32
     dropout: float = 0.0
     codebook_size: int = 4096
     code_size: int = 32
@@ -93,10 +95,10 @@ class VarVQConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
-        if self.base_channels % NORM_GROUPS:
+        if self.base_channels % self.norm_groups:
             raise ValueError(
-                f"`base_channels` must be a multiple of {NORM_GROUPS}, the groups of the norms; got "
-                f"{self.base_channels}."
+                f"`base_channels` must be a multiple of `norm_groups`; got {self.base_channels} and "
+                f"{self.norm_groups}."
             )
         if not self.channel_multipliers or not self.patch_nums:
             raise ValueError("`channel_multipliers` and `patch_nums` must not be empty.")

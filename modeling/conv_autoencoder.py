@@ -21,23 +21,23 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-NORM_GROUPS, NORM_EPS = 32, 1e-6
+NORM_EPS = 1e-6
 
 
-def norm(channels: int) -> nn.GroupNorm:
+def norm(config: Any, channels: int) -> nn.GroupNorm:
     """The norm of every block."""
-    return nn.GroupNorm(NORM_GROUPS, channels, eps=NORM_EPS)
+    return nn.GroupNorm(config.norm_groups, channels, eps=NORM_EPS)
 
 
 class ResidualBlock(GradientCheckpointingLayer):
     """`(B, C, h, w) -> (B, D, h, w)`."""
 
-    def __init__(self, channels: int, out_channels: int, dropout: float) -> None:
+    def __init__(self, config: Any, channels: int, out_channels: int) -> None:
         super().__init__()
-        self.norm1 = norm(channels)
+        self.norm1 = norm(config, channels)
         self.conv1 = nn.Conv2d(channels, out_channels, 3, padding=1)
-        self.norm2 = norm(out_channels)
-        self.dropout = nn.Dropout(dropout)
+        self.norm2 = norm(config, out_channels)
+        self.dropout = nn.Dropout(config.dropout)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.nin_shortcut = nn.Conv2d(channels, out_channels, 1) if channels != out_channels else nn.Identity()
 
@@ -51,9 +51,9 @@ class ResidualBlock(GradientCheckpointingLayer):
 class MapAttention(nn.Module):
     """Every cell reads every cell: `(B, C, h, w) -> (B, C, h, w)`."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, config: Any, channels: int) -> None:
         super().__init__()
-        self.norm = norm(channels)
+        self.norm = norm(config, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.proj_out = nn.Conv2d(channels, channels, 1)
 
@@ -95,10 +95,10 @@ class Level(nn.Module):
     def __init__(self, config: Any, channels: int, out_channels: int, num_blocks: int, *, attention: bool) -> None:
         super().__init__()
         self.block = nn.ModuleList(
-            ResidualBlock(channels if index == 0 else out_channels, out_channels, config.dropout)
+            ResidualBlock(config, channels if index == 0 else out_channels, out_channels)
             for index in range(num_blocks)
         )
-        self.attn = nn.ModuleList(MapAttention(out_channels) for _ in range(num_blocks if attention else 0))
+        self.attn = nn.ModuleList(MapAttention(config, out_channels) for _ in range(num_blocks if attention else 0))
         self.downsample: nn.Module = nn.Identity()
         self.upsample: nn.Module = nn.Identity()
 
@@ -116,9 +116,9 @@ class Middle(nn.Module):
 
     def __init__(self, config: Any, channels: int) -> None:
         super().__init__()
-        self.block_1 = ResidualBlock(channels, channels, config.dropout)
-        self.attn_1 = MapAttention(channels) if config.attention_in_middle else nn.Identity()
-        self.block_2 = ResidualBlock(channels, channels, config.dropout)
+        self.block_1 = ResidualBlock(config, channels, channels)
+        self.attn_1 = MapAttention(config, channels) if config.attention_in_middle else nn.Identity()
+        self.block_2 = ResidualBlock(config, channels, channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         mixed: torch.Tensor = self.block_2(self.attn_1(self.block_1(x)))
@@ -142,7 +142,7 @@ class Encoder(nn.Module):
                 level.downsample = Halve(width)
             self.down.append(level)
         self.mid = Middle(config, widths[-1])
-        self.norm_out = norm(widths[-1])
+        self.norm_out = norm(config, widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], config.code_size, 3, padding=1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -170,7 +170,7 @@ class Decoder(nn.Module):
             if index > 0:
                 level.upsample = Double(width)
             self.up.append(level)
-        self.norm_out = norm(widths[0])
+        self.norm_out = norm(config, widths[0])
         self.conv_out = nn.Conv2d(widths[0], config.num_channels, 3, padding=1)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

@@ -54,6 +54,7 @@ def small_config() -> VarVQConfig:
         base_channels=32,
         channel_multipliers=[1, 1, 2],
         num_res_blocks=1,
+        norm_groups=4,
         codebook_size=64,
         code_size=8,
         patch_nums=[1, 2, 3, 4, 6, 8],
@@ -62,7 +63,7 @@ def small_config() -> VarVQConfig:
 
 
 def train(
-    photos: Path, run: Path, *, steps: int = 400, batch_size: int = 8, seed: int = 0, held_out: int = 256
+    photos: Path, run: Path, *, steps: int = 600, batch_size: int = 8, seed: int = 0, held_out: int = 256
 ) -> dict[str, Any]:
     """Train, or go on; then measure on crops of other photographs.
 
@@ -139,7 +140,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder of photographs")
     parser.add_argument("run", type=Path, help="folder of the training run")
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()

@@ -90,7 +90,7 @@ def test_new_model_starts_as_torch_and_vqgan_do() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"base_channels": 24}, r"`base_channels` must be a multiple of 32"),
+        ({"base_channels": 24}, r"`base_channels` must be a multiple of `norm_groups`; got 24 and 32"),
         ({"patch_nums": [1, 5]}, r"`patch_nums` must end in `image_size` / 4, .* got 5 and `image_size` 16"),
         ({"patch_nums": []}, r"`channel_multipliers` and `patch_nums` must not be empty"),
     ],
