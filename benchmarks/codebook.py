@@ -29,7 +29,7 @@ def status(name: str) -> float:
 
 
 def ours(vectors: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-    """fila's search in chunks."""
+    """Our own search, in chunks."""
     from fila.modeling.multi_scale_quantizer import nearest_codes
 
     return nearest_codes(vectors, codes)

@@ -155,7 +155,7 @@ def test_recipe_trains_resumes_and_reports(photos: Path, tmp_path: Path, monkeyp
     for name in ("loss.png", "psnr.png", "usage.png"):
         assert (run / name).is_file()
     with Image.open(run / "scales.png") as sheet:
-        assert sheet.size == (3 * 18 * 4, 3 * 18 * 3)  # the image and three scales; three images
+        assert sheet.size == (6 * 18 * 4, 6 * 18 * 3)  # the image and three scales; three images
 
 
 def test_no_photograph_is_on_both_sides() -> None:
