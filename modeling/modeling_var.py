@@ -106,7 +106,8 @@ class VarForImageGeneration(VarPreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        std, depth = self.config.initializer_range, self.config.num_hidden_layers
+        depth = self.config.num_hidden_layers
+        std = float(self.config.initializer_range or 0.0)
         super()._init_weights(module)
         if isinstance(module, VarForImageGeneration):
             for weight in (module.pos_start, module.pos_1LC, module.class_emb.weight, module.lvl_embed.weight):

@@ -37,7 +37,7 @@ from transformers import initialization as init
 Grid = tuple[int, int]
 PatchNums = Sequence[int | Sequence[int]]
 
-MAX_SCORES = 2**22  # scores of vectors against codes that exist at once: 16 MiB in float32
+MAX_SCORES = 2**20  # scores of vectors against codes that exist at once: 4 MiB in float32, which caches hold
 IDENTITY_RATIO = 1e-6  # the source leaves phi out up to here
 USED_SHARE = 0.08  # a code counts as used from this share of its even share of hits
 
@@ -86,17 +86,22 @@ def nearest_codes(
         `(N,)` int64; the first of equally near codes.
     """
     dtype = torch.promote_types(vectors.dtype, torch.float32)
-    codes = codes.detach().to(dtype)
-    parts = vectors.detach().to(dtype).split(max(1, max_scores // len(codes)))
+    vectors, codes = vectors.detach().to(dtype), codes.detach().to(dtype)
     if cosine:
-        directions = F.normalize(codes.T, dim=0)
-        return torch.cat([(F.normalize(part, dim=-1) @ directions).argmax(dim=1) for part in parts])
-    squares = codes.square().sum(dim=1)
-    found = []
-    for part in parts:
-        scores = part.square().sum(dim=1, keepdim=True) + squares
-        found.append(scores.addmm_(part, codes.T, alpha=-2).argmin(dim=1))
-    return torch.cat(found)
+        vectors, codes = F.normalize(vectors, dim=-1), F.normalize(codes, dim=-1)
+    lengths, squares = vectors.square().sum(dim=1, keepdim=True), codes.square().sum(dim=1)
+    rows = max(1, max_scores // len(codes))
+    ids = torch.empty(len(vectors), dtype=torch.int64, device=vectors.device)
+    scores = vectors.new_empty(min(rows, len(vectors)), len(codes))  # one for all chunks: freed ones leave holes
+    for start in range(0, len(vectors), rows):
+        part = vectors[start : start + rows]
+        found = scores[: len(part)]
+        if cosine:
+            ids[start : start + rows] = found.addmm_(part, codes.T, beta=0).argmax(dim=1)
+        else:
+            found.copy_(squares).add_(lengths[start : start + rows]).addmm_(part, codes.T, alpha=-2)
+            ids[start : start + rows] = found.argmin(dim=1)
+    return ids
 
 
 class Phi(nn.Conv2d):

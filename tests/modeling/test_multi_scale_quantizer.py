@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 import pytest
 import torch
+import torch.distributed as dist
 
 from fila.modeling.multi_scale_quantizer import (
     FilaMultiScaleQuantizer,
@@ -146,6 +147,19 @@ def test_hits_are_counted_in_training_only_and_survive_a_checkpoint() -> None:
     again.load_state_dict(ours.state_dict())
     assert torch.equal(again.train()(f).loss, ours.train()(f).loss)
     assert torch.equal(again.code_hits, ours.code_hits)
+
+
+def test_hits_of_all_processes_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, together, f = quantizer(), quantizer(), features()
+    alone.train()(f)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 3)
+    monkeypatch.setattr(dist, "all_reduce", lambda hits: hits.mul_(3))  # three processes with the same images
+    together.train()(f)
+    assert_close(together.code_hits, 3 * alone.code_hits, 1e-6)
+    alike = together.usage(70)
+    monkeypatch.undo()
+    assert torch.equal(alone.usage(70), alike)
 
 
 def test_usage_is_the_share_of_codes_above_the_threshold() -> None:

@@ -30,9 +30,13 @@ def weights_of(golden: Golden, prefix: str = "sd/") -> dict[str, torch.Tensor]:
     return {key.removeprefix(prefix): value for key, value in golden.tensors.items() if key.startswith(prefix)}
 
 
+def scales_of(settings: dict[str, Any]) -> list[int]:
+    return list(settings.get("v_patch_nums") or settings.get("patch_nums") or [1])
+
+
 def num_phis(settings: dict[str, Any]) -> int:
-    shared = settings["share_quant_resi"]
-    return shared or settings.get("default_qresi_counts") or len(settings["v_patch_nums"])
+    shared = settings.get("share_quant_resi", 4)
+    return shared or settings.get("default_qresi_counts") or len(scales_of(settings))
 
 
 def quantizer_of(golden: Golden) -> tuple[FilaMultiScaleQuantizer, dict[str, Any]]:
@@ -157,7 +161,7 @@ def recipe_weights(shapes: dict[str, list[int]], *, drop: str = "", embedding_st
 def tokenizer_config(settings: dict[str, Any], latent: int) -> VarVQConfig:
     """The config of a recorded tokenizer; `latent` is the channels of its codes."""
     multipliers = list(settings.get("ch_mult", (1, 1, 2, 2, 4)))
-    scales = list(settings.get("v_patch_nums", [1]))
+    scales = scales_of(settings)
     return VarVQConfig(
         image_size=scales[-1] * 2 ** (len(multipliers) - 1),
         base_channels=settings["ch"],
@@ -168,7 +172,7 @@ def tokenizer_config(settings: dict[str, Any], latent: int) -> VarVQConfig:
         codebook_size=settings.get("V", settings.get("vocab_size", 5)),
         code_size=latent,
         patch_nums=scales,
-        num_phis=num_phis(settings) if "share_quant_resi" in settings else 1,
+        num_phis=num_phis(settings),
         phi_ratio=settings.get("quant_resi", 0.5),
         normalize_codes=settings.get("using_znorm", False),
         commitment=settings.get("beta", 0.25),
@@ -232,7 +236,7 @@ def tokenizer(path: Path) -> Iterator[Comparison]:
     state = weights_of(golden) or recipe_tokenizer(json.loads(golden.metadata["keys_shapes"]))
     latent = state["quantize.embedding.weight"].shape[1]
     model = load_tokenizer(VarVQModel(tokenizer_config(settings, latent)), state)
-    (images,) = [value for key, value in golden.tensors.items() if re.fullmatch(r"in/(x|img|image)s?", key)]
+    images = next(value for key, value in golden.tensors.items() if key.startswith("in/") and value.shape[1] == 3)
     features = model.features(images)
     ids, maps = model.quantize.encode(features)
     output = model(images)
