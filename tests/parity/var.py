@@ -51,6 +51,8 @@ def quantizer_of(golden: Golden) -> tuple[FilaMultiScaleQuantizer, dict[str, Any
         commitment=settings.get("beta", 0.25),
     )
     state = renamed(weights_of(golden), quantizer_rules())
+    if state["code_hits"].shape != quantizer.code_hits.shape:  # the source replaces its buffer, too
+        state["code_hits"] = quantizer.code_hits
     quantizer.load_state_dict(state | {"hit_updates": quantizer.hit_updates})
     return quantizer.eval(), settings
 
