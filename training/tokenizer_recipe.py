@@ -63,7 +63,7 @@ def small_config() -> VarVQConfig:
 
 
 def train(
-    photos: Path, run: Path, *, steps: int = 600, batch_size: int = 16, seed: int = 0, held_out: int = 256
+    photos: Path, run: Path, *, steps: int = 4000, batch_size: int = 16, seed: int = 0, held_out: int = 256
 ) -> dict[str, Any]:
     """Train, or go on; then measure on crops of other photographs.
 
@@ -140,7 +140,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="folder of photographs")
     parser.add_argument("run", type=Path, help="folder of the training run")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
