@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from .connector_adaptive_resampler import AdaptiveResamplerConnector
+from .connector_codebook import CodebookConnector
 from .connector_identity import IdentityConnector
 from .connector_linear import LinearConnector
 from .connector_mlp import MlpConnector
@@ -41,6 +42,7 @@ class Connector(Protocol):
 
 CONNECTORS: dict[str, Callable[..., Connector]] = {
     "adaptive_resampler": AdaptiveResamplerConnector,
+    "codebook": CodebookConnector,
     "identity": IdentityConnector,
     "linear": LinearConnector,
     "mlp": MlpConnector,

@@ -25,6 +25,9 @@ FUSION_CHANGES: dict[str, dict[str, Any]] = {
     "none": single_tower(),
 }
 CONNECTOR_CHANGES: dict[str, dict[str, Any]] = {
+    "codebook": {
+        "connector": {"type": "codebook", "codebook_size": 31, "code_size": 6, "patch_nums": [1, 2, 4]},
+    },
     # its features must have the language model's width
     "identity": {
         "text_config": {

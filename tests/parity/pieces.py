@@ -4,7 +4,7 @@
 
 from dataclasses import dataclass
 
-from tests.parity import eagle, internvl, leo, llava_hr, llava_uhd, mini_gemini, minicpm_v, open_autoglm
+from tests.parity import eagle, internvl, leo, llava_hr, llava_uhd, mini_gemini, minicpm_v, open_autoglm, var
 from tests.parity.golden import Check
 
 
@@ -181,5 +181,57 @@ PIECES = (
         "modeling/fusion_upsample_concat.py",
         "autoglm_seed_values*.safetensors",
         open_autoglm.concat,
+    ),
+    # worst measured: 2.1e-7; ids equal
+    Piece(
+        "VAR",
+        "multi-scale quantiser",
+        "modeling/multi_scale_quantizer.py",
+        "var_quant_[lzo]*.safetensors",
+        var.quantizer,
+        tolerance=2e-6,
+    ),
+    # worst measured: 3.3e-7
+    Piece(
+        "VAR",
+        "loss and gradients of the quantiser",
+        "modeling/multi_scale_quantizer.py",
+        "var_quant_train_*.safetensors",
+        var.training,
+        tolerance=2e-6,
+    ),
+    # worst measured: 0
+    Piece(
+        "VAR",
+        "hits of the codes over steps",
+        "modeling/multi_scale_quantizer.py",
+        "var_quant_ema*.safetensors",
+        var.hits,
+        tolerance=1e-6,
+    ),
+    # worst measured: 1.4e-6
+    Piece(
+        "VAR",
+        "encoder, decoder, tokenizer",
+        "modeling/conv_autoencoder.py, modeling_var_vq.py",
+        "var_[ev]*.safetensors",
+        var.tokenizer,
+    ),
+    # worst measured: 5.0e-6, an image; ids equal
+    Piece(
+        "VAR",
+        "next-scale transformer, greedy generation",
+        "modeling/modeling_var.py, next_scale_block.py",
+        "var_transformer_*.safetensors",
+        var.transformer,
+        tolerance=2e-5,
+    ),
+    # worst measured: 0
+    Piece(
+        "VAR",
+        "top-k and top-p",
+        "modeling/sampling_filter.py",
+        "var_sampling_filter*.safetensors",
+        var.sampling,
     ),
 )

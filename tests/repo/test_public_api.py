@@ -24,8 +24,15 @@ NAMES = {
     "FilaImageProcessor",
     "FilaImageProcessorPil",
     "FilaModel",
+    "FilaMultiScaleQuantizer",
     "FilaProcessor",
     "FilaVisionModel",
+    "VarConfig",
+    "VarForImageGeneration",
+    "VarImageProcessor",
+    "VarImageProcessorPil",
+    "VarVQConfig",
+    "VarVQModel",
 }
 COMMANDS = {
     "ask",
