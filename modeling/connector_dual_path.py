@@ -97,6 +97,6 @@ class DualPathConnector(nn.Module):
         joined = torch.cat([detail, motion], dim=1).movedim(1, -1)
         gate = self.gate(joined).sigmoid().movedim(-1, 1)
         mixed_THFrc = gate * detail + (1 - gate) * motion
-        pooled = F.avg_pool3d(mixed_THFrc, (1, self.pool, self.pool))
+        pooled = F.avg_pool2d(mixed_THFrc.flatten(1, 2), self.pool).unflatten(1, mixed_THFrc.shape[1:3])
         tokens: torch.Tensor = self.linear(pooled.flatten(2).transpose(1, 2))
         return tokens

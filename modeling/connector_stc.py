@@ -36,6 +36,20 @@ from .patch_grid import Grid, one_grid
 from .regstage import RegStage
 
 
+class WindowMean(nn.Module):
+    """`AvgPool3d` with kernel = stride, for every dtype; what is beyond the last whole window is not seen."""
+
+    def __init__(self, *window: int) -> None:
+        super().__init__()
+        self.window = window
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """`(T, C, F, r, c)`, each of the last three sides divided by its side of the window."""
+        for axis, size in enumerate(self.window, start=2):
+            maps = maps.narrow(axis, 0, maps.shape[axis] // size * size).unflatten(axis, (-1, size)).mean(axis + 1)
+        return maps
+
+
 class StcConnector(nn.Module):
     """Spatial-temporal convolution with padding.
 
@@ -86,7 +100,7 @@ class StcConnector(nn.Module):
         time, rows, cols = self.downsample
         self.window = TimeWindow(time, time, self.padding, self.padding)
         self.s1 = RegStage(input_size, width, depth)
-        sampler: nn.Module = nn.AvgPool3d((time, rows, cols))
+        sampler: nn.Module = WindowMean(time, rows, cols)
         if not self.pools:
             # time is padded in `_sampled`, where the piece of the clip is known
             sampler = nn.Conv3d(
@@ -130,8 +144,8 @@ class StcConnector(nn.Module):
         tokens = []
         for piece in self.window.pieces(num_frames, frames_per_chunk):
             if piece.first == piece.last:  # padding alone
-                bias = self.readout[0].bias
-                maps_FMrc = bias.new_zeros(0, len(bias), *shape)
+                conv: Any = self.sampler[0]
+                maps_FMrc = conv.weight.new_zeros(0, conv.weight.shape[1], *shape)
             else:
                 maps_FMrc = self.s1(read(piece.first, piece.last).transpose(1, 2).unflatten(2, shape))
             tokens.append(self._sampled(maps_FMrc[None], piece)[0])
@@ -183,8 +197,14 @@ class SpatialConvConnector(StcConnector):
         mlp_depth: int = 2,
         image_frames: int = 8,
     ) -> None:
-        options = {"downsample": downsample, "depth": depth, "mlp_depth": mlp_depth, "image_frames": image_frames}
-        super().__init__(config, input_size=input_size, **options)
+        super().__init__(
+            config,
+            input_size=input_size,
+            downsample=downsample,
+            depth=depth,
+            mlp_depth=mlp_depth,
+            image_frames=image_frames,
+        )
 
 
 class SpatialPoolConnector(SpatialConvConnector):

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 
 
-class ChannelNorm(nn.LayerNorm):
+class ChannelLayerNorm(nn.LayerNorm):
     """LayerNorm over the channels of `(T, C, r, c)`."""
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
@@ -38,7 +38,7 @@ class ConvNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(input_size, output_size, kernel, padding=kernel // 2, groups=groups, bias=False)
-        self.bn = ChannelNorm(output_size, eps=1e-5)
+        self.bn = ChannelLayerNorm(output_size, eps=1e-5)
         self.act = act
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
