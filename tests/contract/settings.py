@@ -40,9 +40,10 @@ EQUAL_WIDTHS: dict[str, Any] = {
         "eos_token_id": 4,
     }
 }
-CONNECTOR_CHANGES: dict[str, dict[str, Any]] = dict.fromkeys(
-    ("identity", "spatial_conv", "spatial_pool"), EQUAL_WIDTHS
-)
+CONNECTOR_CHANGES: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("identity", "spatial_conv", "spatial_pool"), EQUAL_WIDTHS),
+    **{name: {"connector": {"type": name, "depth": 1, "image_frames": 3}} for name in ("stc", "stc_v35", "stp")},
+}
 
 
 def fusion_settings(name: str) -> dict[str, Any]:

@@ -123,9 +123,9 @@ def test_damaged_frames_are_named() -> None:
     half = len(data) // 2
     with open_video(bytes(data[:half])) as video:
         assert 20 < video.clip.num_frames < 80
-    with pytest.raises(UnusableVideo, match=r"is damaged: frame 99 of 100 cannot be decoded"):
-        with open_video(bytes(data)) as video:
-            video._decoded = lambda: iter(())  # type: ignore[method-assign, union-attr]
+    with open_video(bytes(data)) as video:
+        video._decoded = lambda: iter(())  # type: ignore[method-assign, union-attr]
+        with pytest.raises(UnusableVideo, match=r"is damaged: frame 99 of 100 cannot be decoded"):
             video.frames([99])
 
 

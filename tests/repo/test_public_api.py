@@ -25,6 +25,7 @@ NAMES = {
     "FilaImageProcessorPil",
     "FilaModel",
     "FilaProcessor",
+    "FilaVideoProcessor",
     "FilaVisionModel",
 }
 COMMANDS = {"ask", "assemble", "demo", "estimate", "evaluate", "pages", "plan", "train", "verify", "view"}
