@@ -16,7 +16,7 @@ Shapes: F frames, P patches, D vision width, N tokens of the clip, M language-mo
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -100,6 +100,18 @@ def tokens_per_clip(connector: Any, num_frames: int, patch_grid: tuple[int, int]
     if joins_frames(connector):
         return int(connector.tokens_per_clip(num_frames, patch_grid))
     return num_frames * int(connector.tokens_per_tile(patch_grid))
+
+
+def clip_token_rule(connector: Any, patch_grid: tuple[int, int]) -> dict[str, int] | None:
+    """How many tokens a clip becomes, for the processor's `clip_tokens`; None for a connector of single frames."""
+    if _averages(connector):
+        return {"per_clip": int(connector.tokens_per_tile(patch_grid))}
+    if not joins_frames(connector):
+        return None
+    window: TimeWindow = connector.window
+    frames = window.size  # a clip of a window has `steps(size)` steps
+    per_step = int(connector.tokens_per_clip(frames, patch_grid)) // window.steps(frames)
+    return {"per_step": per_step, **asdict(window)}
 
 
 def clip_tokens(
