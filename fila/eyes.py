@@ -12,7 +12,7 @@ from PIL import TiffImagePlugin
 from transformers import AutoProcessor
 from transformers.utils import is_torchvision_available
 
-from fila import FilaImageProcessor, FilaImageProcessorPil
+from fila import FilaImageProcessor, FilaImageProcessorPil, FilaVideoProcessor
 from fila.processing.canvas_plan import Size
 from fila.processing.image_decode import choose_frame, open_header, orientation
 from fila.processing.image_error import UnusableImage
@@ -69,6 +69,21 @@ def open_eyes(
     )
     image_processor.plan(1, 1)  # an unknown canvas or option is refused here, before any image is opened
     return Eyes(image_processor, side * side, f"{options['type']} canvas, tile {tile}, patch {patch}")
+
+
+def open_video_eyes(checkpoint: str | None = None, *, tile: int = 336) -> Any:
+    """The video processor of a checkpoint, or one with the default settings.
+
+    Raises:
+        ValueError: If the checkpoint takes no videos.
+    """
+    if checkpoint is None:
+        return FilaVideoProcessor(size={"height": tile, "width": tile})
+    check_checkpoint(checkpoint)
+    found = getattr(AutoProcessor.from_pretrained(checkpoint), "video_processor", None)
+    if found is None:
+        raise ValueError(f"{checkpoint!r} takes no videos: its processor has no video processor.")
+    return found
 
 
 def check_checkpoint(checkpoint: str) -> None:
