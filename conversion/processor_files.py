@@ -29,7 +29,7 @@ def save_processor(
     from fila.processing.processing_fila import FilaProcessor
 
     config = model.config
-    side, high_side = config.vision_config.image_size, config.high_res_tile_size
+    side, high_side = config.tile_size, config.high_res_tile_size
     settings: dict[str, Any] = {
         "size": {"height": side, "width": side},
         "high_res_size": None if high_side is None else {"height": high_side, "width": high_side},

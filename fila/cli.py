@@ -346,4 +346,5 @@ def demo(
 
 
 if __package__:  # else this file was loaded alone, and `fila` would bring torch along
-    import fila.cli_train  # noqa: F401  (its commands register with the app)
+    import fila.cli_systems
+    import fila.cli_train  # noqa: F401  (their commands register with the app)

@@ -24,7 +24,8 @@ from transformers.utils.import_utils import is_torchdynamo_compiling, torch_comp
 from .clips import clip_token_rule
 from .configuration_fila import FilaConfig
 from .connector import build_connector
-from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel, PerImage, real_view_boxes
+from .high_res_views import PerImage
+from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel, real_view_boxes
 from .image_tokens import images_per_sample, select_tokens
 from .patch_grid import Grid
 from .sharding import is_sharded
@@ -335,7 +336,7 @@ class FilaModel(FilaPreTrainedModel):
             is_first_step = past_key_values is None or past_key_values.get_seq_length() == 0
             if not (is_first_step and any(is_sharded(part) for part in vision)):
                 return inputs_embeds
-        side, high_res_side = self.config.vision_config.image_size, self.config.high_res_tile_size or 0
+        side, high_res_side = self.config.tile_size or 0, self.config.high_res_tile_size or 0
         images: dict[str, torch.Tensor | None] = {
             "pixel_values": inputs_embeds.new_zeros(1, 1, 3, side, side),
             "view_boxes": torch.tensor([[[0, 0, side, side]]]),

@@ -60,8 +60,8 @@ PIECES = (
     # worst measured: 4.9e-7
     Piece(
         "LLaVA-HR",
-        "both towers with adapters",
-        "modeling/tower_clip.py, tower_convnext.py, fusion_mixture_of_resolution.py",
+        "the whole tower, with and without adapters",
+        "modeling/tower_clip.py, tower_convnext.py, fusion_mixture_of_resolution.py, high_res_views.py",
         "llava_hr_tower*.safetensors",
         llava_hr.tower,
     ),
@@ -88,6 +88,22 @@ PIECES = (
         "modeling/fusion_channel_concat.py, align.py",
         "eagle_channel_concat*.safetensors",
         eagle.channel_concat,
+    ),
+    # worst measured: 1.4e-7
+    Piece(
+        "EAGLE",
+        "SAM's short neck and unshuffle",
+        "modeling/tower_sam.py",
+        "eagle_sam_short_neck*.safetensors",
+        eagle.sam_short_neck,
+    ),
+    # worst measured: 0
+    Piece(
+        "EAGLE",
+        "Pix2Struct's tokens on the common grid",
+        "modeling/align.py",
+        "eagle_pix2struct_resize*.safetensors",
+        eagle.pix2struct_resize,
     ),
     # worst measured: 0
     Piece(
@@ -120,6 +136,14 @@ PIECES = (
         "modeling/connector_resampler.py",
         "minicpmv26_resampler*.safetensors",
         minicpm_v.resampler,
+    ),
+    # worst measured: 0
+    Piece(
+        "MiniCPM-V 2.6",
+        "SigLIP's embeddings of unequal views",
+        "modeling/tower_siglip.py, positions.py",
+        "minicpmv26_siglip_embeddings*.safetensors",
+        minicpm_v.siglip_embeddings,
     ),
     # worst measured: 6.0e-8
     Piece(

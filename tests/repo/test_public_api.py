@@ -28,7 +28,21 @@ NAMES = {
     "FilaVideoProcessor",
     "FilaVisionModel",
 }
-COMMANDS = {"ask", "assemble", "demo", "estimate", "evaluate", "pages", "plan", "train", "verify", "view"}
+COMMANDS = {
+    "ask",
+    "assemble",
+    "demo",
+    "estimate",
+    "evaluate",
+    "export",
+    "import",
+    "pages",
+    "plan",
+    "recipes",
+    "train",
+    "verify",
+    "view",
+}
 
 
 def test_exported_names() -> None:
