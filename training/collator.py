@@ -3,8 +3,8 @@
 """From samples with images and messages to a batch for the model.
 
 A sample is a dict with `images` and `videos`, lists, and `messages`, whose `{"type": "image"}` and `{"type": "video"}`
-parts they are bound to in order: the columns of TRL's vision datasets. A video part may name its own source. Works with
-`transformers.Trainer` (`remove_unused_columns=False`) and TRL.
+parts they are bound to in order: the columns of TRL's vision datasets. A video part may name its own source. Works
+with `transformers.Trainer` (`remove_unused_columns=False`) and TRL.
 
 Only what the assistant wrote is learnt, and every sample is checked: at least one token is supervised, and none that
 stands for an image or for padding.

@@ -39,13 +39,13 @@ def test_ask_about_an_image_and_a_clip(fila: Callable[..., Any], videos: str, im
 def test_ask_names_a_broken_clip(fila: Callable[..., Any], videos: str, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"no video")
     found = fila("ask", videos, tmp_path / "clip.mp4", "What?", "--device", "cpu")
-    assert found.exit_code == 1
+    assert found.exit_code == 2
     assert "Video 0 is no video that can be read" in found.stderr
 
 
 def test_ask_a_checkpoint_without_videos(fila: Callable[..., Any], checkpoint: str) -> None:
     found = fila("ask", checkpoint, real_clip(), "What?", "--device", "cpu")
-    assert found.exit_code == 1
+    assert found.exit_code == 2
     assert "a processor without a video processor" in found.stderr
 
 
@@ -54,7 +54,8 @@ def test_view_draws_a_contact_sheet(fila: Callable[..., Any], videos: str, tmp_p
         found = fila("view", real_clip(), "-o", tmp_path / "sheet.png", *options)
         assert found.exit_code == 0, found.stderr
         assert found.stderr.count("frame ") == frames
-        assert Image.open(tmp_path / "sheet.png").width == 1240
+        with Image.open(tmp_path / "sheet.png") as sheet:
+            assert sheet.width == 1240
 
 
 def test_contact_sheet_shows_the_pixels_of_the_processor() -> None:
