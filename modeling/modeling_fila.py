@@ -8,14 +8,13 @@ Shapes: B samples, L sequence length, I images of the batch, V views of the imag
 image i, M language-model width.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoModel, GenerationMixin
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
@@ -26,7 +25,8 @@ from .configuration_fila import FilaConfig
 from .connector import build_connector
 from .high_res_views import PerImage
 from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel, real_view_boxes
-from .image_tokens import images_per_sample, select_tokens
+from .image_tokens import images_per_sample, repeated_rows, select_tokens
+from .outputs import FilaCausalLMOutputWithPast, FilaImageFeatures, FilaModelOutputWithPast
 from .patch_grid import Grid
 from .sharding import is_sharded
 from .shared_positions import shared_positions
@@ -44,55 +44,6 @@ IMAGE_INPUTS = (
     "image_token_index",
     "view_positions",
 )
-
-
-@dataclass
-class FilaModelOutputWithPast(BaseModelOutputWithPast):
-    """Output of [`FilaModel`].
-
-    Args:
-        image_hidden_states (`torch.Tensor` of shape `(sum of N_i, M)`, *optional*):
-            Image tokens of all images, in the order of the batch.
-    """
-
-    image_hidden_states: torch.Tensor | None = None
-
-
-@dataclass
-class FilaCausalLMOutputWithPast(ModelOutput):
-    """Output of [`FilaForConditionalGeneration`].
-
-    Args:
-        loss (`torch.Tensor` of shape `(1,)`, *optional*, returned with `labels`):
-            Next-token loss.
-        logits (`torch.Tensor` of shape `(B, L, vocabulary)`):
-            Scores of the next token; fewer positions with `logits_to_keep`.
-        past_key_values (`Cache`, *optional*):
-            Keys and values of the language model.
-        hidden_states, attentions (`tuple`, *optional*):
-            Of the language model.
-        image_hidden_states (`torch.Tensor` of shape `(sum of N_i, M)`, *optional*):
-            Image tokens of all images, in the order of the batch.
-    """
-
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    past_key_values: Cache | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
-    image_hidden_states: torch.Tensor | None = None
-
-
-@dataclass
-class FilaImageFeatures(BaseModelOutputWithPooling):
-    """Image features whose placeholders may stand in several runs.
-
-    Args:
-        in_runs (`bool`, *optional*):
-            Set where a layout puts text between the placeholders of one image.
-    """
-
-    in_runs: bool | None = None
 
 
 class FilaModel(FilaPreTrainedModel):
@@ -663,7 +614,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
                 in_runs = model_kwargs.get("image_token_index") is not None
                 lengths = self._image_lengths(model_kwargs)
                 counts = images_per_sample(input_ids == self.config.image_token_id, lengths, contiguous=not in_runs)
-                repeated |= _repeated_rows(model_kwargs, IMAGE_INPUTS, counts, expand_size)
+                repeated |= repeated_rows(model_kwargs, IMAGE_INPUTS, counts, expand_size)
             if model_kwargs.get("pixel_values_videos") is not None:
                 lengths = video_lengths(
                     self.model.multi_modal_projector, self.model.vision_tower.fusion.output_grid, model_kwargs
@@ -672,7 +623,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
                     torch.eq(input_ids, self.config.video_token_id or 0), lengths, contiguous=False
                 )
                 names = (*VIDEO_INPUTS.values(), "video_token_index")
-                repeated |= _repeated_rows(model_kwargs, names, counts, expand_size)
+                repeated |= repeated_rows(model_kwargs, names, counts, expand_size)
             input_ids, model_kwargs = super()._expand_inputs_for_generation(
                 expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
             )
@@ -680,19 +631,6 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         return super()._expand_inputs_for_generation(
             expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
         )
-
-
-def _repeated_rows(inputs: dict[str, Any], names: tuple[str, ...], counts: list[int], times: int) -> dict[str, Any]:
-    """Take the named inputs out, each sample's block of rows repeated."""
-    rows, first = [], 0
-    for count in counts:
-        rows += list(range(first, first + count)) * times
-        first += count
-    taken = {name: inputs.pop(name) for name in names if inputs.get(name) is not None}
-    return {
-        name: value[rows] if isinstance(value, torch.Tensor) else [value[row] for row in rows]
-        for name, value in taken.items()
-    }
 
 
 def _tokens_of_views(connector: Any, patch_grids: torch.Tensor) -> list[int]:
