@@ -185,6 +185,8 @@ def _config(recipe: Recipe, source: Source, given: Mapping[str, Any], changes: M
             made[section] = replaced(made[section] or {}, change, section)
     image_token = image_token_of(tokens, recipe.processor["image_token"])
     made |= {**settings.config, **changes, "image_token_id": tokens.convert_tokens_to_ids(image_token)}
+    if video_token := recipe.processor.get("video_token"):
+        made["video_token_id"] = tokens.convert_tokens_to_ids(video_token)
     return FilaConfig(**made, architectures=["FilaForConditionalGeneration"], auto_map=dict(AUTO_MAP))
 
 

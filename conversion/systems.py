@@ -5,9 +5,11 @@
 from .source_system import SourceSystem
 from .system_llava import EAGLE, LLAVA_HR, LLAVA_NEXT, LLAVA_UHD, MINI_GEMINI
 from .system_others import INTERNVL, LEO, MINICPM_V
+from .system_video import VIDEOLLAMA2
 
 SYSTEMS: dict[str, SourceSystem] = {
-    system.name: system for system in (EAGLE, INTERNVL, LEO, LLAVA_HR, LLAVA_NEXT, LLAVA_UHD, MINI_GEMINI, MINICPM_V)
+    system.name: system
+    for system in (EAGLE, INTERNVL, LEO, LLAVA_HR, LLAVA_NEXT, LLAVA_UHD, MINI_GEMINI, MINICPM_V, VIDEOLLAMA2)
 }
 
 

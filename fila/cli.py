@@ -95,7 +95,7 @@ def main(
 def ask(
     checkpoint: Annotated[str, typer.Argument(help="Folder or Hub id.")],
     images_and_question: Annotated[
-        list[str], typer.Argument(metavar="IMAGE... QUESTION", help="Image files, then the question.")
+        list[str], typer.Argument(metavar="IMAGE... QUESTION", help="Image or video files, then the question.")
     ],
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token; above 0 samples.")] = 0.0,
@@ -104,7 +104,7 @@ def ask(
     dtype: Annotated[str, typer.Option(help="auto (the checkpoint's), float32, bfloat16 or float16.")] = "auto",
     debug: Debug = False,
 ) -> None:
-    """Ask a checkpoint about images.
+    """Ask a checkpoint about images and videos.
 
     The answer streams to standard output; everything else goes to standard error.
     """
@@ -113,14 +113,14 @@ def ask(
         raise ValueError(f"`fila ask` needs an image and a question after the checkpoint; got only {question!r}.")
     started = time.perf_counter()
     from fila.ask import ask as ask_model
-    from fila.ask import load_checkpoint, open_images
+    from fila.ask import load_checkpoint, open_sources
     from fila.eyes import check_checkpoint
     from fila.quiet import quiet
 
     check_checkpoint(checkpoint)
-    images = open_images(paths)
+    images = open_sources(paths)
     for path, image in zip(paths, images, strict=True):
-        _say(f"image: {path}, {image.height} x {image.width} pixels")
+        _say(f"video: {path}" if image == path else f"image: {path}, {image.height} x {image.width} pixels")
     with quiet():
         model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -143,7 +143,7 @@ def ask(
 @app.command()
 @_told_in_one_line
 def view(
-    image: Annotated[str, typer.Argument(help="Image file.")],
+    image: Annotated[str, typer.Argument(help="Image or video file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")] = Path("view.png"),
     checkpoint: Checkpoint = None,
     canvas: Canvas = "fila",
@@ -160,16 +160,26 @@ def view(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Draw what a model sees of an image.
+    """Draw what a model sees of an image or a video.
 
-    The picture shows the canvas with its tiles and padding, the overview, the high-res canvas and the image tokens.
+    Of a video it is a contact sheet of the frames that are shown. Of an image the picture shows the canvas with its
+    tiles and padding, the overview, the high-res canvas and the image tokens.
     """
-    from fila.ask import open_images
-    from fila.eyes import open_eyes
+    from fila.ask import is_video, open_images
+    from fila.eyes import open_eyes, open_video_eyes
+    from fila.frame_sheet import draw_frame_sheet, see_frames
     from fila.seen import look
     from fila.view import draw_view
 
     chosen = _token_range(tokens)
+    if is_video(image):
+        frames, captions = see_frames(open_video_eyes(checkpoint, tile=tile), image)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        note = f"{len(frames)} frames" + ("" if checkpoint is None else f", {Path(checkpoint).name}")
+        draw_frame_sheet(frames, captions, title=Path(image).name, note=note).save(output, format="PNG", optimize=True)
+        _say(", ".join(captions))
+        typer.echo(output)
+        return
     (picture,) = open_images([image])
     eyes = open_eyes(
         checkpoint, canvas=_options(canvas), layout=_options(layout), tile=tile, patch=patch, high_res=high_res

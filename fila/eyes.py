@@ -17,7 +17,7 @@ from tokenizers.models import WordLevel
 from transformers import AutoConfig, AutoProcessor, PreTrainedTokenizerFast
 from transformers.utils import is_torchvision_available
 
-from fila import FilaConfig, FilaImageProcessor, FilaImageProcessorPil, FilaProcessor
+from fila import FilaConfig, FilaImageProcessor, FilaImageProcessorPil, FilaProcessor, FilaVideoProcessor
 from fila.modeling.connector import build_connector
 from fila.modeling.fusion import build_fusion
 from fila.processing.canvas import CANVASES, build_canvas
@@ -218,6 +218,21 @@ def open_eyes(
     )
     of_layout = "" if layout is None or layout["type"] == "fila" else f", layout {layout['type']}"
     return Eyes(processor, (side, side), patch, f"{options['type']} canvas, tile {tile}, patch {patch}{of_layout}")
+
+
+def open_video_eyes(checkpoint: str | None = None, *, tile: int = 336) -> Any:
+    """The video processor of a checkpoint, or one with the default settings.
+
+    Raises:
+        ValueError: If the checkpoint takes no videos.
+    """
+    if checkpoint is None:
+        return FilaVideoProcessor(size={"height": tile, "width": tile})
+    check_checkpoint(checkpoint)
+    found = getattr(AutoProcessor.from_pretrained(checkpoint), "video_processor", None)
+    if found is None:
+        raise ValueError(f"{checkpoint!r} takes no videos: its processor has no video processor.")
+    return found
 
 
 def check_checkpoint(checkpoint: str) -> None:

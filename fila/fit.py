@@ -39,6 +39,8 @@ def fitting_settings(config: Any, image_processor: Any, layout: Any) -> dict[str
             f"fusion {config.fusion['type']!r} lie on no grid. Choose another layout or connector."
         )
     settings: dict[str, Any] = {"tokens_per_tile": count}
+    if config.video_token_id is not None:
+        settings["clip_tokens"] = model.clip_tokens
     if not plans.equal_views and kind not in _QUERIES and not unlike:
         settings["token_size"] = _block_size(config, image_processor, plans)
     elif layout.row_newlines:

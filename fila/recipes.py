@@ -27,7 +27,7 @@ FOLDER = Path(__file__).parent / "recipe_files"
 # What each part of a recipe must and may hold. Values are checked by the classes that take them.
 CONFIG_KEYS = {field.name for field in dataclasses.fields(FilaConfig)}
 IMAGE_PROCESSOR_KEYS = set(FilaImageProcessorPil.valid_kwargs.__annotations__)
-PROCESSOR_KEYS = {"layout", "token_size", "image_token"}
+PROCESSOR_KEYS = {"layout", "token_size", "image_token", "video_processor", "video_token", "video_layout"}
 assert set(inspect.signature(FilaProcessor).parameters) >= PROCESSOR_KEYS
 
 TowerChange: TypeAlias = Mapping[str, Any] | PreTrainedConfig | str | None
@@ -156,6 +156,9 @@ def processor(recipe: Recipe, config: FilaConfig, tokenizer: Any, **changes: Any
     """
     images = image_processor(recipe, config, **changes.pop("image_processor", {}))
     settings = {**recipe.processor, **changes}
+    if isinstance(frames := settings.get("video_processor"), dict):
+        side = config.tile_size
+        settings["video_processor"] = {"size": {"height": side, "width": side}, **frames}
     fitting = fitting_settings(config, images, build_layout(settings["layout"]))
     return FilaProcessor(images, tokenizer, **{**fitting, **settings})
 

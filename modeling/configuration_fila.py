@@ -137,6 +137,10 @@ class FilaConfig(PreTrainedConfig):
             layout needs `slice_positions` too.
         image_token_id (`int`, *optional*, defaults to 128256):
             Id of the placeholder that stands for one image token.
+        video_token_id (`int`, *optional*):
+            Id of the placeholder that stands for one token of a video. None: the model takes no videos.
+        shared_positions (`bool`, *optional*, defaults to `False`):
+            Whether all patches of a frame or an image share one rotary position, see `shared_positions.py`.
         tie_word_embeddings (`bool`, *optional*, defaults to the text config's):
             Whether `lm_head` shares the input embedding's weight.
         initializer_range (`float`, *optional*, defaults to 0.02):
@@ -174,6 +178,8 @@ class FilaConfig(PreTrainedConfig):
     image_newline: bool = False
     slice_positions: int = 0
     image_token_id: int = 128256
+    video_token_id: int | None = None
+    shared_positions: bool = False
     tie_word_embeddings: bool | None = None
     initializer_range: float = 0.02
     preprocessing: dict[str, Any] | None = None

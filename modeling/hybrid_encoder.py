@@ -52,7 +52,7 @@ class FilaPreTrainedModel(PreTrainedModel):
     config_class = FilaConfig
     config: FilaConfig
     base_model_prefix = "model"
-    input_modalities: tuple[str, ...] = ("image", "text")
+    input_modalities: tuple[str, ...] = ("image", "video", "text")
     supports_gradient_checkpointing = True
     _no_split_modules: list[str] | set[str] = [  # noqa: RUF012
         "ConvNextBlock",

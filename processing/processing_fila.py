@@ -31,12 +31,16 @@ from .fingerprint import check_preprocessing, trained_with
 from .image_input import ImageInputError, image_size, load_images, resized
 from .layout import PADDING, Geometry, as_text, build_layout, count_tokens, lay_out, slice_positions, token_indices
 from .token_budget import POLICIES, fit_prompt
+from .video_processing_fila import FilaVideoProcessor
+from .video_prompt import build_video_layout, check_clip_tokens, lay_out_video
+from .video_source import split_videos
 
 __all__ = ["DEFAULT_CHAT_TEMPLATE", "FilaProcessor"]
 
 logger = logging.get_logger(__name__)
 
 DEFAULT_LAYOUT = {"type": "fila"}
+DEFAULT_VIDEO_LAYOUT = {"type": "plain"}
 # Which samples of a call `drop_sample` kept, for the call that makes assistant masks of them; None outside of it.
 _KEPT: ContextVar[list[int] | None] = ContextVar("_KEPT", default=None)
 
@@ -67,6 +71,16 @@ class FilaProcessor(ProcessorMixin):
         image_token_policy (`str`, *optional*, defaults to `"error"`):
             What happens to a prompt over a limit: `"error"`; `"drop_sample"` leaves it out of the batch, with a
             warning; `"shrink_images"` shrinks its images, the largest first, see `token_budget.py`.
+        video_processor ([`FilaVideoProcessor`] or `dict`, *optional*):
+            Chooses and renders the frames of videos, or its settings. None: there are no videos. It is no attribute in
+            transformers' sense, because those cannot be left out.
+        video_token (`str`, *optional*):
+            Placeholder of a video, `"<video>"` where there is a video processor; a tokenizer that names a
+            `video_token` of its own decides.
+        video_layout (`dict`, *optional*, defaults to `{"type": "plain"}`):
+            The text around the frames of a video, see `video_prompt.py`; each frame has the image's `layout`.
+        clip_tokens (`dict`, *optional*):
+            Tokens of a video where the connector joins frames: the model's `clip_tokens`.
     """
 
     def __init__(
@@ -81,6 +95,10 @@ class FilaProcessor(ProcessorMixin):
         max_image_tokens: int | None = None,
         max_prompt_image_tokens: int | None = None,
         image_token_policy: str = "error",
+        video_processor: Any = None,
+        video_token: str | None = None,
+        video_layout: dict[str, Any] | None = None,
+        clip_tokens: dict[str, int] | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(tokens_per_tile, int) or tokens_per_tile < 1:
@@ -115,6 +133,11 @@ class FilaProcessor(ProcessorMixin):
                 f"The image token {self.image_token!r} must not occur in the text of the layout; it is in {inside}. "
                 "Use another image token, for instance '<unk>' for MiniCPM-V."
             )
+        self.video_layout = dict(DEFAULT_VIDEO_LAYOUT if video_layout is None else video_layout)
+        self._video_layout = build_video_layout(self.video_layout)
+        check_clip_tokens(clip_tokens)
+        self.clip_tokens = clip_tokens
+        self._set_video_processor(video_processor, video_token, tokenizer)
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
 
     @classmethod
@@ -143,9 +166,35 @@ class FilaProcessor(ProcessorMixin):
         config = getattr(model, "config", model)
         check_preprocessing(getattr(config, "preprocessing", None), self.preprocessing())
 
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        """What transformers loads for a processor; a video processor is optional, and loaded here."""
+        return ["image_processor", "tokenizer"]
+
+    def _set_video_processor(self, video_processor: Any, video_token: str | None, tokenizer: Any) -> None:
+        self.video_token: str | None = None
+        self.video_token_id: int | None = None
+        self.video_processor: Any = None
+        if video_processor is None:
+            return
+        if isinstance(video_processor, dict):
+            video_processor = FilaVideoProcessor(**video_processor)
+        self.video_processor = video_processor
+        self.video_token = getattr(tokenizer, "video_token", None) or video_token or "<video>"
+        if tokenizer is not None:
+            self.video_token_id = tokenizer.get_added_vocab().get(self.video_token)
+            if self.video_token_id is None:
+                raise ValueError(
+                    f"The video token {self.video_token!r} must be an added token of the tokenizer; add it with "
+                    f"`tokenizer.add_tokens([{self.video_token!r}], special_tokens=True)`."
+                )
+
     def to_dict(self) -> dict[str, Any]:
         """Settings as plain JSON, with the `auto_map` that is saved: a loaded processor equals the saved one."""
         output: dict[str, Any] = super().to_dict()
+        if self.video_processor is None:
+            for name in ("video_processor", "video_token", "video_layout", "clip_tokens"):
+                output.pop(name, None)
         if self._auto_class is not None:
             module = type(self).__module__.rpartition(".")[2]
             output["auto_map"] = {self._auto_class: f"{module}.{type(self).__name__}"}
@@ -239,8 +288,13 @@ class FilaProcessor(ProcessorMixin):
         Raises:
             ValueError: Naming the sample and both counts.
         """
-        if images is None and text is None:
+        videos = kwargs.get("videos")
+        if images is None and text is None and videos is None:
             raise ValueError(f"{type(self).__name__} needs text, images or both.")
+        if text is not None and (isinstance(text, str) or all(isinstance(prompt, str) for prompt in text)):
+            self._validate_videos(videos, [text] if isinstance(text, str) else text)
+        elif videos is not None:
+            self._validate_videos(videos, None)
         if text is None:
             return
         prompts = [text] if isinstance(text, str) else text
@@ -264,6 +318,25 @@ class FilaProcessor(ProcessorMixin):
         for sample, (num_tokens, own) in enumerate(zip(in_text, images, strict=True)):
             if num_tokens != len(own):
                 raise ValueError(f"{rule}: sample {sample} has {num_tokens} {token} tokens and {len(own)} images.")
+
+    def _validate_videos(self, videos: Any, prompts: Any) -> None:
+        """Check that there is a video processor, and as many video tokens as videos."""
+        if self.video_processor is None:
+            if videos is not None:
+                raise ValueError(
+                    "Videos were passed to a processor without a video processor. Give it one: "
+                    "`FilaProcessor(..., video_processor=FilaVideoProcessor(...))`."
+                )
+            return
+        if prompts is None:
+            return
+        in_text = [prompt.count(self.video_token) for prompt in prompts]
+        num_videos = 0 if videos is None else len(split_videos(videos))
+        if num_videos != sum(in_text):
+            raise ValueError(
+                f"The number of {self.video_token} tokens in the prompts should be the same as the number of videos "
+                f"passed: the prompts hold {in_text} (in all {sum(in_text)}), and {num_videos} were passed."
+            )
 
     def apply_chat_template(
         self,
@@ -340,6 +413,9 @@ class FilaProcessor(ProcessorMixin):
         """Names of the tensors that a call with text and images returns."""
         names = [*super().model_input_names]
         names += [] if self._layout.is_one_run else ["image_token_index"]
+        if self.video_processor is not None:
+            names += [*self.video_processor.model_input_names]
+            names += [] if self._layout.is_one_run or self.clip_tokens else ["video_token_index"]
         return [*names, "view_positions"] if self._layout.slice_positions else names
 
     @property
@@ -366,6 +442,32 @@ class FilaProcessor(ProcessorMixin):
             if values:
                 processed[name] = _rows(values, kwargs.get("return_tensors"), processed["tile_grid"])
         return processed, texts
+
+    def _process_videos(self, videos: Any, **kwargs: Any) -> tuple[Any, list[str]]:
+        processed = self.video_processor(videos, **{**kwargs, "return_metadata": True})
+        texts, indices = [], []
+        for number, times in enumerate(processed.pop("video_times")):
+            frames = self._frame_geometries(processed, number)
+            pieces = lay_out_video(self._video_layout, self._layout, frames, times, self.clip_tokens)
+            texts.append(as_text(pieces, str(self.video_token)))
+            indices.append(token_indices(pieces))
+        if self.clip_tokens is None and not self._layout.is_one_run and indices:
+            like = processed["video_tile_grid"]
+            processed["video_token_index"] = _rows(indices, kwargs.get("return_tensors"), like)
+        return processed, texts
+
+    def _frame_geometries(self, processed: Any, number: int) -> list[Geometry]:
+        """Geometry of each frame of a video that is not padding."""
+        names = {
+            "view_boxes": "video_view_boxes",
+            "tile_grid": "video_tile_grid",
+            "pixel_values": "pixel_values_videos",
+        }
+        frames = {name: processed[key][number] for name, key in names.items()}
+        if "video_patch_grids" in processed:
+            frames["patch_grids"] = processed["video_patch_grids"][number]
+        used = np.asarray(frames["view_boxes"]).any(axis=(1, 2))
+        return [self._geometry(frames, int(index)) for index in np.flatnonzero(used)]
 
     def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **kwargs: Any) -> str:
         """The placeholders of one image and the text between them, for the first image of a prompt."""

@@ -18,7 +18,8 @@ Run = Callable[..., Any]
 
 # MiniCPM-V's layout has `<image>` as text, so another token is the placeholder here.
 TOKENIZER = PreTrainedTokenizerFast(
-    tokenizer_object=tiny_tokenizer().backend_tokenizer, extra_special_tokens={"image_token": "<patch>"}
+    tokenizer_object=tiny_tokenizer().backend_tokenizer,
+    extra_special_tokens={"image_token": "<patch>", "video_token": "<video>"},
 )
 
 

@@ -133,6 +133,15 @@ def _eagle(recipe: str, *extras: dict[str, Any]) -> Original:
 
 
 ORIGINALS = {
+    "videollama2": Original(
+        "videollama2",
+        0,
+        "videollama2-7b",
+        low_res=CLIP,
+        source={"mm_projector_type": "stc_connector", "num_frames": 3, "model_type": "videollama2_mistral"},
+        extra={f"{_CLIP}post_layernorm.bias": (20,)},
+        model_type="mistral",
+    ),
     "llava-next": Original("llava-next", 4, "llava-next", low_res=CLIP, extra={f"{_CLIP}post_layernorm.bias": (20,)}),
     "llava-hr": Original(
         "llava-hr",

@@ -2,7 +2,10 @@
 # Licensed under the Apache License, Version 2.0.
 """Keys and shapes of the original systems' checkpoints, as recorded from their code: pattern and shape, None: any."""
 
+import json
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 Shape = tuple[int, ...] | None
 
@@ -180,7 +183,28 @@ _MINI_GEMINI: dict[str, Shape] = {
     **_MM_PROJECTOR,
 }
 _VPM = r"vpm\."
+
+
+def _videollama2(connector: str, tower: dict[str, Shape]) -> dict[str, Shape]:
+    """The connector's keys and shapes are those of tests/golden/videollama2_real_state_keys.json."""
+    path = Path(__file__).parents[1] / "golden" / "videollama2_real_state_keys.json"
+    keys = json.loads(path.read_text(encoding="utf-8"))[connector]["keys"]
+    projector: dict[str, Shape] = {re.escape(f"model.mm_projector.{key}"): tuple(shape) for key, shape in keys.items()}
+    return {**_LLAMA, **tower, **projector}
+
+
+_SIGLIP: dict[str, Shape] = {
+    _CLIP_PREFIX + r"embeddings\.patch_embedding\.weight": (1152, 3, 14, 14),
+    _CLIP_PREFIX + r"embeddings\.patch_embedding\.bias": (1152,),
+    _CLIP_PREFIX + r"embeddings\.position_embedding\.weight": (729, 1152),
+    _CLIP_PREFIX + r"encoder\.layers\.\d+\.(?:layer_norm[12]|self_attn\.(?:q|k|v|out)_proj|mlp\.fc[12])" + _WB: None,
+}
+_QKV_BIAS: dict[str, Shape] = {r"model\.layers\.\d+\.self_attn\.[qkv]_proj\.bias": None}
+
 RECORDED = {
+    "videollama2-7b": Recorded("videollama2", 0, _videollama2("stc_connector", _clip(_CLIP_PREFIX))),
+    "videollama2-7b-16f": Recorded("videollama2", 0, _videollama2("stc_connector", _clip(_CLIP_PREFIX))),
+    "videollama2.1-7b-16f": Recorded("videollama2", 0, _videollama2("stc_connector_v35", _SIGLIP | _QKV_BIAS)),
     "llava-next": Recorded(
         "llava-next", 4, {**_LLAMA, **_clip(_CLIP_PREFIX), r"model\.image_newline": (4096,), **_MM_PROJECTOR}
     ),

@@ -4,7 +4,19 @@
 
 from dataclasses import dataclass
 
-from tests.parity import eagle, internvl, leo, llava_hr, llava_uhd, mini_gemini, minicpm_v, open_autoglm, var
+from tests.parity import (
+    cogvlm2,
+    eagle,
+    internvl,
+    leo,
+    llava_hr,
+    llava_uhd,
+    mini_gemini,
+    minicpm_v,
+    open_autoglm,
+    var,
+    videollama2,
+)
 from tests.parity.golden import Check
 
 
@@ -233,5 +245,61 @@ PIECES = (
         "modeling/sampling_filter.py",
         "var_sampling_filter*.safetensors",
         var.sampling,
+    ),
+    # worst measured: 2.0e-6
+    Piece(
+        "VideoLLaMA 2",
+        "stc, stc_v35",
+        "modeling/connector_stc.py, regstage.py",
+        "videollama2_stc_connector*.safetensors",
+        videollama2.connector,
+    ),
+    # worst measured: 6.3e-7
+    Piece(
+        "VideoLLaMA 2",
+        "stp",
+        "modeling/connector_stc.py, regstage.py",
+        "videollama2_stp_connector*.safetensors",
+        videollama2.connector,
+    ),
+    # worst measured: 2.5e-7
+    Piece(
+        "VideoLLaMA 2",
+        "spatial_conv",
+        "modeling/connector_stc.py, regstage.py",
+        "videollama2_spatial_conv*.safetensors",
+        videollama2.connector,
+    ),
+    # worst measured: 9.2e-8
+    Piece(
+        "VideoLLaMA 2",
+        "spatial_pool",
+        "modeling/connector_stc.py, regstage.py",
+        "videollama2_spatial_pool*.safetensors",
+        videollama2.connector,
+    ),
+    # worst measured: 0
+    Piece(
+        "VideoLLaMA 2",
+        "linear over the mean of the frames",
+        "modeling/connector_linear.py",
+        "videollama2_linear*.safetensors",
+        videollama2.projector,
+    ),
+    # worst measured: 0
+    Piece(
+        "VideoLLaMA 2",
+        "mlp over the mean of the frames",
+        "modeling/connector_mlp.py",
+        "videollama2_mlp*x_gelu*.safetensors",
+        videollama2.projector,
+    ),
+    # worst measured: 0
+    Piece(
+        "CogVLM2-Video",
+        "adapter, as reconstructed",
+        "modeling/connector_conv_glu.py",
+        "cogvlm2*_adapter_reconstructed*.safetensors",
+        cogvlm2.adapter,
     ),
 )

@@ -26,6 +26,7 @@ NAMES = {
     "FilaModel",
     "FilaMultiScaleQuantizer",
     "FilaProcessor",
+    "FilaVideoProcessor",
     "FilaVisionModel",
     "VarConfig",
     "VarForImageGeneration",
