@@ -90,8 +90,12 @@ class ExactDrawing:
         rows = max(1, BLOCK // levels.shape[-1])  # numpy makes 8-byte indices first, which have to stay in the cache
         for plane, row, into in zip(levels, table, out, strict=True):
             for top in range(0, len(plane), rows):
-                # uint8 never leaves the table; "clip" spares the check.
-                np.take(row, plane[top : top + rows], out=into[top : top + rows], mode="clip")
+                block = into[top : top + rows]
+                # uint8 never leaves the table; "clip" spares the check. Memory with gaps numpy would read first.
+                if block.flags.c_contiguous:
+                    np.take(row, plane[top : top + rows], out=block, mode="clip")
+                else:
+                    block[...] = np.take(row, plane[top : top + rows], mode="clip")
 
 
 class FastDrawing:

@@ -527,21 +527,25 @@ class FilaProcessor(ProcessorMixin):
         return MultiModalData(num_image_tokens=counts, num_image_patches=[1] * len(image_sizes))
 
     def _counter(self, canvas: Any) -> Callable[[int, int], int]:
-        """Image tokens of an image of (height, width) on a canvas strategy; the same views are counted once."""
+        """Image tokens of an image of (height, width) on a canvas strategy; equal views are counted once."""
         layout, views_of = self._layout, canvas.views
-        depends_on_size = layout.row_newlines and layout.unpad != "no"
-        geometries: dict[Any, tuple[Geometry, int]] = {}
+        of_view: dict[Any, int] = {}
+        of_views: dict[Any, Geometry] = {}
+
+        def tokens(view: Any) -> int:
+            if view not in of_view:
+                of_view[view] = self._geometry_of((1, 1), [view], None).token_counts[0]
+            return of_view[view]
 
         def count(height: int, width: int) -> int:
-            views = views_of(height, width)
-            known = geometries.get(views)
-            if known is None:
-                (rows, cols), tile, overview = views
+            (rows, cols), tile, overview = views = views_of(height, width)
+            if not layout.row_newlines:
+                tiles = rows * cols * tokens(tile)
+                return tiles if overview is None or layout.overview == "none" else tiles + tokens(overview)
+            if views not in of_views:
                 sizes = [tile] * (rows * cols) if overview is None else [overview, *[tile] * (rows * cols)]
-                geometry = self._geometry_of((rows, cols), sizes, None)
-                tokens = count_tokens(layout, geometry, (height, width))
-                known = geometries[views] = geometry, tokens
-            return count_tokens(layout, known[0], (height, width)) if depends_on_size else known[1]
+                of_views[views] = self._geometry_of((rows, cols), sizes, None)
+            return count_tokens(layout, of_views[views], (height, width))
 
         return count
 
