@@ -73,6 +73,8 @@ class SamTower(SamVisionEncoder):
     """
 
     encodes_views: ClassVar[bool] = True
+    # older transformers names the attention inside, and would part it from its residual
+    _no_split_modules = ["SamVisionLayer"]  # noqa: RUF012
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
