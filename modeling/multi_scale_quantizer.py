@@ -25,7 +25,8 @@ Shapes: B images, C channels, (H, W) of the map, V codes, K scales, (h_k, w_k) g
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -207,7 +208,7 @@ class FilaMultiScaleQuantizer(nn.Module):
             ValueError: If the last scale is not the map's grid.
         """
         grids = self._grids(patch_nums)
-        with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+        with torch.no_grad(), _without_autocast(features):
             steps = []
             for step, _ in zip(self._scales(features, grids), range(num_scales or len(grids)), strict=False):
                 steps.append(step)
@@ -277,7 +278,7 @@ class FilaMultiScaleQuantizer(nn.Module):
 
     def forward(self, features: torch.Tensor) -> Quantized:
         """Quantise `(B, C, H, W)` with gradients, and count the codes' hits in training mode."""
-        with torch.autocast(features.device.type, enabled=False):
+        with _without_autocast(features):
             wanted = features.to(self.embedding.weight.dtype)
             fixed = wanted.detach()
             fhat = torch.zeros_like(fixed)
@@ -376,6 +377,12 @@ class FilaMultiScaleQuantizer(nn.Module):
         decay, gain = decay.where(updates > 0, 0.0).to(hits), gain.where(updates > 0, 1.0).to(hits)
         self.code_hits.mul_(decay[:, None]).add_(hits * gain[:, None])
         self.hit_updates.add_(len(ids))
+
+
+def _without_autocast(features: torch.Tensor) -> AbstractContextManager[Any]:
+    """Distances in the weights' own dtype; the meta device, where costs are counted, knows no autocast."""
+    kind = features.device.type
+    return nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False)
 
 
 def _running_sums(parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
