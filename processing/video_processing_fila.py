@@ -262,9 +262,9 @@ class FilaVideoProcessor(BaseVideoProcessor):
         return data
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings as plain JSON."""
+        """Settings as plain JSON, with the `auto_map`: inside a processor's file nobody else writes it."""
         output: dict[str, Any] = super().to_dict()
-        if "AutoVideoProcessor" in (output.get("auto_map") or {}):
+        if self._auto_class is not None:
             module = type(self).__module__.rpartition(".")[2]
             output["auto_map"] = {"AutoVideoProcessor": f"{module}.{type(self).__name__}"}
         return output
