@@ -9,7 +9,10 @@ from fila.conversion.new_weights import model_on_meta
 from fila.modeling.towers import LOW_RES_TOWERS
 
 # Connectors that make a fixed number of tokens, which lie on no grid of the view.
-_QUERIES = ("resampler",)
+_QUERIES = ("codebook", "resampler")
+# Connectors that read views of one patch grid, and whose tokens are rows of something else: of steps, or with vectors
+# of their own at both ends.
+_ONE_GRID = ("conv_glu", "dual_path", "spatial_conv", "spatial_pool", "stc", "stc_v35", "stp")
 
 
 def fitting_settings(config: Any, image_processor: Any, layout: Any) -> dict[str, Any]:
@@ -33,7 +36,7 @@ def fitting_settings(config: Any, image_processor: Any, layout: Any) -> dict[str
     model = model_on_meta(config).model
     (rows, cols), count = model.vision_tower.fusion.output_grid, int(model.tokens_per_tile)
     unlike = kind == "adaptive_resampler" and not plans.equal_views  # as many tokens, whatever a view's size
-    if layout.row_newlines and (kind in _QUERIES or unlike or rows != cols):
+    if layout.row_newlines and (kind in _QUERIES + _ONE_GRID or unlike or rows != cols):
         raise ValueError(
             f"A layout with `row_newlines` reads the tokens of a view row by row; those of connector {kind!r} behind "
             f"fusion {config.fusion['type']!r} lie on no grid. Choose another layout or connector."
@@ -55,6 +58,11 @@ def _check_views(config: Any, image_processor: Any, equal_views: bool) -> None:
         raise ValueError(
             f"The views of canvas {image_processor.canvas['type']!r} differ in size, and fusion {fusion!r} needs "
             "equal ones. Choose another canvas, or a model with one tower and no fusion."
+        )
+    if not equal_views and config.connector["type"] in _ONE_GRID:
+        raise ValueError(
+            f"The views of canvas {image_processor.canvas['type']!r} differ in size, and connector "
+            f"{config.connector['type']!r} reads views of one patch grid. Choose another canvas or connector."
         )
     tower = LOW_RES_TOWERS[config.vision_config.model_type]
     if not equal_views and not getattr(tower, "takes_mask", True):

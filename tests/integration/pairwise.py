@@ -10,9 +10,9 @@ Combination = tuple[str, ...]
 Pair = tuple[int, str, int, str]
 
 
-def pairs_of(combination: Combination) -> set[Pair]:
-    """All pairs of values, each with the place of its dimension."""
-    return {(i, a, j, b) for (i, a), (j, b) in combinations(enumerate(combination), 2)}
+def pairs_of(combination: Combination) -> list[Pair]:
+    """All pairs of values, each with the place of its dimension, in an order that no hash decides."""
+    return [(i, a, j, b) for (i, a), (j, b) in combinations(enumerate(combination), 2)]
 
 
 def covering(
