@@ -53,7 +53,9 @@ def made_processor(recipe: Recipe) -> tuple[FilaConfig, Any]:
     """Config and processor of a recipe, with a tokenizer that knows a placeholder alone: planning reads no text."""
     config = FilaConfig.from_recipe(recipe.name)
     vocabulary = Tokenizer(WordLevel({}, unk_token=""))
-    tokens = PreTrainedTokenizerFast(tokenizer_object=vocabulary, extra_special_tokens={"image_token": PLACEHOLDER})
+    tokens = PreTrainedTokenizerFast(
+        tokenizer_object=vocabulary, extra_special_tokens={"image_token": PLACEHOLDER, "video_token": "<video>"}
+    )
     return config, processor(recipe, config, tokens, image_token=PLACEHOLDER)
 
 

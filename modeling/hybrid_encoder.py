@@ -303,6 +303,8 @@ class FilaVisionModel(FilaPreTrainedModel):
         Raises:
             ValueError: If an input is missing or the sizes contradict each other.
         """
+        if patch_grids is not None:
+            self._check_takes_any_views()
         boxes = real_view_boxes(view_boxes)
         tile_grids = tuple((int(rows), int(cols)) for rows, cols in (found.tolist() for found in tile_grid))
         layout = ViewLayout(tuple(map(len, boxes)), tile_grids)
@@ -331,6 +333,15 @@ class FilaVisionModel(FilaPreTrainedModel):
         maps = tuple(self._read(maps_of, group).to(low.device) for group in self.fusion.final_stages)
         return BaseModelOutputWithPooling(last_hidden_state=self.fusion.finish(low, maps, layout))
 
+    def _check_takes_any_views(self) -> None:
+        """Raise if all views must have one size."""
+        if not isinstance(self.fusion, NoFusion) or self.config.vision_feature_select != "patch":
+            raise ValueError(
+                "`patch_grids` says that the views differ in size; a model with a high-res tower takes equal "
+                f"views, and so do 'cls_patch' and a fusion, here {self.config.fusion}. Choose another canvas, or "
+                '`high_res_vision_config=None` and `fusion={"type": "none"}`.'
+            )
+
     def _low_res_input(
         self,
         pixel_values: PerImage,
@@ -340,12 +351,6 @@ class FilaVisionModel(FilaPreTrainedModel):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The real views `(T, 3, S, S)`, or `(T, 3, p, L * p)` with their patch grids `(T, 2)`."""
         if patch_grids is not None:
-            if not isinstance(self.fusion, NoFusion) or self.config.vision_feature_select != "patch":
-                raise ValueError(
-                    "`patch_grids` says that the views differ in size; a model with a high-res tower takes equal "
-                    f"views, and so do 'cls_patch' and a fusion, here {self.config.fusion}. Choose another canvas, or "
-                    '`high_res_vision_config=None` and `fusion={"type": "none"}`.'
-                )
             return packed_views(pixel_values, patch_grids, [len(found) for found in boxes])
         if self.config.low_res_views != "processor":
             return low_res_views(self.config, canvases, boxes), None

@@ -37,7 +37,7 @@ class ClipEmbeddings(CLIPVisionEmbeddings):
         """Embed views `(T, 3, H, W)`, or `(T, 3, p, L * p)` with the patches side by side: `(T, N + L, D)`."""
         features = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))
         patches = features.flatten(2).transpose(1, 2)
-        positions = self.position_embedding.weight
+        positions = self.position_embedding(self.position_ids)[0]  # a call: sharded training gathers weights at calls
         rule, grid = self.options.positions, (features.shape[2], features.shape[3])
         patches = add_positions(patches, positions[1:], rule, grid, patch_grids)
         if self.options.prefix == "drop":

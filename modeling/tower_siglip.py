@@ -33,7 +33,8 @@ class SiglipEmbeddings(SiglipVisionEmbeddings):
         features = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))
         patches = features.flatten(2).transpose(1, 2)
         grid = features.shape[2], features.shape[3]
-        return add_positions(patches, self.position_embedding.weight, self.positions, grid, patch_grids)
+        positions = self.position_embedding(self.position_ids)[0]  # a call: sharded training gathers weights at calls
+        return add_positions(patches, positions, self.positions, grid, patch_grids)
 
 
 class SiglipTower(VitTower, SiglipVisionModel):
