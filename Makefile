@@ -14,7 +14,8 @@ BIN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test one fmt lint types check wheel upstream upstream-oldest test-torchvision \
-	test-oldest test-slow test-gpu serve-check default-model-pages default-model clean
+	test-oldest test-slow test-gpu serve-check bench-preprocess pictures report-check \
+	default-model-pages default-model clean
 
 help:            ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +47,13 @@ $(VLLM)/installed: pyproject.toml benchmarks/serve_install.sh
 	@touch $@
 
 install: $(VENV)/installed    ## make the virtual environment in .venv
+
+pictures: $(VENV)/installed   ## draw the pictures of docs/images.md again
+	$(BIN) docs/make_pictures.py docs/images
+
+BROWSER ?= chromium-headless-shell
+report-check: $(VENV)/installed    ## try the HTML report in a browser: make report-check BROWSER=chromium
+	$(BIN) docs/check_report.py $(BROWSER) docs/images
 
 demo: $(VENV)/installed       ## the built-in model reads small print off bundled pages; a picture of what it saw
 	@env -u OMP_NUM_THREADS $(BIN) -m fila demo
@@ -92,6 +100,9 @@ test-gpu: $(VENV)/installed   ## what needs an accelerator
 
 serve-check: $(VLLM)/installed        ## vLLM on the CPU serves a tiny checkpoint; tokens equal generate's
 	HF_HUB_OFFLINE=1 $(VLLM)/bin/python benchmarks/serve_check.py
+
+bench-preprocess: $(TORCHVISION)/installed    ## speed of preprocessing beside its floor and transformers: docs/preprocess.md
+	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR):$(CURDIR)/$(TORCHVISION) $(BIN) benchmarks/preprocess.py docs/preprocess.md
 
 default-model-pages: $(VENV)/installed    ## write the pages that the default model learns from: RUN=folder
 	$(BIN) -m fila.training.recipe pages $(RUN)

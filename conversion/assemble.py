@@ -94,13 +94,13 @@ def assemble(
             "There is no high-res tower. Pass `high_res`, or `high_res_init` for one with random weights, or "
             '`fusion={"type": "none"}` for a model with the low-res tower alone.'
         )
-    output, shard_bytes, chosen_dtype = Path(output), parse_size(max_shard_size), _parse_dtype(dtype)
+    output, shard_bytes, chosen_dtype = Path(output), parse_size(max_shard_size), parse_dtype(dtype)
     with written_atomically(output, overwrite=overwrite) as folder:
         scratch = folder / "text.partial"
         low_part = open_part(low_res)
         high_part = _open_high_res(high_res, high_res_init)
         text_part = _open_text(text, text_gguf_file, scratch, chosen_dtype or torch.bfloat16)
-        values_dtype = chosen_dtype or _stored_dtype(text_part)
+        values_dtype = chosen_dtype or stored_dtype(text_part)
 
         tokenizer = AutoTokenizer.from_pretrained(text_part.folder, trust_remote_code=False)
         tokenizer.init_kwargs.pop("auto_map", None)  # code that stays behind
@@ -120,8 +120,7 @@ def assemble(
 
         model = model_on_meta(config)
         account = collect_weights(model, low_res=low_part, high_res=high_part, text=text_part, seed=seed)
-        config.save_pretrained(folder)
-        save_processor(
+        config.preprocessing = save_processor(
             folder,
             model,
             tokenizer,
@@ -131,6 +130,7 @@ def assemble(
             low_res=low_part,
             high_res=high_part,
         )
+        config.save_pretrained(folder)
         save_generation_config(folder, text_part, config, tokenizer, chat_template=chat_template)
         copy_remote_code(folder)
         parts = _entries(config, low_part, high_part, high_res_init, text_part)
@@ -179,9 +179,9 @@ def _config(
     elif high_res_init is not None:
         high_config = preset_config(str(high_res_init))
     config = FilaConfig(
-        vision_config=_declared(low_res_config(low)),
-        high_res_vision_config=None if high_config is None else _declared(high_config),
-        text_config=_declared(text_config(text)),
+        vision_config=declared(low_res_config(low)),
+        high_res_vision_config=None if high_config is None else declared(high_config),
+        text_config=declared(text_config(text)),
         **{name: dict(value) if isinstance(value, Mapping) else value for name, value in options.items()},
     )
     config.architectures = ["FilaForConditionalGeneration"]
@@ -192,12 +192,14 @@ def _config(
     return config
 
 
-def _declared(config: PreTrainedConfig) -> dict[str, Any]:
+def declared(config: PreTrainedConfig) -> dict[str, Any]:
     """The settings that a part's config class declares; anything else in its file is not carried on."""
     declared = {field.name for field in dataclasses.fields(config)} - _FOREIGN_KEYS
     values = {
         key: value for key, value in config.to_diff_dict().items() if key in declared and not key.startswith("_")
     }
+    if options := getattr(config, "tower_options", None):
+        values["tower_options"] = options
     return {**values, "model_type": config.model_type}
 
 
@@ -222,13 +224,14 @@ def _entry(role: str, part: Part) -> PartEntry:
     return PartEntry(role, source, trained=True, license=part.card.get("license"), note=part.card.get("fila_note", ""))
 
 
-def _stored_dtype(text: Part) -> torch.dtype:
-    """The widest of the dtypes that the language model is stored in."""
-    stored = {tensor.dtype for tensor in text.tensors.values()}
+def stored_dtype(part: Part) -> torch.dtype:
+    """The widest of the dtypes that the part is stored in."""
+    stored = {tensor.dtype for tensor in part.tensors.values()}
     return next((dtype for dtype in DTYPES.values() if dtype in stored), torch.bfloat16)
 
 
-def _parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+def parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """The dtype of that name, or None for None; a `ValueError` for others than floats of 16 and 32 bits."""
     if dtype is None:
         return None
     name = str(dtype).removeprefix("torch.")

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Key rules: every tensor of a source checkpoint is renamed, transformed, or dropped with a reason.
+"""Key rules: every tensor of a source checkpoint is renamed, transformed, split, or dropped with a reason.
 
 Rules are data. A pattern must match the whole key; the first rule that matches decides; a key that no rule matches,
 two keys that meet in one target, and a target that nothing fills are errors.
@@ -41,7 +41,27 @@ class Drop:
     reason: str
 
 
-Rule = Rename | Transform | Drop
+@dataclass(frozen=True)
+class Split:
+    """The tensor becomes several: each of `targets` gets its part of `forward(tensor)`."""
+
+    pattern: str
+    targets: tuple[str, ...]
+    forward: Callable[[torch.Tensor], Sequence[torch.Tensor]]
+
+    def parts(self) -> list[Transform]:
+        """One rule per target. None of them alone can be undone."""
+        return [Transform(self.pattern, target, self._part(at), _not_alone) for at, target in enumerate(self.targets)]
+
+    def _part(self, at: int) -> TensorFunction:
+        return lambda tensor: self.forward(tensor)[at]
+
+
+def _not_alone(tensor: torch.Tensor) -> torch.Tensor:
+    raise NotImplementedError("one part of a split tensor")
+
+
+Rule = Rename | Transform | Drop | Split
 
 
 @dataclass(frozen=True)
@@ -94,14 +114,15 @@ def apply_rules(keys: Iterable[str], rules: Sequence[Rule], *, name: str) -> Key
             if isinstance(rule, Drop):
                 dropped[key] = rule.reason
                 break
-            target = match.expand(rule.target)
-            if target in taken:
-                raise RuntimeError(
-                    f"Keys {taken[target]!r} and {key!r} of {name} both become {target!r}. One of their rules is too "
-                    "wide."
-                )
-            taken[target] = key
-            moves.append(Move(key, target, rule))
+            for part in rule.parts() if isinstance(rule, Split) else [rule]:
+                target = match.expand(part.target)
+                if target in taken:
+                    raise RuntimeError(
+                        f"Keys {taken[target]!r} and {key!r} of {name} both become {target!r}. One of their rules is "
+                        "too wide."
+                    )
+                taken[target] = key
+                moves.append(Move(key, target, part))
             break
         else:
             unmatched.append(key)

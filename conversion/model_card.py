@@ -32,8 +32,7 @@ class PartEntry:
 _CARD = """
 # {name}
 
-A high-resolution vision-language model in the architecture of FILA
-([arXiv:2412.08378](https://arxiv.org/abs/2412.08378)), put together by `fila assemble` from the parts below.
+{intro}
 
 {warning}
 
@@ -76,8 +75,17 @@ beside the weights.
 """
 
 
+_ASSEMBLED = """A high-resolution vision-language model in the architecture of FILA
+([arXiv:2412.08378](https://arxiv.org/abs/2412.08378)), put together by `fila assemble` from the parts below."""
+
+
 def write_model_card(
-    folder: Path, *, name: str, parts: Sequence[PartEntry], dropped: Sequence[tuple[str, str, int]]
+    folder: Path,
+    *,
+    name: str,
+    parts: Sequence[PartEntry],
+    dropped: Sequence[tuple[str, str, int]],
+    intro: str = _ASSEMBLED,
 ) -> None:
     """Write `README.md` with its metadata.
 
@@ -86,6 +94,7 @@ def write_model_card(
         name: Of the checkpoint.
         parts: What it is made of.
         dropped: (part, reason, number of tensors) of what was left behind.
+        intro: First paragraph.
     """
     licenses = {part.license for part in parts if part.trained}
     common = str(licenses.pop()) if len(licenses) == 1 else ""
@@ -107,6 +116,7 @@ def write_model_card(
     left = "; ".join(f"{count} tensors of {part} ({reason})" for part, reason, count in dropped)
     body = _CARD.format(
         name=name,
+        intro=intro,
         warning=warning if untrained else "All parts are pretrained.",
         rows=rows,
         dropped=f"Left behind: {left}." if left else "Every tensor of the parts is in it.",

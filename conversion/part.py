@@ -139,13 +139,13 @@ def read_tensors(folder: Path, name: str) -> dict[str, StoredTensor]:
     """
     for file_name in _SINGLE_FILES:
         if (folder / file_name).is_file():
-            return read_header(_inside(folder, file_name, file_name))
+            return read_header(inside_folder(folder, file_name, file_name))
     for file_name in _INDEX_FILES:
         if (folder / file_name).is_file():
             return _read_index(folder, file_name)
     singles = sorted(path.name for path in folder.glob("*.safetensors"))
     if len(singles) == 1:
-        return read_header(_inside(folder, singles[0], singles[0]))
+        return read_header(inside_folder(folder, singles[0], singles[0]))
     if singles:
         raise ValueError(
             f"{name} has {len(singles)} safetensors files and no model.safetensors.index.json that says how they "
@@ -161,12 +161,12 @@ def read_tensors(folder: Path, name: str) -> dict[str, StoredTensor]:
 
 
 def _read_index(folder: Path, index_name: str) -> dict[str, StoredTensor]:
-    weight_map = read_json(_inside(folder, index_name, index_name)).get("weight_map")
+    weight_map = read_json(inside_folder(folder, index_name, index_name)).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
         raise ValueError(f"{index_name} must map keys to file names in `weight_map`.")
     tensors: dict[str, StoredTensor] = {}
     for shard in sorted(set(weight_map.values())):
-        for key, tensor in read_header(_inside(folder, shard, index_name)).items():
+        for key, tensor in read_header(inside_folder(folder, shard, index_name)).items():
             if key in tensors:
                 raise ValueError(f"{key!r} lies in two shards, {tensors[key].file.name} and {shard}.")
             if key not in weight_map:
@@ -179,15 +179,21 @@ def _read_index(folder: Path, index_name: str) -> dict[str, StoredTensor]:
     return tensors
 
 
-def _inside(folder: Path, file_name: str, index_name: str) -> Path:
-    """The path of a file that must lie in `folder`; symbolic links may not lead out of it."""
+def inside_folder(
+    folder: Path, file_name: str, index_name: str, *, endings: tuple[str, ...] = (".safetensors", ".json")
+) -> Path:
+    """The path of a file that must lie in `folder`; symbolic links may not lead out of it.
+
+    Raises:
+        ValueError: If it does not, is missing, or has another ending; names it and the index that names it.
+    """
     plain = PurePosixPath(file_name).name == file_name == PureWindowsPath(file_name).name and file_name not in (
         ".",
         "..",
     )
-    if not plain or not file_name.endswith((".safetensors", ".json")):
+    if not plain or not file_name.endswith(endings):
         raise ValueError(
-            f"{index_name} names {file_name!r}; a shard must be a plain *.safetensors name in the same folder."
+            f"{index_name} names {file_name!r}; a shard must be a plain *{endings[0]} name in the same folder."
         )
     path = folder / file_name
     if not path.is_file():

@@ -23,13 +23,17 @@ def save_processor(
     canvas: Mapping[str, Any] | None,
     low_res: Part,
     high_res: Part | None,
-) -> None:
-    """Write the processor that fits the model: its sizes, its tokens per tile, the parts' image normalisations."""
+) -> dict[str, Any]:
+    """Write the processor that fits the model: its sizes, its tokens per tile, the parts' image normalisations.
+
+    Returns:
+        Its settings, which the model's config keeps.
+    """
     from fila.processing.image_processing_fila import FilaImageProcessorPil
     from fila.processing.processing_fila import FilaProcessor
 
     config = model.config
-    side, high_side = config.vision_config.image_size, config.high_res_tile_size
+    side, high_side = config.tile_size, config.high_res_tile_size
     settings: dict[str, Any] = {
         "size": {"height": side, "width": side},
         "high_res_size": None if high_side is None else {"height": high_side, "width": high_side},
@@ -47,6 +51,8 @@ def save_processor(
         image_token=image_token,
     )
     processor.save_pretrained(folder)
+    settings_of_pixels: dict[str, Any] = processor.preprocessing()
+    return settings_of_pixels
 
 
 def save_generation_config(folder: Path, text: Part, config: Any, tokenizer: Any, *, chat_template: str) -> None:

@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from transformers import ConvNextConfig, ConvNextV2Config, PreTrainedConfig
 
+from fila.modeling.tower_convnext import NORM_EPS
+
 from .key_rules import Drop, Rename, Rule, Transform
 from .part import Part
 
 TARGET = "model.vision_tower.high_res_tower."
-NORM_EPS = 1e-6
 
 # Sizes by name, for towers that start from random weights. ConvNeXt (arXiv:2201.03545, table 9) and timm's smaller
 # ones.
@@ -76,10 +77,9 @@ def high_res_config(part: Part) -> PreTrainedConfig:
     """Read the tower's config, or derive it from the weights if they carry timm's names.
 
     Raises:
-        ValueError: If the part is no ConvNeXt, or norms with another epsilon than the tower's.
+        ValueError: If the part is no ConvNeXt.
     """
     if has_timm_names(part):
-        _check_norm_eps(part)
         return _config_from_shapes(part)
     model_type = part.config.get("model_type")
     if model_type == "convnext":
@@ -125,22 +125,19 @@ def _config_from_shapes(part: Part) -> PreTrainedConfig:
         "depths": depths,
         "hidden_sizes": [widths[stage] for stage in range(num_stages)],
     }
+    if (eps := _norm_eps(part)) != NORM_EPS:
+        sizes["tower_options"] = {"norm_eps": eps}
     if "mlp.grn.weight" in leaves:
         return ConvNextV2Config(**sizes)
     return ConvNextConfig(**sizes, layer_scale_init_value=1e-6 if leaves & {"gamma", "weight"} else 0.0)
 
 
-def _check_norm_eps(part: Part) -> None:
+def _norm_eps(part: Part) -> float:
     """ConvNeXt-XXL of timm norms with 1e-5; its other ConvNeXts and those of transformers with 1e-6."""
     model_args = part.config.get("model_args") or {}
     vision = (part.config.get("model_cfg") or {}).get("vision_cfg") or {}
     architecture = str(part.config.get("architecture") or vision.get("timm_model_name") or "")
-    eps = model_args.get("norm_eps", 1e-5 if architecture.startswith("convnext_xxlarge") else NORM_EPS)
-    if eps != NORM_EPS:
-        raise ValueError(
-            f"The high-res part {part.name} ({architecture or 'a timm model'}) norms with epsilon {eps}; the "
-            f"ConvNeXt tower has {NORM_EPS}. Its features would not be the original's."
-        )
+    return float(model_args.get("norm_eps", 1e-5 if architecture.startswith("convnext_xxlarge") else NORM_EPS))
 
 
 def normalization(part: Part) -> dict[str, Any]:

@@ -244,7 +244,7 @@ class _Checkpoint:
         config, images = self.config, self.processor.image_processor
         high_size = images.high_res_size["height"] if images.high_res_size else None
         pairs = {
-            "tile size": (images.size["height"], config.vision_config.image_size),
+            "tile size": (images.size["height"], config.tile_size),
             "high-res tile size": (high_size, config.high_res_tile_size),
             "tokens per tile": (
                 self.processor.tokens_per_tile,
@@ -254,6 +254,7 @@ class _Checkpoint:
         for name, (in_processor, in_model) in pairs.items():
             if in_processor != in_model:
                 raise ValueError(f"The {name} is {in_processor} in the processor and {in_model} in the model.")
+        self.processor.check_model(config)
         return ", ".join(f"{name} {value}" for name, (value, _) in pairs.items())
 
     def check_chat_template(self) -> str:

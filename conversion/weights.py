@@ -38,6 +38,11 @@ class Account:
         plan = apply_rules(part.tensors, rules, name=part.name)
         for move in plan.moves:
             stored = part.tensors[move.source]
+            if move.target in self.origin:
+                raise RuntimeError(
+                    f"{move.target!r} comes out of {self.origin[move.target]} and of {part.name}, {move.source!r}; "
+                    "leave one of them out."
+                )
             if not stored.dtype.is_floating_point or stored.dtype.itemsize < 2:
                 raise ValueError(
                     f"{part.name}: {move.source!r} has dtype {stored.dtype}, so the part is quantized. Assemble from "

@@ -16,11 +16,18 @@ from transformers.models.auto import modeling_auto
 
 # transformers 5.16 exports this name only where torchvision is installed; the class itself does not need it.
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
+from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 
 from fila.modeling.configuration_fila import FilaConfig
+from fila.modeling.configuration_var import VarConfig, VarVQConfig
 from fila.modeling.modeling_fila import FilaForConditionalGeneration, FilaModel, FilaVisionModel
+from fila.modeling.modeling_var import VarForImageGeneration
+from fila.modeling.modeling_var_vq import VarVQModel
+from fila.modeling.multi_scale_quantizer import FilaMultiScaleQuantizer
 from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
+from fila.processing.image_processing_var import VarImageProcessor, VarImageProcessorPil
 from fila.processing.processing_fila import FilaProcessor
+from fila.processing.video_processing_fila import FilaVideoProcessor
 
 __version__ = "0.1.0"
 
@@ -36,13 +43,27 @@ def _register() -> None:
         image_processor_classes={"torchvision": FilaImageProcessor, "pil": FilaImageProcessorPil},
         exist_ok=True,
     )
+    AutoVideoProcessor.register(FilaConfig, FilaVideoProcessor, exist_ok=True)
     AutoProcessor.register(FilaConfig, FilaProcessor, exist_ok=True)
     # What is saved or pushed carries its code, so that it also loads where `fila` is not installed.
     FilaConfig.register_for_auto_class()
     FilaModel.register_for_auto_class("AutoModel")
     FilaForConditionalGeneration.register_for_auto_class("AutoModelForImageTextToText")
     FilaProcessor.register_for_auto_class()
+    FilaVideoProcessor.register_for_auto_class()
     for image_processor in (FilaImageProcessor, FilaImageProcessorPil):
+        image_processor.register_for_auto_class()
+    for model_type, config, model in (("var_vq", VarVQConfig, VarVQModel), ("var", VarConfig, VarForImageGeneration)):
+        AutoConfig.register(model_type, config, exist_ok=True)
+        AutoModel.register(config, model, exist_ok=True)
+        AutoImageProcessor.register(
+            config,
+            image_processor_classes={"torchvision": VarImageProcessor, "pil": VarImageProcessorPil},
+            exist_ok=True,
+        )
+        config.register_for_auto_class()
+        model.register_for_auto_class("AutoModel")
+    for image_processor in (VarImageProcessor, VarImageProcessorPil):
         image_processor.register_for_auto_class()
     # `transformers serve` and pipelines find modalities through these tables of names.
     for table in ("MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES", "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES"):
@@ -57,6 +78,14 @@ __all__ = [
     "FilaImageProcessor",
     "FilaImageProcessorPil",
     "FilaModel",
+    "FilaMultiScaleQuantizer",
     "FilaProcessor",
+    "FilaVideoProcessor",
     "FilaVisionModel",
+    "VarConfig",
+    "VarForImageGeneration",
+    "VarImageProcessor",
+    "VarImageProcessorPil",
+    "VarVQConfig",
+    "VarVQModel",
 ]

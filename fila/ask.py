@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Asks a checkpoint about images and streams its answer."""
+"""Asks a checkpoint about images and videos and streams its answer."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +15,7 @@ import fila
 from fila.eyes import check_checkpoint
 from fila.processing.image_input import load_images
 
+VIDEO_SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -24,7 +25,7 @@ class Answer:
 
     Attributes:
         text: The answer, without control tokens.
-        num_image_tokens: Image tokens in the prompt.
+        num_image_tokens: Tokens of images and videos in the prompt.
         num_prompt_tokens: All tokens of the prompt.
         num_new_tokens: Tokens of the answer, its end token too.
         first_token_seconds: From the call of `generate` to the first token.
@@ -67,6 +68,21 @@ def open_images(paths: Sequence[str]) -> list[Image.Image]:
     """
     images: list[Image.Image] = load_images(list(paths))
     return images
+
+
+def is_video(path: str) -> bool:
+    """Whether a path names a video, by its ending."""
+    return path.lower().endswith(VIDEO_SUFFIXES)
+
+
+def open_sources(paths: Sequence[str]) -> list[Any]:
+    """Load image files; videos stay paths, which the processor opens.
+
+    Raises:
+        ValueError: For the first that cannot be used.
+    """
+    images = iter(open_images([path for path in paths if not is_video(path)]))
+    return [path if is_video(path) else next(images) for path in paths]
 
 
 def choose_device(device: str) -> torch.device:
@@ -114,7 +130,7 @@ def load_checkpoint(checkpoint: str, *, device: str = "auto", dtype: str = "auto
 def ask(
     model: Any,
     processor: Any,
-    images: Sequence[Image.Image],
+    images: Sequence[Any],
     question: str,
     *,
     max_new_tokens: int = 256,
@@ -123,12 +139,12 @@ def ask(
     generation: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Answer:
-    """Ask one question about images; the answer streams to standard output.
+    """Ask one question about images and videos; the answer streams to standard output.
 
     Args:
         model: The model.
         processor: Its processor.
-        images: In the order in which the prompt holds them; none is a question about text alone.
+        images: In the order in which the prompt holds them, a path for a video; none is a question about text alone.
         question: Text after the images.
         max_new_tokens: Where to stop an answer that does not end.
         temperature: 0 takes the likeliest token each time; above 0 samples.
@@ -139,7 +155,11 @@ def ask(
     Returns:
         The answer and its cost.
     """
-    content = [{"type": "image", "image": image} for image in images] + [{"type": "text", "text": question}]
+    content: list[dict[str, Any]] = [
+        {"type": "video", "path": item} if isinstance(item, str) else {"type": "image", "image": item}
+        for item in images
+    ]
+    content.append({"type": "text", "text": question})
     started = time.perf_counter()
     inputs = processor.apply_chat_template(
         [{"role": "user", "content": content}],
@@ -149,8 +169,12 @@ def ask(
         return_tensors="pt",
     ).to(model.device)
     num_prompt = inputs["input_ids"].shape[1]
-    num_image = int((inputs["input_ids"] == model.config.image_token_id).sum())
-    grids = ", ".join(f"{rows} x {cols} tiles" for rows, cols in inputs["tile_grid"].tolist()) if images else "none"
+    placeholders = [token for token in (model.config.image_token_id, model.config.video_token_id) if token is not None]
+    num_image = sum(int((inputs["input_ids"] == token).sum()) for token in placeholders)
+    shown = [f"{rows} x {cols} tiles" for rows, cols in inputs.get("tile_grid", torch.empty(0, 2)).tolist()]
+    for boxes in inputs.get("video_view_boxes", ()):
+        shown.append(f"{int(boxes.flatten(1).any(dim=1).sum())} frames")
+    grids = ", ".join(shown) or "none"
     say(
         f"prompt: {num_image:,} image tokens ({grids}) + {num_prompt - num_image:,} of text; "
         f"prepared in {time.perf_counter() - started:.1f} s"

@@ -31,6 +31,7 @@ app = typer.Typer(
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Checkpoint = Annotated[str | None, typer.Option(help="Take the settings of this checkpoint: folder or Hub id.")]
 Canvas = Annotated[str, typer.Option(help="Canvas strategy: its name, or a JSON object with `type` and options.")]
+Layout = Annotated[str, typer.Option(help="Prompt layout: its name, or a JSON object with `type` and fields.")]
 Tile = Annotated[int, typer.Option(help="Pixels of one tile.")]
 Patch = Annotated[int, typer.Option(help="Pixels of one patch; each becomes an image token.")]
 
@@ -94,7 +95,7 @@ def main(
 def ask(
     checkpoint: Annotated[str, typer.Argument(help="Folder or Hub id.")],
     images_and_question: Annotated[
-        list[str], typer.Argument(metavar="IMAGE... QUESTION", help="Image files, then the question.")
+        list[str], typer.Argument(metavar="IMAGE... QUESTION", help="Image or video files, then the question.")
     ],
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token; above 0 samples.")] = 0.0,
@@ -103,7 +104,7 @@ def ask(
     dtype: Annotated[str, typer.Option(help="auto (the checkpoint's), float32, bfloat16 or float16.")] = "auto",
     debug: Debug = False,
 ) -> None:
-    """Ask a checkpoint about images.
+    """Ask a checkpoint about images and videos.
 
     The answer streams to standard output; everything else goes to standard error.
     """
@@ -112,14 +113,14 @@ def ask(
         raise ValueError(f"`fila ask` needs an image and a question after the checkpoint; got only {question!r}.")
     started = time.perf_counter()
     from fila.ask import ask as ask_model
-    from fila.ask import load_checkpoint, open_images
+    from fila.ask import load_checkpoint, open_sources
     from fila.eyes import check_checkpoint
     from fila.quiet import quiet
 
     check_checkpoint(checkpoint)
-    images = open_images(paths)
+    images = open_sources(paths)
     for path, image in zip(paths, images, strict=True):
-        _say(f"image: {path}, {image.height} x {image.width} pixels")
+        _say(f"video: {path}" if image == path else f"image: {path}, {image.height} x {image.width} pixels")
     with quiet():
         model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -142,31 +143,94 @@ def ask(
 @app.command()
 @_told_in_one_line
 def view(
-    image: Annotated[str, typer.Argument(help="Image file.")],
+    image: Annotated[str, typer.Argument(help="Image or video file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")] = Path("view.png"),
     checkpoint: Checkpoint = None,
     canvas: Canvas = "fila",
+    layout: Layout = "fila",
     tile: Tile = 336,
     patch: Patch = 14,
     high_res: Annotated[bool, typer.Option(help="Whether a high-res canvas is drawn.")] = True,
+    tokens: Annotated[
+        str | None, typer.Option(help="Mark image tokens, and what they show: 137, or 100:140 without the last.")
+    ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Draw every canvas strategy instead of one.")] = False,
+    page: Annotated[
+        Path | None, typer.Option("--html", help="Write a page of every canvas strategy here, and no PNG.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
-    """Draw what a model sees of an image.
+    """Draw what a model sees of an image or a video.
 
-    The picture shows the canvas with its tiles and padding, the overview, the high-res canvas and the image tokens.
+    Of a video it is a contact sheet of the frames that are shown. Of an image the picture shows the canvas with its
+    tiles and padding, the overview, the high-res canvas and the image tokens.
     """
-    from fila.ask import open_images
-    from fila.eyes import open_eyes
-    from fila.view import draw_view, look
+    from fila.ask import is_video, open_images
+    from fila.eyes import open_eyes, open_video_eyes
+    from fila.frame_sheet import draw_frame_sheet, see_frames
+    from fila.seen import look
+    from fila.view import draw_view
 
+    chosen = _token_range(tokens)
+    if is_video(image):
+        frames, captions = see_frames(open_video_eyes(checkpoint, tile=tile), image)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        note = f"{len(frames)} frames" + ("" if checkpoint is None else f", {Path(checkpoint).name}")
+        draw_frame_sheet(frames, captions, title=Path(image).name, note=note).save(output, format="PNG", optimize=True)
+        _say(", ".join(captions))
+        typer.echo(output)
+        return
     (picture,) = open_images([image])
-    eyes = open_eyes(checkpoint, canvas=_options(canvas), tile=tile, patch=patch, high_res=high_res)
-    seen = look(eyes.image_processor, picture, eyes.tokens_per_tile)
+    eyes = open_eyes(
+        checkpoint, canvas=_options(canvas), layout=_options(layout), tile=tile, patch=patch, high_res=high_res
+    )
+    if compare or page is not None:
+        if chosen:
+            raise ValueError("`--tokens` marks tokens of one strategy; it does not go with `--compare` or `--html`.")
+        _compare(eyes, picture, Path(image).name, output if compare else None, page)
+        return
+    seen = look(eyes, picture)
+    drawn = draw_view(seen, title=Path(image).name, subtitle=eyes.name, tokens=chosen)
     output.parent.mkdir(parents=True, exist_ok=True)
-    draw_view(seen, title=Path(image).name, subtitle=eyes.name).save(output, format="PNG", optimize=True)
+    drawn.save(output, format="PNG", optimize=True)
     rows, cols = seen.plan.tile_grid
     _say(f"{rows} x {cols} tiles, {seen.plan.num_views} views, {seen.num_tokens:,} image tokens")
+    for token in chosen:
+        _say(seen.tell(token))
     typer.echo(output)
+
+
+def _compare(eyes: Any, picture: Any, name: str, sheet: Path | None, page: Path | None) -> None:
+    """Write the contact sheet, the page, or both."""
+    from fila.contact_sheet import draw_contact_sheet, look_with_all
+    from fila.report import make_report
+
+    compared = look_with_all(eyes, picture)
+    for path in filter(None, (sheet, page)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if sheet is not None:
+        draw_contact_sheet(compared, title=name, subtitle=eyes.name).save(sheet, format="PNG", optimize=True)
+        typer.echo(sheet)
+    if page is not None:
+        page.write_text(make_report(compared, title=name, subtitle=eyes.name), "utf-8")
+        typer.echo(page)
+
+
+def _token_range(text: str | None) -> range:
+    """Read `137`, or `100:140`.
+
+    Example:
+        >>> _token_range("100:140")
+        range(100, 140)
+        >>> _token_range("137")
+        range(137, 138)
+    """
+    if text is None:
+        return range(0)
+    first, colon, end = text.partition(":")
+    if not first.isdigit() or (colon and not end.isdigit()) or (colon and int(end) <= int(first)):
+        raise ValueError(f"`--tokens` must be a number such as 137, or a range such as 100:140; got {text!r}.")
+    return range(int(first), int(end) if colon else int(first) + 1)
 
 
 @app.command()
@@ -175,23 +239,25 @@ def plan(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE|HEIGHTxWIDTH...", help="Image files or sizes.")],
     checkpoint: Checkpoint = None,
     canvas: Canvas = "fila",
+    layout: Layout = "fila",
     tile: Tile = 336,
     patch: Patch = 14,
     debug: Debug = False,
 ) -> None:
     """Tell the tiles and tokens of images.
 
-    Only the headers of files are read. Sizes are height x width; without a checkpoint the settings below count.
+    Only the headers of files are read. Sizes are height x width; without a checkpoint the settings below count. Each
+    image is planned alone in its prompt; one that a limit of image tokens shrinks is told as it is then.
     """
     from fila.eyes import open_eyes, read_size
 
-    eyes = open_eyes(checkpoint, canvas=_options(canvas), tile=tile, patch=patch)
+    eyes = open_eyes(checkpoint, canvas=_options(canvas), layout=_options(layout), tile=tile, patch=patch)
     rows = [["image", "size", "tiles", "canvas", "content", "views", "tokens"]]
     total = 0
     for number, source in enumerate(images):
         size = read_size(source, number)
-        planned = eyes.image_processor.plan(*size)
-        tokens = planned.num_views * eyes.tokens_per_tile
+        planned = eyes.plan(eyes.fitted(size, number))
+        tokens = eyes.num_tokens(planned)
         total += tokens
         sizes = [size, planned.tile_grid, planned.canvas_size, planned.content_box.size]
         rows.append([source, *("x".join(map(str, pair)) for pair in sizes), str(planned.num_views), str(tokens)])
@@ -348,4 +414,5 @@ def demo(
 
 
 if __package__:  # else this file was loaded alone, and `fila` would bring torch along
-    import fila.cli_train  # noqa: F401  (its commands register with the app)
+    import fila.cli_systems
+    import fila.cli_train  # noqa: F401  (their commands register with the app)

@@ -15,13 +15,15 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from fila.ask import load_checkpoint
+from fila.drawing import CARD, GREY, INK, OVERVIEW, RULE, SHEET, TILE, font
+from fila.eyes import Eyes
 from fila.quiet import quiet
+from fila.seen import Seen, look
 from fila.training.data import questions
 from fila.training.evaluation import answer_questions
-from fila.view import CARD, GREY, INK, OVERVIEW, RULE, SHEET, TILE, Seen, look
 
 Say = Callable[[str], None]
 RIGHT, WRONG = "#2b8a3e", "#c92a2a"
@@ -101,7 +103,7 @@ def run_demo(
         seen = []
         for sample in samples:
             with Image.open(sample["images"][0]) as page:
-                seen.append(look(processor.image_processor, page.convert("RGB"), processor.tokens_per_tile))
+                seen.append(look(Eyes.of(model.config, processor, "demo"), page.convert("RGB")))
     for line in _table(samples, answers):
         show(line)
     output.mkdir(parents=True, exist_ok=True)
@@ -173,21 +175,21 @@ def draw_demo(seen: Sequence[Seen], answers: Sequence[Sequence[Asked]]) -> Image
             assert canvas is not None
             x = MARGIN + column * (PANEL + MARGIN)
             tall, wide = canvas.size[::-1]
-            draw.text((x, top + 18), title, font=_font(20), fill=colour, anchor="ls")
-            draw.text((x + PANEL, top + 18), f"{tall} x {wide} pixels", font=_font(16), fill=GREY, anchor="rs")
+            draw.text((x, top + 18), title, font=font(20), fill=colour, anchor="ls")
+            draw.text((x + PANEL, top + 18), f"{tall} x {wide} pixels", font=font(16), fill=GREY, anchor="rs")
             scale = PANEL / max(canvas.size)
             size = (round(wide * scale), round(tall * scale))
             picture.paste(canvas.resize(size, Image.Resampling.NEAREST), (x, top + 28))
             draw.rectangle([x - 1, top + 27, x + PANEL, top + 28 + PANEL], outline=colour, width=2)
             y = top + PANEL + 56
-            draw.text((x, y), heading, font=_font(15), fill=GREY, anchor="ls")
+            draw.text((x, y), heading, font=font(15), fill=GREY, anchor="ls")
             for row, one in enumerate(asked, start=1):
                 answer = one.with_high_res if with_high_res else one.without_high_res
                 baseline = y + row * ROW
                 draw.rectangle([x, baseline - 21, x + PANEL, baseline + 7], fill=CARD, outline=RULE)
-                draw.text((x + 8, baseline), one.question, font=_font(16), fill=INK, anchor="ls")
+                draw.text((x + 8, baseline), one.question, font=font(16), fill=INK, anchor="ls")
                 ink = RIGHT if answer == one.printed else WRONG
-                draw.text((x + PANEL - 8, baseline), answer, font=_font(16), fill=ink, anchor="rs")
+                draw.text((x + PANEL - 8, baseline), answer, font=font(16), fill=ink, anchor="rs")
         top += height
     return picture
 
@@ -199,7 +201,3 @@ def _tile_canvas(seen: Seen) -> Image.Image:
     for view, box in zip(seen.views[plan.num_views - plan.num_tiles :], plan.tile_boxes, strict=True):
         canvas.paste(view, (box.left, box.top))
     return canvas
-
-
-def _font(size: int) -> Any:
-    return ImageFont.load_default(size)

@@ -18,8 +18,10 @@ from fila.ask import ask, load_checkpoint, open_images
 from fila.conversion.assemble import assemble
 from fila.conversion.default_parts import obtain_default_parts
 from fila.conversion.remote_code import remote_code_files
+from fila.eyes import Eyes
 from fila.quiet import quiet
-from fila.view import draw_view, look
+from fila.seen import look
+from fila.view import draw_view
 
 QUESTION = "What is the total amount due on this invoice?"
 HIGH_RES_INIT = "convnext-femto"
@@ -101,7 +103,7 @@ def run_demo(
         (page,) = open_images([str(path)])
     picture = cache / "view.png"
     with _timed(say, "drawing what the model sees"):
-        seen = look(processor.image_processor, page, processor.tokens_per_tile)
+        seen = look(Eyes.of(model.config, processor, "demo"), page)
         draw_view(seen, title="page.png", subtitle="the demonstration's checkpoint").save(picture, optimize=True)
 
     untrained = ", ".join(part.role for part in parts if not part.is_trained)

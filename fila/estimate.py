@@ -13,22 +13,20 @@ Letters: P patches of a view, D low-res width, E width of a high-res stage, M la
 """
 
 import copy
-import inspect
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from transformers import AutoConfig, AutoProcessor, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoProcessor
 
 from fila import FilaConfig, FilaImageProcessorPil, FilaProcessor
-from fila.eyes import check_checkpoint
-from fila.modeling.align import view_side
+from fila.eyes import Eyes, check_checkpoint, placeholder_tokenizer
+from fila.modeling.align import map_shapes
 from fila.modeling.connector import build_connector
 from fila.modeling.fusion import build_fusion
 from fila.modeling.fusion_none import NoFusion
+from fila.modeling.towers import LOW_RES_TOWERS, high_res_configs
 from fila.modeling.view_layout import ViewLayout
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import CanvasPlan, Size
@@ -74,7 +72,7 @@ class Estimator:
         if checkpoint is None:
             config = FilaConfig()
             tokens = config.patch_grid[0] * config.patch_grid[1]
-            processor = FilaProcessor(FilaImageProcessorPil(), _tokenizer(), tokens_per_tile=tokens)
+            processor = FilaProcessor(FilaImageProcessorPil(), placeholder_tokenizer(), tokens_per_tile=tokens)
         else:
             check_checkpoint(checkpoint)
             config = AutoConfig.from_pretrained(checkpoint)
@@ -94,6 +92,7 @@ class Estimator:
         import torch
 
         self.config, self.processor = config, processor
+        self.eyes = Eyes.of(config, processor, "")
         with torch.device("meta"):
             self.fusion = build_fusion(config).requires_grad_(False)
             self.connector = build_connector(config, self.fusion.output_size).requires_grad_(False)
@@ -126,41 +125,43 @@ class Estimator:
         """The processor, with the `token_size` that a strategy with unequal views needs where it has none."""
         if self.processor.image_processor.plans(canvas=canvas).equal_views or self.processor.token_size is not None:
             return self.processor
-        rows, cols = self.config.patch_grid
-        count = self.connector.tokens_per_tile
-        if count((rows, cols)) == count((rows, 2 * cols)):  # as many tokens for every view
+        if self.eyes.token_size is None:  # as many tokens for every view
             return self.processor
         processor = copy.copy(self.processor)
-        processor.token_size = round(self.config.vision_config.image_size / count((rows, cols)) ** 0.5)
+        processor.token_size = self.eyes.token_size
         return processor
+
+    @property
+    def patch_size(self) -> int:
+        """Pixels per side of a patch of the low-res tower."""
+        assert self.config.tile_size is not None
+        return self.config.tile_size // self.config.patch_grid[0]
 
     def all_canvases(self, image: str, size: Size) -> list[Estimate]:
         """Count under the image processor's own strategy, first, and every other one with its defaults."""
         own = self.processor.image_processor.canvas
-        others = (self.default_options(name) for name in CANVASES if name != own["type"])
+        others = (self.eyes.default_options(name) for name in CANVASES if name != own["type"])
         return [self.estimate(image, size, canvas) for canvas in (own, *others)]
 
-    def default_options(self, name: str) -> dict[str, Any]:
-        """The options of a strategy that is not the image processor's own: its defaults and the tower's patches."""
-        accepted = inspect.signature(CANVASES[name]).parameters
-        options: dict[str, Any] = {"type": name}
-        if "patch_size" in accepted:
-            options["patch_size"] = self.config.vision_config.patch_size
-        if "multiple" in accepted:
-            size = self.processor_for(options).token_size or 1
-            options["multiple"] = max(1, size // self.config.vision_config.patch_size)
-        return options
-
     def encoder_flops(self, plan: CanvasPlan, canvas: dict[str, Any]) -> int | None:
-        """Operations of both towers, the fusion and the connector for one image; None where the model refuses it."""
+        """Operations of both towers, the fusion and the connector for one image.
+
+        None where the model refuses it, and for towers whose operations have no formula here.
+        """
+        high_res = high_res_configs(self.config)
+        if len(high_res) > 1 or any(tower.model_type not in ("convnext", "convnextv2") for tower in high_res):
+            return None
         equal_views = self.processor.image_processor.plans(canvas=canvas).equal_views
         if not equal_views and not isinstance(self.fusion, NoFusion):
             return None
         has_high_res = self.config.high_res_vision_config is not None
-        vision, patch = self.config.vision_config, self.config.vision_config.patch_size
+        vision, patch = self.config.vision_config, self.patch_size
+        if not hasattr(vision, "intermediate_size"):
+            return None
         grids = [(height // patch, width // patch) for height, width in plan.view_sizes]
         longest = max(rows * cols for rows, cols in grids)
-        low = plan.num_views * _vit_flops(vision, longest, self.config.num_vision_layers)
+        prefix = LOW_RES_TOWERS[vision.model_type].num_prefix(vision)
+        low = plan.num_views * _vit_flops(vision, patch, prefix, longest, self.config.num_vision_layers)
         high = _high_res_flops(self.config, self.fusion, plan) if has_high_res else 0
         return low + high + self._joining_flops(plan, None if equal_views else grids, longest)
 
@@ -172,8 +173,7 @@ class Estimator:
         views, width = plan.num_views, self.config.vision_config.hidden_size
 
         def squares(stages: tuple[int, ...]) -> torch.Tensor:
-            side = view_side(self.config, stages[0])
-            channels = sum(self.config.high_res_vision_config.hidden_sizes[stage - 1] for stage in stages)
+            ((channels, side),) = map_shapes(self.config, [stages])
             return torch.empty(views, channels, side, side, device="meta")
 
         layout = ViewLayout((views,), (plan.tile_grid,))
@@ -185,13 +185,6 @@ class Estimator:
             features = self.fusion.finish(low[:, 1:], maps, layout)
             self.connector(features, self.fusion.output_grid if grids is None else torch.tensor(grids))
         return int(counter.get_total_flops())
-
-
-def _tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer that knows the placeholder alone: counting reads no text."""
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(WordLevel({}, unk_token="")), extra_special_tokens={"image_token": "<image>"}
-    )
 
 
 def text_flops(text: Any, tokens: int) -> int:
@@ -212,17 +205,17 @@ def cache_bytes(text: Any, tokens: int) -> int:
     return int(2 * text.num_hidden_layers * cached * head * tokens * BYTES.get(dtype, 2))
 
 
-def _vit_flops(vision: Any, patches: int, layers: int) -> int:
-    """Operations of a CLIP tower on one view."""
-    width, tokens = vision.hidden_size, patches + 1
-    embed = 2 * patches * width * getattr(vision, "num_channels", 3) * vision.patch_size**2
+def _vit_flops(vision: Any, patch: int, prefix: int, patches: int, layers: int) -> int:
+    """Operations of a ViT on one view of so many patches, with `prefix` tokens before them."""
+    width, tokens = vision.hidden_size, patches + prefix
+    embed = 2 * patches * width * getattr(vision, "num_channels", 3) * patch**2
     linear = 2 * tokens * (4 * width * width + 2 * width * vision.intermediate_size)
     return int(embed + layers * (linear + 4 * tokens * tokens * width))
 
 
 def _high_res_flops(config: Any, fusion: Any, plan: CanvasPlan) -> int:
     """Operations of the high-res tower and of cutting its maps into views."""
-    tile, side = config.vision_config.image_size, config.high_res_tile_size
+    tile, side = config.tile_size, config.high_res_tile_size
     canvas, _ = scale_geometry(plan, low=Size(tile, tile), high=Size(side, side))
     read = [*((stage,) for _, stage in fusion.taps), *fusion.final_stages]
     last = max(max(group) for group in read)

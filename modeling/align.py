@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from .options import one_of
+from .resize import resize_corners, resize_edges
+from .towers import count_stages, locate_stage, stage_shape
 
 ALIGNMENTS = ("conv", "pool", "bilinear", "corners")
 
@@ -67,25 +69,6 @@ def area_resample(
     by_row = overlap_matrix(top, bottom, rows, features.shape[1], features).to(wide)
     by_col = overlap_matrix(left, right, cols, features.shape[2], features).to(wide)
     return (by_row @ features.to(wide) @ by_col.T).to(features.dtype)
-
-
-def resize_corners(features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Resize `(T, E, h, w)` bilinearly, the outer cells' centres on top of each other, without antialiasing.
-
-    In float32, as EAGLE and LLaVA-HR do; a map that has the size already is returned as it is.
-    """
-    if features.shape[-2:] == size:
-        return features
-    wide = features.to(torch.promote_types(features.dtype, torch.float32))
-    return F.interpolate(wide, size=size, mode="bilinear", align_corners=True).to(features.dtype)
-
-
-def resize_edges(features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Resize `(T, E, h, w)` bilinearly in float32, edge on edge, without antialiasing, as Mini-Gemini does."""
-    if features.shape[-2:] == size:
-        return features
-    wide = features.to(torch.promote_types(features.dtype, torch.float32))
-    return F.interpolate(wide, size=size, mode="bilinear", align_corners=False).to(features.dtype)
 
 
 def stack_stages(maps: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -196,28 +179,21 @@ def view_side(config: Any, stage: int) -> int:
     Raises:
         ValueError: If the stage does not divide the view's high-res square into whole cells.
     """
-    tile = int(config.high_res_tile_size)
-    stride = int(config.high_res_vision_config.patch_size * 2 ** (stage - 1))
-    if tile % stride:
-        raise ValueError(
-            f"`high_res_tile_size` must be a multiple of {stride}, the stride of stage {stage} of the high-res "
-            f"tower; got {tile}."
-        )
-    return tile // stride
+    return stage_shape(config, stage)[1]
 
 
 def checked_stages(config: Any, name: str, stages: Sequence[int]) -> tuple[int, ...]:
-    """Check an option that lists stages of the high-res tower.
+    """Check an option that lists stages of the high-res towers.
 
     Args:
         config: The `FilaConfig`.
         name: Name of the option, for the message.
-        stages: Counted from 1; must increase.
+        stages: Counted from 1, through all high-res towers; must increase.
 
     Raises:
         ValueError: If there is none, one does not exist or they do not increase.
     """
-    count = len(config.high_res_vision_config.hidden_sizes)
+    count = count_stages(config)
     found = list(stages)
     if not found or sorted(set(found)) != found or not 1 <= found[0] <= found[-1] <= count:
         rule, value = ("a stage", found[0]) if len(found) == 1 else ("increasing stages", found)
@@ -227,5 +203,8 @@ def checked_stages(config: Any, name: str, stages: Sequence[int]) -> tuple[int, 
 
 def map_shapes(config: Any, groups: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     """Channels and cells per side of the maps that a fusion's `finish` gets for its `final_stages`."""
-    widths = config.high_res_vision_config.hidden_sizes
-    return [(sum(widths[stage - 1] for stage in group), view_side(config, group[0])) for group in groups]
+    for group in groups:
+        if len({locate_stage(config, stage)[0] for stage in group}) > 1:
+            raise ValueError(f"Stages {list(group)} are stacked into one map; they must be of one high-res tower.")
+    shapes = [[stage_shape(config, stage) for stage in group] for group in groups]
+    return [(sum(channels for channels, _ in group), group[0][1]) for group in shapes]

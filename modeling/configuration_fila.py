@@ -7,12 +7,15 @@ paper leaves open is decided in docs/decisions.md.
 """
 
 import difflib
+import importlib
 from dataclasses import field, fields
 from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.generation import GenerationConfig
+
+from .configuration_eva02 import Eva02Config
 
 # CLIP-ViT-L/14-336 and ConvNeXt-L: the towers the paper's sizes fit (docs/decisions.md).
 _VISION_DEFAULTS: dict[str, Any] = {
@@ -38,6 +41,9 @@ AUTO_MAP = {
     "AutoModelForImageTextToText": "modeling_fila.FilaForConditionalGeneration",
     "AutoModelForMultimodalLM": "modeling_fila.FilaForConditionalGeneration",
 }
+
+# Config classes of towers that transformers does not know.
+_OWN_CONFIGS: dict[str, type[PreTrainedConfig]] = {"eva02": Eva02Config}
 
 # Fusions that a model without high-res tower can have.
 _SINGLE_TOWER_FUSIONS = ("none", "query_gate")
@@ -77,6 +83,8 @@ def _build(name: str, value: "dict[str, Any] | PreTrainedConfig", default_type: 
         raise TypeError(f"`{name}` must be a dict or a config of transformers; got {type(value).__name__}.")
     options = {"model_type": default_type, **value}
     model_type = options.pop("model_type")
+    if model_type in _OWN_CONFIGS:
+        return _OWN_CONFIGS[model_type](**options)
     try:
         return AutoConfig.for_model(model_type, **options)
     except ValueError as error:
@@ -91,7 +99,10 @@ class FilaConfig(PreTrainedConfig):
         vision_config (`dict` or `PreTrainedConfig`, *optional*, defaults to CLIP-ViT-L/14-336):
             The low-res tower, which encodes the views (overview and tiles).
         high_res_vision_config (`dict`, `PreTrainedConfig` or `None`, *optional*, defaults to ConvNeXt-L):
-            The high-res tower, which encodes the whole canvas. `None` is a single-tower model.
+            The high-res tower. A ConvNeXt encodes the whole canvas; any other encodes the square of each view alone.
+            `None` is a single-tower model.
+        extra_vision_configs (`list` of `dict` or `PreTrainedConfig`, *optional*, defaults to `[]`):
+            Further high-res towers. Their stages are counted on from the first one's.
         text_config (`dict` or `PreTrainedConfig`, *optional*, defaults to `LlamaConfig()`):
             The language model.
         fusion (`dict`, *optional*, defaults to `{"type": "cvfm"}`, or `{"type": "none"}` without a high-res tower):
@@ -101,9 +112,19 @@ class FilaConfig(PreTrainedConfig):
         vision_feature_layer (`int`, *optional*, defaults to -2):
             Layer of the low-res tower that the connector reads: negative counts from the end (-1 is the last),
             positive counts from 1. Later layers are neither run nor kept.
+        vision_feature_select (`"patch"` or `"cls_patch"`, *optional*, defaults to `"patch"`):
+            Whether the connector gets the patches alone, or CLS and registers before them (without fusion only).
+        tile_size (`int`, *optional*, defaults to `vision_config.image_size`):
+            Pixels per side of a view. Another size than `image_size`, that of the tower's position table, has the
+            table resampled by the tower's rule.
         high_res_tile_size (`int`, *optional*):
-            Pixels of the high-res canvas that one view of `vision_config.image_size` pixels owns, per side. The
-            default gives the last high-res stage the patch grid of the low-res tower (768 for 336 pixels at patch 14).
+            Pixels of the high-res canvas that one view of `tile_size` pixels owns, per side. The default gives the
+            last stage of a ConvNeXt the patch grid of the low-res tower (768 for 336 pixels at patch 14), and another
+            tower its `image_size`.
+        low_res_views (`"processor"`, `"corners"` or `"edges"`, *optional*, defaults to `"processor"`):
+            Where the low-res tower's views come from: the processor draws them, or they are resized out of the
+            high-res canvas, bilinearly without antialiasing, with the corners' centres aligned (LLaVA-HR, EAGLE) or
+            the edges (Mini-Gemini). The processor must then normalise both alike.
         high_res_overview (`"pool"`, `"interpolate"` or `"encode"`, *optional*, defaults to `"pool"`):
             What the overview receives from the high-res tower: the canvas's own map averaged onto the overview, or
             interpolated bilinearly without antialiasing (Mini-Gemini), or a second pass of the tower over the whole
@@ -116,10 +137,18 @@ class FilaConfig(PreTrainedConfig):
             layout needs `slice_positions` too.
         image_token_id (`int`, *optional*, defaults to 128256):
             Id of the placeholder that stands for one image token.
+        video_token_id (`int`, *optional*):
+            Id of the placeholder that stands for one token of a video. None: the model takes no videos.
+        shared_positions (`bool`, *optional*, defaults to `False`):
+            Whether all patches of a frame or an image share one rotary position, see `shared_positions.py`.
         tie_word_embeddings (`bool`, *optional*, defaults to the text config's):
             Whether `lm_head` shares the input embedding's weight.
         initializer_range (`float`, *optional*, defaults to 0.02):
             Standard deviation of the new weights (fusion, connector).
+
+        preprocessing (`dict`, *optional*):
+            What the images of the training went through, `FilaProcessor.preprocessing()`: a processor that is loaded
+            beside the model is compared with it.
 
     Raises:
         ValueError: If a key is unknown, or the parts do not fit together.
@@ -136,17 +165,24 @@ class FilaConfig(PreTrainedConfig):
     # A dict or a config on the way in, a config after construction; `_build` checks which.
     vision_config: Any = None
     high_res_vision_config: Any = field(default_factory=lambda: dict(_HIGH_RES_DEFAULTS))
+    extra_vision_configs: list[Any] = field(default_factory=list)
     text_config: Any = None
     fusion: dict[str, Any] | None = None
     connector: dict[str, Any] | None = None
     vision_feature_layer: int = -2
+    vision_feature_select: Literal["patch", "cls_patch"] = "patch"
+    tile_size: int | None = None
     high_res_tile_size: int | None = None
     high_res_overview: Literal["pool", "interpolate", "encode"] = "pool"
+    low_res_views: Literal["processor", "corners", "edges"] = "processor"
     image_newline: bool = False
     slice_positions: int = 0
     image_token_id: int = 128256
+    video_token_id: int | None = None
+    shared_positions: bool = False
     tie_word_embeddings: bool | None = None
     initializer_range: float = 0.02
+    preprocessing: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         tokens = {key: kwargs.pop(key) for key in _TOKEN_IDS if key in kwargs}
@@ -162,6 +198,10 @@ class FilaConfig(PreTrainedConfig):
         self.vision_config = _build("vision_config", vision, "clip_vision_model")
         if self.high_res_vision_config is not None:
             self.high_res_vision_config = _build("high_res_vision_config", self.high_res_vision_config, "convnext")
+        self.extra_vision_configs = [
+            _build(f"extra_vision_configs[{index}]", extra, "convnext")
+            for index, extra in enumerate(self.extra_vision_configs)
+        ]
         self.text_config = _build("text_config", self.text_config if self.text_config is not None else {}, "llama")
         for key, token in tokens.items():
             if token is not None:
@@ -174,19 +214,56 @@ class FilaConfig(PreTrainedConfig):
             self.fusion = {"type": "none" if single_tower else "cvfm"}
         if self.connector is None:
             self.connector = {"type": "mlp"}
+        if self.tile_size is None:
+            self.tile_size = _side(self.vision_config.image_size)
         if not single_tower and self.high_res_tile_size is None:
-            stages = len(getattr(self.high_res_vision_config, "depths", ()))
-            stride = getattr(self.high_res_vision_config, "patch_size", 4) * 2 ** max(stages - 1, 0)
-            self.high_res_tile_size = self.vision_config.image_size // self.vision_config.patch_size * stride
+            self.high_res_tile_size = self._default_high_res_tile_size()
         self._check_parts()
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_recipe(
+        cls, name: str, *, low_res: Any = None, high_res: Any = None, text: Any = None, **changes: Any
+    ) -> "FilaConfig":
+        """Config of a published system, such as `"llava-hr"`; `fila recipes` lists them. Needs the `fila` package.
+
+        Args:
+            name: Of the recipe.
+            low_res: Another low-res tower: sizes that replace the recipe's, a config, or a checkpoint's folder or id.
+            high_res: Another high-res tower, likewise.
+            text: Another language model, likewise.
+            changes: Settings that replace the recipe's.
+
+        Raises:
+            ValueError: If there is no such recipe, or it has no such tower.
+        """
+        recipes = importlib.import_module("fila.recipes")  # an import statement would ask checkpoint users for `fila`
+        recipe = recipes.load_recipe(name)
+        settings = recipes.config_settings(recipe, low_res=low_res, high_res=high_res, text=text)
+        return cls(**{**settings, **changes})
 
     def to_dict(self) -> dict[str, Any]:
         """Settings as plain JSON; once a model is saved, the `auto_map` names every class."""
         output: dict[str, Any] = super().to_dict()
         if any(name.startswith("AutoModel") for name in output.get("auto_map") or {}):
             output["auto_map"] = dict(AUTO_MAP)
+        output["extra_vision_configs"] = [
+            {key: value for key, value in extra.to_dict().items() if key != "transformers_version"}
+            for extra in self.extra_vision_configs
+        ]
         return output
+
+    def _default_high_res_tile_size(self) -> int:
+        """See `high_res_tile_size`."""
+        tower = self.high_res_vision_config
+        if depths := getattr(tower, "depths", None):
+            return self.patch_grid[0] * tower.patch_size * 2 ** (len(depths) - 1)
+        if not hasattr(tower, "image_size"):
+            raise ValueError(
+                f"`high_res_tile_size` must be set: tower {tower.model_type!r} of `high_res_vision_config` has no "
+                "size of its own."
+            )
+        return _side(tower.image_size)
 
     def _check_parts(self) -> None:
         single_tower = self.high_res_vision_config is None
@@ -206,11 +283,27 @@ class FilaConfig(PreTrainedConfig):
                 '`fusion={"type": "none"}` reads no high-res tower, but `high_res_vision_config` is set. '
                 "Set `high_res_vision_config=None`."
             )
-        if self.vision_config.image_size % self.vision_config.patch_size:
+        if self.extra_vision_configs and single_tower:
             raise ValueError(
-                f"`vision_config.image_size` must be a multiple of `patch_size`; got {self.vision_config.image_size} "
-                f"and {self.vision_config.patch_size}."
+                f"`extra_vision_configs` holds {len(self.extra_vision_configs)} towers, but `high_res_vision_config` "
+                "is None. Set the first of them there."
             )
+        if self.low_res_views != "processor" and single_tower:
+            raise ValueError(
+                f"`low_res_views` {self.low_res_views!r} draws views out of the high-res canvas, but "
+                "`high_res_vision_config` is None: there is no such canvas. Use 'processor'."
+            )
+        if self.vision_feature_select == "cls_patch" and fusion != "none":
+            raise ValueError(
+                f"`vision_feature_select` 'cls_patch' keeps CLS, which fusion {fusion!r} has no place for. Use "
+                '\'patch\', or `fusion={"type": "none"}`.'
+            )
+        assert self.tile_size is not None
+        patch = _side(self.vision_config.patch_size)
+        if self.tile_size % patch:
+            own = self.tile_size == _side(self.vision_config.image_size)
+            name = "vision_config.image_size" if own else "tile_size"
+            raise ValueError(f"`{name}` must be a multiple of `patch_size`; got {self.tile_size} and {patch}.")
         depth = self.vision_config.num_hidden_layers
         if not 1 <= self.num_vision_layers <= depth:
             raise ValueError(
@@ -227,8 +320,18 @@ class FilaConfig(PreTrainedConfig):
     @property
     def patch_grid(self) -> tuple[int, int]:
         """Patches per axis of one view, (rows, cols)."""
-        side = int(self.vision_config.image_size // self.vision_config.patch_size)
+        assert self.tile_size is not None
+        side = self.tile_size // _side(self.vision_config.patch_size)
         return side, side
+
+
+def _side(value: int | list[int] | tuple[int, ...]) -> int:
+    """A size that some config classes keep as one number and some as a pair; towers are square."""
+    if isinstance(value, list | tuple):
+        if len(set(value)) != 1:
+            raise ValueError(f"`vision_config.image_size` and `patch_size` must be square; got {tuple(value)}.")
+        return int(value[0])
+    return int(value)
 
 
 def _generation_keys() -> set[str]:

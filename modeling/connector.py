@@ -8,17 +8,29 @@ from typing import Any, Protocol
 import torch
 
 from .connector_adaptive_resampler import AdaptiveResamplerConnector
+from .connector_codebook import CodebookConnector
+from .connector_conv_glu import ConvGluConnector
+from .connector_dual_path import DualPathConnector
 from .connector_identity import IdentityConnector
 from .connector_linear import LinearConnector
 from .connector_mlp import MlpConnector
 from .connector_pixel_shuffle import PixelShuffleConnector
 from .connector_resampler import ResamplerConnector
+from .connector_stc import (
+    SpatialConvConnector,
+    SpatialPoolConnector,
+    StcConnector,
+    StcV35Connector,
+    StpConnector,
+)
 from .options import build_part
 from .patch_grid import Grid
 
 
 class Connector(Protocol):
     """Turns the encoder's features of each view into image tokens.
+
+    What joins the frames of a video has two methods more, see `clips.py`.
 
     Shapes: T views, P patches, D vision width, N image tokens of one view, M language-model width.
     """
@@ -41,11 +53,19 @@ class Connector(Protocol):
 
 CONNECTORS: dict[str, Callable[..., Connector]] = {
     "adaptive_resampler": AdaptiveResamplerConnector,
+    "codebook": CodebookConnector,
+    "conv_glu": ConvGluConnector,
+    "dual_path": DualPathConnector,
     "identity": IdentityConnector,
     "linear": LinearConnector,
     "mlp": MlpConnector,
     "pixel_shuffle": PixelShuffleConnector,
     "resampler": ResamplerConnector,
+    "spatial_conv": SpatialConvConnector,
+    "spatial_pool": SpatialPoolConnector,
+    "stc": StcConnector,
+    "stc_v35": StcV35Connector,
+    "stp": StpConnector,
 }
 
 

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .clips import OVER_TIME
+from .options import one_of
 from .patch_grid import Grid
 
 
@@ -26,10 +28,16 @@ class LinearConnector(nn.Module):
         config: The `FilaConfig`.
         input_size: Channels of the features.
         bias: Whether the layer has a bias.
+        over_time: `each`: tokens of every frame of a video; `mean`: of the mean of its frames (VideoLLaMA 2).
+
+    Raises:
+        ValueError: If `over_time` is neither.
     """
 
-    def __init__(self, config: Any, *, input_size: int, bias: bool = True) -> None:
+    def __init__(self, config: Any, *, input_size: int, bias: bool = True, over_time: str = "each") -> None:
         super().__init__()
+        one_of("connector.over_time", over_time, OVER_TIME)
+        self.over_time = over_time
         self.linear = nn.Linear(input_size, config.text_config.hidden_size, bias=bias)
 
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from transformers.activations import ACT2FN
 
+from .clips import OVER_TIME
 from .options import one_of
 from .patch_grid import Grid
 
@@ -34,9 +35,10 @@ class MlpConnector(nn.Module):
         norm: `none`, `input` (LayerNorm of the features) or `output` (LayerNorm of the image tokens).
         hidden_act: Activation between the layers.
         bias: Whether the layers have biases.
+        over_time: `each`: tokens of every frame of a video; `mean`: of the mean of its frames (VideoLLaMA 2).
 
     Raises:
-        ValueError: If the activation or the norm is unknown, or there is no layer.
+        ValueError: If the activation, the norm or `over_time` is unknown, or there is no layer.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class MlpConnector(nn.Module):
         norm: str = "none",
         hidden_act: str = "gelu",
         bias: bool = True,
+        over_time: str = "each",
     ) -> None:
         super().__init__()
+        one_of("connector.over_time", over_time, OVER_TIME)
         one_of("connector.norm", norm, ("none", "input", "output"))
         if hidden_act not in ACT2FN:
             raise ValueError(
@@ -59,6 +63,7 @@ class MlpConnector(nn.Module):
             raise ValueError(f"`connector.depth` must be at least 1; got {depth}.")
         width = config.text_config.hidden_size
         self.depth = depth
+        self.over_time = over_time
         self.act = ACT2FN[hidden_act]
         self.input_norm = nn.LayerNorm(input_size) if norm == "input" else nn.Identity()
         for number in range(1, depth + 1):

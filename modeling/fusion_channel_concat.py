@@ -24,6 +24,7 @@ from torch import nn
 
 from .align import Align, checked_stages, map_shapes
 from .fusion_at_end import FusionAtEnd
+from .towers import last_stages
 from .view_layout import ViewLayout
 
 
@@ -33,11 +34,12 @@ def concat_channels(maps: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 class ChannelConcatFusion(FusionAtEnd):
-    """Concatenates high-res stages to the low-res tower's output.
+    """Concatenates stages of any number of high-res towers to the low-res tower's output.
 
     Args:
         config: The `FilaConfig`.
-        stage: Stage of the high-res tower, counted from 1, or several; the last by default.
+        stage: Stage of the high-res towers, counted from 1 through all of them, or several; the last of each tower by
+            default.
         align: How maps are brought to the grid: `conv`, `pool`, `bilinear` or `corners`.
         grid: Tokens per side of a view; the low-res tower's patches by default.
 
@@ -48,7 +50,8 @@ class ChannelConcatFusion(FusionAtEnd):
     def __init__(
         self, config: Any, *, stage: int | list[int] | None = None, align: str = "bilinear", grid: int | None = None
     ) -> None:
-        stage = len(config.high_res_vision_config.hidden_sizes) if stage is None else stage
+        if stage is None:
+            stage = last_stages(config)
         stages = checked_stages(config, "stage", [stage] if isinstance(stage, int) else stage)
         super().__init__(config, *[(number,) for number in stages])
         side = config.patch_grid[0]

@@ -22,6 +22,7 @@ from .attention import CrossAttention, check_heads
 from .options import one_of
 from .sincos import sincos_2d
 from .taps import checked_taps, layers_at, split_prefix
+from .towers import count_stages, stage_shape
 from .view_layout import ViewLayout
 
 
@@ -99,10 +100,10 @@ class CrossAttentionFusion(nn.Module):
     ) -> None:
         super().__init__()
         one_of("fusion.position", position, ("sincos", "none"))
-        widths = config.high_res_vision_config.hidden_sizes
+        last = count_stages(config)
         if taps is None:
             taps = layers_at(config, (1 / 4, 1 / 2, 3 / 4))
-        self.taps = checked_taps(config, taps, [len(widths)] * len(taps) if stages is None else stages)
+        self.taps = checked_taps(config, taps, [last] * len(taps) if stages is None else stages)
         low_size: int = config.vision_config.hidden_size
         heads = config.vision_config.num_attention_heads if num_heads is None else num_heads
         check_heads("fusion.num_heads", heads, low_size)
@@ -115,7 +116,7 @@ class CrossAttentionFusion(nn.Module):
         self.layers = nn.ModuleList(
             CrossAttentionLayer(
                 low_size,
-                widths[stage - 1],
+                stage_shape(config, stage)[0],
                 grid=config.patch_grid,
                 num_heads=heads,
                 position=position,

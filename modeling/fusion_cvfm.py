@@ -22,9 +22,11 @@ import torch
 from torch import nn
 from transformers.activations import ACT2FN
 
-from .align import Align, view_side
+from .align import Align
 from .options import one_of
 from .taps import checked_taps, layers_at, split_prefix
+from .tower_options import TowerError
+from .towers import last_stages, stage_shape
 from .view_layout import ViewLayout
 
 
@@ -75,8 +77,8 @@ class CvfmFusion(nn.Module):
         config: The `FilaConfig`.
         taps: Layers of the low-res tower, counted from 1, after which to fuse; 2, 6, 12, 20 of 24 and the same
             fractions of other depths by default.
-        stages: Stage of the high-res tower for each tap, counted from 1; by default the last as many stages as there
-            are taps.
+        stages: Stage of the high-res tower for each tap, counted from 1; by default the last as many stages of the
+            first high-res tower as there are taps.
         align: How a view's square of the map is brought to the patch grid: `conv`, `pool` or `bilinear`.
         residual: `add` (starts as the identity: the MLP's last layer is zero), `gate` (times tanh of a scalar that
             starts at zero), or `none` (the bare equation of the secondary sources).
@@ -109,29 +111,35 @@ class CvfmFusion(nn.Module):
         one_of("fusion.cls", cls, ("skip", "mean"))
         if hidden_act not in ACT2FN:
             raise ValueError(f"`fusion.hidden_act` must be an activation that transformers knows; got {hidden_act!r}.")
-        widths = config.high_res_vision_config.hidden_sizes
         if taps is None:
             taps = layers_at(config, (2 / 24, 6 / 24, 12 / 24, 20 / 24))
         if stages is None:
-            stages = list(range(1, len(widths) + 1))[-len(taps) :]
+            count = last_stages(config)[0]
+            if count < len(taps):
+                tower = config.high_res_vision_config.model_type
+                raise TowerError(
+                    f"Fusion 'cvfm' reads as many stages as it has taps, {len(taps)}; tower {tower!r} has {count}. "
+                    "Set `fusion.taps` and `fusion.stages`, or choose a fusion that joins the towers after the last "
+                    "layer."
+                )
+            stages = list(range(1, count + 1))[-len(taps) :]
         self.taps = checked_taps(config, taps, stages)
         low_size: int = config.vision_config.hidden_size
         self.output_size = low_size
         self.output_grid: tuple[int, int] = config.patch_grid
+        shapes = [stage_shape(config, stage) for stage in stages]
         self.layers = nn.ModuleList(
             CvfmLayer(
                 low_size,
-                widths[stage - 1],
-                align=Align(
-                    align, channels=widths[stage - 1], side=view_side(config, stage), grid=config.patch_grid[0]
-                ),
+                channels,
+                align=Align(align, channels=channels, side=side, grid=config.patch_grid[0]),
                 hidden_size=hidden_size or low_size,
                 act=hidden_act,
                 residual=residual,
                 norm=norm,
                 cls=cls,
             )
-            for stage in stages
+            for channels, side in shapes
         )
 
     def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:

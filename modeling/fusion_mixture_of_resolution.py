@@ -31,8 +31,10 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import initialization as init
 
-from .align import map_shapes, resize_corners
+from .align import map_shapes
+from .resize import resize_corners
 from .taps import checked_taps, layers_at, split_prefix
+from .towers import count_stages
 from .view_layout import ViewLayout
 
 
@@ -105,7 +107,7 @@ class MixtureOfResolutionFusion(nn.Module):
 
     def __init__(self, config: Any, *, taps: list[int] | None = None, final: bool = True) -> None:
         super().__init__()
-        stage = len(config.high_res_vision_config.hidden_sizes)
+        stage = count_stages(config)
         if taps is None:
             taps = layers_at(config, (1 / 4, 1 / 2, 3 / 4))
         if not taps and not final:

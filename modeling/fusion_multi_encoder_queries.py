@@ -28,6 +28,7 @@ from transformers import initialization as init
 from .align import checked_stages, map_shapes
 from .attention import CrossAttention, check_heads
 from .fusion_at_end import FusionAtEnd
+from .towers import last_stages
 from .view_layout import ViewLayout
 
 
@@ -81,7 +82,8 @@ class MultiEncoderQueriesFusion(FusionAtEnd):
 
     Args:
         config: The `FilaConfig`.
-        stages: Stages of the high-res tower that are read, each as one encoder, counted from 1; the last by default.
+        stages: Stages of the high-res towers that are read, each as one encoder, counted from 1 through all of
+            them; the last of each tower by default.
         num_queries: Q; 32 per encoder by default.
         hidden_size: W.
         key_size: Width to which each encoder's tokens are projected.
@@ -105,8 +107,7 @@ class MultiEncoderQueriesFusion(FusionAtEnd):
         num_heads: int = 12,
         encoder_dropout: float = 0.0,
     ) -> None:
-        last = len(config.high_res_vision_config.hidden_sizes)
-        chosen = checked_stages(config, "stages", [last] if stages is None else stages)
+        chosen = checked_stages(config, "stages", last_stages(config) if stages is None else stages)
         super().__init__(config, *[(stage,) for stage in chosen])
         widths = [self.output_size, *[width for width, _ in map_shapes(config, self.final_stages)]]
         num_queries = 32 * len(widths) if num_queries is None else num_queries

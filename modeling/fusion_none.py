@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from .fusion_at_end import FusionAtEnd
+from .towers import LOW_RES_TOWERS
 from .view_layout import ViewLayout
 
 
@@ -15,6 +16,10 @@ class NoFusion(FusionAtEnd):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
+        if config.vision_feature_select == "cls_patch":
+            rows, cols = config.patch_grid
+            prefix = LOW_RES_TOWERS[config.vision_config.model_type].num_prefix(config.vision_config)
+            self.output_grid = 1, prefix + rows * cols
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
         """`(T, P, D) -> (T, P, D)`, unchanged."""

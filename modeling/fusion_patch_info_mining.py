@@ -25,6 +25,7 @@ from torch import nn
 
 from .align import checked_stages, map_shapes
 from .fusion_at_end import FusionAtEnd
+from .towers import count_stages
 from .view_layout import ViewLayout
 
 
@@ -72,7 +73,7 @@ class PatchInfoMiningFusion(FusionAtEnd):
     """
 
     def __init__(self, config: Any, *, stages: list[int] | None = None) -> None:
-        every = range(1, len(config.high_res_vision_config.hidden_sizes) + 1)
+        every = range(1, count_stages(config) + 1)
         super().__init__(config, checked_stages(config, "stages", every if stages is None else stages))
         ((width, side),) = map_shapes(config, self.final_stages)
         rows, cols = config.patch_grid

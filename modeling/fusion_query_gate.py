@@ -31,6 +31,7 @@ from .align import checked_stages, map_shapes
 from .attention import CrossAttention, check_heads
 from .fusion_at_end import FusionAtEnd
 from .sincos import sincos_2d
+from .towers import count_stages
 from .view_layout import ViewLayout
 
 INITIAL_SHARE = 0.05
@@ -93,7 +94,7 @@ class QueryGateFusion(FusionAtEnd):
         high = config.high_res_vision_config
         if high is None and stage is not None:
             raise ValueError(f"`fusion.stage` is {stage}, but `high_res_vision_config` is None. Drop the one.")
-        read = [] if high is None else [len(high.hidden_sizes) if stage is None else stage]
+        read = [] if high is None else [count_stages(config) if stage is None else stage]
         super().__init__(config, *([checked_stages(config, "stage", read)] if read else []))
         width = self.output_size
         heads = config.vision_config.num_attention_heads if num_heads is None else num_heads

@@ -22,6 +22,7 @@ from transformers import initialization as init
 
 from .align import AlignedTokens, checked_stages, map_shapes
 from .fusion_at_end import FusionAtEnd
+from .towers import count_stages
 from .view_layout import ViewLayout
 
 
@@ -55,7 +56,7 @@ class ScaleSoftmaxFusion(FusionAtEnd):
     """
 
     def __init__(self, config: Any, *, stages: list[int] | None = None, align: str = "bilinear") -> None:
-        last = len(config.high_res_vision_config.hidden_sizes)
+        last = count_stages(config)
         chosen = checked_stages(config, "stages", [last] if stages is None else stages)
         super().__init__(config, *[(stage,) for stage in chosen])
         self.project = nn.ModuleList(

@@ -26,6 +26,7 @@ from .align import Align, checked_stages, map_shapes
 from .connector import build_connector
 from .fusion_at_end import FusionAtEnd
 from .options import one_of
+from .towers import count_stages
 from .view_layout import ViewLayout
 
 
@@ -59,7 +60,7 @@ class SequenceConcatFusion(FusionAtEnd):
         connectors: list[dict[str, Any]] | None = None,
     ) -> None:
         one_of("fusion.order", order, ("append", "interleave"))
-        stage = len(config.high_res_vision_config.hidden_sizes) if stage is None else stage
+        stage = count_stages(config) if stage is None else stage
         super().__init__(config, checked_stages(config, "stage", [stage]))
         ((high_size, side),) = map_shapes(config, self.final_stages)
         self.order = order

@@ -19,6 +19,7 @@ from torch import nn
 
 from .align import AlignedTokens, checked_stages, map_shapes
 from .fusion_at_end import FusionAtEnd
+from .towers import count_stages
 from .view_layout import ViewLayout
 
 
@@ -47,7 +48,7 @@ class SpatialGateFusion(FusionAtEnd):
     """
 
     def __init__(self, config: Any, *, stage: int | None = None, align: str = "bilinear") -> None:
-        stage = len(config.high_res_vision_config.hidden_sizes) if stage is None else stage
+        stage = count_stages(config) if stage is None else stage
         super().__init__(config, checked_stages(config, "stage", [stage]))
         ((width, side),) = map_shapes(config, self.final_stages)
         self.gate = SpatialGate(width)

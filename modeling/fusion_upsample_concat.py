@@ -20,6 +20,7 @@ import torch.nn.functional as F
 
 from .align import checked_stages, map_shapes
 from .fusion_at_end import FusionAtEnd
+from .towers import count_stages
 from .view_layout import ViewLayout
 
 
@@ -41,7 +42,7 @@ class UpsampleConcatFusion(FusionAtEnd):
     """
 
     def __init__(self, config: Any, *, stage: int | None = None) -> None:
-        stage = len(config.high_res_vision_config.hidden_sizes) if stage is None else stage
+        stage = count_stages(config) if stage is None else stage
         super().__init__(config, checked_stages(config, "stage", [stage]))
         ((width, side),) = map_shapes(config, self.final_stages)
         self.patch_grid = config.patch_grid

@@ -26,17 +26,24 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .align import MeanConv2d, area_resample, interpolate_box, stack_stages, view_side
+from .align import MeanConv2d, area_resample, interpolate_box, stack_stages
 from .configuration_fila import FilaConfig
 from .fusion import build_fusion
 from .fusion_cvfm import CvfmLayer
 from .fusion_none import NoFusion
+from .high_res_views import (
+    Box,
+    EncodedViews,
+    PerImage,
+    has_overview,
+    high_res_views,
+    low_res_views,
+    real_canvases,
+    scaled_box,
+)
 from .tower_convnext import ConvNextBlock, GlobalResponseNorm
-from .towers import build_high_res_tower, build_low_res_tower, check_tower_types
+from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage
 from .view_layout import ViewLayout
-
-PerImage = torch.Tensor | Sequence[torch.Tensor]  # a padded tensor, or a list with one entry per image
-Box = tuple[int, int, int, int]
 
 
 class FilaPreTrainedModel(PreTrainedModel):
@@ -45,7 +52,7 @@ class FilaPreTrainedModel(PreTrainedModel):
     config_class = FilaConfig
     config: FilaConfig
     base_model_prefix = "model"
-    input_modalities: tuple[str, ...] = ("image", "text")
+    input_modalities: tuple[str, ...] = ("image", "video", "text")
     supports_gradient_checkpointing = True
     _no_split_modules: list[str] | set[str] = [  # noqa: RUF012
         "ConvNextBlock",
@@ -63,13 +70,17 @@ class FilaPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
 
     def post_init(self) -> None:
-        """As in every model of transformers; and names of layers that this config does not have are left out.
+        """As in every model of transformers; and the names of layers are those of all parts, but of no others.
 
-        accelerate stops at a class to wrap that it does not find in the model.
+        transformers reads them off the direct children, which towers in a list are not; accelerate stops at a class to
+        wrap that it does not find in the model.
         """
         super().post_init()
-        present = {type(module).__name__ for module in self.modules()}
-        self._no_split_modules = set(self._no_split_modules) & present
+        names = set(self._no_split_modules)
+        for part in self.modules():
+            if isinstance(part, PreTrainedModel):
+                names.update(part._no_split_modules or ())
+        self._no_split_modules = names & {type(module).__name__ for module in self.modules()}
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -152,7 +163,7 @@ def packed_views(
 
 
 class Canvases:
-    """The high-res tower's maps of a batch, advanced stage by stage.
+    """The maps of a high-res tower that encodes whole canvases, advanced stage by stage.
 
     Canvases of one size run together; a canvas is never padded to its neighbour's size. With
     `high_res_overview="encode"` the whole images, drawn at one view's high-res size, run as one more group. The tower
@@ -160,20 +171,18 @@ class Canvases:
 
     Args:
         config: The `FilaConfig`.
-        tower: The high-res tower.
-        pixels: Canvases, `(I, 3, H, W)` or one `(3, H_i, W_i)` per image.
-        sizes: (height, width) of each canvas.
+        tower: The tower.
+        canvases: One `(3, h, w)` per image.
         boxes: Boxes of each image's views.
         layout: Which views are tiles.
-        kept_stages: Stages whose maps are needed again after the tower has gone on.
+        kept_stages: Stages of this tower whose maps are needed again after the tower has gone on.
     """
 
     def __init__(
         self,
         config: Any,
         tower: Any,
-        pixels: PerImage,
-        sizes: PerImage,
+        canvases: list[torch.Tensor],
         boxes: list[list[Box]],
         layout: ViewLayout,
         kept_stages: set[int],
@@ -184,43 +193,20 @@ class Canvases:
         self.stage = 0
         self.kept_stages = kept_stages
         self.kept: dict[int, dict[tuple[str, tuple[int, int]], torch.Tensor]] = {}
-        self.pixels_per_canvas_pixel = config.high_res_tile_size / config.vision_config.image_size
         self.groups: dict[tuple[str, tuple[int, int]], list[int]] = {}
-        self.has_overview = [
-            views > rows * cols for views, (rows, cols) in zip(layout.num_views, layout.tile_grids, strict=True)
-        ]
+        self.has_overview = has_overview(layout)
         inputs: dict[tuple[str, tuple[int, int]], list[torch.Tensor]] = {}
-        for index, (canvas, size) in enumerate(zip(pixels, sizes, strict=True)):
-            height, width = (int(side) for side in size.tolist())
-            self._check(index, (height, width), canvas)
-            self._add(inputs, ("canvas", (height, width)), index, canvas[:, :height, :width])
+        for index, canvas in enumerate(canvases):
+            self._add(inputs, ("canvas", (canvas.shape[1], canvas.shape[2])), index, canvas)
             if config.high_res_overview == "encode" and self.has_overview[index]:
                 side = config.high_res_tile_size
-                whole = area_resample(canvas, self._scaled(boxes[index][0], 1), (side, side))
+                whole = area_resample(canvas, scaled_box(config, boxes[index][0]), (side, side))
                 self._add(inputs, ("overview", (side, side)), index, whole)
         self.maps = dict(zip(inputs, tower.embed(tuple(map(torch.stack, inputs.values()))), strict=True))
 
     def _add(self, inputs: Any, key: tuple[str, tuple[int, int]], index: int, pixels: torch.Tensor) -> None:
         self.groups.setdefault(key, []).append(index)
         inputs.setdefault(key, []).append(pixels)
-
-    def _check(self, index: int, size: tuple[int, int], canvas: torch.Tensor) -> None:
-        """Raise unless the canvas is as large as the views' boxes say."""
-        expected = tuple(
-            round(max(box[edge] for box in self.boxes[index]) * self.pixels_per_canvas_pixel) for edge in (2, 3)
-        )
-        if size != expected or size[0] > canvas.shape[-2] or size[1] > canvas.shape[-1]:
-            raise ValueError(
-                f"The high-res canvas of image {index} must be {expected[0]}x{expected[1]} pixels (its views' boxes "
-                f"times {self.config.high_res_tile_size}/{self.config.vision_config.image_size}); `high_res_sizes` "
-                f"says {size[0]}x{size[1]} and `high_res_pixel_values` holds {canvas.shape[-2]}x{canvas.shape[-1]}. "
-                "Processor and model disagree about `high_res_size`; load both from one checkpoint."
-            )
-
-    def _scaled(self, box: Box, stride: int) -> tuple[float, float, float, float]:
-        scale = self.config.high_res_tile_size, self.config.vision_config.image_size * stride
-        top, left, bottom, right = (edge * scale[0] / scale[1] for edge in box)
-        return top, left, bottom, right
 
     def advance(self, stage: int) -> None:
         """Run the tower up to `stage` (counted from 1), keeping the maps of `kept_stages` on the way."""
@@ -238,8 +224,8 @@ class Canvases:
         A tile's box is whole cells and is cut out. The overview's box is the image's content: it is averaged (or
         interpolated) onto s x s cells.
         """
-        side = view_side(self.config, stages[0])
         stride = self.tower.stride(stages[0])
+        side = self.config.high_res_tile_size // stride
         by_stage = [self.kept.get(stage, self.maps) for stage in stages]
         map_of: dict[tuple[str, int], torch.Tensor] = {}
         for key, indices in self.groups.items():
@@ -255,7 +241,7 @@ class Canvases:
                     continue
                 shrink = is_overview and self.config.high_res_overview == "interpolate"
                 resample = interpolate_box if shrink else area_resample
-                squares.append(resample(map_of["canvas", index], self._scaled(box, stride), (side, side)))
+                squares.append(resample(map_of["canvas", index], scaled_box(self.config, box, stride), (side, side)))
         return torch.stack(squares)
 
 
@@ -271,11 +257,12 @@ class FilaVisionModel(FilaPreTrainedModel):
         check_tower_types(config)
         self.fusion = build_fusion(config)
         self.low_res_tower = build_low_res_tower(config.vision_config, config.num_vision_layers)
-        self.high_res_tower = None
-        self.final_stages = {stage for group in self.fusion.final_stages for stage in group}
-        stages = self.final_stages | {stage for _, stage in self.fusion.taps}
-        if stages:
-            self.high_res_tower = build_high_res_tower(config.high_res_vision_config, max(stages))
+        self.read_stages = [stage for _, stage in self.fusion.taps] + [
+            stage for group in self.fusion.final_stages for stage in group
+        ]
+        towers = build_high_res_towers(config, self.read_stages)
+        self.high_res_tower = towers[0] if towers else None
+        self.extra_towers = nn.ModuleList(towers[1:])
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -316,36 +303,21 @@ class FilaVisionModel(FilaPreTrainedModel):
         Raises:
             ValueError: If an input is missing or the sizes contradict each other.
         """
+        if patch_grids is not None:
+            self._check_takes_any_views()
         boxes = real_view_boxes(view_boxes)
-        grids = None
-        if patch_grids is None:
-            views = torch.cat([pixels[: len(found)] for pixels, found in zip(pixel_values, boxes, strict=True)])
-        elif not isinstance(self.fusion, NoFusion):
-            raise ValueError(
-                "`patch_grids` says that the views differ in size; a model with a high-res tower takes equal views, "
-                f"and so does a fusion, here {self.config.fusion}. Choose another canvas, or "
-                '`high_res_vision_config=None` and `fusion={"type": "none"}`.'
-            )
-        else:
-            views, grids = packed_views(pixel_values, patch_grids, [len(found) for found in boxes])
         tile_grids = tuple((int(rows), int(cols)) for rows, cols in (found.tolist() for found in tile_grid))
         layout = ViewLayout(tuple(map(len, boxes)), tile_grids)
-        canvases = None
+        canvases: list[torch.Tensor] = []
         if self.high_res_tower is not None:
             if high_res_pixel_values is None or high_res_sizes is None:
                 raise ValueError(
                     "A model with a high-res tower needs `high_res_pixel_values` and `high_res_sizes`, which are "
                     "missing. Pass everything the processor returns; its `high_res_size` must not be None."
                 )
-            canvases = Canvases(
-                self.config,
-                self.high_res_tower,
-                high_res_pixel_values,
-                high_res_sizes,
-                boxes,
-                layout,
-                self.final_stages,
-            )
+            canvases = real_canvases(self.config, high_res_pixel_values, high_res_sizes, boxes)
+        views, grids = self._low_res_input(pixel_values, patch_grids, canvases, boxes)
+        maps_of = self._high_res_maps(canvases, boxes, layout)
 
         low = self.low_res_tower.embed(views, grids)
         kwargs["attention_mask"] = self.low_res_tower.attention_mask(low, grids)  # type: ignore[typeddict-unknown-key]
@@ -353,15 +325,59 @@ class FilaVisionModel(FilaPreTrainedModel):
         for tap, (layer, stage) in enumerate(self.fusion.taps):
             low = self.low_res_tower.run_layers(low, done, layer, **kwargs)
             done = layer
-            assert canvases is not None
-            canvases.advance(stage)
-            low = self.fusion.fuse(tap, low, canvases.per_view((stage,)).to(low.device))
+            low = self.fusion.fuse(tap, low, self._read(maps_of, (stage,)).to(low.device))
         low = self.low_res_tower.run_layers(low, done, self.low_res_tower.num_layers, **kwargs)
-        low = low[:, self.low_res_tower.num_prefix_tokens :]
+        low = self.low_res_tower.finish(low)
+        if self.config.vision_feature_select == "patch":
+            low = low[:, self.low_res_tower.num_prefix_tokens :]
+        maps = tuple(self._read(maps_of, group).to(low.device) for group in self.fusion.final_stages)
+        return BaseModelOutputWithPooling(last_hidden_state=self.fusion.finish(low, maps, layout))
 
-        maps: list[torch.Tensor] = []
-        for group in self.fusion.final_stages:
-            assert canvases is not None
-            canvases.advance(max(group))
-            maps.append(canvases.per_view(group).to(low.device))
-        return BaseModelOutputWithPooling(last_hidden_state=self.fusion.finish(low, tuple(maps), layout))
+    def _check_takes_any_views(self) -> None:
+        """Raise if all views must have one size."""
+        if not isinstance(self.fusion, NoFusion) or self.config.vision_feature_select != "patch":
+            raise ValueError(
+                "`patch_grids` says that the views differ in size; a model with a high-res tower takes equal "
+                f"views, and so do 'cls_patch' and a fusion, here {self.config.fusion}. Choose another canvas, or "
+                '`high_res_vision_config=None` and `fusion={"type": "none"}`.'
+            )
+
+    def _low_res_input(
+        self,
+        pixel_values: PerImage,
+        patch_grids: PerImage | None,
+        canvases: list[torch.Tensor],
+        boxes: list[list[Box]],
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The real views `(T, 3, S, S)`, or `(T, 3, p, L * p)` with their patch grids `(T, 2)`."""
+        if patch_grids is not None:
+            return packed_views(pixel_values, patch_grids, [len(found) for found in boxes])
+        if self.config.low_res_views != "processor":
+            return low_res_views(self.config, canvases, boxes), None
+        return torch.cat([pixels[: len(found)] for pixels, found in zip(pixel_values, boxes, strict=True)]), None
+
+    def _high_res_maps(
+        self, canvases: list[torch.Tensor], boxes: list[list[Box]], layout: ViewLayout
+    ) -> list[Canvases | EncodedViews]:
+        """The maps of each high-res tower, not yet all run."""
+        towers = [] if self.high_res_tower is None else [self.high_res_tower, *self.extra_towers]
+        kept = [locate_stage(self.config, stage) for group in self.fusion.final_stages for stage in group]
+        views = None
+        if any(tower.encodes_views for tower in towers):
+            views = high_res_views(self.config, canvases, boxes, layout)
+        found: list[Canvases | EncodedViews] = []
+        for index, tower in enumerate(towers):
+            if tower.encodes_views:
+                assert views is not None
+                found.append(EncodedViews(tower, views))
+            else:
+                stages = {own for tower_index, own in kept if tower_index == index}
+                found.append(Canvases(self.config, tower, canvases, boxes, layout, stages))
+        return found
+
+    def _read(self, maps_of: list[Canvases | EncodedViews], stages: tuple[int, ...]) -> torch.Tensor:
+        """What each view owns of the maps of `stages`, all of one tower: `(T, E, s, s)`."""
+        located = [locate_stage(self.config, stage) for stage in stages]
+        maps, own = maps_of[located[0][0]], [stage for _, stage in located]
+        maps.advance(max(own))
+        return maps.per_view(own)

@@ -2,6 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """Pairs the placeholders of a batch with its images, one by one, and refuses the first that does not fit."""
 
+from typing import Any
+
 import torch
 
 _CAUSES = (
@@ -94,3 +96,16 @@ def select_tokens(tokens: torch.Tensor, index: torch.Tensor, newline: torch.Tens
         return tokens[index]
     table = torch.cat([tokens, newline[None].to(tokens)])
     return table[torch.where(index < 0, len(tokens), index)]
+
+
+def repeated_rows(inputs: dict[str, Any], names: tuple[str, ...], counts: list[int], times: int) -> dict[str, Any]:
+    """Take the named inputs out, each sample's block of rows repeated."""
+    rows, first = [], 0
+    for count in counts:
+        rows += list(range(first, first + count)) * times
+        first += count
+    taken = {name: inputs.pop(name) for name in names if inputs.get(name) is not None}
+    return {
+        name: value[rows] if isinstance(value, torch.Tensor) else [value[row] for row in rows]
+        for name, value in taken.items()
+    }

@@ -8,26 +8,30 @@ Shapes: B samples, L sequence length, I images of the batch, V views of the imag
 image i, M language-model width.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoModel, GenerationMixin
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.import_utils import is_torchdynamo_compiling, torch_compilable_check
 
+from .clips import clip_token_rule
 from .configuration_fila import FilaConfig
 from .connector import build_connector
-from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel, PerImage, real_view_boxes
-from .image_tokens import images_per_sample, select_tokens
+from .high_res_views import PerImage
+from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel, real_view_boxes
+from .image_tokens import images_per_sample, repeated_rows, select_tokens
+from .outputs import FilaCausalLMOutputWithPast, FilaImageFeatures, FilaModelOutputWithPast
 from .patch_grid import Grid
 from .sharding import is_sharded
+from .shared_positions import shared_positions
 from .slice_positions import SlicePositions
+from .video_features import FRAMES_PER_CHUNK, VIDEO_INPUTS, encode_videos, video_lengths, videos_of
 
 # Everything the image processor makes beside `pixel_values`.
 IMAGE_INPUTS = (
@@ -42,55 +46,6 @@ IMAGE_INPUTS = (
 )
 
 
-@dataclass
-class FilaModelOutputWithPast(BaseModelOutputWithPast):
-    """Output of [`FilaModel`].
-
-    Args:
-        image_hidden_states (`torch.Tensor` of shape `(sum of N_i, M)`, *optional*):
-            Image tokens of all images, in the order of the batch.
-    """
-
-    image_hidden_states: torch.Tensor | None = None
-
-
-@dataclass
-class FilaCausalLMOutputWithPast(ModelOutput):
-    """Output of [`FilaForConditionalGeneration`].
-
-    Args:
-        loss (`torch.Tensor` of shape `(1,)`, *optional*, returned with `labels`):
-            Next-token loss.
-        logits (`torch.Tensor` of shape `(B, L, vocabulary)`):
-            Scores of the next token; fewer positions with `logits_to_keep`.
-        past_key_values (`Cache`, *optional*):
-            Keys and values of the language model.
-        hidden_states, attentions (`tuple`, *optional*):
-            Of the language model.
-        image_hidden_states (`torch.Tensor` of shape `(sum of N_i, M)`, *optional*):
-            Image tokens of all images, in the order of the batch.
-    """
-
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    past_key_values: Cache | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
-    image_hidden_states: torch.Tensor | None = None
-
-
-@dataclass
-class FilaImageFeatures(BaseModelOutputWithPooling):
-    """Image features whose placeholders may stand in several runs.
-
-    Args:
-        in_runs (`bool`, *optional*):
-            Set where a layout puts text between the placeholders of one image.
-    """
-
-    in_runs: bool | None = None
-
-
 class FilaModel(FilaPreTrainedModel):
     """Hybrid encoder, connector and language model, without a head."""
 
@@ -101,8 +56,10 @@ class FilaModel(FilaPreTrainedModel):
         self.image_newline = None
         if config.image_newline:
             self.image_newline = nn.Parameter(torch.empty(config.text_config.hidden_size))
+        self.frames_per_chunk = FRAMES_PER_CHUNK
         self.slice_positions = SlicePositions(config) if config.slice_positions else None
         self.tokens_per_tile: int = self.multi_modal_projector.tokens_per_tile(self.vision_tower.fusion.output_grid)
+        self.clip_tokens = clip_token_rule(self.multi_modal_projector, self.vision_tower.fusion.output_grid)
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
 
@@ -175,6 +132,63 @@ class FilaModel(FilaPreTrainedModel):
         ]
         return FilaImageFeatures(**{**outputs, "pooler_output": ordered}, in_runs=True)
 
+    @merge_with_config_defaults
+    @can_return_tuple
+    def get_video_features(
+        self,
+        pixel_values_videos: PerImage,
+        video_view_boxes: PerImage | None = None,
+        video_tile_grid: PerImage | None = None,
+        video_high_res_pixel_values: PerImage | None = None,
+        video_high_res_sizes: PerImage | None = None,
+        video_patch_grids: PerImage | None = None,
+        video_token_index: PerImage | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple[Any, ...] | BaseModelOutputWithPooling:
+        """Encode videos into tokens, at most `frames_per_chunk` frames at a time outside training.
+
+        Args:
+            pixel_values_videos: `(W, F, V, 3, S, S)` float, or a list with one `(F_w, V, 3, S, S)` per video; a frame
+                is what an image is in `get_image_features`.
+            video_view_boxes: `(W, F, V, 4)` int; all zero for frames and views of padding.
+            video_tile_grid: `(W, F, 2)` int.
+            video_high_res_pixel_values: `(W, F, 3, H, W)` float, for a model with a high-res tower.
+            video_high_res_sizes: `(W, F, 2)` int.
+            video_patch_grids: `(W, F, V, 2)` int, where views differ in size.
+            video_token_index: `(W, N)` int, as `image_token_index`, counted over all views of all frames.
+
+        Returns:
+            `last_hidden_state`: `(T, P, D)` features of all views of all frames, None where they were not encoded
+                together; `pooler_output`: a list with one `(N_w, M)` per video.
+
+        Raises:
+            ValueError: If an input is missing, or the connector cannot take such a video.
+        """
+        given = (
+            pixel_values_videos,
+            video_view_boxes,
+            video_tile_grid,
+            video_high_res_pixel_values,
+            video_high_res_sizes,
+            video_patch_grids,
+        )
+        videos = videos_of(dict(zip(VIDEO_INPUTS.values(), given, strict=True)))
+        num_frames = sum(video.num_frames for video in videos)
+        outputs, tokens = encode_videos(
+            self.vision_tower,
+            self.multi_modal_projector,
+            videos,
+            whole=self.training or num_frames <= self.frames_per_chunk or is_sharded(self.vision_tower),
+            frames_per_chunk=self.frames_per_chunk,
+            **kwargs,
+        )
+        if video_token_index is not None:
+            tokens = [
+                select_tokens(own, index, self.image_newline, video)
+                for video, (own, index) in enumerate(zip(tokens, video_token_index, strict=True))
+            ]
+        return FilaImageFeatures(**{**(outputs or {}), "pooler_output": tokens}, in_runs=True)
+
     def _placed(self, tokens: torch.Tensor, view_positions: PerImage | None, num_views: list[int]) -> torch.Tensor:
         """`(T, N, M)` with each view's place in the tile grid added, where the model has slice positions."""
         if (self.slice_positions is None) != (view_positions is None):
@@ -197,6 +211,7 @@ class FilaModel(FilaPreTrainedModel):
         *,
         pre_encoded: bool = False,
         in_runs: bool = False,
+        token_id: int | None = None,
     ) -> torch.Tensor:
         """Find the placeholders and check, image by image, that they are as many as the image tokens.
 
@@ -207,6 +222,7 @@ class FilaModel(FilaPreTrainedModel):
             pre_encoded: Whether the features were encoded before; a single block of such features may be part of an
                 image, or of several (chunked prefill).
             in_runs: Whether text may stand between the placeholders of one image.
+            token_id: The placeholder; `image_token_id` by default.
 
         Returns:
             `(B, L, 1)` bool.
@@ -214,11 +230,12 @@ class FilaModel(FilaPreTrainedModel):
         Raises:
             ValueError: If placeholders and image tokens do not pair up.
         """
+        token_id = self.config.image_token_id if token_id is None else token_id
         if input_ids is None:
-            image_token = torch.full((), self.config.image_token_id, dtype=torch.long, device=inputs_embeds.device)
+            image_token = torch.full((), token_id, dtype=torch.long, device=inputs_embeds.device)
             placeholders: torch.Tensor = (inputs_embeds == self.get_input_embeddings()(image_token)).all(-1)
         else:
-            placeholders = input_ids == self.config.image_token_id
+            placeholders = input_ids == token_id
         lengths = [features.shape[0] for features in image_features]
         if is_torchdynamo_compiling() or (pre_encoded and len(lengths) == 1):
             torch_compilable_check(
@@ -228,6 +245,33 @@ class FilaModel(FilaPreTrainedModel):
         else:
             images_per_sample(placeholders, lengths, contiguous=not in_runs)
         return placeholders.unsqueeze(-1).to(inputs_embeds.device)
+
+    def _video_mask(
+        self, input_ids: Any, inputs_embeds: torch.Tensor, tokens: list[torch.Tensor], *, pre_encoded: bool
+    ) -> torch.Tensor:
+        """As `get_placeholder_mask`, for videos: their placeholders may stand in several runs."""
+        token_id = self.config.video_token_id
+        if token_id is None:
+            raise ValueError(
+                "`pixel_values_videos` were passed to a model without a video placeholder. Set `video_token_id` in "
+                "its config to the id that the processor writes for a video token."
+            )
+        try:
+            return self.get_placeholder_mask(
+                input_ids, inputs_embeds, tokens, pre_encoded=pre_encoded, in_runs=True, token_id=token_id
+            )
+        except ValueError as error:  # the pairing is the images', and so are its words
+            raise ValueError(str(error).replace("image", "video").replace("Image", "Video")) from error
+
+    def shared_position_ids(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None, past_key_values: Cache | None = None
+    ) -> torch.Tensor | None:
+        """Positions of a prompt with `shared_positions`; None where there is a cache, whose own are not known."""
+        if past_key_values is not None and past_key_values.get_seq_length() > 0:
+            return None
+        ids = [token for token in (self.config.image_token_id, self.config.video_token_id) if token is not None]
+        mask = attention_mask if attention_mask is not None and attention_mask.shape == input_ids.shape else None
+        return shared_positions(torch.isin(input_ids, torch.tensor(ids, device=input_ids.device)), mask)
 
     def _touch_vision_parameters(self, inputs_embeds: torch.Tensor, past_key_values: Cache | None) -> torch.Tensor:
         """Run one black view beside a batch without images, where other processes or the optimiser count on it.
@@ -243,7 +287,7 @@ class FilaModel(FilaPreTrainedModel):
             is_first_step = past_key_values is None or past_key_values.get_seq_length() == 0
             if not (is_first_step and any(is_sharded(part) for part in vision)):
                 return inputs_embeds
-        side, high_res_side = self.config.vision_config.image_size, self.config.high_res_tile_size or 0
+        side, high_res_side = self.config.tile_size or 0, self.config.high_res_tile_size or 0
         images: dict[str, torch.Tensor | None] = {
             "pixel_values": inputs_embeds.new_zeros(1, 1, 3, side, side),
             "view_boxes": torch.tensor([[[0, 0, side, side]]]),
@@ -271,6 +315,13 @@ class FilaModel(FilaPreTrainedModel):
         patch_grids: PerImage | None = None,
         image_token_index: PerImage | None = None,
         view_positions: PerImage | None = None,
+        pixel_values_videos: PerImage | None = None,
+        video_view_boxes: PerImage | None = None,
+        video_tile_grid: PerImage | None = None,
+        video_high_res_pixel_values: PerImage | None = None,
+        video_high_res_sizes: PerImage | None = None,
+        video_patch_grids: PerImage | None = None,
+        video_token_index: PerImage | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
         past_key_values: Cache | None = None,
@@ -293,8 +344,11 @@ class FilaModel(FilaPreTrainedModel):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Exactly one of `input_ids` and `inputs_embeds` must be given.")
         encoded = (mm_encoder_outputs or {}).get("image")
+        encoded_videos = (mm_encoder_outputs or {}).get("video")
         if pixel_values is not None and encoded is not None:
             raise ValueError("`pixel_values` and `mm_encoder_outputs` both hold the images; pass one of them.")
+        if pixel_values_videos is not None and encoded_videos is not None:
+            raise ValueError("`pixel_values_videos` and `mm_encoder_outputs` both hold the videos; pass one.")
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
 
@@ -311,6 +365,20 @@ class FilaModel(FilaPreTrainedModel):
                 view_positions=view_positions,
                 return_dict=True,
             )
+        pre_encoded_videos = encoded_videos is not None
+        if pixel_values_videos is not None and len(pixel_values_videos) > 0:
+            encoded_videos = self.get_video_features(
+                pixel_values_videos=pixel_values_videos,
+                video_view_boxes=video_view_boxes,
+                video_tile_grid=video_tile_grid,
+                video_high_res_pixel_values=video_high_res_pixel_values,
+                video_high_res_sizes=video_high_res_sizes,
+                video_patch_grids=video_patch_grids,
+                video_token_index=video_token_index,
+                return_dict=True,
+            )
+        if position_ids is None and self.config.shared_positions and input_ids is not None:
+            position_ids = self.shared_position_ids(input_ids, attention_mask, past_key_values)  # type: ignore[assignment]
         image_features = None
         if encoded is not None:
             mask = self.get_placeholder_mask(
@@ -322,7 +390,12 @@ class FilaModel(FilaPreTrainedModel):
             )
             image_features = torch.cat(list(encoded.pooler_output)).to(inputs_embeds.device, inputs_embeds.dtype)
             inputs_embeds = inputs_embeds.masked_scatter(mask, image_features)
-        else:
+        if encoded_videos is not None:
+            tokens = list(encoded_videos.pooler_output)
+            mask = self._video_mask(input_ids, inputs_embeds, tokens, pre_encoded=pre_encoded_videos)
+            video_features = torch.cat(tokens).to(inputs_embeds.device, inputs_embeds.dtype)
+            inputs_embeds = inputs_embeds.masked_scatter(mask, video_features)
+        if encoded is None and encoded_videos is None:
             inputs_embeds = self._touch_vision_parameters(inputs_embeds, past_key_values)
 
         outputs = self.language_model(
@@ -400,6 +473,13 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         patch_grids: PerImage | None = None,
         image_token_index: PerImage | None = None,
         view_positions: PerImage | None = None,
+        pixel_values_videos: PerImage | None = None,
+        video_view_boxes: PerImage | None = None,
+        video_tile_grid: PerImage | None = None,
+        video_high_res_pixel_values: PerImage | None = None,
+        video_high_res_sizes: PerImage | None = None,
+        video_patch_grids: PerImage | None = None,
+        video_token_index: PerImage | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
         past_key_values: Cache | None = None,
@@ -427,6 +507,13 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             patch_grids=patch_grids,
             image_token_index=image_token_index,
             view_positions=view_positions,
+            pixel_values_videos=pixel_values_videos,
+            video_view_boxes=video_view_boxes,
+            video_tile_grid=video_tile_grid,
+            video_high_res_pixel_values=video_high_res_pixel_values,
+            video_high_res_sizes=video_high_res_sizes,
+            video_patch_grids=video_patch_grids,
+            video_token_index=video_token_index,
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
@@ -452,6 +539,42 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
         )
+
+    @merge_with_config_defaults
+    @can_return_tuple
+    def get_video_features(
+        self,
+        pixel_values_videos: PerImage,
+        video_view_boxes: PerImage | None = None,
+        video_tile_grid: PerImage | None = None,
+        video_high_res_pixel_values: PerImage | None = None,
+        video_high_res_sizes: PerImage | None = None,
+        video_patch_grids: PerImage | None = None,
+        video_token_index: PerImage | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple[Any, ...] | BaseModelOutputWithPooling:
+        """Encode videos into tokens; see [`FilaModel.get_video_features`]."""
+        return self.model.get_video_features(
+            pixel_values_videos=pixel_values_videos,
+            video_view_boxes=video_view_boxes,
+            video_tile_grid=video_tile_grid,
+            video_high_res_pixel_values=video_high_res_pixel_values,
+            video_high_res_sizes=video_high_res_sizes,
+            video_patch_grids=video_patch_grids,
+            video_token_index=video_token_index,
+            **kwargs,
+        )
+
+    def _prepare_position_ids_for_generation(self, inputs_tensor: Any, model_kwargs: dict[str, Any]) -> torch.Tensor:
+        """Positions of the prompt; later tokens count on from its last."""
+        input_ids = model_kwargs.get("input_ids", inputs_tensor)
+        if self.config.shared_positions and input_ids.ndim == 2 and not input_ids.is_floating_point():
+            cache = model_kwargs.get("past_key_values")
+            shared = self.model.shared_position_ids(input_ids, model_kwargs.get("attention_mask"), cache)
+            if shared is not None and shared.shape[1]:
+                return shared
+        positions: torch.Tensor = super()._prepare_position_ids_for_generation(inputs_tensor, model_kwargs)
+        return positions
 
     def _supports_mm_encoder_outputs(self) -> bool:
         """Whether `generate` may encode the images before the first forward pass.
@@ -485,24 +608,26 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         every tensor row by row, which gives sample 0 the images A A B B instead of A B A B. This repeats whole blocks
         for those.
         """
-        pixels = model_kwargs.get("pixel_values")
-        if expand_size > 1 and pixels is not None and input_ids is not None:
-            lengths = self._image_lengths(model_kwargs)
-            in_runs = model_kwargs.get("image_token_index") is not None
-            rows, first = [], 0
-            placeholders = input_ids == self.config.image_token_id
-            for count in images_per_sample(placeholders, lengths, contiguous=not in_runs):
-                rows += list(range(first, first + count)) * expand_size
-                first += count
-            images = {name: model_kwargs.pop(name) for name in IMAGE_INPUTS if model_kwargs.get(name) is not None}
+        if expand_size > 1 and input_ids is not None:
+            repeated: dict[str, Any] = {}
+            if model_kwargs.get("pixel_values") is not None:
+                in_runs = model_kwargs.get("image_token_index") is not None
+                lengths = self._image_lengths(model_kwargs)
+                counts = images_per_sample(input_ids == self.config.image_token_id, lengths, contiguous=not in_runs)
+                repeated |= repeated_rows(model_kwargs, IMAGE_INPUTS, counts, expand_size)
+            if model_kwargs.get("pixel_values_videos") is not None:
+                lengths = video_lengths(
+                    self.model.multi_modal_projector, self.model.vision_tower.fusion.output_grid, model_kwargs
+                )
+                counts = images_per_sample(
+                    torch.eq(input_ids, self.config.video_token_id or 0), lengths, contiguous=False
+                )
+                names = (*VIDEO_INPUTS.values(), "video_token_index")
+                repeated |= repeated_rows(model_kwargs, names, counts, expand_size)
             input_ids, model_kwargs = super()._expand_inputs_for_generation(
                 expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
             )
-            model_kwargs |= {
-                name: value[rows] if isinstance(value, torch.Tensor) else [value[row] for row in rows]
-                for name, value in images.items()
-            }
-            return input_ids, model_kwargs
+            return input_ids, model_kwargs | repeated
         return super()._expand_inputs_for_generation(
             expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
         )

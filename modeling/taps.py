@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from .towers import count_stages
+
 
 def layers_at(config: Any, fractions: Sequence[float]) -> list[int]:
     """The layers at given fractions of the low-res tower's depth, among those that are run."""
@@ -20,7 +22,7 @@ def checked_taps(config: Any, taps: Sequence[int], stages: Sequence[int]) -> tup
     Raises:
         ValueError: If they do not pair up, do not exist or decrease.
     """
-    count = len(config.high_res_vision_config.hidden_sizes)
+    count = count_stages(config)
     if len(taps) != len(stages) or not taps:
         raise ValueError(f"`fusion.taps` and `fusion.stages` must pair up; got {taps} and {stages}.")
     if sorted(taps) != list(taps) or not 1 <= taps[0] <= taps[-1] <= config.num_vision_layers:

@@ -6,7 +6,8 @@ Papers: Liu et al., "A ConvNet for the 2020s", arXiv:2201.03545; Woo et al., "Co
 Code: transformers, `models/convnext` and `models/convnextv2`; the weights keep their names.
 
 Deviations from transformers' classes, none in the arithmetic: each block can be checkpointed; stages that nothing
-reads and the pooled norm do not exist.
+reads and the pooled norm do not exist. Their epsilon is fixed at 1e-6; the option `norm_eps`, in `tower_options` of
+the tower's config, sets another (open_clip's XXL, in LLaVA-HR-X and EAGLE: 1e-5).
 
 Maps of several sizes go through the tower together, packed: all their cells in one tensor. So every module is called
 once and takes and gives one tensor, whatever canvases a batch holds. Sharded training (FSDP2, ZeRO-3) needs that: it
@@ -18,7 +19,7 @@ Shapes: N canvases, C channels, (h, w) cells of a stage's map, M cells of all ma
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -26,9 +27,20 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .frozen import graph_if_needed
+from .tower_options import TowerError, tower_options
 
+NORM_EPS = 1e-6
 Shape = tuple[int, int, int]  # (N, h, w) of one map
 Maps = torch.Tensor | tuple[torch.Tensor, ...]  # one map `(N, C, h, w)`, or several that may differ in N, h and w
+
+
+def norm_eps(config: Any) -> float:
+    """Epsilon of a ConvNeXt's norms.
+
+    Raises:
+        TowerError: If the config has another tower option.
+    """
+    return float(tower_options(config, norm_eps=NORM_EPS).norm_eps)
 
 
 def as_tuple(maps: Maps) -> tuple[torch.Tensor, ...]:
@@ -88,7 +100,7 @@ class ConvNextBlock(GradientCheckpointingLayer):
     def __init__(self, config: Any, dim: int, drop_path: float) -> None:
         super().__init__()
         self.dwconv = PackedConv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
-        self.layernorm = nn.LayerNorm(dim, eps=1e-6)
+        self.layernorm = nn.LayerNorm(dim, eps=norm_eps(config))
         self.pwconv1 = nn.Linear(dim, 4 * dim)
         self.act = ACT2FN[config.hidden_act]
         self.pwconv2 = nn.Linear(4 * dim, dim)
@@ -124,7 +136,7 @@ class ConvNextStage(nn.Module):
         self.downsampling_layer = nn.ModuleList()
         if index > 0:
             previous = config.hidden_sizes[index - 1]
-            self.downsampling_layer.append(nn.LayerNorm(previous, eps=1e-6))
+            self.downsampling_layer.append(nn.LayerNorm(previous, eps=norm_eps(config)))
             self.downsampling_layer.append(PackedConv2d(previous, dim, kernel_size=2, stride=2))
         self.layers = nn.ModuleList(ConvNextBlock(config, dim, rate) for rate in drop_path)
 
@@ -151,7 +163,7 @@ class ConvNextEmbeddings(nn.Module):
         self.patch_embeddings = PackedConv2d(
             config.num_channels, config.hidden_sizes[0], kernel_size=config.patch_size, stride=config.patch_size
         )
-        self.layernorm = nn.LayerNorm(config.hidden_sizes[0], eps=1e-6)
+        self.layernorm = nn.LayerNorm(config.hidden_sizes[0], eps=norm_eps(config))
 
     def forward(self, pixels: torch.Tensor, shapes: list[Shape]) -> torch.Tensor:
         embedded: torch.Tensor = self.layernorm(self.patch_embeddings(pixels, shapes))
@@ -179,6 +191,8 @@ class ConvNextTower(nn.Module):
         num_stages: Stages to keep, counted from the input.
     """
 
+    encodes_views: ClassVar[bool] = False
+
     def __init__(self, config: Any, num_stages: int) -> None:
         super().__init__()
         if not 1 <= num_stages <= len(config.depths):
@@ -188,6 +202,22 @@ class ConvNextTower(nn.Module):
         self.config = config
         self.embeddings = ConvNextEmbeddings(config)
         self.encoder = ConvNextEncoder(config, num_stages)
+
+    @staticmethod
+    def count_stages(config: Any) -> int:
+        """Stages of the whole network."""
+        return len(config.depths)
+
+    @staticmethod
+    def stage_shape(config: Any, stage: int, tile: int) -> tuple[int, int]:
+        """Channels and cells per side of what a view of `tile` pixels owns of a stage's map (counted from 1)."""
+        stride = int(config.patch_size * 2 ** (stage - 1))
+        if tile % stride:
+            raise TowerError(
+                f"`high_res_tile_size` must be a multiple of {stride}, the stride of stage {stage} of the high-res "
+                f"tower; got {tile}."
+            )
+        return config.hidden_sizes[stage - 1], tile // stride
 
     def stride(self, stage: int) -> int:
         """Pixels per cell and side of the map of `stage` (counted from 1)."""

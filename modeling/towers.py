@@ -1,14 +1,28 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Tables of the towers that a config can name by the `model_type` of its sub-configs."""
+"""Tables of the towers that a config can name by the `model_type` of its sub-configs.
 
-from typing import Any, Protocol
+The stages of all high-res towers are counted through, from 1: those of `high_res_vision_config` first, then those of
+each of `extra_vision_configs`.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import nn
 
 from .tower_clip import ClipTower
 from .tower_convnext import ConvNextTower, Maps
+from .tower_dinov2 import Dinov2Tower
+from .tower_eva02 import Eva02Tower
+from .tower_internvit import InternVitTower
+from .tower_options import TowerError
+from .tower_pix2struct import Pix2StructTower
+from .tower_sam import SamTower
+from .tower_siglip import SiglipTower
+from .tower_vit import HIGH_RES_OPTIONS, vit_options
 
 
 class LowResTower(Protocol):
@@ -19,6 +33,9 @@ class LowResTower(Protocol):
 
     num_prefix_tokens: int
     num_layers: int
+
+    @staticmethod
+    def num_prefix(config: Any) -> int: ...
 
     def embed(self, pixel_values: torch.Tensor, patch_grids: torch.Tensor | None = None) -> torch.Tensor: ...
 
@@ -33,8 +50,29 @@ class LowResTower(Protocol):
         **kwargs: Any,
     ) -> torch.Tensor: ...
 
+    def finish(self, hidden_states: torch.Tensor) -> torch.Tensor: ...
+
 
 class HighResTower(Protocol):
+    """What every high-res tower tells about its maps, by its config alone.
+
+    Attributes:
+        encodes_views: Whether it encodes the square of every view alone (`ViewTower`) or whole canvases
+            (`CanvasTower`).
+    """
+
+    encodes_views: ClassVar[bool]
+
+    @staticmethod
+    def count_stages(config: Any) -> int: ...
+
+    @staticmethod
+    def stage_shape(config: Any, stage: int, tile: int) -> tuple[int, int]:
+        """Channels and cells per side of what a view of `tile` high-res pixels owns of a stage's map."""
+        ...
+
+
+class CanvasTower(HighResTower, Protocol):
     """Encodes canvases `(N, 3, H, W)` as one map `(N, E, h, w)` per stage, a stage at a time.
 
     Canvases of several sizes come as a tuple and leave as a tuple of maps. Every module inside is called once for all
@@ -48,34 +86,150 @@ class HighResTower(Protocol):
     def run_stages(self, maps: Maps, start: int, stop: int) -> Maps: ...
 
 
-LOW_RES_TOWERS: dict[str, type[ClipTower]] = {
+class ViewTower(HighResTower, Protocol):
+    """Encodes views `(T, 3, t, t)` of the high-res canvas as one map `(T, E, s, s)`.
+
+    Its positions are those of a square, and with one call for all views every process makes the same calls.
+    """
+
+    def __call__(self, views: torch.Tensor) -> torch.Tensor: ...
+
+
+LOW_RES_TOWERS: dict[str, Any] = {
     "clip_vision_model": ClipTower,
+    "dinov2": Dinov2Tower,
+    "dinov2_with_registers": Dinov2Tower,
+    "internvl_vision": InternVitTower,
+    "siglip_vision_model": SiglipTower,
 }
-HIGH_RES_TOWERS: dict[str, type[ConvNextTower]] = {
+HIGH_RES_TOWERS: dict[str, Any] = {
     "convnext": ConvNextTower,
     "convnextv2": ConvNextTower,
+    "eva02": Eva02Tower,
+    "pix2struct_vision_model": Pix2StructTower,
+    "sam_vision_model": SamTower,
+    **LOW_RES_TOWERS,
 }
+
+
+def high_res_configs(config: Any) -> list[Any]:
+    """The configs of all high-res towers of a `FilaConfig`."""
+    first = config.high_res_vision_config
+    return [] if first is None else [first, *getattr(config, "extra_vision_configs", ())]
 
 
 def check_tower_types(config: Any) -> None:
-    """Check that both towers of a `FilaConfig` are in the tables.
+    """Check that all towers of a `FilaConfig` are in the tables, and the low-res tower's options.
 
     Raises:
         ValueError: If a `model_type` is not; lists those that are.
     """
-    tables = (("vision_config", LOW_RES_TOWERS), ("high_res_vision_config", HIGH_RES_TOWERS))
-    for name, table in tables:
-        tower = getattr(config, name)
-        if tower is not None and tower.model_type not in table:
+    tables = [("vision_config", config.vision_config, LOW_RES_TOWERS)]
+    for index, tower in enumerate(high_res_configs(config)):
+        name = f"extra_vision_configs[{index - 1}]" if index else "high_res_vision_config"
+        tables.append((name, tower, HIGH_RES_TOWERS))
+    for name, tower, table in tables:
+        if tower.model_type not in table:
             raise ValueError(f"`{name}.model_type` must be one of {sorted(table)}; got {tower.model_type!r}.")
+    given = vit_options(config.vision_config) and getattr(config.vision_config, "tower_options", None)
+    if wrong := sorted(set(given or ()) & set(HIGH_RES_OPTIONS)):
+        raise TowerError(
+            f"{wrong} in `tower_options` are options of a high-res tower; `vision_config` is the low-res tower. "
+            "`vision_feature_layer` and `tile_size` of the `FilaConfig` say the same for it."
+        )
 
 
-def build_low_res_tower(config: Any, num_layers: int) -> ClipTower:
+def locate_stage(config: Any, stage: int) -> tuple[int, int]:
+    """Which high-res tower has the stage, counted from 0, and which of its own stages it is, counted from 1.
+
+    Raises:
+        ValueError: If there is no such stage.
+    """
+    own = stage
+    for index, tower in enumerate(high_res_configs(config)):
+        count = HIGH_RES_TOWERS[tower.model_type].count_stages(tower)
+        if 1 <= own <= count:
+            return index, own
+        own -= count
+    raise ValueError(f"The high-res tower has stages 1..{count_stages(config)}; the fusion reads stage {stage}.")
+
+
+def count_stages(config: Any) -> int:
+    """Stages of all high-res towers together."""
+    return sum(HIGH_RES_TOWERS[tower.model_type].count_stages(tower) for tower in high_res_configs(config))
+
+
+def last_stages(config: Any) -> list[int]:
+    """The last stage of each high-res tower, counted through."""
+    found: list[int] = []
+    for tower in high_res_configs(config):
+        count = HIGH_RES_TOWERS[tower.model_type].count_stages(tower)
+        found.append((found[-1] if found else 0) + count)
+    return found
+
+
+def stage_shape(config: Any, stage: int) -> tuple[int, int]:
+    """Channels and cells per side of what one view owns of a stage's map.
+
+    Raises:
+        ValueError: If there is no such stage, or the view's high-res square is not whole cells.
+    """
+    index, own = locate_stage(config, stage)
+    tower = high_res_configs(config)[index]
+    channels, side = HIGH_RES_TOWERS[tower.model_type].stage_shape(tower, own, int(config.high_res_tile_size))
+    return int(channels), int(side)
+
+
+def build_low_res_tower(config: Any, num_layers: int) -> Any:
     """Build the tower that `vision_config.model_type` names, with its first `num_layers` layers."""
-    tower: ClipTower = LOW_RES_TOWERS[config.model_type]._from_config(config, num_layers=num_layers)
-    return tower
+    return LOW_RES_TOWERS[config.model_type]._from_config(config, num_layers=num_layers)
 
 
-def build_high_res_tower(config: Any, num_stages: int) -> nn.Module:
-    """Build the tower that `high_res_vision_config.model_type` names, with its first `num_stages` stages."""
-    return HIGH_RES_TOWERS[config.model_type](config, num_stages)
+def build_high_res_tower(config: Any, num_stages: int, attention: str | None = None) -> nn.Module:
+    """Build the high-res tower that `config.model_type` names.
+
+    Args:
+        config: The tower's config.
+        num_stages: Its stages that are kept, counted from the input.
+        attention: Implementation of attention; `sdpa` where the tower does not have it.
+    """
+    tower: Any = HIGH_RES_TOWERS[config.model_type]
+    if not tower.encodes_views:
+        built: nn.Module = tower(config, num_stages)
+        return built
+    config = copy.deepcopy(config)
+    flexible = getattr(tower, "_supports_flash_attn", False)
+    config._attn_implementation = attention if flexible or attention in (None, "eager", "sdpa") else "sdpa"
+    options = {}
+    if config.model_type in LOW_RES_TOWERS:
+        layer, depth = vit_options(config).layer, config.num_hidden_layers
+        options["num_layers"] = layer if layer > 0 else depth + 1 + layer
+        if not 1 <= options["num_layers"] <= depth:
+            raise TowerError(f"`tower_options.layer` must name one of the {depth} layers of the tower; got {layer}.")
+    encoder: nn.Module = tower._from_config(config, **options)
+    return encoder
+
+
+def build_high_res_towers(config: Any, read_stages: Sequence[int]) -> list[Any]:
+    """Build the high-res towers, each up to the last of its stages that the fusion reads.
+
+    Args:
+        config: The `FilaConfig`.
+        read_stages: The stages that the fusion reads, counted through all towers.
+
+    Raises:
+        TowerError: If the fusion does not read a tower.
+    """
+    located = [locate_stage(config, stage) for stage in read_stages]
+    towers = []
+    for index, tower in enumerate(high_res_configs(config)):
+        own = [stage for place, stage in located if place == index]
+        if not own:
+            read = sorted({high_res_configs(config)[place].model_type for place, _ in located})
+            raise TowerError(
+                f"Fusion {config.fusion['type']!r} reads nothing of tower {tower.model_type!r}, only of {read}. Name "
+                "a stage of it (stages are counted on through all high-res towers), choose 'channel_concat' or "
+                "'multi_encoder_queries', or drop the tower."
+            )
+        towers.append(build_high_res_tower(tower, max(own), config._attn_implementation))
+    return towers

@@ -2,8 +2,9 @@
 # Licensed under the Apache License, Version 2.0.
 """The canvas strategies and how an options dict selects one.
 
-A strategy is a pure function `(height, width) -> CanvasPlan`. To add one: a file `canvas_<name>.py` with a class whose
-constructor takes the tile size and its own keyword-only options, and one line in `CANVASES`.
+A strategy is a pure function `(height, width) -> CanvasPlan`; its method `views` is the part of it that tokens are
+counted by. To add one: a file `canvas_<name>.py` with a class whose constructor takes the tile size and its own
+keyword-only options, and one line in `CANVASES`.
 """
 
 import inspect
@@ -16,7 +17,7 @@ from .canvas_llava_next import LlavaNextCanvas
 from .canvas_long_edge_tiers import LongEdgeTiersCanvas
 from .canvas_minicpm import MinicpmCanvas
 from .canvas_native import NativeCanvas
-from .canvas_plan import CanvasPlan, Size
+from .canvas_plan import CanvasPlan, Size, Views
 from .canvas_single import SingleCanvas
 from .canvas_square_pad import SquarePadCanvas
 from .canvas_uhd import UhdCanvas
@@ -34,6 +35,10 @@ class Canvas(Protocol):
 
     def __call__(self, height: int, width: int) -> CanvasPlan:
         """Plan the canvas of an image of this size."""
+        ...
+
+    def views(self, height: int, width: int) -> Views:
+        """Tile grid, tile and overview of the plan, without the rest of it: tokens are counted by millions."""
         ...
 
 
@@ -73,3 +78,15 @@ def build_canvas(options: Mapping[str, Any], tile_size: Size | tuple[int, int]) 
     if unknown := sorted(set(given) - set(accepted)):
         raise ValueError(f"Canvas {name!r} has no option {unknown}; it accepts {accepted}.")
     return CANVASES[name](Size(*tile_size), **given)
+
+
+def all_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a strategy with the defaults of those that are not given.
+
+    Example:
+        >>> all_options({"type": "square_pad", "grid": 2})["fit"]
+        'center'
+    """
+    parameters = inspect.signature(CANVASES[options["type"]]).parameters.values()
+    defaults = {each.name: each.default for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
+    return {**defaults, **options}

@@ -26,7 +26,7 @@ double product one ulp above a whole number is rounded up as there).
 from collections.abc import Sequence
 
 from .canvas_llava_next import best_fit, canvas_sizes_of, centred_box
-from .canvas_plan import CanvasPlan, Size, check_bool, check_choice, check_image_size, even_tile_boxes
+from .canvas_plan import CanvasPlan, Size, Views, check_bool, check_choice, check_image_size, even_tile_boxes
 
 FILA_TILE_GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
 RULES = ("enclose", "llava_next")
@@ -75,17 +75,19 @@ class FilaCanvas:
             overview_size=self.overview_size,
         )
 
+    def views(self, height: int, width: int) -> Views:
+        """Tile grid, tile and overview of the plan."""
+        check_image_size(height, width)
+        return self._choose(height, width)[0], self.tile_size, self.overview_size
+
     def _choose(self, height: int, width: int) -> tuple[tuple[int, int], Size]:
-        enclosing = [
-            (grid, size) for grid, size in self.canvas_sizes.items() if size.height >= height and size.width >= width
-        ]
-        if self.rule == "enclose" and enclosing:
-            # `min` keeps the first of equal keys, which is the order of the list.
-            return min(enclosing, key=lambda item: _compactness(height, width, item[1]))
-        return best_fit(height, width, self.canvas_sizes)
-
-
-def _compactness(height: int, width: int, canvas_size: Size) -> tuple[int, int]:
-    # The scale at which the image is drawn, times height x width to stay in integers.
-    scale = min(canvas_size.height * width, canvas_size.width * height)
-    return canvas_size.height * canvas_size.width, -scale
+        best, least_area, largest = None, 0, 0
+        for item in self.canvas_sizes.items() if self.rule == "enclose" else ():
+            canvas_height, canvas_width = item[1]
+            if canvas_height >= height and canvas_width >= width:
+                area = canvas_height * canvas_width
+                # The scale at which the image is drawn, times height x width to stay in integers.
+                scale = min(canvas_height * width, canvas_width * height)
+                if best is None or area < least_area or (area == least_area and scale > largest):
+                    best, least_area, largest = item, area, scale
+        return best or best_fit(height, width, self.canvas_sizes)

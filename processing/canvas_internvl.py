@@ -21,10 +21,13 @@ Deviations: none. `max_tiles` bounds the tokens of any image; for several images
 which is the caller's `canvas` option.
 """
 
+from bisect import bisect_left
+
 from .canvas_plan import (
     Box,
     CanvasPlan,
     Size,
+    Views,
     check_bool,
     check_choice,
     check_count,
@@ -68,35 +71,47 @@ class InternvlCanvas:
             raise ValueError(f"`canvas.min_tiles` must be at most `max_tiles`; got {min_tiles} and {max_tiles}.")
         self.tile_size = tile_size
         self.thumbnail = thumbnail
-        # cols / rows, (rows, cols), half the pixels of the canvas
-        self.candidates = [
-            (cols / rows, (rows, cols), 0.5 * tile_size.height * tile_size.width * cols * rows)
-            for cols, rows in candidate_grids(min_tiles, max_tiles, ties)
-        ]
+        grids = candidate_grids(min_tiles, max_tiles, ties)
+        # The distinct cols / rows, and of each the grids: place in the order, (rows, cols), half the canvas's pixels.
+        self.ratios = sorted({cols / rows for cols, rows in grids})
+        self.candidates: list[list[tuple[int, tuple[int, int], float]]] = [[] for _ in self.ratios]
+        for place, (cols, rows) in enumerate(grids):
+            half = 0.5 * tile_size.height * tile_size.width * cols * rows
+            self.candidates[bisect_left(self.ratios, cols / rows)].append((place, (rows, cols), half))
 
     def __call__(self, height: int, width: int) -> CanvasPlan:
         """Plan the canvas of an image of this size."""
-        check_image_size(height, width)
-        tile_grid = self._tile_grid(height, width)
+        tile_grid, _, overview_size = self.views(height, width)
         canvas_size = Size(tile_grid[0] * self.tile_size.height, tile_grid[1] * self.tile_size.width)
-        has_overview = self.thumbnail and tile_grid != (1, 1)
         return CanvasPlan(
             image_size=Size(height, width),
             canvas_size=canvas_size,
             content_box=Box(0, 0, *canvas_size),
             tile_grid=tile_grid,
             tile_boxes=even_tile_boxes(tile_grid, self.tile_size),
-            overview_size=self.tile_size if has_overview else None,
+            overview_size=overview_size,
         )
+
+    def views(self, height: int, width: int) -> Views:
+        """Tile grid, tile and overview of the plan."""
+        check_image_size(height, width)
+        tile_grid = self._tile_grid(height, width)
+        return tile_grid, self.tile_size, self.tile_size if self.thumbnail and tile_grid != (1, 1) else None
 
     def _tile_grid(self, height: int, width: int) -> tuple[int, int]:
         ratio, area = width / height, height * width
-        best, least = (1, 1), float("inf")
-        for candidate, tile_grid, half in self.candidates:
-            difference = abs(ratio - candidate)
-            if difference < least:
-                best, least = tile_grid, difference
-            elif difference == least and area > half:
+        above = bisect_left(self.ratios, ratio)
+        nearest = self.candidates[min(above, len(self.ratios) - 1)]
+        if 0 < above < len(self.ratios):
+            to_below, to_above = ratio - self.ratios[above - 1], self.ratios[above] - ratio
+            if to_below < to_above:
+                nearest = self.candidates[above - 1]
+            elif to_below == to_above:
+                nearest = sorted(self.candidates[above - 1] + nearest)
+        # All of these are equally near: the first one, or the last one whose canvas is not too large.
+        best = nearest[0][1]
+        for _, tile_grid, half in nearest[1:]:
+            if area > half:
                 best = tile_grid
         return best
 

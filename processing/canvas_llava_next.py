@@ -23,7 +23,7 @@ there).
 from collections.abc import Sequence
 from math import ceil
 
-from .canvas_plan import Box, CanvasPlan, Size, check_image_size, even_tile_boxes
+from .canvas_plan import Box, CanvasPlan, Size, Views, check_image_size, even_tile_boxes
 
 LLAVA_NEXT_TILE_GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
 
@@ -59,6 +59,11 @@ class LlavaNextCanvas:
             overview_size=self.tile_size,
         )
 
+    def views(self, height: int, width: int) -> Views:
+        """Tile grid, tile and overview of the plan."""
+        check_image_size(height, width)
+        return best_fit(height, width, self.canvas_sizes)[0], self.tile_size, self.tile_size
+
 
 def canvas_sizes_of(tile_grids: Sequence[Sequence[int]], tile_size: Size) -> dict[tuple[int, int], Size]:
     """The canvas of each tile grid, in the order of the list.
@@ -75,7 +80,22 @@ def canvas_sizes_of(tile_grids: Sequence[Sequence[int]], tile_size: Size) -> dic
 
 def best_fit(height: int, width: int, canvas_sizes: dict[tuple[int, int], Size]) -> tuple[tuple[int, int], Size]:
     """The tile grid and canvas that keep most pixels of the image, then waste fewest; the first of equals."""
-    return max(canvas_sizes.items(), key=lambda item: _kept_and_wasted(height, width, item[1]))
+    best, most, least_area = None, -1, 0
+    area = width * height
+    for item in canvas_sizes.items():
+        canvas_height, canvas_width = item[1]
+        # Doubles and truncation as in transformers `select_best_resolution`.
+        scale, other = canvas_width / width, canvas_height / height
+        if other < scale:
+            scale = other
+        kept = int(width * scale) * int(height * scale)
+        if kept > area:
+            kept = area
+        # Of canvases that keep as much, the one with fewest pixels wastes fewest.
+        if kept > most or (kept == most and canvas_height * canvas_width < least_area):
+            best, most, least_area = item, kept, canvas_height * canvas_width
+    assert best is not None
+    return best
 
 
 def resized_size(height: int, width: int, canvas_size: Size) -> Size:
@@ -98,13 +118,6 @@ def centred_box(height: int, width: int, canvas_size: Size) -> Box:
     content = resized_size(height, width, canvas_size)
     top, left = (canvas_size.height - content.height) // 2, (canvas_size.width - content.width) // 2
     return Box(top, left, top + content.height, left + content.width)
-
-
-def _kept_and_wasted(height: int, width: int, canvas_size: Size) -> tuple[int, int]:
-    # Doubles and truncation as in transformers `select_best_resolution`.
-    scale = min(canvas_size.width / width, canvas_size.height / height)
-    kept = min(int(width * scale) * int(height * scale), width * height)
-    return kept, kept - canvas_size.height * canvas_size.width
 
 
 def _is_tile_grid(grid: Sequence[int]) -> bool:

@@ -16,7 +16,7 @@ article's code is followed where its text ("small tiles for high resolution") co
 
 from collections.abc import Sequence
 
-from .canvas_plan import Box, CanvasPlan, Size, check_bool, check_count, check_image_size, even_tile_boxes
+from .canvas_plan import Box, CanvasPlan, Size, Views, check_bool, check_count, check_image_size, even_tile_boxes
 
 TIERS = ((1024, 512), (512, 384))
 
@@ -56,9 +56,8 @@ class LongEdgeTiersCanvas:
 
     def __call__(self, height: int, width: int) -> CanvasPlan:
         """Plan the canvas of an image of this size."""
-        check_image_size(height, width)
+        (rows, cols), _, overview_size = self.views(height, width)
         side = self.tile_side(height, width)
-        rows, cols = -(-height // side), -(-width // side)
         canvas_size = Size(rows * self.tile_size.height, cols * self.tile_size.width)
         content = Size(max(1, height * self.tile_size.height // side), max(1, width * self.tile_size.width // side))
         return CanvasPlan(
@@ -67,8 +66,15 @@ class LongEdgeTiersCanvas:
             content_box=Box(0, 0, *content),
             tile_grid=(rows, cols),
             tile_boxes=even_tile_boxes((rows, cols), self.tile_size),
-            overview_size=self.tile_size if self.overview and rows * cols > 1 else None,
+            overview_size=overview_size,
         )
+
+    def views(self, height: int, width: int) -> Views:
+        """Tile grid, tile and overview of the plan."""
+        check_image_size(height, width)
+        side = self.tile_side(height, width)
+        tile_grid = -(-height // side), -(-width // side)
+        return tile_grid, self.tile_size, self.tile_size if self.overview and tile_grid != (1, 1) else None
 
     def tile_side(self, height: int, width: int) -> int:
         """Pixels of the image per side of a tile.
@@ -79,7 +85,11 @@ class LongEdgeTiersCanvas:
             (512, 384, 300)
         """
         long_edge = max(height, width)
-        side = next((tile for edge, tile in self.tiers if long_edge > edge), long_edge)
+        side = long_edge
+        for edge, tile in self.tiers:
+            if long_edge > edge:
+                side = tile
+                break
         if self.max_tiles is None or -(-height // side) * -(-width // side) <= self.max_tiles:
             return side
         # One tile of the long edge suffices always; the count never grows with the side.

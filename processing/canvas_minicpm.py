@@ -13,8 +13,8 @@ Deviations: no view has more patches than `max_view_area` times those of 448x448
 aspect ratio beyond about 2000 reach that. `max_view_area=None` is the source's behaviour.
 """
 
-from .canvas_plan import CanvasPlan, Size
-from .slicing import check_slicing_options, rounded, sliced_plan
+from .canvas_plan import CanvasPlan, Size, Views
+from .slicing import check_slicing_options, rounded, sliced_plan, sliced_views
 
 
 class MinicpmCanvas:
@@ -44,7 +44,11 @@ class MinicpmCanvas:
 
     def __call__(self, height: int, width: int) -> CanvasPlan:
         """Plan the canvas of an image of this size."""
-        return sliced_plan(
+        return sliced_plan(height, width, self.views(height, width))
+
+    def views(self, height: int, width: int) -> Views:
+        """Tile grid, tile and overview of the plan."""
+        return sliced_views(
             height,
             width,
             resolution=self.resolution,

@@ -18,7 +18,7 @@ a strip that no uniform scale brings below the limit is shortened. `max_patches=
 
 from math import sqrt
 
-from .canvas_plan import Box, CanvasPlan, Size, check_choice, check_count, check_image_size, inscribed_size
+from .canvas_plan import Box, CanvasPlan, Size, Views, check_choice, check_count, check_image_size, inscribed_size
 from .slicing import capped, floored, rounded
 
 FITS = ("stretch", "corner")
@@ -74,6 +74,11 @@ class NativeCanvas:
             tile_grid=(1, 1),
             tile_boxes=(Box(0, 0, *size),),
         )
+
+    def views(self, height: int, width: int) -> Views:
+        """Tile grid, tile and overview of the plan."""
+        check_image_size(height, width)
+        return (1, 1), self._view_size(height, width)[0], None
 
     def _view_size(self, height: int, width: int) -> tuple[Size, bool]:
         """Pixels of the view, and whether the image fits without shrinking."""

@@ -39,6 +39,10 @@ class Box(NamedTuple):
         return Size(self.bottom - self.top, self.right - self.left)
 
 
+# What counting needs of a plan: the tile grid, pixels of a tile and of the overview, None where there is none.
+Views = tuple[tuple[int, int], Size, Size | None]
+
+
 @dataclass(frozen=True)
 class CanvasPlan:
     """Where an image and its tiles lie on the canvas.
@@ -110,6 +114,11 @@ class CanvasPlan:
                 f"The overview {tuple(box)} must lie on the {canvas.bottom}x{canvas.right} canvas and hold the "
                 f"content box {tuple(content)}."
             )
+
+    @property
+    def views(self) -> Views:
+        """What tokens are counted by, of a plan whose tiles are equal: the grid, the tile, the overview."""
+        return self.tile_grid, self.tile_boxes[0].size, self.overview_size
 
     @property
     def num_tiles(self) -> int:

@@ -5,7 +5,7 @@
 One view, no overview, no padding. The aspect ratio is not kept.
 """
 
-from .canvas_plan import Box, CanvasPlan, Size, even_tile_boxes
+from .canvas_plan import Box, CanvasPlan, Size, Views, even_tile_boxes
 
 
 class SingleCanvas:
@@ -29,3 +29,7 @@ class SingleCanvas:
             tile_grid=(1, 1),
             tile_boxes=even_tile_boxes((1, 1), self.tile_size),
         )
+
+    def views(self, height: int, width: int) -> Views:
+        """Tile grid, tile and overview of the plan."""
+        return (1, 1), self.tile_size, None

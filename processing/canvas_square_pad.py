@@ -22,6 +22,7 @@ from .canvas_plan import (
     Box,
     CanvasPlan,
     Size,
+    Views,
     check_bool,
     check_choice,
     check_count,
@@ -73,7 +74,7 @@ class SquarePadCanvas:
         self.tile_size = tile_size
         self.tile_grid = (grid, grid)
         self.canvas_size = Size(grid * tile_size.height, grid * tile_size.width)
-        self.overview = overview
+        self.overview_size = tile_size if overview else None
         self.fit = fit
         self.fill = (fill[0], fill[1], fill[2])
         self.exact = exact
@@ -95,8 +96,13 @@ class SquarePadCanvas:
             content_box=content,
             tile_grid=self.tile_grid,
             tile_boxes=even_tile_boxes(self.tile_grid, self.tile_size),
-            overview_size=self.tile_size if self.overview else None,
-            overview_box=Box(0, 0, *self.canvas_size) if self.overview else None,
+            overview_size=self.overview_size,
+            overview_box=Box(0, 0, *self.canvas_size) if self.overview_size else None,
             fill=self.fill,
             padded_size=Size(side, side) if self.exact else None,
         )
+
+    def views(self, height: int, width: int) -> Views:
+        """Tile grid, tile and overview of the plan."""
+        check_image_size(height, width)
+        return self.tile_grid, self.tile_size, self.overview_size

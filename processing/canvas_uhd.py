@@ -13,8 +13,8 @@ the source's behaviour. The source's evaluation loaders of VQA and ScienceQA fir
 and training regrids some images at random; neither is part of the strategy.
 """
 
-from .canvas_plan import CanvasPlan, Size
-from .slicing import check_slicing_options, floored, sliced_plan
+from .canvas_plan import CanvasPlan, Size, Views
+from .slicing import check_slicing_options, floored, sliced_plan, sliced_views
 
 
 class UhdCanvas:
@@ -44,7 +44,11 @@ class UhdCanvas:
 
     def __call__(self, height: int, width: int) -> CanvasPlan:
         """Plan the canvas of an image of this size."""
-        return sliced_plan(
+        return sliced_plan(height, width, self.views(height, width))
+
+    def views(self, height: int, width: int) -> Views:
+        """Tile grid, tile and overview of the plan."""
+        return sliced_views(
             height,
             width,
             resolution=self.resolution,

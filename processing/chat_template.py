@@ -7,9 +7,10 @@
     <|im_start|>assistant
     A cat.<|im_end|>
 
-Contents are strings, or lists of `{"type": "text", "text": ...}` and `{"type": "image", ...}` parts, written one after
-the other as they come. There is no default system prompt. The `generation` spans hold the assistant's text and the
-`<|im_end|>` that ends it, so that a model trained on them learns to stop.
+Contents are strings, or lists of parts: `{"type": "text", "text": ...}`, `{"type": "image", ...}` and
+`{"type": "video", ...}`, written one after the other as they come. There is no default system prompt. The
+`generation` spans hold the assistant's text and the `<|im_end|>` that ends it, so that a model trained on them learns
+to stop.
 """
 
 DEFAULT_CHAT_TEMPLATE = """\
@@ -22,8 +23,10 @@ DEFAULT_CHAT_TEMPLATE = """\
 {{- part['text'] -}}
 {%- elif part['type'] == 'image' -%}
 {{- image_token | default('<image>') -}}
+{%- elif part['type'] == 'video' -%}
+{{- video_token | default('<video>') -}}
 {%- else -%}
-{{- raise_exception("A part of a message must be of type 'text' or 'image'; got " ~ part['type']) -}}
+{{- raise_exception("A part of a message must be of type 'text', 'image' or 'video'; got " ~ part['type']) -}}
 {%- endif -%}
 {%- endfor -%}
 {%- endif -%}

@@ -9,7 +9,7 @@ that this one puts together: `image_source.py` (what is read), `image_download.p
 the sample, the image, the reason and what to do.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,19 +18,22 @@ from PIL import Image
 
 from .image_decode import decode, upright
 from .image_error import ImageInputError, UnusableImage
-from .image_pixels import array_pixels, check_array, is_array, picture_pixels
+from .image_pixels import array_pixels, check_array, is_array, picture_pixels, rgb_levels
 from .image_source import is_encoded, read_source, shown
 
 __all__ = ["ImageInputError", "image_size", "load_images", "resized", "to_channels_first"]
 
 
-def load_images(images: Any, *, hosts: Sequence[str] | None = None) -> Any:
+def load_images(
+    images: Any, *, hosts: Sequence[str] | None = None, keep: Callable[[Any], bool] = lambda source: False
+) -> Any:
     """Load every image of a single image, a list, or a list per sample, and keep that structure.
 
     Args:
         images: The images.
         hosts: Hosts that addresses may name; by default those that the environment variable `FILA_IMAGE_HOSTS` names,
             see `image_download.py`.
+        keep: What is left as it came, for a caller that may not need its pixels.
 
     Returns:
         PIL images, arrays and tensors; a stack of images with four axes becomes a list.
@@ -39,16 +42,16 @@ def load_images(images: Any, *, hosts: Sequence[str] | None = None) -> Any:
         ImageInputError: For the first image that cannot be used.
     """
     if not isinstance(images, list | tuple):
-        loaded = _load_all([images], None, hosts)
+        loaded = _load_all([images], None, hosts, keep)
         return loaded if getattr(images, "ndim", 3) == 4 else loaded[0]
     nested = [isinstance(item, list | tuple) for item in images]
     if not any(nested):
-        return _load_all(images, None, hosts)
+        return _load_all(images, None, hosts, keep)
     if not all(nested):
         raise ImageInputError(
             None, nested.index(False), "is not in a list while others are", "Pass a flat list, or one list per sample."
         )
-    return [_load_all(item, sample, hosts) for sample, item in enumerate(images)]
+    return [_load_all(item, sample, hosts, keep) for sample, item in enumerate(images)]
 
 
 def to_channels_first(
@@ -73,6 +76,16 @@ def to_channels_first(
         return array_pixels(image, to_rgb=to_rgb, to_uint8=to_uint8, data_format=data_format)
 
 
+def rgb_tensor(image: Any, sample: int | None, number: int, *, to_uint8: bool, data_format: str | None) -> Any | None:
+    """uint8 `(3, H, W)` of a tensor on another device, where it is; None where `to_channels_first` is needed.
+
+    Raises:
+        ImageInputError: If its shape is refused.
+    """
+    with _named(sample, number):
+        return rgb_levels(image, data_format, to_uint8=to_uint8)
+
+
 def image_size(image: Any, sample: int | None, number: int) -> tuple[int, int]:
     """Height and width of a loaded image."""
     if isinstance(image, Image.Image):
@@ -88,11 +101,15 @@ def resized(image: Any, size: tuple[int, int]) -> Image.Image:
     return picture.resize(size[::-1], Image.Resampling.BICUBIC)
 
 
-def _load_all(sources: Sequence[Any], sample: int | None, hosts: Sequence[str] | None) -> list[Any]:
+def _load_all(
+    sources: Sequence[Any], sample: int | None, hosts: Sequence[str] | None, keep: Callable[[Any], bool]
+) -> list[Any]:
     loaded: list[Any] = []
     for number, source in enumerate(sources):
         with _named(sample, number, shown(source)):
-            if is_array(source):
+            if keep(source):
+                loaded.append(source)
+            elif is_array(source):
                 stack = source if source.ndim == 4 else [source]
                 for image in stack:
                     check_array(image)

@@ -15,6 +15,8 @@
 | CMYK, YCbCr, LAB, HSV, palettes, 1 bit | RGB as PIL and littleCMS convert them |
 """
 
+from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -41,24 +43,49 @@ def is_array(image: Any) -> bool:
     return isinstance(image, np.ndarray) or (is_torch_available() and isinstance(image, torch.Tensor))
 
 
+def is_plain_rgb(image: Any) -> bool:
+    """Whether it is a PIL image whose pixels are the uint8 RGB that is wanted."""
+    return isinstance(image, Image.Image) and image.mode == "RGB" and "transparency" not in image.info
+
+
+def is_elsewhere(image: Any) -> bool:
+    """Whether it is a tensor whose values are on another device than the CPU."""
+    return is_torch_available() and isinstance(image, torch.Tensor) and image.device.type not in ("cpu", "meta")
+
+
 def check_array(image: Any) -> None:
-    """Check an array or tensor of one image.
+    """Check an array or tensor of one image; a tensor is checked where it is.
 
     Raises:
         UnusableImage: If the rules at the head of this file refuse it.
     """
-    check_numbers(_as_array(image))
+    if not is_elsewhere(image):
+        check_numbers(_as_array(image))
+        return
+    _check_shape(tuple(image.shape))
+    if image.is_floating_point():
+        low, high = float(image.min()), float(image.max())
+        _check_floats(bool(image.isfinite().all()), low, high, lambda: bool((image != image.round()).any()))
+    elif image.dtype != torch.uint8:
+        check_numbers(_as_array(image))
+
+
+def rgb_levels(image: Any, data_format: str | None, *, to_uint8: bool) -> Any | None:
+    """uint8 `(3, H, W)` of a tensor with three channels, where it is; None for others, which go through the CPU."""
+    if image.ndim != 3 or not (image.dtype == torch.uint8 or (to_uint8 and image.is_floating_point())):
+        return None
+    pixels = image.permute(2, 0, 1) if _is_channels_last(tuple(image.shape), data_format) else image
+    if len(pixels) != 3:
+        return None
+    if pixels.dtype != torch.uint8:
+        pixels = pixels.float() if pixels.dtype == torch.bfloat16 else pixels
+        pixels = (pixels * (255 if float(pixels.max()) <= 1 else 1)).round().to(torch.uint8)
+    return pixels
 
 
 def check_numbers(pixels: np.ndarray) -> None:
     """Check shape, dtype and values of an array."""
-    if pixels.ndim not in (2, 3):
-        shape = "x".join(map(str, pixels.shape))
-        fix = "Pass (height, width, channels), (channels, height, width), or (height, width) if it is gray."
-        raise UnusableImage(f"has {pixels.ndim} axes ({shape})", fix)
-    if pixels.size == 0:
-        raise UnusableImage(f"is empty, shape {pixels.shape}", "Pass at least 1x1 pixels.")
-    check_size(1, pixels.size // (min(pixels.shape[0], pixels.shape[-1]) if pixels.ndim == 3 else 1))
+    _check_shape(pixels.shape)
     if pixels.dtype == np.uint8:
         return
     if _is_16_bit(pixels.dtype):
@@ -68,12 +95,29 @@ def check_numbers(pixels: np.ndarray) -> None:
         return
     if not np.issubdtype(pixels.dtype, np.floating):
         raise UnusableImage(f"has the unsupported dtype {pixels.dtype}", USE_UINT8)
-    if not np.isfinite(pixels).all():
+
+    def has_fractions() -> bool:
+        return any(bool((row != np.rint(row)).any()) for row in pixels.swapaxes(0, 1))
+
+    _check_floats(bool(np.isfinite(pixels).all()), float(pixels.min()), float(pixels.max()), has_fractions)
+
+
+def _check_shape(shape: tuple[int, ...]) -> None:
+    if len(shape) not in (2, 3):
+        fix = "Pass (height, width, channels), (channels, height, width), or (height, width) if it is gray."
+        raise UnusableImage(f"has {len(shape)} axes ({'x'.join(map(str, shape))})", fix)
+    size = prod(shape)
+    if size == 0:
+        raise UnusableImage(f"is empty, shape {shape}", "Pass at least 1x1 pixels.")
+    check_size(1, size // (min(shape[0], shape[-1]) if len(shape) == 3 else 1))
+
+
+def _check_floats(are_finite: bool, low: float, high: float, has_fractions: Callable[[], bool]) -> None:
+    if not are_finite:
         raise UnusableImage("has values that are NaN or infinite", "Replace them.")
-    low, high = float(pixels.min()), float(pixels.max())
     if low < 0 or high > 255:
         raise UnusableImage(f"has values in {low:g}..{high:g}", USE_UINT8)
-    if 1 < high < SURELY_BYTES and any((row != np.rint(row)).any() for row in pixels.swapaxes(0, 1)):
+    if 1 < high < SURELY_BYTES and has_fractions():
         reason = f"has values in {low:g}..{high:g}, which may be fractions or dark pixels"
         raise UnusableImage(reason, "Clip it to 0..1, or convert it to uint8 in 0..255.")
 
@@ -183,9 +227,12 @@ def _is_16_bit(dtype: Any) -> bool:
 
 
 def _channels_first(pixels: np.ndarray, data_format: str | None) -> np.ndarray:
-    first, last = pixels.shape[0] in (1, 3, 4), pixels.shape[-1] in (1, 3, 4)
+    return pixels.transpose(2, 0, 1) if _is_channels_last(pixels.shape, data_format) else pixels
+
+
+def _is_channels_last(shape: tuple[int, ...], data_format: str | None) -> bool:
+    first, last = shape[0] in (1, 3, 4), shape[-1] in (1, 3, 4)
     if data_format is None and first == last:
-        reason = f"of shape {pixels.shape} has {'either end' if first else 'no axis'} for a channel axis of 1, 3 or 4"
+        reason = f"of shape {shape} has {'either end' if first else 'no axis'} for a channel axis of 1, 3 or 4"
         raise UnusableImage(reason, "Pass `input_data_format`, or a PIL image.")
-    is_last = last if data_format is None else str(data_format).endswith("last")
-    return pixels.transpose(2, 0, 1) if is_last else pixels
+    return last if data_format is None else str(data_format).endswith("last")

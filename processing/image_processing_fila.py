@@ -19,36 +19,47 @@ of the view that has most, and the patches per axis; there is no high-res canvas
     pixel_values           (I, V, 3, p, L * p)  float32  patches of p x p pixels, row-major; zero beyond a view's
     patch_grids            (I, V, 2)            int64    rows and columns of patches of each view; zero for padding
 
-`return_image_sizes` adds `image_sizes` (I, 2) int64, the images' height and width as they came.
+`return_image_sizes` adds `image_sizes` (I, 2) int64, the images' height and width as they came. `return_content` adds
+what maps coordinates back to the image, for the caller, not for the model:
+
+    content_mask   (I, V, S, S)  bool     where each view shows the image, laid out as `pixel_values`; false on padding
+    content_boxes  (I, 4)        int64    the part of the canvas that the image covers
+    image_scales   (I, 2)        float64  image pixels per canvas pixel: an edge at canvas pixel y lies at
+                                          (y - content top) * scale on the image
 
 With `return_tensors=None` each entry is a list with one array per image, without padding.
 """
 
 import functools
-import json
 from typing import Any
 
 import numpy as np
 from transformers.image_processing_backends import PilBackend, TorchvisionBackend
-from transformers.image_processing_utils import BaseImageProcessor, BatchFeature, get_size_dict
+from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.image_utils import (
     IMAGENET_DEFAULT_MEAN,
     IMAGENET_DEFAULT_STD,
     OPENAI_CLIP_MEAN,
     OPENAI_CLIP_STD,
     PILImageResampling,
-    SizeDict,
 )
 from transformers.processing_utils import ImagesKwargs, Unpack
-from transformers.utils import is_torch_available
+from transformers.utils import is_torch_available, logging
 
-from .canvas import Canvas, build_canvas
-from .canvas_plan import CanvasPlan, Size
-from .image_input import load_images, to_channels_first
-from .render import cut, render_canvas, render_high_res, render_overview, side_by_side
+from .canvas import Canvas
+from .canvas_plan import CanvasPlan
+from .fingerprint import fingerprint
+from .image_batch import PIXELS, draw_batch
+from .image_cache import ImageCache, has_content, made_or_kept, packed
+from .image_drawing import DRAWINGS, check_mode
+from .image_input import load_images, rgb_tensor, to_channels_first
+from .image_pixels import is_elsewhere, is_plain_rgb
+from .image_settings import canvas_of, settings_of_pixels, square
 
 if is_torch_available():
     import torch
+
+logger = logging.get_logger(__name__)
 
 DEFAULT_CANVAS = {"type": "fila"}
 DEFAULT_SIZE = {"height": 336, "width": 336}
@@ -60,10 +71,12 @@ class FilaImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call-
     r"""What a call accepts besides transformers' `ImagesKwargs`; the settings of `FilaImageProcessor`."""
 
     canvas: dict[str, Any]
+    mode: str
     high_res_size: int | list[int] | tuple[int, ...] | dict[str, int] | None
     high_res_image_mean: float | list[float] | tuple[float, ...] | None
     high_res_image_std: float | list[float] | tuple[float, ...] | None
     return_image_sizes: bool | None
+    return_content: bool | None
 
 
 class _FilaImageProcessing(BaseImageProcessor):
@@ -72,6 +85,7 @@ class _FilaImageProcessing(BaseImageProcessor):
     valid_kwargs = FilaImageProcessorKwargs
 
     canvas = DEFAULT_CANVAS
+    mode = "exact"
     size = DEFAULT_SIZE
     high_res_size = DEFAULT_HIGH_RES_SIZE
     resample = PILImageResampling.BICUBIC
@@ -84,12 +98,32 @@ class _FilaImageProcessing(BaseImageProcessor):
     do_rescale = True
     do_normalize = True
     return_image_sizes = None
+    _cache: ImageCache | None = None
+    return_content = None
 
     def __init__(self, **kwargs: Unpack[FilaImageProcessorKwargs]) -> None:
         accepted = set(self.valid_kwargs.__annotations__)
-        if unknown := sorted(set(kwargs) - accepted - PASSED_BY_TRANSFORMERS):
+        if unknown := sorted(set(kwargs) - accepted - PASSED_BY_TRANSFORMERS - {"fingerprint"}):
             raise ValueError(f"{type(self).__name__} has no setting {unknown}; it accepts {sorted(accepted)}.")
+        saved = kwargs.pop("fingerprint", None)  # type: ignore[typeddict-item]
         super().__init__(**kwargs)
+        check_mode(self.mode)
+        if saved is not None and saved != self.fingerprint:
+            logger.warning(
+                f"These settings of {type(self).__name__} are not those that were saved (fingerprint {saved}, now "
+                f"{self.fingerprint}): they were named in the call, or the file was edited."
+            )
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of `preprocessing()`, saved with the settings."""
+        return fingerprint(self.preprocessing())
+
+    def preprocessing(self, **overrides: Any) -> dict[str, Any]:
+        """The settings that decide pixels, defaults written out, as plain JSON; `overrides` as in a call."""
+        given = {name: getattr(self, name, None) for name in self._valid_kwargs_names}
+        overrides = {name: value for name, value in overrides.items() if value is not None or name == "high_res_size"}
+        return settings_of_pixels(given | overrides)
 
     @property
     def model_input_names(self) -> list[str]:
@@ -102,7 +136,9 @@ class _FilaImageProcessing(BaseImageProcessor):
     def plans(self, **overrides: Any) -> Canvas:
         """The canvas strategy of these settings; `overrides` as in `plan`."""
         size, canvas = overrides.get("size"), overrides.get("canvas")
-        return _canvas(self.canvas if canvas is None else canvas, _square(self.size if size is None else size, "size"))
+        return canvas_of(
+            self.canvas if canvas is None else canvas, square(self.size if size is None else size, "size")
+        )
 
     def plan(self, height: int, width: int, **overrides: Any) -> CanvasPlan:
         """Plan the canvas of an image, without pixels.
@@ -123,11 +159,27 @@ class _FilaImageProcessing(BaseImageProcessor):
 
     def fetch_images(self, image_url_or_urls: Any) -> Any:
         """Load paths, URLs and bytes, turn images upright and check them; the nesting is kept."""
-        return load_images(image_url_or_urls)
+        return (
+            load_images(image_url_or_urls) if self._cache is None else load_images(image_url_or_urls, keep=has_content)
+        )
+
+    def cache_images(self, max_bytes: int | None) -> ImageCache | None:
+        """Keep what is made of images, up to so many bytes; see `image_cache.py`.
+
+        Args:
+            max_bytes: Bytes that are kept; None: nothing is, as in the beginning.
+
+        Returns:
+            The cache, for its counts of hits and bytes.
+        """
+        self._cache = None if max_bytes is None else ImageCache(max_bytes)
+        return self._cache
 
     def to_dict(self) -> dict[str, Any]:
         """Settings as plain JSON; an `auto_map` names the classes of both backends."""
         output: dict[str, Any] = super().to_dict()
+        output["fingerprint"] = self.fingerprint
+        output.pop("_cache", None)
         if "AutoImageProcessor" in (output.get("auto_map") or {}):
             module = type(self).__module__.rpartition(".")[2]
             classes = {"torchvision": f"{module}.FilaImageProcessor", "pil": f"{module}.FilaImageProcessorPil"}
@@ -146,20 +198,21 @@ class _FilaImageProcessing(BaseImageProcessor):
         for name in ("do_center_crop", "do_pad"):
             if kwargs.get(name):
                 raise ValueError(f"`{name}` is not supported: the canvas decides what is shown and padded.")
-        plans = _canvas(canvas, _square(kwargs["size"], "size"))
+        plans = canvas_of(canvas, square(kwargs["size"], "size"))
         if high_res_size is not None and not plans.equal_views:
             raise ValueError(
                 f"`high_res_size` must be None for the canvas {dict(canvas or {}).get('type')!r}: its views differ in "
                 "size, and a high-res tower needs equal ones."
             )
         if high_res_size is not None:
-            high_res_size = _square(high_res_size, "high_res_size")._asdict()
+            high_res_size = square(high_res_size, "high_res_size")._asdict()
         means = {"high_res_image_mean": high_res_image_mean, "high_res_image_std": high_res_image_std}
         means = {name: tuple(value) if isinstance(value, list) else value for name, value in means.items()}
         return {**kwargs, "canvas": canvas, "high_res_size": high_res_size, **means}
 
     def _validate_preprocess_kwargs(self, **kwargs: Any) -> None:
         super()._validate_preprocess_kwargs(**kwargs)
+        check_mode(kwargs["mode"])
         if kwargs.get("do_resize") is False:
             raise ValueError("`do_resize` must be true: a canvas is drawn by resizing.")
         if kwargs.get("high_res_size") and kwargs.get("do_normalize"):
@@ -167,92 +220,55 @@ class _FilaImageProcessing(BaseImageProcessor):
                 if kwargs.get(name) is None:
                     raise ValueError(f"`{name}` must be set when there is a high-res canvas to normalise.")
 
+    def _preprocess_image_like_inputs(self, images: Any, *args: Any, **kwargs: Any) -> BatchFeature:
+        if self._cache is None:
+            return super()._preprocess_image_like_inputs(images, *args, **kwargs)
+        kind = kwargs.pop("return_tensors", None)
+        others = [kwargs.get(name) for name in ("return_image_sizes", "return_content", "input_data_format", "device")]
+        settings = f"{fingerprint(self.preprocessing(**kwargs))} {self.backend} {others}"
+        call = functools.partial(super()._preprocess_image_like_inputs, return_tensors=None, **kwargs)
+        results = made_or_kept(self._cache, images, settings, call)
+        return BatchFeature(data=packed(results, stacked=kind is not None), tensor_type=kind)
+
     def _prepare_image_like_inputs(self, images: Any, *args: Any, **kwargs: Any) -> list[Any]:
         images = load_images(images)
         if not isinstance(images, list):
             images = [images]
         samples = enumerate(images) if images and isinstance(images[0], list) else [(None, images)]
+        drawing = _drawing(kwargs)
         return [
-            self._to_backend(
-                to_channels_first(
-                    image,
-                    sample,
-                    number,
-                    to_rgb=bool(kwargs.get("do_convert_rgb")),
-                    to_uint8=bool(kwargs.get("do_rescale")),
-                    data_format=kwargs.get("input_data_format"),
-                ),
-                kwargs.get("device"),
-            )
+            self._prepared(image, drawing, sample, number, kwargs)
             for sample, items in samples
             for number, image in enumerate(items)
         ]
 
-    def _preprocess(
-        self,
-        images: list[Any],
-        *,
-        size: SizeDict,
-        canvas: dict[str, Any],
-        high_res_size: dict[str, int] | None,
-        resample: Any,
-        image_mean: Any,
-        image_std: Any,
-        high_res_image_mean: Any,
-        high_res_image_std: Any,
-        return_tensors: Any,
-        return_image_sizes: bool | None = None,
-        **kwargs: Any,
-    ) -> BatchFeature:
-        tile = _square(size, "size")
-        plans = _canvas(canvas, tile)
-        patch_size = None if plans.equal_views else plans.patch_size  # type: ignore[attr-defined]
-        normalize = functools.partial(self._normalized, **{name: kwargs.get(name) for name in NORMALIZE_KWARGS})
+    def _prepared(self, image: Any, drawing: Any, sample: int | None, number: int, kwargs: dict[str, Any]) -> Any:
+        """A source of the drawing; floats that are not rescaled, and images without three channels, as arrays."""
+        if is_plain_rgb(image):
+            return drawing.source(image)
+        to_uint8, data_format = bool(kwargs.get("do_rescale")), kwargs.get("input_data_format")
+        if drawing.takes_tensors and is_elsewhere(image):
+            levels = rgb_tensor(image, sample, number, to_uint8=to_uint8, data_format=data_format)
+            if levels is not None:
+                return drawing.source(levels)
+        to_rgb = bool(kwargs.get("do_convert_rgb"))
+        pixels = to_channels_first(image, sample, number, to_rgb=to_rgb, to_uint8=to_uint8, data_format=data_format)
+        if pixels.dtype == np.uint8 and len(pixels) == 3:
+            return drawing.source(pixels)
+        return self._to_backend(pixels, kwargs.get("device"))
 
-        def resize(image: Any, target: Size) -> Any:
-            return self.resize(image=image, size=SizeDict(height=target.height, width=target.width), resample=resample)
-
-        data: dict[str, list[Any]] = {"pixel_values": [], "view_boxes": [], "tile_grid": []}
-        if patch_size is not None:
-            data["patch_grids"] = []
-        if high_res_size is not None:
-            data |= {"high_res_pixel_values": [], "high_res_sizes": []}
-        if return_image_sizes:
-            data["image_sizes"] = [self._integers(image.shape[-2:]) for image in images]
-        for image in images:
-            plan = plans(*image.shape[-2:])
-            views = cut(normalize(render_canvas(image, plan, resize), image_mean, image_std), plan.tile_boxes)
-            overview = render_overview(image, plan, resize)
-            if overview is not None:
-                views.insert(0, normalize(overview, image_mean, image_std))
-            if patch_size is not None:
-                grids = [(view.shape[-2] // patch_size, view.shape[-1] // patch_size) for view in views]
-                data["patch_grids"].append(self._integers(grids))
-                views = [side_by_side(view, patch_size) for view in views]
-                views = [self._padded(view, views) for view in views]
-            data["pixel_values"].append(self._stacked(views))
-            data["view_boxes"].append(self._integers(plan.view_boxes))
-            data["tile_grid"].append(self._integers(plan.tile_grid))
-            if high_res_size is not None:
-                pixels = render_high_res(image, plan, resize, low=tile, high=Size(**high_res_size))
-                data["high_res_pixel_values"].append(normalize(pixels, high_res_image_mean, high_res_image_std))
-                data["high_res_sizes"].append(self._integers(pixels.shape[-2:]))
-        if not images:
-            return BatchFeature(data={})
-        if return_tensors is not None:
-            data = {name: [self._padded(array, arrays) for array in arrays] for name, arrays in data.items()}
-        return BatchFeature(data=data, tensor_type=return_tensors)
-
-    def _padded(self, array: Any, arrays: list[Any]) -> Any:
-        shape = tuple(max(sides) for sides in zip(*(other.shape for other in arrays), strict=True))
-        if tuple(array.shape) == shape:
-            return array
-        padded = np.zeros(shape, array.dtype) if isinstance(array, np.ndarray) else array.new_zeros(shape)
-        padded[tuple(slice(side) for side in array.shape)] = array
-        return padded
-
-
-NORMALIZE_KWARGS = ("do_rescale", "rescale_factor", "do_normalize")
+    def _preprocess(self, images: list[Any], **kwargs: Any) -> BatchFeature:
+        kind, device = kwargs.get("return_tensors"), kwargs.get("device")
+        data = draw_batch(images, _drawing(kwargs), self, kwargs, stacked=kind is not None)
+        for name in PIXELS & data.keys():
+            arrays = data[name]
+            is_list = isinstance(arrays, list)
+            data[name] = (
+                [self._pixels(array, kind, device) for array in arrays]
+                if is_list
+                else self._pixels(arrays, kind, device)
+            )
+        return BatchFeature(data=data, tensor_type=kind)
 
 
 class FilaImageProcessor(_FilaImageProcessing, TorchvisionBackend):
@@ -261,6 +277,9 @@ class FilaImageProcessor(_FilaImageProcessing, TorchvisionBackend):
     Args:
         canvas (`dict`, *optional*, defaults to `{"type": "fila"}`):
             The canvas strategy and its options.
+        mode (`str`, *optional*, defaults to `"exact"`):
+            `"exact"`: pixels bit by bit as the published systems make them. `"fast"`: a gray level differs by at most
+            two and hardly ever by more than one, on whatever device the pixels are; see `image_drawing.py`.
         size (`dict[str, int]`, *optional*, defaults to `{"height": 336, "width": 336}`):
             Pixels of one tile; square.
         high_res_size (`dict[str, int]`, *optional*, defaults to `{"height": 768, "width": 768}`):
@@ -285,21 +304,26 @@ class FilaImageProcessor(_FilaImageProcessing, TorchvisionBackend):
             Subtract the mean and divide by the standard deviation.
         return_image_sizes (`bool`, *optional*, defaults to `False`):
             Return the images' height and width too.
+        return_content (`bool`, *optional*, defaults to `False`):
+            Return what maps coordinates back to the image: `content_mask`, `content_boxes` and `image_scales`.
     """
 
     def _to_backend(self, pixels: np.ndarray, device: Any) -> "torch.Tensor":
         pixels = np.ascontiguousarray(pixels)
         return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).to(device)
 
-    def _normalized(self, image: "torch.Tensor", mean: Any, std: Any, **kwargs: Any) -> "torch.Tensor":
-        normalized: torch.Tensor = self.rescale_and_normalize(images=image, image_mean=mean, image_std=std, **kwargs)
-        return normalized.float()
+    def _normalized(self, image: "torch.Tensor", mean: Any, std: Any, *options: Any) -> "torch.Tensor":
+        normalized: torch.Tensor = self.rescale_and_normalize(image, *options, mean, std)
+        return normalized.float().cpu()
 
-    def _stacked(self, views: list["torch.Tensor"]) -> "torch.Tensor":
-        return torch.stack(views)
+    def _pixels(self, array: Any, kind: Any, device: Any) -> "torch.Tensor":
+        return torch.from_numpy(array).to(device) if isinstance(array, np.ndarray) else array
 
     def _integers(self, values: Any) -> "torch.Tensor":
         return torch.tensor(values, dtype=torch.int64)
+
+    def _array(self, array: np.ndarray) -> "torch.Tensor":
+        return torch.from_numpy(array)
 
 
 class FilaImageProcessorPil(_FilaImageProcessing, PilBackend):
@@ -317,40 +341,21 @@ class FilaImageProcessorPil(_FilaImageProcessing, PilBackend):
         rescale_factor: float | None,
         do_normalize: bool | None,
     ) -> np.ndarray:
-        if image.dtype == np.uint8 and image.shape[-1] * image.shape[-2] > 256:
-            # The 256 gray levels of each channel are computed once and looked up: the same floats, much faster.
-            levels = np.tile(np.arange(256, dtype=np.uint8), (len(image), 1, 1))
-            table = self._normalized(levels, mean, std, do_rescale, rescale_factor, do_normalize)[:, 0]
-            return np.stack([np.take(row, plane) for row, plane in zip(table, image, strict=True)])
         if do_rescale:
             image = self.rescale(image, rescale_factor)
         if do_normalize:
             image = self.normalize(image, mean, std)
         return image.astype(np.float32, copy=False)
 
-    def _stacked(self, views: list[np.ndarray]) -> np.ndarray:
-        return np.stack(views)
+    def _pixels(self, array: Any, kind: Any, device: Any) -> Any:
+        return array if isinstance(array, np.ndarray) or kind == "pt" else array.cpu().numpy()
 
     def _integers(self, values: Any) -> np.ndarray:
         return np.array(values, dtype=np.int64)
 
-
-def _square(size: Any, name: str) -> Size:
-    """Height and width of a tile setting; both towers' position grids are square."""
-    given = dict(size) if isinstance(size, SizeDict) else get_size_dict(size, param_name=name)
-    height, width = given.get("height"), given.get("width")
-    if not (height and height == width and height > 0):
-        raise ValueError(f"`{name}` must have equal, positive 'height' and 'width' (tiles are square); got {given}.")
-    return Size(height, width)
+    def _array(self, array: np.ndarray) -> np.ndarray:
+        return array
 
 
-def _canvas(options: Any, tile_size: Size) -> Canvas:
-    try:
-        return _cached_canvas(json.dumps(options), tile_size)
-    except TypeError:
-        return build_canvas(options, tile_size)
-
-
-@functools.lru_cache(maxsize=64)
-def _cached_canvas(options: str, tile_size: Size) -> Canvas:
-    return build_canvas(json.loads(options), tile_size)
+def _drawing(kwargs: dict[str, Any]) -> Any:
+    return DRAWINGS[kwargs["mode"]](kwargs["resample"], kwargs.get("device"))

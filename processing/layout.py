@@ -224,8 +224,13 @@ def as_text(pieces: Sequence[Piece], placeholder: str) -> str:
     return "".join(piece if isinstance(piece, str) else placeholder * len(piece) for piece in pieces)
 
 
-def count_tokens(layout: Layout, geometry: Geometry) -> int:
+def count_tokens(layout: Layout, geometry: Geometry, image_size: tuple[int, int] | None = None) -> int:
     """Image tokens that stand in the prompt, without writing them out.
+
+    Args:
+        layout: The layout.
+        geometry: The image's.
+        image_size: Pixels (height, width) of the image, instead of the geometry's.
 
     Raises:
         ValueError: If the layout needs what the geometry lacks.
@@ -237,7 +242,7 @@ def count_tokens(layout: Layout, geometry: Geometry) -> int:
     total = overview if layout.overview != "none" else 0
     if not layout.row_newlines:
         return total + sum(counts) - overview
-    top, left, bottom, right = _kept(layout, geometry)
+    top, left, bottom, right = _kept(layout, geometry, image_size)
     return total + (bottom - top) * (right - left + 1)
 
 
@@ -299,7 +304,7 @@ def _tiles(layout: Layout, geometry: Geometry, views: list[range]) -> list[Piece
     return pieces
 
 
-def _kept(layout: Layout, geometry: Geometry) -> tuple[int, int, int, int]:
+def _kept(layout: Layout, geometry: Geometry, image_size: tuple[int, int] | None = None) -> tuple[int, int, int, int]:
     if geometry.tile_token_grid is None:
         raise ValueError(
             "`layout.row_newlines` needs the rows and columns of a tile's tokens; set the processor's `token_size`, "
@@ -309,9 +314,10 @@ def _kept(layout: Layout, geometry: Geometry) -> tuple[int, int, int, int]:
     map_size = rows * token_rows, cols * token_cols
     if layout.unpad == "no":
         return 0, 0, *map_size
-    if geometry.image_size is None:
+    size = image_size or geometry.image_size
+    if size is None:
         raise ValueError("`layout.unpad` needs the size of the image.")
-    return unpadded_box(geometry.image_size, map_size, rounded=layout.unpad == "rounded")
+    return unpadded_box(size, map_size, rounded=layout.unpad == "rounded")
 
 
 def _map_rows(layout: Layout, geometry: Geometry, starts: list[int]) -> list[Piece]:

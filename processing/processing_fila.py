@@ -15,6 +15,9 @@ A layout that is more than one run in the order of the views adds tensors, one r
 """
 
 import inspect
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -24,15 +27,22 @@ from transformers.utils import logging
 from .assistant_masks import assistant_masks
 from .chat_template import DEFAULT_CHAT_TEMPLATE
 from .control_tokens import control_token_pattern, escape_messages
-from .image_input import ImageInputError, image_size, resized
+from .fingerprint import check_preprocessing, trained_with
+from .image_input import ImageInputError, image_size, load_images, resized
 from .layout import PADDING, Geometry, as_text, build_layout, count_tokens, lay_out, slice_positions, token_indices
 from .token_budget import POLICIES, fit_prompt
+from .video_processing_fila import FilaVideoProcessor
+from .video_prompt import build_video_layout, check_clip_tokens, lay_out_video
+from .video_source import split_videos
 
 __all__ = ["DEFAULT_CHAT_TEMPLATE", "FilaProcessor"]
 
 logger = logging.get_logger(__name__)
 
 DEFAULT_LAYOUT = {"type": "fila"}
+DEFAULT_VIDEO_LAYOUT = {"type": "plain"}
+# Which samples of a call `drop_sample` kept, for the call that makes assistant masks of them; None outside of it.
+_KEPT: ContextVar[list[int] | None] = ContextVar("_KEPT", default=None)
 
 
 class FilaProcessor(ProcessorMixin):
@@ -61,6 +71,16 @@ class FilaProcessor(ProcessorMixin):
         image_token_policy (`str`, *optional*, defaults to `"error"`):
             What happens to a prompt over a limit: `"error"`; `"drop_sample"` leaves it out of the batch, with a
             warning; `"shrink_images"` shrinks its images, the largest first, see `token_budget.py`.
+        video_processor ([`FilaVideoProcessor`] or `dict`, *optional*):
+            Chooses and renders the frames of videos, or its settings. None: there are no videos. It is no attribute in
+            transformers' sense, because those cannot be left out.
+        video_token (`str`, *optional*):
+            Placeholder of a video, `"<video>"` where there is a video processor; a tokenizer that names a
+            `video_token` of its own decides.
+        video_layout (`dict`, *optional*, defaults to `{"type": "plain"}`):
+            The text around the frames of a video, see `video_prompt.py`; each frame has the image's `layout`.
+        clip_tokens (`dict`, *optional*):
+            Tokens of a video where the connector joins frames: the model's `clip_tokens`.
     """
 
     def __init__(
@@ -75,6 +95,10 @@ class FilaProcessor(ProcessorMixin):
         max_image_tokens: int | None = None,
         max_prompt_image_tokens: int | None = None,
         image_token_policy: str = "error",
+        video_processor: Any = None,
+        video_token: str | None = None,
+        video_layout: dict[str, Any] | None = None,
+        clip_tokens: dict[str, int] | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(tokens_per_tile, int) or tokens_per_tile < 1:
@@ -109,11 +133,68 @@ class FilaProcessor(ProcessorMixin):
                 f"The image token {self.image_token!r} must not occur in the text of the layout; it is in {inside}. "
                 "Use another image token, for instance '<unk>' for MiniCPM-V."
             )
+        self.video_layout = dict(DEFAULT_VIDEO_LAYOUT if video_layout is None else video_layout)
+        self._video_layout = build_video_layout(self.video_layout)
+        check_clip_tokens(clip_tokens)
+        self.clip_tokens = clip_tokens
+        self._set_video_processor(video_processor, video_token, tokenizer)
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> "FilaProcessor":
+        """Load a processor, and compare it with the model beside it, see `fingerprint.py`.
+
+        Raises:
+            PreprocessingError: If the model was trained with other settings, and the call does not name them.
+        """
+        processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        trained = trained_with(pretrained_model_name_or_path, **kwargs)
+        check_preprocessing(trained, processor.preprocessing(), named=kwargs)
+        return processor
+
+    def preprocessing(self) -> dict[str, Any]:
+        """The settings that decide pixels, and how many tokens stand for them in which order, as plain JSON."""
+        own = {"tokens_per_tile": self.tokens_per_tile, "token_size": self.token_size, "layout": asdict(self._layout)}
+        return self.image_processor.preprocessing() | own
+
+    def check_model(self, model: Any) -> None:
+        """Check that a model, or the config of one, was trained with the settings of this processor.
+
+        Raises:
+            PreprocessingError: If it was trained with others.
+        """
+        config = getattr(model, "config", model)
+        check_preprocessing(getattr(config, "preprocessing", None), self.preprocessing())
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        """What transformers loads for a processor; a video processor is optional, and loaded here."""
+        return ["image_processor", "tokenizer"]
+
+    def _set_video_processor(self, video_processor: Any, video_token: str | None, tokenizer: Any) -> None:
+        self.video_token: str | None = None
+        self.video_token_id: int | None = None
+        self.video_processor: Any = None
+        if video_processor is None:
+            return
+        if isinstance(video_processor, dict):
+            video_processor = FilaVideoProcessor(**video_processor)
+        self.video_processor = video_processor
+        self.video_token = getattr(tokenizer, "video_token", None) or video_token or "<video>"
+        if tokenizer is not None:
+            self.video_token_id = tokenizer.get_added_vocab().get(self.video_token)
+            if self.video_token_id is None:
+                raise ValueError(
+                    f"The video token {self.video_token!r} must be an added token of the tokenizer; add it with "
+                    f"`tokenizer.add_tokens([{self.video_token!r}], special_tokens=True)`."
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Settings as plain JSON, with the `auto_map` that is saved: a loaded processor equals the saved one."""
         output: dict[str, Any] = super().to_dict()
+        if self.video_processor is None:
+            for name in ("video_processor", "video_token", "video_layout", "clip_tokens"):
+                output.pop(name, None)
         if self._auto_class is not None:
             module = type(self).__module__.rpartition(".")[2]
             output["auto_map"] = {self._auto_class: f"{module}.{type(self).__name__}"}
@@ -143,6 +224,7 @@ class FilaProcessor(ProcessorMixin):
 
     def _within_budget(self, images: Any, text: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Apply the limits of image tokens, prompt by prompt."""
+        images = load_images(images)  # with a cache, files are not read until here
         images = images if isinstance(images, list) else [images]
         nested = images if isinstance(images[0], list) else [images]
         if nested is not images and text is not None:
@@ -166,6 +248,8 @@ class FilaProcessor(ProcessorMixin):
         if len(kept) < len(nested):
             dropped = sorted(set(range(len(nested))) - set(kept))
             logger.warning(f"Samples {dropped} are left out: their images have more tokens than allowed.")
+            if (record := _KEPT.get()) is not None:
+                record[:] = kept
             text = None if text is None else [text[sample] for sample in kept]
         return fitted if text is not None or nested is images else fitted[0], text
 
@@ -175,11 +259,7 @@ class FilaProcessor(ProcessorMixin):
         """Sizes (height, width) at which the images of a prompt are planned, or None where it is to be dropped."""
         images_kwargs = self._merge_kwargs(self.valid_processor_kwargs, **kwargs)["images_kwargs"]
 
-        plans = self.image_processor.plans(**images_kwargs)
-
-        def count(height: int, width: int) -> int:
-            return self._count(plans(height, width))
-
+        count = self._counter(self.image_processor.plans(**images_kwargs))
         tokens = [count(*size) for size in sizes]
         most, in_all = self.max_image_tokens, self.max_prompt_image_tokens
         over = [number for number, own in enumerate(tokens) if most is not None and own > most]
@@ -208,8 +288,13 @@ class FilaProcessor(ProcessorMixin):
         Raises:
             ValueError: Naming the sample and both counts.
         """
-        if images is None and text is None:
+        videos = kwargs.get("videos")
+        if images is None and text is None and videos is None:
             raise ValueError(f"{type(self).__name__} needs text, images or both.")
+        if text is not None and (isinstance(text, str) or all(isinstance(prompt, str) for prompt in text)):
+            self._validate_videos(videos, [text] if isinstance(text, str) else text)
+        elif videos is not None:
+            self._validate_videos(videos, None)
         if text is None:
             return
         prompts = [text] if isinstance(text, str) else text
@@ -234,6 +319,25 @@ class FilaProcessor(ProcessorMixin):
             if num_tokens != len(own):
                 raise ValueError(f"{rule}: sample {sample} has {num_tokens} {token} tokens and {len(own)} images.")
 
+    def _validate_videos(self, videos: Any, prompts: Any) -> None:
+        """Check that there is a video processor, and as many video tokens as videos."""
+        if self.video_processor is None:
+            if videos is not None:
+                raise ValueError(
+                    "Videos were passed to a processor without a video processor. Give it one: "
+                    "`FilaProcessor(..., video_processor=FilaVideoProcessor(...))`."
+                )
+            return
+        if prompts is None:
+            return
+        in_text = [prompt.count(self.video_token) for prompt in prompts]
+        num_videos = 0 if videos is None else len(split_videos(videos))
+        if num_videos != sum(in_text):
+            raise ValueError(
+                f"The number of {self.video_token} tokens in the prompts should be the same as the number of videos "
+                f"passed: the prompts hold {in_text} (in all {sum(in_text)}), and {num_videos} were passed."
+            )
+
     def apply_chat_template(
         self,
         conversation: Any,
@@ -257,14 +361,17 @@ class FilaProcessor(ProcessorMixin):
         )
         if kwargs.get("continue_final_message"):
             wants_mask = False  # the base refuses the combination
-        if wants_mask and self.image_token_policy == "drop_sample":
-            raise ValueError(
-                'Assistant masks are made for every conversation, and `image_token_policy="drop_sample"` would leave '
-                'some out. Leave them out before, or set "error" or "shrink_images".'
-            )
-        if wants_mask and not hasattr(ProcessorMixin, "_adjust_assistant_masks_indices"):
-            return self._with_assistant_masks(conversation, chat_template, **kwargs)
-        return super().apply_chat_template(conversation, chat_template, **kwargs)
+        record = _KEPT.set([])
+        try:
+            if wants_mask and not hasattr(ProcessorMixin, "_adjust_assistant_masks_indices"):
+                return self._with_assistant_masks(conversation, chat_template, **kwargs)
+            return super().apply_chat_template(conversation, chat_template, **kwargs)
+        finally:
+            _KEPT.reset(record)
+
+    def _adjust_assistant_masks_indices(self, processed_dict: dict[str, Any], generation_indices: list[Any]) -> Any:
+        """Called by newer versions of transformers with the spans of every conversation, the dropped ones too."""
+        return super()._adjust_assistant_masks_indices(processed_dict, _of_kept(generation_indices))
 
     def _template(self, name_or_template: str | None) -> str:
         templates = self.chat_template
@@ -297,7 +404,8 @@ class FilaProcessor(ProcessorMixin):
             **{**self.tokenizer.special_tokens_map, **variables},
         )
         offsets = np.asarray(outputs.pop("offset_mapping"), dtype=object).tolist()
-        outputs["assistant_masks"] = assistant_masks(offsets, outputs.pop("text_replacement_offsets"), spans)
+        replaced = outputs.pop("text_replacement_offsets")
+        outputs["assistant_masks"] = assistant_masks(offsets, replaced, _of_kept(spans))
         return outputs.convert_to_tensors(kwargs.get("return_tensors") or processor_kwargs.get("return_tensors"))
 
     @property
@@ -305,6 +413,9 @@ class FilaProcessor(ProcessorMixin):
         """Names of the tensors that a call with text and images returns."""
         names = [*super().model_input_names]
         names += [] if self._layout.is_one_run else ["image_token_index"]
+        if self.video_processor is not None:
+            names += [*self.video_processor.model_input_names]
+            names += [] if self._layout.is_one_run or self.clip_tokens else ["video_token_index"]
         return [*names, "view_positions"] if self._layout.slice_positions else names
 
     @property
@@ -331,6 +442,32 @@ class FilaProcessor(ProcessorMixin):
             if values:
                 processed[name] = _rows(values, kwargs.get("return_tensors"), processed["tile_grid"])
         return processed, texts
+
+    def _process_videos(self, videos: Any, **kwargs: Any) -> tuple[Any, list[str]]:
+        processed = self.video_processor(videos, **{**kwargs, "return_metadata": True})
+        texts, indices = [], []
+        for number, times in enumerate(processed.pop("video_times")):
+            frames = self._frame_geometries(processed, number)
+            pieces = lay_out_video(self._video_layout, self._layout, frames, times, self.clip_tokens)
+            texts.append(as_text(pieces, str(self.video_token)))
+            indices.append(token_indices(pieces))
+        if self.clip_tokens is None and not self._layout.is_one_run and indices:
+            like = processed["video_tile_grid"]
+            processed["video_token_index"] = _rows(indices, kwargs.get("return_tensors"), like)
+        return processed, texts
+
+    def _frame_geometries(self, processed: Any, number: int) -> list[Geometry]:
+        """Geometry of each frame of a video that is not padding."""
+        names = {
+            "view_boxes": "video_view_boxes",
+            "tile_grid": "video_tile_grid",
+            "pixel_values": "pixel_values_videos",
+        }
+        frames = {name: processed[key][number] for name, key in names.items()}
+        if "video_patch_grids" in processed:
+            frames["patch_grids"] = processed["video_patch_grids"][number]
+        used = np.asarray(frames["view_boxes"]).any(axis=(1, 2))
+        return [self._geometry(frames, int(index)) for index in np.flatnonzero(used)]
 
     def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **kwargs: Any) -> str:
         """The placeholders of one image and the text between them, for the first image of a prompt."""
@@ -385,14 +522,43 @@ class FilaProcessor(ProcessorMixin):
             assert fitted is not None
             image_sizes = fitted
         images_kwargs = self._merge_kwargs(self.valid_processor_kwargs, **kwargs)["images_kwargs"]
-        plans = self.image_processor.plans(**images_kwargs)
-        counts = [self._count(plans(*size)) for size in image_sizes]
+        count = self._counter(self.image_processor.plans(**images_kwargs))
+        counts = [count(height, width) for height, width in image_sizes]
         return MultiModalData(num_image_tokens=counts, num_image_patches=[1] * len(image_sizes))
+
+    def _counter(self, canvas: Any) -> Callable[[int, int], int]:
+        """Image tokens of an image of (height, width) on a canvas strategy; equal views are counted once."""
+        layout, views_of = self._layout, canvas.views
+        of_view: dict[Any, int] = {}
+        of_views: dict[Any, Geometry] = {}
+
+        def tokens(view: Any) -> int:
+            if view not in of_view:
+                of_view[view] = self._geometry_of((1, 1), [view], None).token_counts[0]
+            return of_view[view]
+
+        def count(height: int, width: int) -> int:
+            (rows, cols), tile, overview = views = views_of(height, width)
+            if not layout.row_newlines:
+                tiles = rows * cols * tokens(tile)
+                return tiles if overview is None or layout.overview == "none" else tiles + tokens(overview)
+            if views not in of_views:
+                sizes = [tile] * (rows * cols) if overview is None else [overview, *[tile] * (rows * cols)]
+                of_views[views] = self._geometry_of((rows, cols), sizes, None)
+            return count_tokens(layout, of_views[views], (height, width))
+
+        return count
 
     def _count(self, plan: Any) -> int:
         """Image tokens of an image with this plan."""
         geometry = self._geometry_of(plan.tile_grid, plan.view_sizes, plan.image_size)
         return int(count_tokens(self._layout, geometry))
+
+
+def _of_kept(samples: list[Any]) -> list[Any]:
+    """Of a list with one entry per conversation those that `drop_sample` kept."""
+    kept = _KEPT.get()
+    return [samples[index] for index in kept] if kept else samples
 
 
 def _rows(values: list[Any], kind: Any, like: Any) -> Any:

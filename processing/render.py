@@ -73,6 +73,37 @@ def content_mask(plan: CanvasPlan) -> np.ndarray:
     return mask
 
 
+def content_arrays(plan: CanvasPlan, patch_size: int | None) -> dict[str, np.ndarray]:
+    """What maps coordinates of an image's views back to the image.
+
+    Args:
+        plan: Of the image.
+        patch_size: Pixels of a patch where the views' patches lie side by side, None where views are square.
+
+    Returns:
+        `content_mask`, bool: `(V, h, w)`, or `(V, p, L * p)` with `patch_size`, where each view shows the image.
+        `content_boxes`, int64: `(4,)`, the part of the canvas that the image covers. `image_scales`, float64: `(2,)`,
+        image pixels per canvas pixel, along the height and along the width.
+    """
+    masks = cut(content_mask(plan)[None], plan.tile_boxes)
+    if plan.overview_size is not None and plan.content_in_overview is not None:
+        overview, box = np.zeros((1, *plan.overview_size), bool), plan.content_in_overview
+        overview[:, box.top : box.bottom, box.left : box.right] = True
+        masks.insert(0, overview)
+    if patch_size is not None:
+        masks = [side_by_side(mask, patch_size) for mask in masks]
+    mask = np.zeros((len(masks), masks[0].shape[1], max(mask.shape[2] for mask in masks)), bool)
+    for row, own in zip(mask, masks, strict=True):
+        row[:, : own.shape[2]] = own[0]
+    content = plan.content_box.size
+    scales = [whole / drawn for whole, drawn in zip(plan.image_size, content, strict=True)]
+    return {
+        "content_mask": mask,
+        "content_boxes": np.array(plan.content_box, np.int64),
+        "image_scales": np.array(scales, np.float64),
+    }
+
+
 def side_by_side(view: Any, patch_size: int) -> Any:
     """The patches of a view, row-major, side by side: `(C, h, w)` becomes `(C, p, h / p * w)`.
 
@@ -107,11 +138,16 @@ def _draw(image: Any, plan: CanvasPlan, size: Size, box: Box, resize: Resize) ->
 
 
 def _filled(like: Any, size: Size, fill: tuple[int, int, int]) -> Any:
-    shape = (like.shape[0], *size)
-    canvas = np.zeros(shape, like.dtype) if isinstance(like, np.ndarray) else like.new_zeros(shape)
-    if any(fill):
-        # Floats come when nothing is rescaled, which is for images that are in 0..1 already.
-        white = 255 if "float" in str(like.dtype) else 1
-        for plane, level in zip(canvas, fill, strict=False):
-            plane[...] = level / white if white > 1 else level
+    channels = like.shape[0]
+    # Floats come when nothing is rescaled, which is for images that are in 0..1 already.
+    white = 255 if "float" in str(like.dtype) else 1
+    levels = [level / white if white > 1 else level for level in (*fill, 0)[:channels]]
+    if isinstance(like, np.ndarray):
+        # In memory as PIL's pixels, which are copied onto it: (height, width, channels).
+        rows = np.empty((size.height, size.width * channels), like.dtype)
+        rows[...] = np.tile(np.array(levels, like.dtype), size.width)
+        return rows.reshape(size.height, size.width, channels).transpose(2, 0, 1)
+    canvas = like.new_zeros((channels, *size))
+    for plane, level in zip(canvas, levels if any(fill) else (), strict=False):
+        plane[...] = level
     return canvas

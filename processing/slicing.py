@@ -13,10 +13,11 @@ overview of about R x R pixels goes with them. A smaller image is one view, enla
 Doubles, truncation and rounding are as in the source; the two systems differ in how a side becomes whole patches.
 """
 
+import functools
 from collections.abc import Callable
 from math import ceil, log, sqrt
 
-from .canvas_plan import Box, CanvasPlan, Size, check_count, check_image_size, even_tile_boxes
+from .canvas_plan import Box, CanvasPlan, Size, Views, check_count, check_image_size, even_tile_boxes
 
 WholePatches = Callable[[float, int], int]
 
@@ -28,7 +29,7 @@ def rounded(length: float, divisor: int) -> int:
         >>> rounded(35, 14), rounded(49, 14), rounded(3, 14)
         (28, 56, 14)
     """
-    return max(round(length / divisor) * divisor, divisor)
+    return round(length / divisor) * divisor or divisor
 
 
 def floored(length: float, divisor: int) -> int:
@@ -38,7 +39,7 @@ def floored(length: float, divisor: int) -> int:
         >>> floored(41.9, 14), floored(3, 14)
         (28, 14)
     """
-    return max(int(length // divisor) * divisor, divisor)
+    return int(length // divisor) * divisor or divisor
 
 
 def slice_grid(height: int, width: int, *, resolution: int, max_slices: int) -> tuple[int, int] | None:
@@ -56,27 +57,34 @@ def slice_grid(height: int, width: int, *, resolution: int, max_slices: int) -> 
         return None
     log_ratio = log(width / height)
     best, least = (1, 1), float("inf")
-    for slices in (count - 1, count, count + 1):
-        if slices == 1 or slices > max_slices:
-            continue
-        for cols in range(1, slices + 1):
-            if slices % cols == 0:
-                error = abs(log_ratio - log(cols / (slices // cols)))
-                if error < least:
-                    best, least = (slices // cols, cols), error
+    for log_candidate, tile_grid in _candidates(count, max_slices):
+        error = abs(log_ratio - log_candidate)
+        if error < least:
+            best, least = tile_grid, error
     return best
 
 
+@functools.lru_cache(maxsize=256)
+def _candidates(count: int, max_slices: int) -> tuple[tuple[float, tuple[int, int]], ...]:
+    """ln(cols / rows) and (rows, cols) of the grids that are tried, in their order."""
+    return tuple(
+        (log(cols / (slices // cols)), (slices // cols, cols))
+        for slices in (count - 1, count, count + 1)
+        if 1 < slices <= max_slices
+        for cols in range(1, slices + 1)
+        if slices % cols == 0
+    )
+
+
 def resized_to_area(
-    height: float, width: float, *, resolution: int, patch_size: int, enlarge: bool, whole_patches: WholePatches
+    height: float, width: float, resolution: int, patch_size: int, whole_patches: WholePatches, enlarge: bool
 ) -> Size:
     """About resolution x resolution pixels at the aspect ratio of `height` x `width`, in whole patches.
 
     An image with fewer pixels keeps its size unless `enlarge`.
 
     Example:
-        >>> options = {"resolution": 448, "patch_size": 14, "enlarge": True, "whole_patches": rounded}
-        >>> resized_to_area(2, 3, **options)
+        >>> resized_to_area(2, 3, 448, 14, rounded, True)
         Size(height=364, width=546)
     """
     if enlarge or width * height > resolution * resolution:
@@ -102,7 +110,7 @@ def capped(size: Size, patch_size: int, max_patches: int | None) -> Size:
     return Size(rows * patch_size, cols * patch_size)
 
 
-def sliced_plan(
+def sliced_views(
     height: int,
     width: int,
     *,
@@ -111,8 +119,8 @@ def sliced_plan(
     max_slices: int,
     max_view_area: int | None,
     whole_patches: WholePatches,
-) -> CanvasPlan:
-    """Plan an image's slices and overview.
+) -> Views:
+    """The grid of an image's slices, their size, and the overview's.
 
     Args:
         height: Pixels of the image.
@@ -125,18 +133,25 @@ def sliced_plan(
         whole_patches: How a side becomes whole patches, `rounded` or `floored`.
     """
     check_image_size(height, width)
-    max_patches = None if max_view_area is None else max_view_area * max(resolution // patch_size, 1) ** 2
-    options = {"resolution": resolution, "patch_size": patch_size, "whole_patches": whole_patches}
     tile_grid = slice_grid(height, width, resolution=resolution, max_slices=max_slices)
-    whole = resized_to_area(height, width, enlarge=tile_grid is None, **options)  # type: ignore[arg-type]
-    whole = capped(whole, patch_size, max_patches)
+    whole = resized_to_area(height, width, resolution, patch_size, whole_patches, tile_grid is None)
+    if max_view_area is not None:
+        max_patches = max_view_area * max(resolution // patch_size, 1) ** 2
+        if whole[0] * whole[1] > max_patches * patch_size**2:
+            whole = capped(whole, patch_size, max_patches)
     if tile_grid is None:
-        tile_grid, tile, overview = (1, 1), whole, None
-    else:
-        rows, cols = tile_grid
-        tile_height, tile_width = whole_patches(height, rows) / rows, whole_patches(width, cols) / cols
-        tile = resized_to_area(tile_height, tile_width, enlarge=True, **options)  # type: ignore[arg-type]
-        tile, overview = capped(tile, patch_size, max_patches), whole
+        return (1, 1), whole, None
+    rows, cols = tile_grid
+    tile_height, tile_width = whole_patches(height, rows) / rows, whole_patches(width, cols) / cols
+    tile = resized_to_area(tile_height, tile_width, resolution, patch_size, whole_patches, True)
+    if max_view_area is not None and tile[0] * tile[1] > max_patches * patch_size**2:
+        tile = capped(tile, patch_size, max_patches)
+    return tile_grid, tile, whole
+
+
+def sliced_plan(height: int, width: int, views: Views) -> CanvasPlan:
+    """The plan of an image that is stretched to whole slices."""
+    tile_grid, tile, overview_size = views
     canvas_size = Size(tile_grid[0] * tile.height, tile_grid[1] * tile.width)
     return CanvasPlan(
         image_size=Size(height, width),
@@ -144,7 +159,7 @@ def sliced_plan(
         content_box=Box(0, 0, *canvas_size),
         tile_grid=tile_grid,
         tile_boxes=even_tile_boxes(tile_grid, tile),
-        overview_size=overview,
+        overview_size=overview_size,
     )
 
 

@@ -2,8 +2,9 @@
 # Licensed under the Apache License, Version 2.0.
 """From samples with images and messages to a batch for the model.
 
-A sample is a dict with `images`, a list, and `messages`, whose `{"type": "image"}` parts the images are bound to in
-order: the columns of TRL's vision datasets. Works with `transformers.Trainer` (`remove_unused_columns=False`) and TRL.
+A sample is a dict with `images` and `videos`, lists, and `messages`, whose `{"type": "image"}` and `{"type": "video"}`
+parts they are bound to in order: the columns of TRL's vision datasets. A video part may name its own source. Works
+with `transformers.Trainer` (`remove_unused_columns=False`) and TRL.
 
 Only what the assistant wrote is learnt, and every sample is checked: at least one token is supervised, and none that
 stands for an image or for padding.
@@ -39,6 +40,7 @@ def bind_images(sample: Mapping[str, Any], images: Sequence[Any], name: str = "T
         ValueError: If the counts differ.
     """
     waiting = list(images)
+    videos = list(sample.get("videos") or [])
     num_parts = 0
     messages = []
     for message in sample["messages"]:
@@ -50,9 +52,15 @@ def bind_images(sample: Mapping[str, Any], images: Sequence[Any], name: str = "T
                 if part["type"] == "image":
                     num_parts += 1
                     bound = {"type": "image", "image": waiting.pop(0) if waiting else None}
+                if part["type"] == "video" and set(bound) == {"type"}:
+                    if not videos:
+                        raise ValueError(f'{name} has more {{"type": "video"}} parts than `videos`.')
+                    bound = {"type": "video", "video": videos.pop(0)}
                 parts.append(bound)
             content = parts
         messages.append({**message, "content": content})
+    if videos:
+        raise ValueError(f'{name} has {len(videos)} of its `videos` left after its {{"type": "video"}} parts.')
     if num_parts != len(images):
         raise ValueError(
             f'{name} must have one {{"type": "image"}} part in its messages for each of its images; it has '
@@ -162,9 +170,9 @@ class FilaCollator:
             return batch
         for row, name in enumerate(names):
             length = int(batch["attention_mask"][row].sum())
-            num_cut = int((ids[row, limit:] == self.processor.image_token_id).sum())
+            num_cut = int(self._placeholders(ids[row, limit:]).sum())
             if length > limit and (self.generate or num_cut):
-                total = int((ids[row] == self.processor.image_token_id).sum())
+                total = int(self._placeholders(ids[row]).sum())
                 what = "a prompt is never cut" if self.generate else f"cutting it would lose {num_cut} of them"
                 raise ValueError(
                     f"{name} has {length} tokens, {total} of them image tokens, and may have {limit}; {what}. Raise "
@@ -173,10 +181,15 @@ class FilaCollator:
         shape = ids.shape
         return {name: value[:, :limit] if value.shape == shape else value for name, value in batch.items()}
 
+    def _placeholders(self, ids: torch.Tensor) -> torch.Tensor:
+        """Where images and videos stand."""
+        tokens = (self.processor.image_token_id, getattr(self.processor, "video_token_id", None))
+        return torch.isin(ids, torch.tensor([token for token in tokens if token is not None]))
+
     def _labels(self, batch: dict[str, Any], mask: torch.Tensor, names: list[str]) -> torch.Tensor:
         """Ids where the assistant wrote, checked sample by sample."""
         ids, supervised = batch["input_ids"], mask.bool()
-        is_image, is_pad = ids == self.processor.image_token_id, batch["attention_mask"] == 0
+        is_image, is_pad = self._placeholders(ids), batch["attention_mask"] == 0
         for row, name in enumerate(names):
             counts = [int((supervised[row] & unwanted[row]).sum()) for unwanted in (is_image, is_pad)]
             if any(counts):

@@ -6,7 +6,8 @@ Both libraries choose modules by spelling, and a wrong spelling is no error: `["
 and transformers ignores the skip list `["vision_tower"]` of a quantisation and then quantises the head as well. So the
 spellings are made from the module tree here, and the audits look at the model that came out.
 
-Scopes: `text` (the language model), `connector`, `fusion`, `low_res` and `high_res` (the towers), `lm_head`.
+Scopes: `text` (the language model), `connector`, `fusion`, `low_res` and `high_res` (the towers; `high_res` all
+of them), `lm_head`.
 """
 
 import re
@@ -38,19 +39,21 @@ def _unadapted(layer: Any) -> Any:
     return layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
 
 
-def _roots(model: Any) -> dict[str, str]:
+def _roots(model: Any) -> dict[str, list[str]]:
     """Names of the modules that a model's scopes are; scopes that it does not have are absent."""
     base = getattr(model, "model", model)
-    roots: dict[str, nn.Module | None] = {
-        "text": base.language_model,
-        "connector": base.multi_modal_projector,
-        "fusion": base.vision_tower.fusion,
-        "low_res": base.vision_tower.low_res_tower,
-        "high_res": base.vision_tower.high_res_tower,
-        "lm_head": getattr(model, "lm_head", None),
+    encoder = base.vision_tower
+    roots: dict[str, list[nn.Module | None]] = {
+        "text": [base.language_model],
+        "connector": [base.multi_modal_projector],
+        "fusion": [encoder.fusion],
+        "low_res": [encoder.low_res_tower],
+        "high_res": [encoder.high_res_tower, *encoder.extra_towers],
+        "lm_head": [getattr(model, "lm_head", None)],
     }
     names = {module: name for name, module in model.named_modules()}
-    return {scope: names[root] for scope, root in roots.items() if root is not None}
+    found = {scope: [names[root] for root in inside if root is not None] for scope, inside in roots.items()}
+    return {scope: inside for scope, inside in found.items() if inside}
 
 
 def _linear_layers(model: Any, chosen: Callable[[nn.Module], bool] = lambda layer: True) -> Layers:
@@ -69,7 +72,8 @@ def _linear_layers(model: Any, chosen: Callable[[nn.Module], bool] = lambda laye
     visit("", model)
     roots = _roots(model)
     found = {
-        scope: [name for name in names if name == root or name.startswith(f"{root}.")] for scope, root in roots.items()
+        scope: [name for name in names if any(name == root or name.startswith(f"{root}.") for root in inside)]
+        for scope, inside in roots.items()
     }
     found["elsewhere"] = sorted(set(names) - {name for inside in found.values() for name in inside})
     return {scope: inside for scope, inside in found.items() if inside}
@@ -200,7 +204,7 @@ def bnb_config(
         with torch.device("meta"):
             model = FilaForConditionalGeneration(model_or_config)
     _quantised_scopes(model, keep)
-    skipped = [root for scope, root in _roots(model).items() if scope in keep]
+    skipped = [root for scope, inside in _roots(model).items() if scope in keep for root in inside]
     if bits == 8:
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped, **kwargs)
     four_bit = {

@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 from transformers import Trainer, TrainerCallback
+from transformers.utils import logging
+
+from fila.processing.fingerprint import differing
 
 from .arguments import FilaTrainingArguments
 from .checkpoints import last_complete_checkpoint, missing_files
@@ -16,6 +19,8 @@ from .data import GeneratedSamples, sample_sizes
 from .loss_weight import weighted_loss
 from .sampler import ResolutionSampler, resolution_key
 from .stages import select_trained
+
+logger = logging.get_logger(__name__)
 
 
 class _Epochs(TrainerCallback):  # type: ignore[misc, unused-ignore]
@@ -83,6 +88,15 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         )
         self.add_callback(_Epochs(self))
 
+    def _keep_preprocessing(self) -> None:
+        """Write into the model's config what its images go through from now on, and say what was otherwise before."""
+        config, own = getattr(self.model, "config", None), self.processing_class.preprocessing()
+        before = getattr(config, "preprocessing", None)
+        if before is not None and (names := differing(before, own)):
+            logger.warning(f"The model was trained with other preprocessing so far; what differs: {names}.")
+        if config is not None:
+            config.preprocessing = own
+
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
         """Train; with `resume_from_checkpoint=True` go on from the newest checkpoint that is whole."""
         if resume_from_checkpoint is True:
@@ -90,6 +104,7 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
             if found is None:
                 raise ValueError(f"There must be a complete checkpoint-* to resume from in {self.args.output_dir}.")
             resume_from_checkpoint = str(found)
+        self._keep_preprocessing()
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:

@@ -126,6 +126,25 @@ def test_view_without_high_res_canvas_draws_less(fila: Run, image: str, tmp_path
     assert sizes[0] > sizes[1]
 
 
+def test_view_tells_what_marked_tokens_show(fila: Run, image: str, checkpoint: str, tmp_path: Path) -> None:
+    arguments = ["view", image, "--checkpoint", checkpoint, "-o", tmp_path / "seen.png"]
+    result = fila(*arguments, "--tokens", "78:80")
+    assert result.exit_code == 0, result.stderr
+    assert [line.split("; ")[0] for line in result.stderr.splitlines()[1:]] == [
+        "token 78: tile row 2, col 2",
+        "token 79: tile row 2, col 2",
+    ]
+    result = fila(*arguments, "--tokens", "80")
+    assert result.stderr == "error: The image has tokens 0 to 79; got 80.\n"
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "3:", "5:3", "1:2:3", ""])
+def test_view_refuses_tokens_that_are_no_range(fila: Run, image: str, text: str) -> None:
+    result = fila("view", image, f"--tokens={text}")
+    assert result.exit_code == 2
+    assert "`--tokens` must be a number such as 137, or a range such as 100:140; got " in result.stderr
+
+
 @pytest.mark.parametrize("command", ["ask", "view"])
 @pytest.mark.parametrize(
     ("fault", "message"),

@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 from fila.demo import Asked, bundled_files, draw_demo, run_demo, without_high_res
+from fila.eyes import Eyes
+from fila.seen import look
 from fila.training.default_model import make_model, make_processor
 from fila.training.page_files import write_pages
 from fila.training.page_fonts import DEFAULT_FACES
-from fila.view import look
 from tests.helpers import tiny_model
 
 
@@ -74,7 +75,8 @@ def test_a_fusion_without_taps_is_refused() -> None:
 
 def test_picture_shows_both_canvases_and_colours_the_answers() -> None:
     processor = make_processor()
-    seen = look(processor.image_processor, Image.new("RGB", (300, 300), (200, 30, 30)), processor.tokens_per_tile)
+    eyes = Eyes.of(make_model(processor).config, processor, "red")
+    seen = look(eyes, Image.new("RGB", (300, 300), (200, 30, 30)))
     right, wrong = (Asked("What?", "7", answer, "x") for answer in ("7", "8"))
     pixels = [
         {tuple(pixel) for _, pixel in draw_demo([seen], [[asked]]).getcolors(1 << 20)} for asked in (right, wrong)

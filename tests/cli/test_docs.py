@@ -2,17 +2,22 @@
 # Licensed under the Apache License, Version 2.0.
 """The documents are true: their examples run, their links lead somewhere, their tables name what exists."""
 
+import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from typer.main import get_command
 
 from fila.cli import app
 from fila.modeling import connector, fusion
 from fila.processing import canvas
+from fila.processing.canvas_plan import Size
+from fila.seen import Seen, look
 from tests.helpers import TILE, random_image, tiny_image_processor, tiny_model
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +66,43 @@ def test_connector_of_the_docs_makes_what_it_promises(monkeypatch: pytest.Monkey
         part.tokens_per_tile((4, 4)),
         model.config.text_config.hidden_size,
     )
+
+
+def test_token_of_the_docs_shows_what_they_say() -> None:
+    text = (ROOT / "docs" / "images.md").read_text(encoding="utf-8")
+    names = example("images.md", "fila.processing")
+    (view, row, col), box = names["place"], names["box"]
+    assert f"# view {view}, row {row}, col {col}; {box}" in text
+    told = look(pictures().eyes_of("fila"), names["seen"].image).tell(971)
+    assert f"\n{told}\n" in text
+
+
+def pictures() -> ModuleType:
+    """The script that draws the pictures of docs/images.md."""
+    spec = importlib.util.spec_from_file_location("make_pictures", ROOT / "docs" / "make_pictures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", canvas.CANVASES)
+def test_images_page_tells_what_a_strategy_costs(name: str) -> None:
+    text = (ROOT / "docs" / "images.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` | "))
+    cells = [cell.strip() for cell in row.split("|")][3:7]
+    eyes = pictures().eyes_of(name)
+    plans = [eyes.plan(Size(*size)) for size in ((1247, 1836), (3508, 2480), (336, 336))]
+    picture = Image.new("L", (1, 1))
+    shown = Seen(plans[0], Size(1247, 1836), picture, (), None, (), eyes.geometry(plans[0]).token_counts, ())
+    assert cells == [*(f"{eyes.num_tokens(plan):,}" for plan in plans), f"{shown.real_share:.0%}"]
+    assert f"(images/canvas_{name}.png)" in text
+
+
+def test_pictures_are_small() -> None:
+    sizes = [path.stat().st_size for path in (ROOT / "docs" / "images").iterdir()]
+    assert sum(sizes) < 1_500_000
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -3,13 +3,17 @@
 """Image sizes out of headers, and whose eyes `fila plan` and `fila view` use."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageFile
 
-from fila.eyes import check_checkpoint, open_eyes, read_size
+from fila.eyes import check_checkpoint, open_eyes, read_size, token_grid
+from fila.processing.canvas import CANVASES
+from fila.processing.canvas_plan import Size
 from fila.processing.image_input import ImageInputError
-from tests.helpers import TILE, TOKENS_PER_TILE
+from tests.contract.settings import fusion_settings
+from tests.helpers import PATCH, TILE, TOKENS_PER_TILE, single_tower, tiny_config
 
 
 def refuse_to_decode(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,13 +63,14 @@ def test_read_size_rejects_files_without_an_image(broken: dict[str, str]) -> Non
 
 def test_open_eyes_of_a_checkpoint(checkpoint: str) -> None:
     eyes = open_eyes(checkpoint, tile=9999)
-    assert (eyes.tokens_per_tile, eyes.name) == (TOKENS_PER_TILE, "tiny")
+    assert (eyes.processor.tokens_per_tile, eyes.name) == (TOKENS_PER_TILE, "tiny")
+    assert (eyes.token_grid, eyes.token_size, eyes.patch_size) == ((4, 4), 7, 7)
     assert eyes.image_processor.size["height"] == TILE
 
 
 def test_open_eyes_of_settings() -> None:
     eyes = open_eyes(canvas={"type": "single"}, tile=65, patch=13)
-    assert eyes.tokens_per_tile == 25
+    assert (eyes.token_grid, eyes.token_size, eyes.patch_size) == ((5, 5), 13, 13)
     assert eyes.image_processor.plan(7, 11).num_views == 1
     assert eyes.image_processor.high_res_size["height"] == 5 * 32
 
@@ -74,6 +79,51 @@ def test_open_eyes_of_settings() -> None:
 def test_open_eyes_rejects_a_tile_that_is_no_multiple_of_the_patch(tile: int, patch: int) -> None:
     with pytest.raises(ValueError, match=f"positive multiple of the patch; got tile {tile} and patch {patch}"):
         open_eyes(tile=tile, patch=patch)
+
+
+def test_open_eyes_of_unequal_views_count_in_the_patch_of_the_settings() -> None:
+    eyes = open_eyes(canvas={"type": "minicpm"}, tile=64, patch=16)
+    assert eyes.image_processor.canvas == {"type": "minicpm", "patch_size": 16}
+    assert eyes.image_processor.high_res_size is None
+
+
+def test_eyes_shrink_what_the_limit_of_the_processor_shrinks(checkpoint: str) -> None:
+    eyes = open_eyes(checkpoint)
+    assert eyes.fitted(Size(53, 97)) == (53, 97)
+    eyes.processor.max_image_tokens, eyes.processor.image_token_policy = 50, "shrink_images"
+    fitted = eyes.fitted(Size(53, 97))
+    assert fitted.height < 53
+    assert eyes.num_tokens(eyes.plan(fitted)) <= 50
+    eyes.processor.image_token_policy = "error"
+    with pytest.raises(ImageInputError, match=r"^Image 3 has 80 image tokens, and `max_image_tokens` is 50"):
+        eyes.fitted(Size(53, 97), 3)
+
+
+def test_eyes_take_every_canvas_their_own_first(checkpoint: str) -> None:
+    eyes = open_eyes(checkpoint)
+    every = eyes.all_canvases()
+    assert [other.canvas for other in every] == ["fila", *sorted(set(CANVASES) - {"fila"})]
+    assert every[0] is eyes
+    assert eyes.image_processor.canvas == {"type": "fila"}
+    for other in every:
+        equal_views = other.image_processor.plans().equal_views
+        assert (other.image_processor.high_res_size is not None) == equal_views
+        assert other.processor.token_size == (None if equal_views else PATCH)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, (4, 4)),
+        ({"connector": {"type": "pixel_shuffle"}}, (2, 2)),
+        (single_tower(connector={"type": "resampler", "num_queries": 9, "num_heads": 4}), None),
+        (fusion_settings("sequence_concat"), None),
+        (fusion_settings("upsample_concat"), (4, 4)),
+    ],
+    ids=["mlp", "pixel_shuffle", "resampler", "sequence_concat", "upsample_concat"],
+)
+def test_token_grid_of_a_config(changes: dict[str, Any], expected: tuple[int, int] | None) -> None:
+    assert token_grid(tiny_config(**changes)) == expected
 
 
 def test_open_eyes_rejects_a_checkpoint_with_another_processor(

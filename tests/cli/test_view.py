@@ -8,16 +8,20 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
+from fila.drawing import CHOSEN, HATCH, OVERVIEW, TILE
+from fila.eyes import Eyes
+from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import Box
-from fila.view import HATCH, OVERVIEW, TILE, Seen, draw_view, lay_out, look
+from fila.seen import Seen, look
+from fila.view import draw_view, lay_out
+from tests.helpers import PATCH, random_image, tiny_canvas, tiny_canvas_processor, tiny_processor
 from tests.helpers import TILE as TILE_PIXELS
-from tests.helpers import TOKENS_PER_TILE, random_image, tiny_image_processor
 
 COLOUR = (37, 91, 203)
 
 
 def see(image: Image.Image, **changes: Any) -> Seen:
-    return look(tiny_image_processor(**changes), image, TOKENS_PER_TILE)
+    return look(Eyes(tiny_processor(**changes), (4, 4), PATCH, "tiny"), image)
 
 
 def pixel(picture: Image.Image, x: int, y: int) -> tuple[int, int, int]:
@@ -28,35 +32,6 @@ def pixel(picture: Image.Image, x: int, y: int) -> tuple[int, int, int]:
 
 def colours_of(picture: Image.Image) -> set[tuple[int, ...]]:
     return {tuple(colour) for colour in np.unique(np.asarray(picture).reshape(-1, 3), axis=0).tolist()}
-
-
-def test_look_undoes_the_normalisation() -> None:
-    seen = see(Image.new("RGB", (31, 97), COLOUR))
-    box = seen.plan.content_box
-    for view, view_box in zip(seen.views, seen.plan.view_boxes, strict=True):
-        pixels = np.asarray(view)
-        rows, cols = np.mgrid[view_box.top : view_box.bottom, view_box.left : view_box.right]
-        inside = (rows >= box.top) & (rows < box.bottom) & (cols >= box.left) & (cols < box.right)
-        # The overview shows the content box stretched onto a tile, so all of it is inside.
-        inside = inside if view is not seen.views[0] else np.ones(pixels.shape[:2], bool)
-        assert (pixels[inside] == COLOUR).all()
-        assert (pixels[~inside] == 0).all()
-
-
-def test_look_shows_the_high_res_canvas_without_batch_padding() -> None:
-    seen = see(random_image(53, 97))
-    assert seen.high_res is not None
-    rows, cols = seen.plan.tile_grid
-    assert seen.high_res.size == (cols * 128, rows * 128)
-
-
-def test_look_without_a_high_res_canvas() -> None:
-    assert see(random_image(53, 97), high_res_size=None).high_res is None
-
-
-def test_look_leaves_rescaled_only_pixels_alone() -> None:
-    seen = see(Image.new("RGB", (29, 29), COLOUR), do_normalize=False)
-    assert pixel(seen.views[0], 3, 5) == COLOUR
 
 
 def test_draw_view_draws_every_tile_border() -> None:
@@ -95,11 +70,11 @@ def test_draw_view_hatches_padding_and_nothing_else() -> None:
 def test_draw_view_puts_the_overview_on_top_of_the_column() -> None:
     seen = see(random_image(53, 97))
     layout, picture = lay_out(seen), draw_view(seen, title="noise.png")
-    x, y = layout.column_at
-    side = round(TILE_PIXELS * layout.scale)
-    assert pixel(picture, x, y + 34 + side // 2) == ImageColor.getrgb(OVERVIEW)
-    step = side // TILE_PIXELS
-    assert pixel(picture, x + 19 * step + step // 2, y + 34 + 23 * step + step // 2) == pixel(seen.views[0], 19, 23)
+    assert layout.overview is not None
+    x, y, right, bottom = layout.overview
+    assert pixel(picture, x, (y + bottom) // 2) == ImageColor.getrgb(OVERVIEW)
+    step = (right - x) // TILE_PIXELS
+    assert pixel(picture, x + 19 * step + step // 2, y + 23 * step + step // 2) == pixel(seen.views[0], 19, 23)
 
 
 @pytest.mark.parametrize(
@@ -129,3 +104,55 @@ def test_draw_view_shortens_a_long_title() -> None:
     seen = see(random_image(28, 28), high_res_size=None)
     picture = draw_view(seen, title="scan " * 400, subtitle="model " * 400)
     assert picture.size == lay_out(seen).size
+
+
+def test_draw_view_marks_a_token_on_its_view_and_on_the_image() -> None:
+    seen = see(Image.new("RGB", (97, 53), COLOUR))
+    token = 16 + 16 + 2 * 4 + 1  # overview, tile 1, two rows of tile 2 and a token
+    layout, picture = lay_out(seen, [token]), draw_view(seen, title="plain.png", tokens=[token])
+    place, box = seen.shown_by(token)
+    assert place == (2, 2, 1)
+    assert box is not None
+    assert layout.source is not None
+    left, top, right, _ = layout.source
+    scale = (right - left) / 97
+    on_image = round(left + (box.left + box.right) / 2 * scale), round(top + (box.top + box.bottom) / 2 * scale)
+    tile = seen.plan.tile_boxes[1]
+    on_view = layout.box(Box(tile.top + 17, tile.left + 10, tile.top + 18, tile.left + 11))[:2]
+    marked = pixel(picture, *on_image)
+    assert marked == pixel(picture, *on_view) != COLOUR
+    assert ImageColor.getrgb(CHOSEN) in colours_of(picture.crop(layout.source))
+    assert pixel(picture, left + 20, top + 20) == COLOUR  # another place
+
+
+def test_draw_view_rejects_a_token_that_the_image_lacks() -> None:
+    with pytest.raises(ValueError, match=r"The image has tokens 0 to 79; got 80\."):
+        draw_view(see(random_image(53, 97)), title="noise.png", tokens=[80])
+
+
+@pytest.mark.parametrize("size", [(53, 97), (300, 23)], ids=str)
+@pytest.mark.parametrize("canvas", CANVASES)
+def test_draw_view_draws_every_strategy(canvas: str, size: tuple[int, int]) -> None:
+    eyes = Eyes(tiny_canvas_processor(tiny_canvas(canvas)), (4, 4), PATCH, "tiny")
+    seen = look(eyes, Image.new("RGB", size[::-1], COLOUR))
+    tokens = range(min(3, seen.num_tokens))
+    layout = lay_out(seen, tokens)
+    picture = draw_view(seen, title="plain.png", tokens=tokens)
+    assert picture.size == layout.size
+    left, top, _, bottom = layout.box(seen.plan.tile_boxes[-1])
+    assert pixel(picture, left, (top + bottom) // 2) == ImageColor.getrgb(TILE)
+    assert COLOUR in colours_of(picture.crop(layout.box(seen.plan.content_box)))
+
+
+@pytest.mark.parametrize("canvas", CANVASES)
+def test_draw_view_draws_a_thread(canvas: str) -> None:
+    eyes = Eyes(tiny_canvas_processor(tiny_canvas(canvas)), (4, 4), PATCH, "tiny")
+    seen = look(eyes, Image.new("RGB", (3000, 1), COLOUR))
+    layout = lay_out(seen, [0])
+    assert draw_view(seen, title="thread.png", tokens=[0]).size == layout.size
+
+
+def test_captions_of_a_narrow_canvas_do_not_meet() -> None:
+    layout = lay_out(see(random_image(900, 11)))
+    assert layout.overview is not None
+    assert layout.overview[0] - layout.canvas_at[0] >= 400

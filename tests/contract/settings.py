@@ -24,23 +24,28 @@ FUSION_CHANGES: dict[str, dict[str, Any]] = {
     },
     "none": single_tower(),
 }
+# features of the language model's width
+EQUAL_WIDTHS: dict[str, Any] = {
+    "text_config": {
+        "model_type": "llama",
+        "hidden_size": 20,
+        "intermediate_size": 31,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "vocab_size": len(SPECIALS) + 256,
+        "max_position_embeddings": 4096,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 4,
+    }
+}
 CONNECTOR_CHANGES: dict[str, dict[str, Any]] = {
-    # its features must have the language model's width
-    "identity": {
-        "text_config": {
-            "model_type": "llama",
-            "hidden_size": 20,
-            "intermediate_size": 31,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "vocab_size": len(SPECIALS) + 256,
-            "max_position_embeddings": 4096,
-            "pad_token_id": 0,
-            "bos_token_id": 1,
-            "eos_token_id": 4,
-        }
+    "codebook": {
+        "connector": {"type": "codebook", "codebook_size": 31, "code_size": 6, "patch_nums": [1, 2, 4]},
     },
+    **dict.fromkeys(("identity", "spatial_conv", "spatial_pool"), EQUAL_WIDTHS),
+    **{name: {"connector": {"type": name, "depth": 1, "image_frames": 3}} for name in ("stc", "stc_v35", "stp")},
 }
 
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from fila import FilaForConditionalGeneration, FilaProcessor
+from fila.fit import fitting_settings
 from fila.modeling.connector import CONNECTORS
 from fila.modeling.fusion import FUSIONS
 from fila.modeling.hybrid_encoder import real_view_boxes
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import CanvasPlan
-from fila.processing.layout import LAYOUTS
+from fila.processing.layout import LAYOUTS, build_layout
 from tests.contract.settings import connector_settings, fitting_processor, fusion_settings
 from tests.helpers import (
     PATCH,
@@ -27,6 +28,8 @@ from tests.helpers import (
     tiny_tokenizer,
 )
 
+# Connectors that read views of one patch grid.
+ONE_GRID = {"conv_glu", "dual_path", "spatial_conv", "spatial_pool", "stc", "stc_v35", "stp"}
 NUM_SIZES = 30_000  # for each canvas
 
 
@@ -40,7 +43,7 @@ def parts(canvas: str, connector: str, layout: str) -> tuple[FilaForConditionalG
     model = FilaForConditionalGeneration(config).eval()
     tokens = model.model.tokens_per_tile
     count = model.model.multi_modal_projector.tokens_per_tile
-    follows_size = count((2, 4)) != count((2, 2))
+    follows_size = connector not in ONE_GRID and count((2, 4)) != count((2, 2))
     images = tiny_image_processor(canvas=options, **({} if equal_views else {"high_res_size": None}))
     return model, FilaProcessor(
         images,
@@ -120,6 +123,10 @@ def test_placeholders_are_the_features_that_each_fusion_makes(fusion: str) -> No
 @torch.no_grad()
 def test_placeholders_are_the_features_the_model_makes(canvas: str, connector: str, layout: str) -> None:
     model, processor = parts(canvas, connector, layout)
+    if connector in ONE_GRID and not has_equal_views(processor.image_processor.canvas):
+        with pytest.raises(ValueError, match="differ in size"):
+            fitting_settings(model.config, processor.image_processor, build_layout({"type": layout}))
+        return
     sizes = [*random_sizes(4, 300), (1, 1), (1, 300), (300, 1), (28, 56)]
     samples = [sizes[:3], [], sizes[3:4], sizes[4:]]
     images = [[random_image(*size) for size in own] for own in samples]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from fila import FilaProcessor
 from fila.conversion.assemble import assemble
 from fila.conversion.verify import Check, verify
 from tests.conversion.parts import edit_json, write_clip, write_convnext, write_text
@@ -73,6 +74,11 @@ def _with_nan(tensor: torch.Tensor) -> torch.Tensor:
 def _nested(folder: Path, name: str, section: str, **changes: object) -> None:
     contents = json.loads((folder / name).read_text())
     edit_json(folder / name, **{section: contents[section] | changes})
+
+
+def _forget(folder: Path) -> None:
+    """Let the model's config not say what the model was trained with."""
+    edit_json(folder / "config.json", preprocessing=None)
 
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
@@ -153,19 +159,24 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         r"tok\.py is missing",
     ),
     "wrong tokens per tile": (
-        lambda f: edit_json(f / "processor_config.json", tokens_per_tile=9),
+        lambda f: (_forget(f), edit_json(f / "processor_config.json", tokens_per_tile=9)),
         "processor fits the model",
         "The tokens per tile is 9 in the processor and 16 in the model",
     ),
     "wrong tile size": (
-        lambda f: _nested(f, "processor_config.json", "image_processor", size={"height": 35, "width": 35}),
+        lambda f: (_forget(f), _nested(f, "processor_config.json", "image_processor", size=35)),
         "processor fits the model",
         "The tile size is 35 in the processor and 28 in the model",
     ),
     "wrong high-res size": (
-        lambda f: _nested(f, "processor_config.json", "image_processor", high_res_size={"height": 64, "width": 64}),
+        lambda f: (_forget(f), _nested(f, "processor_config.json", "image_processor", high_res_size=64)),
         "processor fits the model",
         "The high-res tile size is 64 in the processor and 128 in the model",
+    ),
+    "other preprocessing": (
+        lambda f: _nested(f, "processor_config.json", "image_processor", image_mean=[0.5, 0.25, 0.125]),
+        "processor fits the model",
+        r"`image_mean` is \[0\.5, 0\.25, 0\.125\] here and was \[0\.48145466, .*\] in training",
     ),
     "template without images": (
         lambda f: (f / "chat_template.jinja").write_text("{{ messages[0]['role'] }}"),
@@ -196,6 +207,11 @@ def test_verify_tells_what_the_process_said(good: Path, tmp_path: Path) -> None:
     failed = _failed(verify(folder))
     assert "opens offline and runs" in failed
     assert "model-0000" in failed["opens offline and runs"]
+
+
+def test_assembled_model_keeps_the_settings_of_its_processor(good: Path) -> None:
+    kept = json.loads((good / "config.json").read_text())["preprocessing"]
+    assert kept == FilaProcessor.from_pretrained(good).preprocessing()
 
 
 def test_verify_rejects_what_is_no_folder(tmp_path: Path) -> None:

@@ -1,17 +1,20 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""EAGLE @ fef95f1: channel concatenation of towers with grids of their own."""
+"""EAGLE @ fef95f1: channel concatenation of towers with grids of their own, SAM's short neck, Pix2Struct's grid."""
 
 import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch.nn.functional as F
 
-from fila.modeling.align import Align, resize_corners
+from fila.modeling.align import Align
 from fila.modeling.fusion_channel_concat import concat_channels
-from tests.parity.golden import Comparison, read
+from fila.modeling.resize import resize_corners
+from fila.modeling.tower_sam import ShortNeck
+from tests.parity.golden import Comparison, load, read
 
 
 def channel_concat(path: Path) -> Iterator[Comparison]:
@@ -34,3 +37,28 @@ def channel_concat(path: Path) -> Iterator[Comparison]:
         align = Align("corners", channels=features.shape[1], side=features.shape[-1], grid=grid)
         maps.append(align(features))
     yield "out", concat_channels(maps), golden["out"]
+
+
+def sam_short_neck(path: Path) -> Iterator[Comparison]:
+    golden = read(path)
+    state = golden.state("neck.")
+    channels, width = state["conv1.weight"].shape[:2]
+    neck = ShortNeck(SimpleNamespace(hidden_size=width, output_channels=channels))
+    load(neck, state)
+    for case in golden.cases("hidden_nhwc"):
+        features = neck(golden[f"{case}hidden_nhwc"])
+        yield f"{case}neck_nhwc", features.permute(0, 2, 3, 1), golden[f"{case}neck_nhwc"]
+        unshuffled = golden[f"{case}unshuffled_nchw"]
+        times = math.isqrt(unshuffled.shape[1] // channels)
+        yield f"{case}unshuffled_nchw", F.pixel_unshuffle(features, times), unshuffled
+
+
+def pix2struct_resize(path: Path) -> Iterator[Comparison]:
+    """The sequence is filled up to a fixed length; our tower has the square of patches alone."""
+    golden = read(path)
+    for case in golden.cases("tokens"):
+        tokens, out = golden[f"{case}tokens"], golden[f"{case}out"]
+        side = math.isqrt(tokens.shape[1])
+        square = tokens[:, : side * side].transpose(1, 2).unflatten(2, (side, side))
+        align = Align("corners", channels=square.shape[1], side=side, grid=out.shape[-1])
+        yield f"{case}out", align(square), out

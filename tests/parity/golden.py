@@ -8,13 +8,16 @@ checked by the same functions.
 """
 
 import json
+import math
 import os
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 
@@ -83,3 +86,18 @@ def relative_error(ours: torch.Tensor, recorded: torch.Tensor) -> float:
         return 0.0 if torch.equal(ours, recorded) else float("inf")
     difference = (ours.double() - recorded.double()).abs().max()
     return float(difference / recorded.double().abs().max())
+
+
+def filled(key: str, shape: Sequence[int], std: float, mean: float = 0.0) -> torch.Tensor:
+    """The values that the recordings of VAR derive from a name: uniform, of this deviation and mean.
+
+    Element i = 1.. of key k: splitmix64's finaliser of i * 0x9E3779B97F4A7C15 + crc32(k) * 0xD1342543DE82EF95, its
+    upper 24 bits as u in 0..1, then (u - 0.5) * 2 sqrt(3) * std + mean.
+    """
+    start = zlib.crc32(key.encode()) * 0xD1342543DE82EF95 % 2**64
+    with np.errstate(over="ignore"):
+        x = np.arange(1, math.prod(shape) + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(start)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+            x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+    u = (x >> np.uint64(40)).astype(np.float64) / 2**24
+    return torch.from_numpy((u - 0.5) * 2 * np.sqrt(3) * std + mean).float().reshape(tuple(shape))

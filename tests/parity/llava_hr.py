@@ -8,14 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
-from fila import FilaConfig
-from fila.modeling.align import resize_corners
-from fila.modeling.fusion_mixture_of_resolution import FinalAlign, MixtureOfResolutionFusion, ResolutionAdapter
-from fila.modeling.tower_clip import ClipTower
-from fila.modeling.tower_convnext import ConvNextTower
-from fila.modeling.view_layout import ViewLayout
+from fila import FilaConfig, FilaVisionModel
+from fila.modeling.fusion_mixture_of_resolution import FinalAlign, ResolutionAdapter
 from tests.parity.golden import Comparison, Golden, load, read
 
 
@@ -95,18 +90,22 @@ def tower_config(golden: Golden, side: int, taps: list[int] | None) -> FilaConfi
             "intermediate_size": len(clip["encoder.layers.0.mlp.fc1.bias"]),
             "num_hidden_layers": layers,
             "num_attention_heads": int(heads[1]),
-            "image_size": max(int(side / 32 * patch), trained),
+            "image_size": trained,
             "patch_size": patch,
             "hidden_act": "quick_gelu" if "quick_gelu" in golden.metadata["clip"] else "gelu",
+            "tower_options": {"positions": "bicubic_antialias", "prefix": "drop"},
         },
         high_res_vision_config={
             "model_type": "convnext",
             "hidden_sizes": [len(convnext[f"stages.{stage}.blocks.0.conv_dw.bias"]) for stage in range(4)],
             "depths": depths,
+            **({"tower_options": {"norm_eps": 1e-5}} if "eps 1e-5 ls" in golden.metadata["convnext"] else {}),
         },
         fusion={"type": "mixture_of_resolution"} | ({} if taps is None else {"taps": taps}),
         vision_feature_layer=-1,
+        tile_size=max(int(side / 32 * patch), trained),
         high_res_tile_size=side,
+        low_res_views="corners",
     )
 
 
@@ -114,17 +113,22 @@ CLIP = "fast_vision_tower.vision_tower.vision_model."
 CONVNEXT = "slow_vision_tower.vision_tower."
 
 
-def patch_tokens(tower: ClipTower, pixels: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """The source's input of the first layer: positions resampled with antialiasing, no CLS before the first norm."""
-    patches = tower.embeddings.patch_embedding(pixels)
-    side = math.isqrt(len(positions) - 1)
-    table = positions[1:].T.unflatten(1, (side, side))[None]
-    if patches.shape[-1] != side:
-        table = F.interpolate(table, size=patches.shape[-2:], mode="bicubic", antialias=True, align_corners=False)
-    return tower.pre_layrnorm((patches + table).flatten(2).transpose(1, 2))
+def tower_weights(golden: Golden, *, adapters: bool) -> dict[str, torch.Tensor]:
+    """The source's weights under the names of `FilaVisionModel`."""
+    clip = golden.state(CLIP)
+    unread = ("post_layernorm.", "embeddings.class_embedding")  # the source computes CLS and drops it
+    found = {f"low_res_tower.{key}": value for key, value in clip.items() if not key.startswith(unread)}
+    found |= {f"high_res_tower.{key}": value for key, value in convnext_state(golden.state(CONVNEXT)).items()}
+    final = renamed(golden.state("align_stages.0."))
+    found |= {f"fusion.final.{key}": value for key, value in final.items()}
+    if adapters:
+        latent = renamed(golden.state("align_stages_latent."))
+        found |= {f"fusion.layers.{key}": value for key, value in latent.items()}
+    return found
 
 
 def tower(path: Path) -> Iterator[Comparison]:
+    """Positions resampled, CLS left out, low-res views drawn out of the high-res image: the source's whole tower."""
     golden = read(path)
     for key in golden.cases(".out"):
         side, adapters = (int(number) for number in re.findall(r"\d+", key))
@@ -133,31 +137,17 @@ def tower(path: Path) -> Iterator[Comparison]:
         if x is None:
             seed = int(golden.tensors.get(f"{side}.x_seed", torch.tensor(side)))
             x = torch.randn(len(out), 3, side, side, generator=torch.Generator().manual_seed(seed))
-        config = tower_config(golden, side, None if adapters else [])
-        low_tower = ClipTower._from_config(config.vision_config)
-        clip = golden.state(CLIP)
-        positions = clip.pop("embeddings.position_embedding.weight")
-        clip = {name: value for name, value in clip.items() if not name.startswith("post_layernorm.")}
-        missing, unexpected = low_tower.load_state_dict(clip, strict=False)
-        assert (missing, unexpected) == (["embeddings.position_embedding.weight"], [])
-        high_tower = ConvNextTower(config.high_res_vision_config, 4)
-        load(high_tower, convnext_state(golden.state(CONVNEXT)))
-        fusion = MixtureOfResolutionFusion(config, **{k: v for k, v in config.fusion.items() if k != "type"})
-        weights = {f"final.{name}": value for name, value in renamed(golden.state("align_stages.0.")).items()}
-        if adapters:
-            latent = renamed(golden.state("align_stages_latent."))
-            weights |= {f"layers.{name}": value for name, value in latent.items()}
-        load(fusion, weights)
-
-        high = high_tower.run_stages(high_tower.embed(x), 0, 4)
+        model = FilaVisionModel(tower_config(golden, side, None if adapters else []))
+        load(model, tower_weights(golden, adapters=bool(adapters)))
         if f"{side}.slow_last" in golden and not adapters:
-            yield f"{side}.slow_last", high, golden[f"{side}.slow_last"]
-        low_side = config.vision_config.image_size
-        low = patch_tokens(low_tower.eval(), resize_corners(x, (low_side, low_side)), positions)
-        done = 0
-        for tap, (layer, _) in enumerate(fusion.taps):
-            low = fusion.fuse(tap, low_tower.run_layers(low, done, layer), high)
-            done = layer
-        low = low_tower.run_layers(low, done, low_tower.num_layers)
-        layout = ViewLayout((1,) * len(x), ((1, 1),) * len(x))
-        yield f"{key}.out", fusion.finish(low, (high,), layout), out
+            high = model.high_res_tower
+            yield f"{side}.slow_last", high.run_stages(high.embed(x), 0, 4), golden[f"{side}.slow_last"]
+        low_side = model.config.tile_size
+        features = model(
+            torch.zeros(len(x), 1, 3, low_side, low_side),
+            torch.tensor([[[0, 0, low_side, low_side]]]).expand(len(x), -1, -1),
+            torch.ones(len(x), 2, dtype=torch.int64),
+            high_res_pixel_values=x,
+            high_res_sizes=torch.tensor([[side, side]]).expand(len(x), -1),
+        )
+        yield f"{key}.out", features.last_hidden_state, out

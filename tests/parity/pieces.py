@@ -4,7 +4,19 @@
 
 from dataclasses import dataclass
 
-from tests.parity import eagle, internvl, leo, llava_hr, llava_uhd, mini_gemini, minicpm_v, open_autoglm
+from tests.parity import (
+    cogvlm2,
+    eagle,
+    internvl,
+    leo,
+    llava_hr,
+    llava_uhd,
+    mini_gemini,
+    minicpm_v,
+    open_autoglm,
+    var,
+    videollama2,
+)
 from tests.parity.golden import Check
 
 
@@ -49,8 +61,8 @@ PIECES = (
     # worst measured: 4.9e-7
     Piece(
         "LLaVA-HR",
-        "both towers with adapters",
-        "modeling/tower_clip.py, tower_convnext.py, fusion_mixture_of_resolution.py",
+        "the whole tower, with and without adapters",
+        "modeling/tower_clip.py, tower_convnext.py, fusion_mixture_of_resolution.py, high_res_views.py",
         "llava_hr_tower*.safetensors",
         llava_hr.tower,
     ),
@@ -77,6 +89,22 @@ PIECES = (
         "modeling/fusion_channel_concat.py, align.py",
         "eagle_channel_concat*.safetensors",
         eagle.channel_concat,
+    ),
+    # worst measured: 1.4e-7
+    Piece(
+        "EAGLE",
+        "SAM's short neck and unshuffle",
+        "modeling/tower_sam.py",
+        "eagle_sam_short_neck*.safetensors",
+        eagle.sam_short_neck,
+    ),
+    # worst measured: 0
+    Piece(
+        "EAGLE",
+        "Pix2Struct's tokens on the common grid",
+        "modeling/align.py",
+        "eagle_pix2struct_resize*.safetensors",
+        eagle.pix2struct_resize,
     ),
     # worst measured: 0
     Piece(
@@ -109,6 +137,14 @@ PIECES = (
         "modeling/connector_resampler.py",
         "minicpmv26_resampler*.safetensors",
         minicpm_v.resampler,
+    ),
+    # worst measured: 0
+    Piece(
+        "MiniCPM-V 2.6",
+        "SigLIP's embeddings of unequal views",
+        "modeling/tower_siglip.py, positions.py",
+        "minicpmv26_siglip_embeddings*.safetensors",
+        minicpm_v.siglip_embeddings,
     ),
     # worst measured: 6.0e-8
     Piece(
@@ -157,5 +193,113 @@ PIECES = (
         "modeling/fusion_upsample_concat.py",
         "autoglm_seed_values*.safetensors",
         open_autoglm.concat,
+    ),
+    # worst measured: 2.1e-7; ids equal
+    Piece(
+        "VAR",
+        "multi-scale quantiser",
+        "modeling/multi_scale_quantizer.py",
+        "var_quant_[lzo]*.safetensors",
+        var.quantizer,
+        tolerance=2e-6,
+    ),
+    # worst measured: 3.3e-7
+    Piece(
+        "VAR",
+        "loss and gradients of the quantiser",
+        "modeling/multi_scale_quantizer.py",
+        "var_quant_train_*.safetensors",
+        var.training,
+        tolerance=2e-6,
+    ),
+    # worst measured: 0
+    Piece(
+        "VAR",
+        "hits of the codes over steps",
+        "modeling/multi_scale_quantizer.py",
+        "var_quant_ema*.safetensors",
+        var.hits,
+        tolerance=1e-6,
+    ),
+    # worst measured: 1.4e-6
+    Piece(
+        "VAR",
+        "encoder, decoder, tokenizer",
+        "modeling/conv_autoencoder.py, modeling_var_vq.py",
+        "var_[ev]*.safetensors",
+        var.tokenizer,
+    ),
+    # worst measured: 5.0e-6, an image; ids equal
+    Piece(
+        "VAR",
+        "next-scale transformer, greedy generation",
+        "modeling/modeling_var.py, next_scale_block.py",
+        "var_transformer_*.safetensors",
+        var.transformer,
+        tolerance=2e-5,
+    ),
+    # worst measured: 0
+    Piece(
+        "VAR",
+        "top-k and top-p",
+        "modeling/sampling_filter.py",
+        "var_sampling_filter*.safetensors",
+        var.sampling,
+    ),
+    # worst measured: 2.0e-6
+    Piece(
+        "VideoLLaMA 2",
+        "stc, stc_v35",
+        "modeling/connector_stc.py, regstage.py",
+        "videollama2_stc_connector*.safetensors",
+        videollama2.connector,
+    ),
+    # worst measured: 6.3e-7
+    Piece(
+        "VideoLLaMA 2",
+        "stp",
+        "modeling/connector_stc.py, regstage.py",
+        "videollama2_stp_connector*.safetensors",
+        videollama2.connector,
+    ),
+    # worst measured: 2.5e-7
+    Piece(
+        "VideoLLaMA 2",
+        "spatial_conv",
+        "modeling/connector_stc.py, regstage.py",
+        "videollama2_spatial_conv*.safetensors",
+        videollama2.connector,
+    ),
+    # worst measured: 9.2e-8
+    Piece(
+        "VideoLLaMA 2",
+        "spatial_pool",
+        "modeling/connector_stc.py, regstage.py",
+        "videollama2_spatial_pool*.safetensors",
+        videollama2.connector,
+    ),
+    # worst measured: 0
+    Piece(
+        "VideoLLaMA 2",
+        "linear over the mean of the frames",
+        "modeling/connector_linear.py",
+        "videollama2_linear*.safetensors",
+        videollama2.projector,
+    ),
+    # worst measured: 0
+    Piece(
+        "VideoLLaMA 2",
+        "mlp over the mean of the frames",
+        "modeling/connector_mlp.py",
+        "videollama2_mlp*x_gelu*.safetensors",
+        videollama2.projector,
+    ),
+    # worst measured: 0
+    Piece(
+        "CogVLM2-Video",
+        "adapter, as reconstructed",
+        "modeling/connector_conv_glu.py",
+        "cogvlm2*_adapter_reconstructed*.safetensors",
+        cogvlm2.adapter,
     ),
 )

@@ -62,6 +62,8 @@ def test_template_keeps_whitespace_of_contents(processor: FilaProcessor) -> None
 
 
 def test_template_rejects_other_parts(processor: FilaProcessor) -> None:
-    messages = [{"role": "user", "content": [{"type": "video", "video": "a.mp4"}]}]
-    with pytest.raises(TemplateError, match="A part of a message must be of type 'text' or 'image'; got video"):
+    messages = [{"role": "user", "content": [{"type": "audio", "video": "a.mp4"}]}]
+    with pytest.raises(
+        TemplateError, match="A part of a message must be of type 'text', 'image' or 'video'; got audio"
+    ):
         processor.apply_chat_template(messages)

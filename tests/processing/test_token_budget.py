@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fila.processing.canvas import CANVASES
+from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
 from fila.processing.image_input import ImageInputError
 from fila.processing.processing_fila import FilaProcessor
 from fila.processing.token_budget import POLICIES, fit_prompt
@@ -173,16 +174,35 @@ def test_dropping_every_sample_is_an_error() -> None:
         made(text="<image>", images=random_image(56, 56))
 
 
-def test_dropping_samples_and_assistant_masks_exclude_each_other() -> None:
-    made = processor(image_token_policy="drop_sample")
-    with pytest.raises(ValueError, match=r"Assistant masks are made for every conversation"):
-        made.apply_chat_template(
-            [[{"role": "user", "content": "a"}]],
-            chat_template="a",
-            tokenize=True,
-            return_dict=True,
-            return_assistant_tokens_mask=True,
-        )
+def chat(text: str, image: Any = None) -> list[dict[str, Any]]:
+    content = [{"type": "image", "image": image}] if image is not None else []
+    content.append({"type": "text", "text": f"{text}?"})
+    return [
+        {"role": "user", "content": content},
+        {"role": "assistant", "content": [{"type": "text", "text": text}]},
+    ]
+
+
+def test_assistant_masks_are_dropped_with_their_samples() -> None:
+    """The masks of what is kept are those it has alone; answers differ in length, so no other's would fit."""
+    small, large = random_image(28, 28), random_image(56, 56)
+    chats = [chat("aa", small), chat("bbbbb", large), chat("c"), chat("ddd", small), chat("eeeeeee", large)]
+    options: dict[str, Any] = {
+        "tokenize": True,
+        "return_dict": True,
+        "return_assistant_tokens_mask": True,
+        "chat_template": DEFAULT_CHAT_TEMPLATE,
+        "return_tensors": None,
+    }
+    made = processor(max_image_tokens=48, image_token_policy="drop_sample")
+    batch = made.apply_chat_template(chats, **options)
+    plain = processor().apply_chat_template([chats[0], chats[2], chats[3]], **options)
+    for name in ("input_ids", "assistant_masks"):
+        assert [list(row) for row in batch[name]] == [list(row) for row in plain[name]]
+    assert [sum(row) for row in batch["assistant_masks"]] == [len(text) + 1 for text in ("aa", "c", "ddd")]
+    # A call after it, in which nothing is dropped, has all of them.
+    again = made.apply_chat_template([chats[2], chats[3], chats[0]], **options)
+    assert [sum(row) for row in again["assistant_masks"]] == [len(text) + 1 for text in ("c", "ddd", "aa")]
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,32 @@ NAMES = {
     "FilaImageProcessor",
     "FilaImageProcessorPil",
     "FilaModel",
+    "FilaMultiScaleQuantizer",
     "FilaProcessor",
+    "FilaVideoProcessor",
     "FilaVisionModel",
+    "VarConfig",
+    "VarForImageGeneration",
+    "VarImageProcessor",
+    "VarImageProcessorPil",
+    "VarVQConfig",
+    "VarVQModel",
 }
-COMMANDS = {"ask", "assemble", "demo", "estimate", "evaluate", "pages", "plan", "train", "verify", "view"}
+COMMANDS = {
+    "ask",
+    "assemble",
+    "demo",
+    "estimate",
+    "evaluate",
+    "export",
+    "import",
+    "pages",
+    "plan",
+    "recipes",
+    "train",
+    "verify",
+    "view",
+}
 
 
 def test_exported_names() -> None:

@@ -99,7 +99,7 @@ def test_every_folder_is_packaged() -> None:
     for folder in ("fila", *FOLDERS):
         assert (ROOT / folder / "__init__.py").is_file()
         inner = [path for path in (ROOT / folder).glob("*/") if not path.is_symlink()]
-        assert {path.name for path in inner} <= {"__pycache__", "assets"}
+        assert {path.name for path in inner} <= {"__pycache__", "assets", "recipe_files"}
 
 
 def test_versions_agree() -> None:

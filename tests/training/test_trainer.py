@@ -263,3 +263,18 @@ def test_streams_and_generated_samples_cannot_be_grouped(tmp_path: Path) -> None
         match = f"looks at the sizes of all images.*neither a stream nor generated; got {type(data).__name__}"
         with pytest.raises(ValueError, match=match):
             trainer.train()
+
+
+def test_model_keeps_what_its_images_went_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, _ = make_trainer(tmp_path, make_samples(2))
+    model, processor = trainer.model, trainer.processing_class
+    told: list[str] = []
+    monkeypatch.setattr("fila.training.trainer.logger.warning", told.append)
+    trainer._keep_preprocessing()
+    trainer._keep_preprocessing()
+    assert model.config.preprocessing == processor.preprocessing()
+    assert told == []
+    model.config.preprocessing = tiny_processor(image_mean=[0.5] * 3).preprocessing()
+    trainer._keep_preprocessing()
+    assert model.config.preprocessing == processor.preprocessing()
+    assert told == ["The model was trained with other preprocessing so far; what differs: ['image_mean']."]

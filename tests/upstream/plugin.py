@@ -27,7 +27,13 @@ except ImportError:
 
 import torch
 import transformers
-from transformers.models.auto import configuration_auto, image_processing_auto, modeling_auto, processing_auto
+from transformers.models.auto import (
+    configuration_auto,
+    image_processing_auto,
+    modeling_auto,
+    processing_auto,
+    video_processing_auto,
+)
 
 torch.set_num_threads(1)
 
@@ -62,7 +68,10 @@ def install():
         backend: cls.__name__ for backend, cls in spec.IMAGE_PROCESSOR_CLASSES.items()
     }
     processing_auto.PROCESSOR_MAPPING_NAMES[model_type] = spec.PROCESSOR_CLASS.__name__
-    classes = (*spec.MODEL_TABLES.values(), *spec.IMAGE_PROCESSOR_CLASSES.values())
+    video_processing_auto.VIDEO_PROCESSOR_MAPPING_NAMES[model_type] = {
+        "torchvision": spec.VIDEO_PROCESSOR_CLASS.__name__
+    }
+    classes = (spec.VIDEO_PROCESSOR_CLASS, *spec.MODEL_TABLES.values(), *spec.IMAGE_PROCESSOR_CLASSES.values())
     for cls in (spec.CONFIG_CLASS, spec.PROCESSOR_CLASS, *classes):
         setattr(transformers, cls.__name__, cls)
 

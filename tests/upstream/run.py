@@ -33,7 +33,7 @@ import transformers
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CACHE = ROOT / ".cache" / "upstream" / transformers.__version__
-MIXINS = ("modeling", "image_processing", "processing", "tensor_parallel")
+MIXINS = ("modeling", "image_processing", "video_processing", "processing", "tensor_parallel")
 # Fewer than any supported version gave when this line was written: tests that vanish are noticed.
 MIN_PASSED = 350
 
@@ -126,6 +126,18 @@ ImageProcessingTest = plugin.build(__name__, "ImageProcessingTest", (ImageProces
     "setUp": setUp,
     "image_processor_tester_class": Tester,
 }, overrides=spec.ImageProcessingTestOverrides)
+""",
+    "video_processing": """
+from ...test_video_processing_common import VideoProcessingTestMixin
+
+def setUp(self):
+    super(VideoProcessingTest, self).setUp()
+    self.video_processor_tester = spec.VideoProcessingTester(self)
+
+VideoProcessingTest = plugin.build(__name__, "VideoProcessingTest", (VideoProcessingTestMixin,), {
+    "setUp": setUp,
+    "fast_video_processing_class": spec.VIDEO_PROCESSOR_CLASS,
+}, overrides=spec.VideoProcessingTestOverrides)
 """,
     "processing": """
 from ...test_processing_common import ProcessorTesterMixin

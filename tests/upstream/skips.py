@@ -17,7 +17,7 @@ SKIP_REASONS = {
     r"requires the kernels library": "needs the kernels library, whose kernels need an accelerator",
     r"requires deepspeed": "needs DeepSpeed",
     r"requires torchao": "needs torchao, which we do not support",
-    r"test_(can_compile_torchvision_backend|torch_compile_for_training): test is slow": (
+    r"test_(can_compile_(torchvision_backend|fast_video_processor)|torch_compile_for_training): test is slow": (
         "slow, and needs an accelerator"
     ),
     r"test_pil_can_run_without_torchvision: test is slow": (
@@ -40,7 +40,9 @@ SKIP_REASONS = {
     r"No conversion found for": "names on disk are the module names, nothing is converted at loading",
     r"test_sdpa_can_dispatch_non_composite_models": "the model is a composite; its own dispatch test runs",
     # gaps of upstream's tests
-    r"test_image_processor_preprocess_arguments: No validation found": "the test knows hand-written `preprocess` only",
+    r"test_(image|video)_processor_preprocess_arguments: No validation found": (
+        "the test knows hand-written `preprocess` only"
+    ),
     r"test_override_instance_attributes.*does not have dict size": "the test knows sizes stored as dicts only",
     r"TensorParallelTest::.*does not have causal_lm_class": "5.16's mixin knows text-only models only; 5.23's runs",
 }

@@ -23,9 +23,11 @@ from fila import (
     FilaImageProcessorPil,
     FilaModel,
     FilaProcessor,
+    FilaVideoProcessor,
 )
 from fila.processing import image_processing_fila
 from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
+from fila.processing.video_processing_fila import name_of
 
 PACKAGE = fila
 CONFIG_CLASS = FilaConfig
@@ -40,6 +42,7 @@ IMAGE_PROCESSOR_CLASSES = {"pil": FilaImageProcessorPil}
 if is_torchvision_available():
     IMAGE_PROCESSOR_CLASSES = {"torchvision": FilaImageProcessor, **IMAGE_PROCESSOR_CLASSES}
 PROCESSOR_CLASS = FilaProcessor
+VIDEO_PROCESSOR_CLASS = FilaVideoProcessor
 
 # {(test class or "*", test): why it cannot apply to us}
 SKIPS = {
@@ -202,6 +205,7 @@ MODEL_TESTERS = {
 class ModelTestOverrides:
     # `last_hidden_state` has one row per view, as in every tiling model of transformers; the rest of the test runs.
     skip_test_image_features_output_shape = True
+    skip_test_video_features_output_shape = True
     # Upstream skips its test of missing weights for models older than 2023, by the year in the config's file header.
     test_can_init_all_missing_weights_before_2023 = True
 
@@ -209,6 +213,18 @@ class ModelTestOverrides:
         # upstream picks the inputs of `get_image_features` by words in their names, which misses ours
         config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
         return config, {name: inputs[name] for name in inputs if name not in ("input_ids", "attention_mask")}
+
+    def _video_features_prepare_config_and_inputs(self):
+        # the images, each as a video of one frame
+        config, inputs = self._image_features_prepare_config_and_inputs()
+        videos = {name_of(name): value[:, None] for name, value in inputs.items()}
+        return config, videos
+
+    def test_get_video_features_pooler_output(self):
+        # one entry per video, as for images
+        samples, self.model_tester.batch_size = self.model_tester.batch_size, 2 * len(self.model_tester.images)
+        super().test_get_video_features_pooler_output()
+        self.model_tester.batch_size = samples
 
     def test_get_image_features_pooler_output(self):
         # one entry per image; upstream's test takes images and samples for the same number
@@ -250,6 +266,51 @@ class ImageProcessingTestOverrides:
         # versions of it leave out what keeps ours from making three channels of the four
         self.image_processor_tester.settings |= {"high_res_size": None, "do_convert_rgb": False}
         super().test_call_numpy_4_channels()
+
+
+class VideoProcessingTester:
+    """Under the attribute names that the mixin reads."""
+
+    def __init__(self, parent):
+        self.parent = parent
+        self.batch_size, self.num_frames, self.num_channels = 5, 8, 3
+
+    def prepare_video_inputs(self, equal_resolution=False, return_tensors="pil"):
+        from tests.test_video_processing_common import prepare_video_inputs
+
+        return prepare_video_inputs(
+            batch_size=self.batch_size,
+            num_frames=self.num_frames,
+            num_channels=self.num_channels,
+            min_resolution=30,
+            max_resolution=80,
+            equal_resolution=equal_resolution,
+            return_tensors=return_tensors,
+        )
+
+    def expected_output_video_shape(self, videos):
+        return (self.num_frames, 1, self.num_channels, 20, 20)
+
+
+class VideoProcessingTestOverrides:
+    @property
+    def video_processor_dict(self):
+        return {"size": {"height": 20, "width": 20}, "max_frames": 99}
+
+    def test_video_processor_from_dict_with_kwargs(self):
+        # upstream's expects the sizes of its own models
+        made = VIDEO_PROCESSOR_CLASS.from_dict(self.video_processor_dict)
+        assert made.size == {"height": 20, "width": 20}
+        made = VIDEO_PROCESSOR_CLASS.from_dict(self.video_processor_dict, size=42, max_frames=84)
+        assert dict(made.size) == {"height": 42, "width": 42}
+        assert made.max_frames == 84
+
+    def test_call_numpy_4_channels(self):
+        # upstream's takes the second axis for the channels; here it is the frame's views
+        self.video_processor_tester.num_channels = 4
+        videos = self.video_processor_tester.prepare_video_inputs(return_tensors="pil")
+        encoded = VIDEO_PROCESSOR_CLASS(**self.video_processor_dict)(videos, return_tensors="pt")
+        assert tuple(encoded[self.input_name].shape) == (5, 8, 1, 3, 20, 20)
 
 
 class ProcessorTestOverrides:

@@ -1,0 +1,106 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Export an imported checkpoint back to the original system's names and shapes.
+
+The weights may have been trained since. What the import left behind (a layer that nothing reads, an unused head) comes
+out of the original again; where nothing was left behind, the original is not needed.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fila.modeling.configuration_fila import FilaConfig
+
+from .assemble import stored_dtype
+from .import_checkpoint import RECORD, open_source
+from .key_templates import Origin, export_plan
+from .output import parse_size, write_json, write_weights, written_atomically
+from .part import open_part
+from .safetensors_file import StoredTensor, TensorStream
+from .systems import find_system
+
+
+@dataclass(frozen=True)
+class JoinedTensor:
+    """`function(sources)`, the first `rows` rows of it; the sources are read whole unless nothing is done to them."""
+
+    sources: tuple[StoredTensor, ...]
+    function: Callable[[Sequence[torch.Tensor]], torch.Tensor]
+    shape: tuple[int, ...]
+
+    def pieces(self) -> Iterator[torch.Tensor]:
+        made = self.function([source.load() for source in self.sources])
+        yield made[: self.shape[0]].contiguous().reshape(-1) if self.shape else made.reshape(-1)
+
+
+def export_checkpoint(
+    checkpoint: str | Path,
+    output: str | Path,
+    *,
+    original: str | Path | None = None,
+    max_shard_size: int | str = "5GB",
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Write weights and config.json of the original system.
+
+    Args:
+        checkpoint: Made by `import_checkpoint`, and possibly trained since.
+        output: Folder to write.
+        original: The checkpoint that was imported, for what the import left behind.
+        max_shard_size: Largest weight file.
+        overwrite: Replace an existing output.
+        progress: Show a progress bar.
+
+    Raises:
+        ValueError: If the checkpoint was not imported.
+        RuntimeError: If tensors were left behind and there is no original to take them from.
+    """
+    part = open_part(checkpoint)
+    record = part.read_json(RECORD)
+    if not record:
+        raise ValueError(
+            f"{part.name} has no {RECORD}: it was not made by `fila import`, and there is no original to go back to."
+        )
+    system = find_system(record["system"])
+    (layout,) = [one for one in system.layouts if one.name == record["layout"]]
+    config = FilaConfig.from_pretrained(part.folder)
+    plan = export_plan(part.tensors, layout.templates(config), name=part.name)
+    streams: dict[str, TensorStream] = {
+        key: _stream(origin, part.tensors, record["rows"].get(key)) for key, origin in plan.items()
+    }
+    with written_atomically(Path(output), overwrite=overwrite) as folder:
+        scratch = folder / "pickled.partial"
+        streams |= _left_behind(record, original, scratch, part.name)
+        write_json(folder / "config.json", record["config"])
+        dtype, size = stored_dtype(part), parse_size(max_shard_size)
+        write_weights(folder, streams, dtype=dtype, shard_bytes=size, progress=progress)
+        shutil.rmtree(scratch, ignore_errors=True)
+    return Path(output)
+
+
+def _stream(origin: Origin, tensors: Any, rows: int | None) -> TensorStream:
+    sources = tuple(tensors[key] for key in origin.sources)
+    empty = [torch.empty(source.shape, device="meta") for source in sources]
+    shape = tuple(origin.function(empty).shape)
+    return JoinedTensor(sources, origin.function, (rows, *shape[1:]) if rows else shape)
+
+
+def _left_behind(record: Any, original: str | Path | None, scratch: Path, name: str) -> dict[str, TensorStream]:
+    """The original's tensors that have no place in our model."""
+    if not record["left_behind"]:
+        return {}
+    if original is None:
+        raise RuntimeError(
+            f"The import of {name} left {len(record['left_behind'])} tensors behind, e.g. {record['left_behind'][0]!r}"
+            f". Pass `original`, the checkpoint {record['source']}, to take them from."
+        )
+    tensors = open_source(original, scratch).tensors
+    if missing := [key for key in record["left_behind"] if key not in tensors]:
+        raise RuntimeError(f"{original} lacks {missing[0]!r}; it is not the checkpoint that was imported.")
+    return {key: tensors[key] for key in record["left_behind"]}

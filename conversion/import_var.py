@@ -1,0 +1,218 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""VAR's own checkpoints, turned into folders that `from_pretrained` opens.
+
+    import_var("vae_ch160v4096z32.pth", "tokenizer")
+    import_var("vae_ch160v4096z32.pth", "generator", transformer="var_d16.pth")
+
+Sizes are read off the weights. Patch numbers cannot be: of the released lists the one is taken whose length and
+number of scales fit.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from fila.modeling.configuration_var import VarConfig, VarVQConfig
+from fila.modeling.modeling_var import VarForImageGeneration
+from fila.modeling.modeling_var_vq import VarVQModel
+from fila.processing.image_processing_var import VarImageProcessorPil
+
+from .key_rules import Rule, apply_rules, check_targets
+from .output import written_atomically
+from .rules_var import tokenizer_rules, transformer_rules
+
+Shapes = Mapping[str, Sequence[int]]
+
+# 256, 512 and 1024 pixels
+RELEASED_SCALES = (
+    (1, 2, 3, 4, 5, 6, 8, 10, 13, 16),
+    (1, 2, 3, 4, 6, 9, 13, 18, 24, 32),
+    (1, 2, 3, 4, 5, 7, 9, 12, 16, 21, 27, 36, 48, 64),
+)
+RESIZE = 1.125  # of the short side before the crop
+
+
+def find_scales(num_scales: int, length: int | None = None) -> list[int]:
+    """The released patch numbers with so many scales and, where it is known, so many ids.
+
+    Raises:
+        ValueError: If there is none.
+
+    Example:
+        >>> find_scales(10, 2240)[-1]
+        32
+    """
+    for scales in RELEASED_SCALES:
+        if len(scales) == num_scales and length in (None, sum(num**2 for num in scales)):
+            return list(scales)
+    wanted = f"{num_scales} scales" + (f" and {length} ids" if length is not None else "")
+    raise ValueError(f"No released model has {wanted}. Pass `patch_nums`.")
+
+
+def tokenizer_config(shapes: Shapes, *, patch_nums: Sequence[int] | None = None, **options: Any) -> VarVQConfig:
+    """Config of a tokenizer with weights of these shapes.
+
+    Args:
+        shapes: Key to shape, under the source's names.
+        patch_nums: The scales, if they are not a released list.
+        options: What shapes do not tell: `phi_ratio`, `normalize_codes`, `commitment`, `dropout`.
+
+    Raises:
+        ValueError: If the weights are not a VAR tokenizer's.
+    """
+    needed = ("encoder.conv_in.weight", "quantize.embedding.weight", "quantize.ema_vocab_hit_SV")
+    if missing := [key for key in needed if key not in shapes]:
+        raise ValueError(f"These are not the weights of a VAR tokenizer: {missing[0]!r} is missing.")
+    base, channels = shapes["encoder.conv_in.weight"][:2]
+    levels = _count(shapes, "encoder.down.{}.block.0.conv1.weight")
+    scales = list(patch_nums) if patch_nums else find_scales(shapes["quantize.ema_vocab_hit_SV"][0])
+    phis = sum(key.startswith("quantize.quant_resi.") and key.endswith(".weight") for key in shapes)
+    if not phis:
+        options = {"phi_ratio": 0.0} | options
+    return VarVQConfig(
+        image_size=scales[-1] * 2 ** (levels - 1),
+        num_channels=channels,
+        base_channels=base,
+        channel_multipliers=[shapes[f"encoder.down.{i}.block.0.conv1.weight"][0] // base for i in range(levels)],
+        num_res_blocks=_count(shapes, "encoder.down.0.block.{}.conv1.weight"),
+        attention_in_last_level=f"encoder.down.{levels - 1}.attn.0.qkv.weight" in shapes,
+        attention_in_middle="encoder.mid.attn_1.qkv.weight" in shapes,
+        codebook_size=shapes["quantize.embedding.weight"][0],
+        code_size=shapes["quantize.embedding.weight"][1],
+        patch_nums=scales,
+        num_phis=max(phis, 1),
+        **options,
+    )
+
+
+def generator_config(shapes: Shapes, tokenizer: Shapes, *, patch_nums: Sequence[int] | None = None) -> VarConfig:
+    """Config of a transformer with weights of these shapes, and of its tokenizer.
+
+    Raises:
+        ValueError: If the weights are not a VAR transformer's.
+    """
+    if "pos_1LC" not in shapes or "class_emb.weight" not in shapes:
+        raise ValueError("These are not the weights of a VAR transformer: 'pos_1LC' or 'class_emb.weight' is missing.")
+    depth, width = _count(shapes, "blocks.{}.attn.mat_qkv.weight"), shapes["pos_1LC"][2]
+    scales = list(patch_nums) if patch_nums else find_scales(shapes["lvl_embed.weight"][0], shapes["pos_1LC"][1])
+    heads = shapes.get("blocks.0.attn.scale_mul_1H11")
+    return VarConfig(
+        vq_config=tokenizer_config(tokenizer, patch_nums=scales),
+        num_classes=shapes["class_emb.weight"][0] - 1,
+        num_hidden_layers=depth,
+        hidden_size=width,
+        num_attention_heads=heads[1] if heads else depth,  # the source has as many heads as blocks
+        mlp_ratio=shapes["blocks.0.ffn.fc1.weight"][0] / width,
+        shared_adaln="shared_ada_lin.1.weight" in shapes,
+        normalize_attention=heads is not None,
+    )
+
+
+def import_var(
+    tokenizer: str | Path,
+    output: str | Path,
+    *,
+    transformer: str | Path | None = None,
+    patch_nums: Sequence[int] | None = None,
+    overwrite: bool = False,
+) -> dict[str, int]:
+    """Write a folder for `VarVQModel`, or with `transformer` for `VarForImageGeneration`.
+
+    Args:
+        tokenizer: A file of weights, `.pth` or `.safetensors`. A `.pth` is read without running what it holds.
+        output: The folder.
+        transformer: Another such file.
+        patch_nums: The scales, if they are not a released list.
+        overwrite: Replace the folder if it exists.
+
+    Returns:
+        How many tensors were left behind, by reason.
+
+    Raises:
+        ValueError: If a file does not hold what it should.
+        RuntimeError: If a tensor is left over on either side, or a shape differs.
+        FileExistsError: If `output` is there.
+    """
+    vq_state = read_weights(Path(tokenizer))
+    state = {} if transformer is None else read_weights(Path(transformer))
+    model: Any
+    with torch.device("meta"):
+        if transformer is None:
+            config = tokenizer_config(shapes_of(vq_state), patch_nums=patch_nums)
+            model = VarVQModel(config)
+        else:
+            generator = generator_config(shapes_of(state), shapes_of(vq_state), patch_nums=patch_nums)
+            config, model = generator.vq_config, VarForImageGeneration(generator)
+    weights, dropped = collect(model, vq_state, state)
+    model.load_state_dict(weights, assign=True)
+    side = config.image_size
+    processor = VarImageProcessorPil(
+        size={"shortest_edge": round(RESIZE * side)}, crop_size={"height": side, "width": side}
+    )
+    with written_atomically(Path(output), overwrite=overwrite) as folder:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    return dropped
+
+
+def collect(
+    model: Any, tokenizer: Mapping[str, torch.Tensor], transformer: Mapping[str, torch.Tensor]
+) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
+    """The model's weights out of the source's, all of them; and what was left behind, by reason.
+
+    Raises:
+        RuntimeError: If a tensor is left over on either side, or a shape differs.
+    """
+    prefix = "vq_model." if isinstance(model, VarForImageGeneration) else ""
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    hits = f"{prefix}quantize.code_hits"
+    keep_hits = tuple(tokenizer["quantize.ema_vocab_hit_SV"].shape) == expected[hits]
+    sources: list[tuple[str, Mapping[str, torch.Tensor], list[Rule]]] = [
+        ("the tokenizer", tokenizer, tokenizer_rules(prefix, keep_hits=keep_hits))
+    ]
+    if transformer:
+        sources.append(("the transformer", transformer, transformer_rules()))
+    # statistics that the source does not keep
+    weights = {f"{prefix}quantize.hit_updates": torch.zeros((), dtype=torch.int64)}
+    if not keep_hits:
+        weights[hits] = torch.zeros(expected[hits])
+    origin = dict.fromkeys(weights, "its initial value")
+    reasons: Counter[str] = Counter()
+    for name, state, rules in sources:
+        plan = apply_rules(state, rules, name=name)
+        reasons.update(plan.dropped.values())
+        for move in plan.moves:
+            weights[move.target] = state[move.source]
+            origin[move.target] = f"{name}, {move.source!r}"
+    check_targets({key: tuple(value.shape) for key, value in weights.items()}, expected, origin=origin)
+    return weights, dict(reasons)
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file.
+
+    Raises:
+        ValueError: If it holds something else.
+    """
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ValueError(f"{path} must hold a plain dict of tensors, as VAR's released files do.")
+    return state
+
+
+def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    """Key to shape."""
+    return {key: tuple(value.shape) for key, value in state.items()}
+
+
+def _count(shapes: Shapes, pattern: str) -> int:
+    """How many of `pattern` with 0, 1 and so on there are."""
+    return next(index for index in itertools.count() if pattern.format(index) not in shapes)

@@ -1,0 +1,83 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Pickled weights, as older checkpoints have them, turned into safetensors by a process of its own.
+
+A pickle can run code when it is opened. torch's `weights_only` reader runs none that it does not know, and it runs in
+a child process, which hands over tensors in a format that cannot hold code. Everywhere else pickles are refused.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from .part import inside_folder, read_json
+from .safetensors_file import StoredTensor, read_header
+
+SINGLE = "pytorch_model.bin"
+INDEX = "pytorch_model.bin.index.json"
+_CHILD = """
+import sys, torch
+from safetensors.torch import save_file
+state = torch.load(sys.argv[1], map_location="cpu", weights_only=True, mmap=True)
+state = state.get("state_dict", state)
+wrong = [str(key) for key, value in state.items() if not isinstance(value, torch.Tensor)]
+if wrong:
+    sys.exit(f"{wrong[0]!r} is no tensor")
+seen, tensors = set(), {}
+for key, value in state.items():  # tied weights lie in one place, which the format does not allow
+    value = value.contiguous()
+    tensors[key] = value.clone() if value.data_ptr() in seen else value
+    seen.add(value.data_ptr())
+save_file(tensors, sys.argv[2])
+"""
+
+
+def has_pickled_weights(folder: Path) -> bool:
+    """Whether the folder has pickled weights and no safetensors."""
+    return not any(folder.glob("*.safetensors")) and any((folder / name).is_file() for name in (SINGLE, INDEX))
+
+
+def read_pickled_weights(folder: Path, scratch: Path, name: str) -> dict[str, StoredTensor]:
+    """Convert every shard, one at a time, and read the headers of what was written.
+
+    Args:
+        folder: Holds the pickles.
+        scratch: Where the safetensors go.
+        name: Of the checkpoint, for messages.
+
+    Raises:
+        ValueError: If a shard is missing, needs more than tensors, or holds a key that another one has.
+    """
+    shards = [SINGLE]
+    if (folder / INDEX).is_file():
+        weight_map = read_json(folder / INDEX).get("weight_map")
+        if not isinstance(weight_map, dict):
+            raise ValueError(f"{INDEX} of {name} must map keys to file names in `weight_map`.")
+        shards = sorted(set(map(str, weight_map.values())))
+    scratch.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, StoredTensor] = {}
+    for number, shard in enumerate(shards):
+        path = inside_folder(folder, shard, INDEX, endings=(".bin", ".pt", ".pth"))
+        written = scratch / f"{number:05d}.safetensors"
+        convert(path, written)
+        found = read_header(written)
+        if twice := sorted(set(found) & set(tensors)):
+            raise ValueError(f"{name}: {twice[0]!r} lies in two shards, one of them {shard}.")
+        tensors |= found
+    return tensors
+
+
+def convert(pickle: Path, output: Path) -> None:
+    """Write the tensors of a pickle as safetensors, in a child process.
+
+    Raises:
+        ValueError: If it holds anything else; names the file.
+    """
+    command = [sys.executable, "-I", "-c", _CHILD, str(pickle.resolve()), str(output.resolve())]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        reason = process.stderr.strip().splitlines()
+        raise ValueError(
+            f"{pickle.name} cannot be read as weights alone: {reason[-1][:300] if reason else 'the reader failed'}. "
+            "Load it where you trust it, and save it as safetensors."
+        )

@@ -1,0 +1,24 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Table of the original systems whose checkpoints can be imported."""
+
+from .source_system import SourceSystem
+from .system_llava import EAGLE, LLAVA_HR, LLAVA_NEXT, LLAVA_UHD, MINI_GEMINI
+from .system_others import INTERNVL, LEO, MINICPM_V
+from .system_video import VIDEOLLAMA2
+
+SYSTEMS: dict[str, SourceSystem] = {
+    system.name: system
+    for system in (EAGLE, INTERNVL, LEO, LLAVA_HR, LLAVA_NEXT, LLAVA_UHD, MINI_GEMINI, MINICPM_V, VIDEOLLAMA2)
+}
+
+
+def find_system(name: str) -> SourceSystem:
+    """The system of that name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if name not in SYSTEMS:
+        raise ValueError(f"`system` must be one of {sorted(SYSTEMS)}; got {name!r}.")
+    return SYSTEMS[name]

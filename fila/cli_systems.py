@@ -1,0 +1,115 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The commands `fila recipes`, `fila import` and `fila export`."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fila.cli import Debug, _options, _table, _told_in_one_line, app
+
+Json = Annotated[str | None, typer.Option(help="JSON object of settings that recipe and source leave open.")]
+Shards = Annotated[str, typer.Option(help="Largest weight file.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
+
+
+@app.command()
+@_told_in_one_line
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Show this one as JSON.")] = None,
+    debug: Debug = False,
+) -> None:
+    """List the systems that have a recipe."""
+    from fila.recipes import as_rows, load_recipe, recipe_names
+
+    if name is None:
+        _table(as_rows([load_recipe(each) for each in recipe_names()]))
+    else:
+        typer.echo(json.dumps(dataclasses.asdict(load_recipe(name)), indent=2, ensure_ascii=False))
+
+
+@app.command(name="import")
+@_told_in_one_line
+def import_(
+    source: Annotated[str, typer.Argument(help="The original: folder or Hub id.")],
+    system: Annotated[
+        str,
+        typer.Option(help="eagle, internvl, leo, llava-hr, llava-next, llava-uhd, mini-gemini or minicpm-v-2.6."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    recipe: Annotated[str | None, typer.Option(help="Its size, see `fila recipes`; the first that fits.")] = None,
+    low_res: Json = None,
+    high_res: Json = None,
+    text: Json = None,
+    config: Json = None,
+    image_processor: Json = None,
+    tokenizer: Annotated[str | None, typer.Option(help="Where the tokenizer is, if not in the source.")] = None,
+    low_res_weights: Annotated[
+        str | None, typer.Option(help="CLIP checkpoint, where the original was saved without its frozen tower.")
+    ] = None,
+    high_res_weights: Annotated[str | None, typer.Option(help="ConvNeXt checkpoint, likewise.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; the source's.")] = None,
+    max_shard_size: Shards = "5GB",
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Turn an original system's checkpoint into one of ours.
+
+    Every tensor is accounted for. Pickled weights are read as weights alone, by a process of their own.
+    """
+    from fila.conversion.import_checkpoint import import_checkpoint
+    from fila.quiet import quiet
+
+    given = {"low_res": low_res, "high_res": high_res, "text": text, "config": config}
+    given["image_processor"] = image_processor
+    with quiet():
+        folder = import_checkpoint(
+            source,
+            output,
+            system=system,
+            recipe=recipe,
+            tokenizer=tokenizer,
+            low_res_weights=low_res_weights,
+            high_res_weights=high_res_weights,
+            dtype=dtype,
+            max_shard_size=max_shard_size,
+            overwrite=overwrite,
+            progress=sys.stderr.isatty(),
+            **{name: _options(value) if value else None for name, value in given.items()},  # type: ignore[arg-type]
+        )
+    typer.echo(folder)
+
+
+@app.command()
+@_told_in_one_line
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder that `fila import` made; it may be trained since.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    original: Annotated[
+        str | None, typer.Option(help="The checkpoint that was imported, for tensors that have no place here.")
+    ] = None,
+    max_shard_size: Shards = "5GB",
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Write an imported checkpoint in the original system's names and shapes.
+
+    Weights and config.json are written; tokenizer files are the original's own.
+    """
+    from fila.conversion.export_checkpoint import export_checkpoint
+    from fila.quiet import quiet
+
+    with quiet():
+        folder = export_checkpoint(
+            checkpoint,
+            output,
+            original=original,
+            max_shard_size=max_shard_size,
+            overwrite=overwrite,
+            progress=sys.stderr.isatty(),
+        )
+    typer.echo(folder)

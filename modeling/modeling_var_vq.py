@@ -1,0 +1,189 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""VAR's tokenizer: an image becomes ids of growing grids, and any prefix of the scales becomes an image again.
+
+Paper: Tian et al., "Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction",
+arXiv:2404.02905. Code: FoundationVision/VAR @ 78b9539, `models/vqvae.py`.
+
+    image in -1..1 -> encoder -> quant_conv -> quantiser -> post_quant_conv -> decoder -> image
+
+Deviations: none in the arithmetic. The loss that trains it is not in the released code (`fila.training.tokenizer`).
+
+Shapes: B images, (H, W) pixels, D code size, (h, w) of the quantised map, K scales, (h_k, w_k) grid of scale k.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_var import VarVQConfig
+from .conv_autoencoder import Decoder, Encoder
+from .multi_scale_quantizer import FilaMultiScaleQuantizer, PatchNums
+
+
+@dataclass
+class VarVQOutput(ModelOutput):
+    """Output of [`VarVQModel`].
+
+    Args:
+        loss (`torch.Tensor` of shape `(1,)`):
+            Quantisation loss: codebook and commitment, without the reconstruction.
+        reconstruction (`torch.Tensor` of shape `(B, 3, H, W)`):
+            The image out of all scales, not clamped.
+        image_ids (`tuple` of `torch.Tensor` of shape `(B, h_k w_k)`):
+            Ids of each scale.
+    """
+
+    loss: torch.Tensor | None = None
+    reconstruction: torch.Tensor | None = None
+    image_ids: tuple[torch.Tensor, ...] | None = None
+
+
+class VarPreTrainedModel(PreTrainedModel):
+    """What the tokenizer and the transformer share."""
+
+    config_class = VarVQConfig
+    base_model_prefix = ""
+    main_input_name = "pixel_values"
+    input_modalities: tuple[str, ...] = ("image",)
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules = ["ResidualBlock", "MapAttention"]  # noqa: RUF012
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """Whether transformers may skip the init rules of modules without parameters; the quantiser has one."""
+        return False
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Conv2d):
+            bound = module.weight[0].numel() ** -0.5  # torch's own
+            init.uniform_(module.weight, -bound, bound)
+            if module.bias is not None:
+                init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, nn.Embedding):
+            pass  # the owner's
+        elif callable(initialise := getattr(module, "set_initial_weights", None)):
+            initialise(self.config.initializer_range)
+        else:
+            super()._init_weights(module)
+
+
+class VarVQModel(VarPreTrainedModel):
+    """Image tokenizer with one codebook for all scales."""
+
+    config: VarVQConfig
+
+    def __init__(self, config: VarVQConfig) -> None:
+        super().__init__(config)
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.quantize = FilaMultiScaleQuantizer(
+            config.codebook_size,
+            config.code_size,
+            config.patch_nums,
+            num_phis=config.num_phis,
+            phi_ratio=config.phi_ratio,
+            normalize_codes=config.normalize_codes,
+            commitment=config.commitment,
+        )
+        self.quant_conv = nn.Conv2d(config.code_size, config.code_size, 3, padding=1)
+        self.post_quant_conv = nn.Conv2d(config.code_size, config.code_size, 3, padding=1)
+        self.post_init()
+
+    def features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """`(B, 3, H, W)` in -1..1 `-> (B, D, h, w)`, what is quantised.
+
+        Raises:
+            ValueError: If the sides are not multiples of the encoder's downsampling.
+        """
+        step = self.config.downsampling
+        if pixel_values.shape[-2] % step or pixel_values.shape[-1] % step:
+            raise ValueError(
+                f"Height and width must be multiples of {step}, the encoder's downsampling; got "
+                f"{tuple(pixel_values.shape[-2:])}."
+            )
+        quantised: torch.Tensor = self.quant_conv(self.encoder(pixel_values))
+        return quantised
+
+    @torch.no_grad()
+    def encode(
+        self, pixel_values: torch.Tensor, *, patch_nums: PatchNums | None = None, num_scales: int | None = None
+    ) -> list[torch.Tensor]:
+        """Ids of an image.
+
+        Args:
+            pixel_values: `(B, 3, H, W)` in -1..1.
+            patch_nums: Other scales than the config's, for images of other sizes: numbers or (rows, cols), the last
+                (H, W) / downsampling.
+            num_scales: Stop after so many scales.
+
+        Returns:
+            One `(B, h_k w_k)` int64 per scale.
+
+        Raises:
+            ValueError: If the scales do not end in the image's map.
+        """
+        features = self.features(pixel_values)
+        return self.quantize.encode(features, patch_nums=patch_nums, num_scales=num_scales)[0]
+
+    def draw(self, fhat: torch.Tensor) -> torch.Tensor:
+        """`(B, D, h, w) -> (B, 3, H, W)`, not clamped."""
+        images: torch.Tensor = self.decoder(self.post_quant_conv(fhat))
+        return images
+
+    @torch.no_grad()
+    def decode(
+        self, image_ids: Sequence[torch.Tensor], *, patch_nums: PatchNums | None = None, full_size: bool = True
+    ) -> torch.Tensor:
+        """The image that ids stand for.
+
+        Args:
+            image_ids: Ids of all scales or of the first ones.
+            patch_nums: The scales that the ids were made with, if not the config's.
+            full_size: Draw at the full size whatever the number of scales; otherwise at the last given scale's own.
+
+        Returns:
+            `(B, 3, H, W)` in -1..1.
+        """
+        maps = self.quantize.decode(image_ids, patch_nums=patch_nums, full_size=full_size)
+        return self.draw(maps[-1]).clamp(-1, 1)
+
+    @torch.no_grad()
+    def reconstruct(
+        self, pixel_values: torch.Tensor, *, patch_nums: PatchNums | None = None, every_scale: bool = False
+    ) -> list[torch.Tensor]:
+        """Encode and decode.
+
+        Returns:
+            `(B, 3, H, W)` in -1..1 out of all scales; with `every_scale` one for each prefix of the scales.
+        """
+        maps = self.quantize.encode(self.features(pixel_values), patch_nums=patch_nums)[1]
+        return [self.draw(fhat).clamp(-1, 1) for fhat in (maps if every_scale else maps[-1:])]
+
+    @can_return_tuple
+    def forward(self, pixel_values: torch.Tensor, **kwargs: Any) -> VarVQOutput:
+        """Reconstruct with gradients.
+
+        Args:
+            pixel_values: `(B, 3, H, W)` in -1..1.
+            kwargs: Of transformers.
+
+        Returns:
+            [`VarVQOutput`].
+        """
+        quantised = self.quantize(self.features(pixel_values))
+        return VarVQOutput(
+            loss=quantised.loss, reconstruction=self.draw(quantised.features), image_ids=tuple(quantised.ids)
+        )
+
+
+__all__ = ["VarPreTrainedModel", "VarVQModel", "VarVQOutput"]

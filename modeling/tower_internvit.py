@@ -1,0 +1,92 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""InternViT tower, run a group of layers at a time.
+
+Paper: Chen et al., "InternVL: Scaling up Vision Foundation Models and Aligning for Generic Visual-Linguistic Tasks",
+arXiv:2312.14238.
+Code: transformers, `models/internvl/modeling_internvl.py::InternVLVisionModel`; the weights keep its names.
+
+Deviations: layers that nothing reads and the mask token of pre-training do not exist here. Its layers take no mask,
+so views of unequal size are refused. Options: `tower_vit.py`; the final norm exists only if the config has
+`use_mean_pooling=False` too, as in transformers.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.models.internvl.modeling_internvl import InternVLVisionEmbeddings, InternVLVisionModel
+
+from .positions import add_positions
+from .tower_vit import VitTower, has_final_norm, vit_options
+
+
+class InternVitEmbeddings(InternVLVisionEmbeddings):
+    """InternViT's embeddings, for views of the table's own grid and of any other."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.options = vit_options(config)
+        self.mask_token = None
+        if self.options.prefix == "drop":
+            del self.cls_token
+            # InternViT's init rule names it; nothing else does
+            self.register_buffer("cls_token", torch.zeros(1, 1, config.hidden_size), persistent=False)
+
+    def forward(self, pixel_values: torch.Tensor, patch_grids: torch.Tensor | None = None) -> torch.Tensor:
+        """Embed views `(T, 3, H, W)`, or `(T, 3, p, L * p)` with the patches side by side: `(T, N + L, D)`."""
+        projection = self.patch_embeddings.projection
+        features = projection(pixel_values.to(projection.weight.dtype))
+        patches = features.flatten(2).transpose(1, 2)
+        cls = self.cls_token[0]
+        if self.position_embeddings is not None:
+            positions = self.position_embeddings[0]
+            rule, grid = self.options.positions, (features.shape[2], features.shape[3])
+            patches = add_positions(patches, positions[1:], rule, grid, patch_grids)
+            cls = cls + positions[:1]
+        if self.options.prefix == "keep":
+            patches = torch.cat([cls.expand(len(patches), 1, -1), patches], dim=1)
+        hidden_states: torch.Tensor = self.dropout(patches)
+        return hidden_states
+
+
+class InternVitTower(VitTower, InternVLVisionModel):
+    """An `InternVLVisionModel` whose layers the hybrid encoder runs itself.
+
+    Args:
+        config: The `InternVLVisionConfig`.
+        num_layers: Layers to keep, counted from the input.
+    """
+
+    takes_mask = False
+    _no_split_modules = ["InternVitEmbeddings", "InternVLVisionLayer"]  # noqa: RUF012
+
+    def __init__(self, config: Any, num_layers: int | None = None) -> None:
+        super().__init__(config)
+        self.embeddings = InternVitEmbeddings(config)
+        self.encoder.layer = self.encoder.layer[:num_layers]
+        if not has_final_norm(config, num_layers):
+            self.layernorm = nn.Identity()
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """Whether transformers may skip InternViT's own init rules; it may not."""
+        return False
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The patch embedding; transformers names the module around it, which is not called here."""
+        patch_embeddings: Any = self.embeddings.patch_embeddings
+        projection: nn.Module = patch_embeddings.projection
+        return projection
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers that exist."""
+        layers: nn.ModuleList = self.encoder.layer
+        return layers
+
+    @property
+    def final_norm(self) -> nn.Module:
+        """The norm after the last layer, or the identity."""
+        norm: nn.Module = self.layernorm
+        return norm

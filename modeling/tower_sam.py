@@ -1,0 +1,120 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""SAM's image encoder as a high-res tower: one map per view.
+
+Paper: Kirillov et al., "Segment Anything", arXiv:2304.02643.
+Code: transformers, `models/sam/modeling_sam.py::SamVisionEncoder`; the weights keep its names. EAGLE @ fef95f1,
+`sam_encoder.py`: the short neck and the unshuffle. LEO @ d2787c6: the full neck.
+
+Options, in `tower_options` of the tower's config:
+
+- `neck`: `full`; `short` is its first convolution and norm (EAGLE); `none` gives the layers' own features.
+- `unshuffle`: r x r cells become the channels of one, channel slowest (EAGLE: 2).
+- `input_size` and `resize`: the size at which views are encoded and how they are brought to it. The size must be
+  `image_size`, for which the position table is.
+
+Shapes: T views, t pixels per side, E channels, s cells per side.
+"""
+
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers.models.sam.modeling_sam import SamLayerNorm, SamVisionEncoder
+
+from .frozen import graph_if_needed
+from .options import one_of
+from .resize import resize
+from .tower_options import TowerError, cells_per_side, square, tower_options
+
+
+def sam_options(config: Any) -> SimpleNamespace:
+    """The checked options of the tower.
+
+    Raises:
+        ValueError: If an option or its value is not accepted.
+    """
+    options = tower_options(config, neck="full", unshuffle=1, input_size=None, resize="corners")
+    one_of("tower_options.neck", options.neck, ("full", "short", "none"))
+    if options.unshuffle < 1:
+        raise TowerError(f"`tower_options.unshuffle` must be at least 1; got {options.unshuffle}.")
+    return options
+
+
+class ShortNeck(nn.Module):
+    """The first half of SAM's neck."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(config.hidden_size, config.output_channels, kernel_size=1, bias=False)
+        self.layer_norm1 = SamLayerNorm(config.output_channels, data_format="channels_first")
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(T, s, s, D) -> (T, E, s, s)`."""
+        features: torch.Tensor = self.layer_norm1(self.conv1(hidden_states.permute(0, 3, 1, 2)))
+        return features
+
+
+class NoNeck(nn.Module):
+    """No neck: channels first, and no more."""
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(T, s, s, D) -> (T, D, s, s)`."""
+        return hidden_states.permute(0, 3, 1, 2)
+
+
+class SamTower(SamVisionEncoder):
+    """SAM's image encoder.
+
+    Args:
+        config: The `SamVisionConfig`.
+    """
+
+    encodes_views: ClassVar[bool] = True
+    # older transformers names the attention inside, and would part it from its residual
+    _no_split_modules = ["SamVisionLayer"]  # noqa: RUF012
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.options = sam_options(config)
+        if self.options.neck != "full":
+            self.neck = ShortNeck(config) if self.options.neck == "short" else NoNeck()
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """Whether transformers may skip SAM's own init rules; it may not."""
+        return False
+
+    @staticmethod
+    def count_stages(config: Any) -> int:
+        """One."""
+        return 1
+
+    @staticmethod
+    def stage_shape(config: Any, stage: int, tile: int) -> tuple[int, int]:
+        """Channels and cells per side of the map of a view of `tile` pixels."""
+        options = sam_options(config)
+        size = square(config, "image_size")
+        if (options.input_size or tile) != size:
+            raise TowerError(
+                f"Tower 'sam_vision_model' encodes views of its `image_size`, {size} pixels; high-res views have "
+                f"{options.input_size or tile}. Set `input_size` in its `tower_options` to {size}."
+            )
+        channels = config.hidden_size if options.neck == "none" else config.output_channels
+        side = cells_per_side(config, tile, patch=square(config, "patch_size"), unshuffle=options.unshuffle)
+        return channels * options.unshuffle**2, side
+
+    @graph_if_needed
+    def forward(self, views: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        """Encode views `(T, 3, t, t)` of the high-res canvas: one map `(T, E, s, s)`."""
+        size = square(self.config, "image_size")
+        views = resize(views, (size, size), self.options.resize)
+        hidden_states = self.patch_embed(views.to(self.patch_embed.projection.weight.dtype))
+        if self.pos_embed is not None:
+            hidden_states = hidden_states + self.pos_embed
+        for layer in self.layers:
+            hidden_states = layer(hidden_states)
+        features: torch.Tensor = self.neck(hidden_states)
+        return F.pixel_unshuffle(features, self.options.unshuffle)

@@ -1,0 +1,191 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Videos through the encoder and the connector, a bounded number of frames at a time.
+
+A frame is an image to the encoder. A connector that joins frames takes videos whose frames are one view each; every
+other takes any canvas.
+
+Shapes: W videos, F frames of the video that has most, V views of a frame, N_w tokens of video w, M language-model
+width.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .clips import Read, TimeWindow, clip_tokens, joins_frames, tokens_per_clip
+from .patch_grid import Grid
+
+# What the video processor makes, by the name that the encoder has for it.
+VIDEO_INPUTS = {
+    "pixel_values": "pixel_values_videos",
+    "view_boxes": "video_view_boxes",
+    "tile_grid": "video_tile_grid",
+    "high_res_pixel_values": "video_high_res_pixel_values",
+    "high_res_sizes": "video_high_res_sizes",
+    "patch_grids": "video_patch_grids",
+}
+# Frames that are encoded together where a batch has more. Training keeps its activations anyway.
+FRAMES_PER_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video of a batch, without padding.
+
+    Attributes:
+        rows: For each input of the encoder, one tensor per frame.
+        starts: First view of each frame, counted over the video, and the number of views.
+    """
+
+    rows: dict[str, list[torch.Tensor]]
+    starts: list[int]
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of the video."""
+        return len(self.starts) - 1
+
+    def part(self, first: int, last: int) -> dict[str, list[torch.Tensor]]:
+        """The encoder's inputs for frames [first, last)."""
+        return {name: rows[first:last] for name, rows in self.rows.items()}
+
+    def grid(self, default: tuple[int, int], first: int, last: int) -> Grid:
+        """Patch grid of the views of frames [first, last)."""
+        if "patch_grids" not in self.rows:
+            return default
+        views = [stop - start for start, stop in zip(self.starts, self.starts[1:], strict=False)]
+        rows = zip(self.rows["patch_grids"][first:last], views[first:last], strict=True)
+        return torch.cat([torch.as_tensor(grids)[:count] for grids, count in rows])
+
+
+def videos_of(inputs: dict[str, Any]) -> list[Video]:
+    """Take a batch apart.
+
+    Args:
+        inputs: The tensors of `VIDEO_INPUTS`, or lists with one tensor per video; None where one is not needed.
+
+    Raises:
+        ValueError: If an input is missing or a video has no frame.
+    """
+    given = {name: inputs[key] for name, key in VIDEO_INPUTS.items() if inputs.get(key) is not None}
+    if missing := [VIDEO_INPUTS[name] for name in ("view_boxes", "tile_grid") if name not in given]:
+        raise ValueError(f"`pixel_values_videos` came without {missing}. Pass everything the processor returns.")
+    videos = []
+    for number, boxes in enumerate(given["view_boxes"]):
+        counts = [int(count) for count in torch.as_tensor(boxes).any(dim=-1).sum(dim=-1)]
+        counts = counts[: sum(count > 0 for count in counts)]
+        if not counts or 0 in counts:
+            raise ValueError(
+                f"Video {number} has no frame, or an empty one: its `video_view_boxes` hold {counts} views per frame. "
+                "Pass the processor's output unchanged."
+            )
+        rows = {name: list(value[number][: len(counts)]) for name, value in given.items()}
+        starts = [0]
+        for count in counts:
+            starts.append(starts[-1] + count)
+        videos.append(Video(rows, starts))
+    return videos
+
+
+def encode_videos(
+    tower: Any, connector: Any, videos: list[Video], *, whole: bool, frames_per_chunk: int, **kwargs: Any
+) -> tuple[Any, list[torch.Tensor]]:
+    """Tokens of every video.
+
+    Args:
+        tower: The hybrid encoder.
+        connector: The connector.
+        videos: The videos.
+        whole: Encode all frames of all videos in one call.
+        frames_per_chunk: Frames that are encoded together otherwise, and that the connector takes at a time.
+        kwargs: For the encoder.
+
+    Returns:
+        The encoder's output where it was called once, else None; and one `(N_w, M)` per video.
+    """
+    if not whole:
+        chunked = [_of_tower(tower, video, kwargs) for video in videos]
+        return None, [
+            _tokens(connector, read, video, tower.fusion.output_grid, frames_per_chunk)
+            for read, video in zip(chunked, videos, strict=True)
+        ]
+    joined: dict[str, list[torch.Tensor]] = {}
+    for video in videos:
+        for name, rows in video.rows.items():
+            joined.setdefault(name, []).extend(rows)
+    outputs = tower(**joined, return_dict=True, **kwargs)
+    features = outputs.last_hidden_state.split([video.starts[-1] for video in videos])
+    return outputs, [
+        _tokens(connector, _of_features(own, video), video, tower.fusion.output_grid, None)
+        for own, video in zip(features, videos, strict=True)
+    ]
+
+
+def _of_tower(tower: Any, video: Video, kwargs: dict[str, Any]) -> Read:
+    def read(first: int, last: int) -> torch.Tensor:
+        features: torch.Tensor = tower(**video.part(first, last), return_dict=True, **kwargs).last_hidden_state
+        return features
+
+    return read
+
+
+def _of_features(features: torch.Tensor, video: Video) -> Read:
+    return lambda first, last: features[video.starts[first] : video.starts[last]]
+
+
+def _tokens(
+    connector: Any, read: Read, video: Video, default: tuple[int, int], frames_per_chunk: int | None
+) -> torch.Tensor:
+    if joins_frames(connector):
+        _check_one_view(video)
+        grid = video.grid(default, 0, video.num_frames)
+        return clip_tokens(connector, read, video.num_frames, _one(grid), frames_per_chunk)
+    parts: list[torch.Tensor] = []
+    for piece in TimeWindow().pieces(video.num_frames, frames_per_chunk):
+        grid = video.grid(default, piece.first, piece.last)
+        views = connector(read(piece.first, piece.last), grid)
+        parts += [view[:length] for view, length in zip(views, _lengths(connector, grid, len(views)), strict=True)]
+    return torch.cat(parts)
+
+
+def _lengths(connector: Any, grid: Grid, num_views: int) -> Iterator[int]:
+    grids = [tuple(own) for own in grid.tolist()] if isinstance(grid, torch.Tensor) else [grid] * num_views
+    return (connector.tokens_per_tile(own) for own in grids)
+
+
+def _one(grid: Grid) -> tuple[int, int]:
+    if not isinstance(grid, torch.Tensor):
+        return grid
+    found = {(int(rows), int(cols)) for rows, cols in grid.tolist()}
+    if len(found) != 1:
+        raise ValueError(
+            f"A connector that joins frames needs frames of one patch grid; a video has {sorted(found)}. Choose a "
+            "canvas of equal views, for instance 'single'."
+        )
+    return found.pop()
+
+
+def _check_one_view(video: Video) -> None:
+    most = max(stop - start for start, stop in zip(video.starts, video.starts[1:], strict=False))
+    if most > 1:
+        raise ValueError(
+            f"A connector that joins frames needs one view per frame; a video has frames of {most} views. Set the "
+            "video processor's `canvas` to one without tiles, for instance 'single' or 'square_pad'."
+        )
+
+
+def video_lengths(connector: Any, output_grid: tuple[int, int], inputs: dict[str, Any]) -> list[int]:
+    """Placeholders of each video of a batch."""
+    if (index := inputs.get("video_token_index")) is not None:
+        return [int((torch.as_tensor(row) >= -1).sum()) for row in index]
+    lengths = []
+    for video in videos_of(inputs):
+        grid = video.grid(output_grid, 0, video.num_frames)
+        if joins_frames(connector):
+            lengths.append(tokens_per_clip(connector, video.num_frames, _one(grid)))
+        else:
+            lengths.append(sum(_lengths(connector, grid, video.starts[-1])))
+    return lengths

@@ -1,0 +1,178 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Which frames of a video are shown to the model: integers from integers, no pixels.
+
+    uniform   middles of `num_frames` equal parts of the clip                    VideoLLaMA 2, a fixed number of frames
+    fps       one frame per second, the first `max_frames`                       VideoLLaMA 2, `num_frames=None`
+    seconds   the frame nearest to each whole second, the first `num_frames`     CogVLM2-Video, chat
+    linspace  `num_frames` from the first frame to the last of `max_seconds`     CogVLM2-Video, base
+
+A short clip gives repeated frames with `uniform` and `linspace`, and fewer frames with `fps` and `seconds`.
+
+Code: DAMO-NLP-SG/VideoLLaMA2 @ c0bb03a, `mm_utils.py`: `frame_sample`, `process_video`; THUDM/CogVLM2 @ 6700ae7,
+`video_demo/cli_video_demo.py`: `load_video`.
+
+Deviations: a frame rate below 1 is an error with `fps`, where the source divides by zero.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+DEFAULT_SAMPLING = {"type": "uniform", "num_frames": 8}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What sampling knows of a video.
+
+    Attributes:
+        num_frames: Frames, 1 or more.
+        fps: Frames per second on average, or None where nothing says it.
+        times: Second of each frame; `i / fps` where it is None.
+    """
+
+    num_frames: int
+    fps: float | None = None
+    times: Sequence[float] | None = None
+
+    def rate(self) -> float:
+        """Frames per second.
+
+        Raises:
+            ValueError: If it is not known.
+        """
+        if self.fps is None or not self.fps > 0:
+            raise ValueError(
+                "Sampling by time needs the frames per second of the video, which a list of frames does not have. "
+                'Pass `video_metadata={"fps": ...}`, or sample "uniform".'
+            )
+        return float(self.fps)
+
+    def seconds(self) -> list[float]:
+        """The second of each frame."""
+        if self.times is not None:
+            return list(self.times)
+        rate = self.rate()
+        return [index / rate for index in range(self.num_frames)]
+
+
+def uniform(clip: Clip, *, num_frames: int = 8) -> list[int]:
+    """The middle of each of `num_frames` equal parts; a half is rounded up.
+
+    Example:
+        >>> uniform(Clip(10), num_frames=3)
+        [2, 5, 8]
+    """
+    part = float(clip.num_frames - 1) / num_frames
+    middles = [(part * index + part * (index + 1)) / 2 for index in range(num_frames)]
+    return [int(np.round(middle + 1e-6)) for middle in middles]
+
+
+def fps(clip: Clip, *, max_frames: int = 32) -> list[int]:
+    """One frame per second, from the middle of the first second on.
+
+    Raises:
+        ValueError: If the video has less than one frame per second.
+    """
+    rate = clip.rate()
+    if rate < 1:
+        raise ValueError(
+            f"Sampling 'fps' takes one frame per second, and the video has {rate:g} per second. Sample 'uniform' or "
+            "'seconds'."
+        )
+    step = int(min(rate // 1, clip.num_frames))
+    return list(range(step // 2, clip.num_frames, step))[:max_frames]
+
+
+def seconds(clip: Clip, *, num_frames: int = 24) -> list[int]:
+    """For second 0, 1, ... the frame that is nearest to it, the first where two are."""
+    times = np.asarray(clip.seconds(), dtype=np.float64)
+    last = min(round(float(times.max())), num_frames - 1)
+    return [int(np.argmin(np.abs(times - second))) for second in range(last + 1)]
+
+
+def linspace(clip: Clip, *, num_frames: int = 24, max_seconds: float = 60) -> list[int]:
+    """`num_frames` at equal distances, both ends included, rounded down.
+
+    Example:
+        >>> linspace(Clip(10, fps=2), num_frames=3)
+        [0, 4, 9]
+    """
+    last = min(clip.num_frames, int(max_seconds * clip.rate())) - 1
+    return [int(index) for index in np.linspace(0, max(last, 0), num_frames, dtype=int)]
+
+
+SAMPLERS: dict[str, Callable[..., list[int]]] = {
+    "fps": fps,
+    "linspace": linspace,
+    "seconds": seconds,
+    "uniform": uniform,
+}
+
+
+def check_sampling(options: Mapping[str, Any]) -> None:
+    """Raise a `ValueError` unless `options` name a sampler and options of it, all positive."""
+    if not isinstance(options, Mapping) or options.get("type") not in SAMPLERS:
+        raise ValueError(f"`sampling` must be a dict whose 'type' is one of {sorted(SAMPLERS)}; got {options!r}.")
+    accepted = [*inspect.signature(SAMPLERS[options["type"]]).parameters][1:]
+    for name, value in options.items():
+        if name == "type":
+            continue
+        if name not in accepted:
+            raise ValueError(f"Sampling {options['type']!r} has no option {name!r}; it accepts {accepted}.")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise ValueError(f"`sampling.{name}` must be a positive number; got {value!r}.")
+
+
+def frame_range(clip: Clip, start: float | None = None, end: float | None = None) -> tuple[int, int]:
+    """First and last frame between two seconds, both included, as VideoLLaMA 2 counts them.
+
+    Negative seconds are 0, swapped ones are swapped back, and equal ones are one second long. The source takes one
+    from the first frame too.
+
+    Example:
+        >>> frame_range(Clip(100, fps=10), 2, 5)
+        (19, 49)
+    """
+    if start is None and end is None:
+        return 0, clip.num_frames - 1
+    rate = clip.rate()
+    first = 0.0 if start is None else max(float(start), 0.0)
+    last = clip.num_frames / rate if end is None else max(float(end), 0.0)
+    if first > last:
+        first, last = last, first
+    elif first == last:
+        last = first + 1
+    begin = min(max(int(first * rate) - 1, 0), clip.num_frames - 1)
+    return begin, max(begin, min(int(last * rate) - 1, clip.num_frames - 1))
+
+
+def sample(
+    options: Mapping[str, Any], clip: Clip, *, start: float | None = None, end: float | None = None
+) -> list[int]:
+    """Frames of a clip, counted from 0.
+
+    Args:
+        options: `{"type": name, option: value, ...}`, of `SAMPLERS`.
+        clip: The video.
+        start: Second where it begins.
+        end: Second where it ends.
+
+    Returns:
+        At least one frame, in order; a frame may occur more than once.
+
+    Raises:
+        ValueError: If an option is unknown, or the frame rate is needed and not known.
+    """
+    check_sampling(options)
+    first, last = frame_range(clip, start, end)
+    times = None if clip.times is None else [time - clip.times[first] for time in clip.times[first : last + 1]]
+    part = (
+        clip if (first, last) == (0, clip.num_frames - 1) else replace(clip, num_frames=last - first + 1, times=times)
+    )
+    chosen = {name: value for name, value in options.items() if name != "type"}
+    return [first + index for index in SAMPLERS[options["type"]](part, **chosen)]

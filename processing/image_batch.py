@@ -1,0 +1,198 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The memory that the images of a batch are drawn into: every value is written once, where it is returned.
+
+A batch is one array with zeros beyond what each image needs, or a list of arrays, one per image.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from transformers.image_utils import SizeDict
+from transformers.utils import is_torch_available
+
+from .canvas_plan import CanvasPlan, Size
+from .image_drawing import level_table
+from .image_settings import NORMALIZE_KWARGS, canvas_of, hashable, square
+from .render import (
+    Resize,
+    content_arrays,
+    cut,
+    render_canvas,
+    render_high_res,
+    render_overview,
+    scale_geometry,
+    side_by_side,
+)
+
+if is_torch_available():
+    import torch
+
+PIXELS = {"pixel_values", "high_res_pixel_values"}
+
+
+def views_shape(plan: CanvasPlan, channels: int, patch_size: int | None) -> tuple[int, ...]:
+    """Shape of all views of an image; patches side by side where a patch size is given.
+
+    Returns:
+        (views, channels, height, width), or (views, channels, patch, patches of the longest view x patch).
+    """
+    if patch_size is None:
+        return (plan.num_views, channels, *plan.view_sizes[0])
+    longest = max(size.height * size.width for size in plan.view_sizes)
+    return (plan.num_views, channels, patch_size, longest // patch_size)
+
+
+def allocated(
+    allocate: Callable[..., Any], shapes: Sequence[tuple[int, ...]], like: Any, *, stacked: bool, whole: bool = True
+) -> tuple[list[Any], Any]:
+    """Memory of each shape, and what holds it.
+
+    Args:
+        allocate: Makes memory of a shape, of zeros or not, where `like` is.
+        shapes: As many axes each.
+        like: An image of the batch.
+        stacked: Whether they are parts of one array, of the largest of each side; zeros beyond them.
+        whole: Whether all of each shape will be written; zeros otherwise.
+
+    Returns:
+        One array per shape, and their list or the one array.
+    """
+    if not stacked:
+        arrays = [allocate(tuple(shape), like, zeros=not whole) for shape in shapes]
+        return arrays, arrays
+    largest = tuple(max(sides) for sides in zip(*shapes, strict=True))
+    zeros = not whole or any(tuple(shape) != largest for shape in shapes)
+    together = allocate((len(shapes), *largest), like, zeros=zeros)
+    return [row[tuple(slice(side) for side in shape)] for row, shape in zip(together, shapes, strict=True)], together
+
+
+def draw_batch(
+    images: list[Any], drawing: Any, backend: Any, kwargs: dict[str, Any], *, stacked: bool
+) -> dict[str, Any]:
+    """Plan and draw the images of a batch.
+
+    Args:
+        images: Sources of the drawing; arrays `(C, H, W)` of the backend where it has no source of them.
+        drawing: Out of `DRAWINGS`.
+        backend: The image processor, for what is no source: `resize`, `_normalized`; and `_integers`.
+        kwargs: Settings of the call.
+        stacked: Whether every entry can be one array.
+
+    Returns:
+        The tensors that `image_processing_fila.py` lists: pixels in one array or, unless `stacked`, one per image, and
+        lists with one array of integers per image.
+    """
+    if not images:
+        return {}
+    tile, high_res_size = square(kwargs["size"], "size"), kwargs["high_res_size"]
+    canvas = canvas_of(kwargs["canvas"], tile)
+    patch_size = None if canvas.equal_views else canvas.patch_size  # type: ignore[attr-defined]
+    sizes = [drawing.size(image) if drawing.is_source(image) else Size(*image.shape[-2:]) for image in images]
+    plans = [canvas(*size) for size in sizes]
+    data = _integers_of(plans, patch_size, backend)
+    if kwargs.get("return_image_sizes"):
+        data["image_sizes"] = [backend._integers(size) for size in sizes]
+    if kwargs.get("return_content"):
+        contents = [content_arrays(plan, patch_size) for plan in plans]
+        data |= {name: [backend._array(content[name]) for content in contents] for name in contents[0]}
+    channels = [3 if drawing.is_source(image) else len(image) for image in images]
+    shapes = [views_shape(plan, depth, patch_size) for plan, depth in zip(plans, channels, strict=True)]
+    whole = patch_size is None or all(plan.num_views == 1 for plan in plans)  # views of one image differ in length
+    views, all_views = allocated(drawing.allocate, shapes, images[0], stacked=stacked, whole=whole)
+    data = {"pixel_values": all_views, **data}
+    high, canvases = None, [None] * len(images)
+    if high_res_size is not None:
+        high = Size(**high_res_size)
+        scaled = [scale_geometry(plan, low=tile, high=high)[0] for plan in plans]
+        shapes = [(depth, *size) for depth, size in zip(channels, scaled, strict=True)]
+        canvases, data["high_res_pixel_values"] = allocated(drawing.allocate, shapes, images[0], stacked=stacked)
+        data["high_res_sizes"] = [backend._integers(size) for size in scaled]
+    for image, plan, place, canvas_place in zip(images, plans, views, canvases, strict=True):
+        resize, write = _steps(image, drawing, backend, kwargs)
+        if plan.padded_size is not None and isinstance(image, Image.Image):
+            image = np.asarray(image).transpose(2, 0, 1)
+        draw_views(image, plan, resize, functools.partial(write, tower="image"), place, patch_size)
+        if high is not None:
+            write(render_high_res(image, plan, resize, low=tile, high=high), canvas_place, tower="high_res_image")
+    return {name: _evened(value) if stacked and name not in PIXELS else value for name, value in data.items()}
+
+
+def _integers_of(plans: Sequence[CanvasPlan], patch_size: int | None, backend: Any) -> dict[str, Any]:
+    data = {
+        "view_boxes": [backend._integers(plan.view_boxes) for plan in plans],
+        "tile_grid": [backend._integers(plan.tile_grid) for plan in plans],
+    }
+    if patch_size is not None:
+        grids = [[(side.height // patch_size, side.width // patch_size) for side in p.view_sizes] for p in plans]
+        data["patch_grids"] = [backend._integers(grid) for grid in grids]
+    return data
+
+
+def _steps(image: Any, drawing: Any, backend: Any, kwargs: dict[str, Any]) -> tuple[Resize, Callable[..., None]]:
+    """How an image is resized, and how gray levels or floats are written in the convention of a tower."""
+    options = [kwargs.get(name) for name in NORMALIZE_KWARGS]
+    if drawing.is_source(image):
+
+        def write(levels: Any, place: Any, tower: str) -> None:
+            mean, std = (hashable(kwargs[f"{tower}_{name}"]) for name in ("mean", "std"))
+            drawing.write(levels, place, level_table(*options, mean, std))
+
+        return drawing.resize, write
+
+    def resize(image: Any, size: Size) -> Any:
+        size_dict = SizeDict(height=size.height, width=size.width)
+        return backend.resize(image=image, size=size_dict, resample=kwargs["resample"])
+
+    def write_floats(pixels: Any, place: Any, tower: str) -> None:
+        values = backend._normalized(pixels, kwargs[f"{tower}_mean"], kwargs[f"{tower}_std"], *options)
+        place[...] = np.asarray(values) if isinstance(place, np.ndarray) else torch.as_tensor(values)
+
+    return resize, write_floats
+
+
+def draw_views(
+    image: Any,
+    plan: CanvasPlan,
+    resize: Resize,
+    write: Callable[[Any, Any], None],
+    views: Any,
+    patch_size: int | None,
+) -> None:
+    """Draw the views of an image into their places.
+
+    Args:
+        image: What `resize` takes.
+        plan: Its plan.
+        resize: Function of the drawing.
+        write: Writes a view `(C, h, w)` into its place.
+        views: `views_shape(...)` floats.
+        patch_size: Pixels of the patches that lie side by side; None: views stay as they are.
+    """
+    drawn = cut(render_canvas(image, plan, resize), plan.tile_boxes)
+    overview = render_overview(image, plan, resize)
+    if overview is not None:
+        drawn.insert(0, overview)
+    for view, place in zip(drawn, views, strict=True):
+        if patch_size is None:
+            write(view, place)
+        else:
+            patches = side_by_side(view, patch_size)
+            write(patches, place[..., : patches.shape[-1]])
+
+
+def padded(array: Any, arrays: Sequence[Any]) -> Any:
+    """An array or tensor with zeros up to the largest of each side of `arrays`."""
+    shape = tuple(max(sides) for sides in zip(*(other.shape for other in arrays), strict=True))
+    if tuple(array.shape) == shape:
+        return array
+    larger = np.zeros(shape, array.dtype) if isinstance(array, np.ndarray) else array.new_zeros(shape)
+    larger[tuple(slice(side) for side in array.shape)] = array
+    return larger
+
+
+def _evened(arrays: Sequence[Any]) -> list[Any]:
+    return [padded(array, arrays) for array in arrays]

@@ -1,0 +1,160 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""A bounded cache of what was made of an image, by the content of the image and the settings.
+
+Off unless asked for: `image_processor.cache_images(2**30)`. It is for images that come again, as in the turns of a
+chat, and belongs to the process: it is neither saved nor sent to other processes. What was not used for longest is
+dropped first. Threads may share it.
+
+Encoded bytes, local files (read again every time, so that a changed file is a new image), arrays and tensors on the
+CPU have a content; PIL images, open files and addresses are not cached.
+"""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers.utils import is_torch_available
+
+from .image_batch import padded
+from .image_error import ImageInputError, UnusableImage
+from .image_input import load_images
+from .image_source import read_source, shown
+
+if is_torch_available():
+    import torch
+
+Made = dict[str, Any]
+
+
+class ImageCache:
+    """What was made of images, at most `max_bytes` of it.
+
+    Args:
+        max_bytes: Bytes of the arrays that are kept.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes < 1:
+            raise ValueError(f"`max_bytes` must be a positive integer; got {max_bytes!r}.")
+        self.max_bytes = max_bytes
+        self.hits = self.misses = self.bytes = 0
+        self._entries: OrderedDict[bytes, tuple[Made, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> Any:
+        # Copies and other processes begin with an empty one.
+        return ImageCache, (self.max_bytes,)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: bytes) -> Made | None:
+        """What is kept under a key; the arrays are the cache's own, and must not be written to."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                self.misses += 1
+                return None
+            self.hits += 1
+            self._entries.move_to_end(key)
+            return entry[0]
+
+    def put(self, key: bytes, made: Made) -> None:
+        """Keep what was made, and drop what was not used for longest; nothing happens if it is too large."""
+        size = sum(int(array.nbytes) for array in made.values())
+        if size > self.max_bytes:
+            return
+        with self._lock:
+            _, replaced = self._entries.pop(key, ({}, 0))
+            self._entries[key] = made, size
+            self.bytes += size - replaced
+            while self.bytes > self.max_bytes:
+                _, (_, dropped) = self._entries.popitem(last=False)
+                self.bytes -= dropped
+
+
+def made_or_kept(cache: ImageCache, images: Any, settings: str, make: Callable[[Any], Any]) -> list[Made]:
+    """What is made of each image, out of the cache where it is there.
+
+    Args:
+        cache: The cache.
+        images: The images as users hand them in.
+        settings: Whatever else decides what is made.
+        make: Makes a batch of one image: per name a list of one array.
+
+    Raises:
+        ImageInputError: For the first image that cannot be used.
+    """
+    loaded = load_images(images, keep=has_content)
+    loaded = loaded if isinstance(loaded, list) else [loaded]
+    samples = enumerate(loaded) if loaded and isinstance(loaded[0], list) else [(None, loaded)]
+    results = []
+    for sample, own in samples:
+        for number, source in enumerate(own):
+            try:
+                key, image = content_key(source, settings)
+                made = None if key is None else cache.get(key)
+                if made is None:
+                    made = {name: arrays[0] for name, arrays in make(image).items()}
+                    if key is not None:
+                        cache.put(key, made)
+            except (ImageInputError, UnusableImage) as error:
+                raise ImageInputError(sample, number, error.reason, error.fix) from error
+            results.append(made)
+    return results
+
+
+def packed(results: list[Made], *, stacked: bool) -> Made:
+    """Per name the arrays of all images: copies, or padded to one size."""
+    names = list(results[0]) if results else []
+    columns = {name: [made[name] for made in results] for name in names}
+    if stacked:
+        return {name: [padded(array, arrays) for array in arrays] for name, arrays in columns.items()}
+    return {
+        name: [array.copy() if isinstance(array, np.ndarray) else array.clone() for array in arrays]
+        for name, arrays in columns.items()
+    }
+
+
+def has_content(source: Any) -> bool:
+    """Whether it is encoded bytes, or the path of a file on this machine."""
+    return isinstance(source, bytes | bytearray | memoryview) or (
+        isinstance(source, str | Path) and shown(source) is not None
+    )
+
+
+def content_key(source: Any, settings: str) -> tuple[bytes | None, Any]:
+    """A hash of an image's content and of settings, and the image, whose file is read by now.
+
+    Args:
+        source: An image as users hand it in.
+        settings: Whatever else decides what is made of it.
+
+    Returns:
+        The hash, None where the source is not cached, and what to load instead of the source.
+
+    Raises:
+        UnusableImage: If a file cannot be read.
+    """
+    if has_content(source):
+        data, frame = read_source(source)
+        # A frame is named by a path alone, which has to be read again then.
+        return _hash(f"{settings} frame {frame}", data), data if frame is None else source
+    if is_torch_available() and isinstance(source, torch.Tensor) and source.device.type == "cpu":
+        array = (source.detach().float() if source.dtype == torch.bfloat16 else source.detach()).numpy()
+    elif isinstance(source, np.ndarray) and not source.dtype.hasobject:
+        array = source
+    else:
+        return None, source
+    return _hash(f"{settings} array {array.dtype.str} {array.shape}", np.ascontiguousarray(array)), source
+
+
+def _hash(head: str, content: Any) -> bytes:
+    made = hashlib.sha256(head.encode() + b"\0")
+    made.update(content)
+    return made.digest()

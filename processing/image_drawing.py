@@ -1,0 +1,258 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""uint8 RGB pixels, resized and written as floats: the two modes of the image processors.
+
+    exact   PIL's resize on the CPU; each gray level is looked up in a table of the floats that transformers'
+            rescaling and normalisation give. Bit by bit what the published systems do, with and without torchvision.
+    fast    torch's uint8 resize, where the pixels are, then one multiply-add.
+
+Bound: a gray level of `fast` differs from that of `exact` by at most `FAST_LEVELS`, and by more than 1 hardly ever.
+Both resize in two passes, and round and clip to uint8 in between; they differ by how finely the filter's weights are
+rounded, which moves a value over a rounding edge in either pass, and the second pass sums with weights whose absolute
+sum is below 1.5. torch has the filters of `TORCH_FILTERS`; with others `fast` is `exact`.
+
+The order of the passes matters where a filter overshoots at edges. Pillow resized along the rows first until version
+13, and since then along the columns where the height shrinks by more than twice the pixels of the width; torch begins
+with the rows. Here the order is Pillow 13's with every Pillow and with torch.
+
+Either reads the source once per distinct size and writes each value once, into the memory that is returned.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from transformers.image_transforms import normalize, rescale
+from transformers.image_utils import PILImageResampling
+from transformers.utils import is_torch_available, is_torchvision_available
+
+from .canvas_plan import Size
+
+if is_torch_available():
+    import torch
+
+FAST_LEVELS = 2
+BLOCK = 2**16  # values that are looked up at a time
+TORCH_FILTERS = {PILImageResampling.BILINEAR: "bilinear", PILImageResampling.BICUBIC: "bicubic"}
+
+
+class ExactDrawing:
+    """PIL and numpy.
+
+    Attributes:
+        takes_tensors: Whether `source` takes tensors `(3, H, W)`, wherever they are.
+
+    Args:
+        resample: Filter of every resize; None is bilinear, as in transformers.
+        device: Not used: PIL works on the CPU.
+    """
+
+    takes_tensors = False
+
+    def __init__(self, resample: Any, device: Any = None) -> None:
+        self.resample = pil_filter(resample)
+
+    @staticmethod
+    def source(pixels: Any) -> Image.Image:
+        """A PIL image of RGB pixels: itself, or made of an array `(3, H, W)`."""
+        if isinstance(pixels, Image.Image):
+            return pixels
+        return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+
+    @staticmethod
+    def is_source(image: Any) -> bool:
+        """Whether `source` made it."""
+        return isinstance(image, Image.Image)
+
+    @staticmethod
+    def size(image: Any) -> Size:
+        """Height and width of a source."""
+        return Size(image.height, image.width)
+
+    def resize(self, image: Any, size: Size) -> np.ndarray:
+        """Gray levels `(3, *size)` of a source, or of an array `(3, H, W)`."""
+        picture = self.source(image)
+        if is_vertical_first(self.size(picture), size):
+            picture = picture.resize((picture.width, size.height), self.resample)
+        if picture.size != (size.width, size.height):
+            picture = picture.resize((size.width, size.height), self.resample)
+        return np.asarray(picture).transpose(2, 0, 1)
+
+    @staticmethod
+    def allocate(shape: tuple[int, ...], like: Any, *, zeros: bool) -> np.ndarray:
+        """Float32 memory, of zeros or of anything."""
+        return np.zeros(shape, np.float32) if zeros else np.empty(shape, np.float32)
+
+    @staticmethod
+    def write(levels: np.ndarray, out: np.ndarray, table: np.ndarray) -> None:
+        """Write the floats of gray levels `(3, ...)`; `table` `(3, 256)` holds them by channel."""
+        rows = max(1, BLOCK // levels.shape[-1])  # numpy makes 8-byte indices first, which have to stay in the cache
+        for plane, row, into in zip(levels, table, out, strict=True):
+            for top in range(0, len(plane), rows):
+                block = into[top : top + rows]
+                # uint8 never leaves the table; "clip" spares the check. Memory with gaps numpy would read first.
+                if block.flags.c_contiguous:
+                    np.take(row, plane[top : top + rows], out=block, mode="clip")
+                else:
+                    block[...] = np.take(row, plane[top : top + rows], mode="clip")
+
+
+class FastDrawing:
+    """torch, on the CPU or another device.
+
+    Args:
+        resample: Filter of every resize.
+        device: Where pixels are moved before they are resized; None: they stay where they are.
+
+    Raises:
+        ValueError: If there is no torch.
+    """
+
+    takes_tensors = True
+
+    def __init__(self, resample: Any, device: Any = None) -> None:
+        if not is_torch_available():
+            raise ValueError('`mode="fast"` needs torch, which is not installed; use "exact".')
+        self.resample = pil_filter(resample)
+        self.device = device
+
+    def source(self, pixels: Any) -> "torch.Tensor":
+        """A tensor `(3, H, W)` whose channels lie side by side, as torch resizes fastest; not copied on the CPU."""
+        if isinstance(pixels, Image.Image):
+            pixels = _on_memory_of(np.asarray(pixels)).permute(2, 0, 1)
+        elif isinstance(pixels, np.ndarray):
+            pixels = _on_memory_of(np.ascontiguousarray(pixels.transpose(1, 2, 0))).permute(2, 0, 1)
+        source: torch.Tensor = pixels.to(self.device)[None].contiguous(memory_format=torch.channels_last)[0]
+        return source
+
+    @staticmethod
+    def is_source(image: Any) -> bool:
+        """Whether `source` made it."""
+        return isinstance(image, torch.Tensor) and image.dtype == torch.uint8 and len(image) == 3
+
+    @staticmethod
+    def size(image: Any) -> Size:
+        """Height and width of a source."""
+        return Size(*image.shape[-2:])
+
+    def resize(self, image: "torch.Tensor", size: Size) -> "torch.Tensor":
+        """Gray levels `(3, *size)`."""
+        if tuple(image.shape[-2:]) == tuple(size):
+            return image
+        mode = TORCH_FILTERS.get(self.resample)
+        if mode is None:
+            exact = ExactDrawing(self.resample).resize(image.cpu().numpy(), size)
+            return _on_memory_of(exact).to(image.device)
+        between = Size(image.shape[-2], size.width)
+        if is_vertical_first(self.size(image), size):
+            between = Size(size.height, image.shape[-1])
+        if not _resizes_uint8(image):
+            return resize_in_floats(image, between, size, mode)
+        if between.height == size.height:
+            image = _interpolate(image, between, mode)
+        return _interpolate(image, size, mode)
+
+    @staticmethod
+    def allocate(shape: tuple[int, ...], like: Any, *, zeros: bool) -> "torch.Tensor":
+        """Float32 memory, of zeros or of anything, where the tensor or array `like` is."""
+        if not isinstance(like, torch.Tensor) or like.device.type == "cpu":
+            # numpy takes the system's zero pages, which cost nothing until they are written to; torch writes zeros.
+            return torch.from_numpy(ExactDrawing.allocate(shape, like, zeros=zeros))
+        return (torch.zeros if zeros else torch.empty)(shape, device=like.device)
+
+    @staticmethod
+    def write(levels: "torch.Tensor", out: "torch.Tensor", table: np.ndarray) -> None:
+        """Write the floats of gray levels `(3, ...)`: on the line through the ends of each row of `table`."""
+        first, last = table[:, 0].astype(float), table[:, 255].astype(float)
+        for plane, into, scale, offset in zip(levels, out, (last - first) / 255, first, strict=True):
+            into.copy_(plane).mul_(float(scale)).add_(float(offset))
+
+
+DRAWINGS: dict[str, Any] = {"exact": ExactDrawing, "fast": FastDrawing}
+
+
+def check_mode(mode: Any) -> None:
+    """Raise a `ValueError` unless there is such a mode."""
+    if not isinstance(mode, str) or mode not in DRAWINGS:
+        raise ValueError(f"`mode` must be one of {sorted(DRAWINGS)}; got {mode!r}.")
+
+
+@functools.lru_cache(maxsize=64)
+def level_table(
+    do_rescale: bool | None,
+    rescale_factor: float | None,
+    do_normalize: bool | None,
+    mean: float | tuple[float, ...] | None,
+    std: float | tuple[float, ...] | None,
+) -> np.ndarray:
+    """The float of each gray level by channel, `(3, 256)`, as transformers rescales and normalises on PIL.
+
+    Example:
+        >>> level_table(True, 1 / 255, True, (0.5, 0.5, 0.5), (0.5, 0.25, 0.5))[:, [0, 255]].tolist()
+        [[-1.0, 1.0], [-2.0, 2.0], [-1.0, 1.0]]
+    """
+    levels: Any = np.tile(np.arange(256, dtype=np.uint8), (3, 1, 1))
+    forms = {"data_format": "channels_first", "input_data_format": "channels_first"}
+    if do_rescale:
+        levels = rescale(levels, rescale_factor, **forms)
+    if do_normalize:
+        levels = normalize(levels, mean, std, **forms)
+    table = np.ascontiguousarray(levels[:, 0], dtype=np.float32)
+    table.flags.writeable = False
+    return table
+
+
+def pil_filter(resample: Any) -> PILImageResampling:
+    """PIL's name of a filter, which may be torchvision's."""
+    if resample is None:
+        return PILImageResampling.BILINEAR
+    if isinstance(resample, int):
+        return PILImageResampling(resample)
+    assert is_torchvision_available(), resample
+    from transformers.image_utils import torch_pil_interpolation_mapping
+
+    return PILImageResampling(torch_pil_interpolation_mapping[resample])
+
+
+def is_vertical_first(size: Size, target: Size) -> bool:
+    """Whether Pillow 13 resizes along the columns before it resizes along the rows.
+
+    Example:
+        >>> is_vertical_first(Size(2000, 500), Size(336, 336)), is_vertical_first(Size(500, 2000), Size(336, 336))
+        (True, False)
+    """
+    return size.height - target.height > max(0, 2 * (size.width - target.width))
+
+
+def resize_in_floats(image: "torch.Tensor", between: Size, size: Size, mode: str) -> "torch.Tensor":
+    """Resize `(3, H, W)` uint8 where torch resizes floats alone: a pass per axis, rounded and clipped as uint8."""
+    half = _rounded(_interpolate(image.float(), between, mode))
+    return _rounded(_interpolate(half, size, mode)).to(torch.uint8)
+
+
+def _resizes_uint8(image: "torch.Tensor") -> bool:
+    return image.device.type == "cpu"
+
+
+def _rounded(values: "torch.Tensor") -> "torch.Tensor":
+    return (values + 0.5).floor_().clamp_(0, 255)  # halves go up, as in PIL
+
+
+def _interpolate(image: "torch.Tensor", size: Size, mode: str) -> "torch.Tensor":
+    resized: torch.Tensor = torch.nn.functional.interpolate(image[None], tuple(size), mode=mode, antialias=True)[0]
+    return resized
+
+
+class _Writable:
+    """The memory of an array, said to be writable."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array  # keeps the memory
+        address, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+
+
+def _on_memory_of(array: np.ndarray) -> "torch.Tensor":
+    """A tensor on the memory of an array, which nothing writes to: torch warns of memory that is read-only."""
+    return torch.from_numpy(array if array.flags.writeable else np.asarray(_Writable(array)))

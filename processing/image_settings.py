@@ -1,0 +1,61 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Settings of the image processors: their forms, and those that decide pixels."""
+
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from transformers.image_processing_utils import get_size_dict
+from transformers.image_utils import SizeDict
+
+from .canvas import Canvas, all_options, build_canvas
+from .canvas_plan import Size
+from .fingerprint import VERSION, as_json
+from .image_drawing import pil_filter
+
+NORMALIZE_KWARGS = ("do_rescale", "rescale_factor", "do_normalize")
+MEANS = ("image_mean", "image_std", "high_res_image_mean", "high_res_image_std")
+
+
+def settings_of_pixels(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the settings of a call those that decide pixels, defaults written out, as plain JSON."""
+    high_res_size = given["high_res_size"]
+    settings = {
+        "version": VERSION,
+        "canvas": all_options(given["canvas"]),
+        "size": square(given["size"], "size").height,
+        "high_res_size": None if high_res_size is None else square(high_res_size, "high_res_size").height,
+        "resample": int(pil_filter(given["resample"])),
+    }
+    plain = ("mode", "do_convert_rgb", *NORMALIZE_KWARGS, *MEANS)
+    return as_json(settings | {name: hashable(given[name]) for name in plain})
+
+
+def square(size: Any, name: str) -> Size:
+    """Height and width of a tile setting; both towers' position grids are square."""
+    given = dict(size) if isinstance(size, SizeDict) else get_size_dict(size, param_name=name)
+    height, width = given.get("height"), given.get("width")
+    if not (height and height == width and height > 0):
+        raise ValueError(f"`{name}` must have equal, positive 'height' and 'width' (tiles are square); got {given}.")
+    return Size(height, width)
+
+
+def hashable(value: Any) -> Any:
+    """A mean or a standard deviation as a number or a tuple."""
+    return tuple(value) if isinstance(value, list | np.ndarray) else value
+
+
+def canvas_of(options: Any, tile_size: Size) -> Canvas:
+    """The canvas strategy of an option dict; built once where it can be told apart by its JSON."""
+    try:
+        return _cached_canvas(json.dumps(options), tile_size)
+    except TypeError:
+        return build_canvas(options, tile_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _cached_canvas(options: str, tile_size: Size) -> Canvas:
+    return build_canvas(json.loads(options), tile_size)

@@ -1,0 +1,270 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Chosen frames out of an encoded video, upright, in memory that does not grow with its length.
+
+The packets of the file are listed first, without decoding: that gives the number of frames and the time of each, also
+where the rate varies. Then only the parts between the key frame before a chosen frame and the frame itself are
+decoded, in order, so that no frame is decoded twice.
+
+PyAV decodes (the extra `video`), or torchcodec where it is installed and PyAV is not. Formats are a list: ffmpeg also
+reads playlists, which open further files and addresses.
+"""
+
+import bisect
+import importlib
+import io
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from .frame_sampling import Clip
+from .video_error import UnusableVideo
+
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,ivf,mjpeg"
+MAX_LISTED_FRAMES = 2_000_000  # 18 hours at 30 frames per second
+INSTALL = "Install PyAV: pip install 'fila[video]'."
+BROKEN = "Encode it again, or cut it before the damage."
+Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+
+
+def open_video(source: str | bytes, progress: Progress | None = None) -> "AvVideo | TorchcodecVideo":
+    """Open an encoded video and list its frames.
+
+    Args:
+        source: The path of a file, or its bytes.
+        progress: Told about the listing and the decoding.
+
+    Raises:
+        UnusableVideo: If it is no video, is damaged or empty, or its frames are too many or too large.
+        ImportError: If nothing that decodes is installed.
+    """
+    for module, opened in (("av", AvVideo), ("torchcodec.decoders", TorchcodecVideo)):
+        try:
+            library = importlib.import_module(module)
+        except ImportError:
+            continue
+        return opened(library, source, progress)
+    raise ImportError(f"Decoding a video needs PyAV or torchcodec, and neither is installed. {INSTALL}")
+
+
+class AvVideo:
+    """A file that PyAV reads.
+
+    Attributes:
+        clip: Number of frames, rate and times.
+        size: (height, width) of a frame as it is shown.
+    """
+
+    def __init__(self, av: Any, source: str | bytes, progress: Progress | None = None) -> None:
+        self._av = av
+        self._progress = progress or (lambda what, done, of: None)
+        self._file: BinaryIO = open(source, "rb") if isinstance(source, str) else io.BytesIO(source)  # noqa: SIM115
+        self._container = self._opened()
+        try:
+            self._stream = self._container.streams.video[0]
+            self._stream.thread_type = "AUTO"
+            codec = self._stream.codec_context
+            check_frame_size(codec.height, codec.width)
+            self._list_frames()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "AvVideo":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+        self._file.close()
+
+    def _opened(self) -> Any:
+        try:
+            container = self._av.open(self._file, options={"format_whitelist": FORMATS})
+        except (self._av.FFmpegError, ValueError, OSError) as error:
+            self._file.close()
+            raise UnusableVideo(
+                f"is no video that can be read ({_told(error)})", "Pass an MP4, WebM, Matroska, AVI or GIF file."
+            ) from error
+        if not container.streams.video:
+            container.close()
+            self._file.close()
+            raise UnusableVideo("has no picture stream", "Pass a file with pictures; sound alone is not read.")
+        return container
+
+    def _list_frames(self) -> None:
+        """Times of all frames and of the key frames, from the packets."""
+        size = self._container.size or 0
+        times, keys = [], []
+        try:
+            for packet in self._container.demux(self._stream):
+                if not packet.size or packet.is_discard:
+                    continue
+                times.append(packet.pts)
+                if packet.is_keyframe:
+                    keys.append(packet.pts)
+                if len(times) > MAX_LISTED_FRAMES:
+                    raise UnusableVideo(f"has more than {MAX_LISTED_FRAMES} frames", "Cut it into parts.")
+                if len(times) % 5000 == 0:
+                    self._progress("listing", packet.pos or 0, size)
+        except self._av.FFmpegError as error:
+            if not times:
+                raise UnusableVideo(f"cannot be read ({_told(error)})", BROKEN) from error
+        if not times:
+            raise UnusableVideo("has no frames", "Pass a file that holds at least one frame.")
+        if any(time is None for time in times) or len(set(times)) < len(times):
+            times, keys = self._decoded_times(), []
+        self._times: list[int] = sorted(times)
+        self._keys: list[int] = sorted(keys)
+        base = float(self._stream.time_base)
+        first = self._times[0]
+        seconds = [(time - first) * base for time in self._times]
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        if rate is None and len(seconds) > 1 and seconds[-1] > 0:
+            rate = (len(seconds) - 1) / seconds[-1]
+        self.clip = Clip(len(seconds), None if rate is None else float(rate), seconds)
+
+    def _decoded_times(self) -> list[int]:
+        """Times by decoding, where packets do not tell them."""
+        times: list[int] = []
+        for frame in self._from(-1, 0):
+            times.append(frame.pts)
+            if len(times) > MAX_LISTED_FRAMES:
+                raise UnusableVideo(f"has more than {MAX_LISTED_FRAMES} frames", "Cut it into parts.")
+            if len(times) % 500 == 0:
+                self._progress("counting", len(times), 0)
+        if not times:
+            raise UnusableVideo("cannot be decoded", BROKEN)
+        return times
+
+    def frames(self, indices: Sequence[int]) -> list[Image.Image]:
+        """The frames with these numbers, upright, in this order; a repeated number is the same picture.
+
+        Raises:
+            UnusableVideo: If one of them cannot be decoded.
+        """
+        wanted = sorted(set(indices))
+        found = dict(zip(wanted, self._in_order(wanted), strict=False))
+        if missing := [index for index in wanted if index not in found]:
+            raise UnusableVideo(f"is damaged: frame {missing[0]} of {self.clip.num_frames} cannot be decoded", BROKEN)
+        return [found[index] for index in indices]
+
+    def _in_order(self, wanted: list[int]) -> Iterator[Image.Image]:
+        """Frames by number; ends early where one cannot be decoded."""
+        decoded: Iterator[Any] = iter(())
+        held: Any = None
+        for done, index in enumerate(wanted, start=1):
+            target = self._times[index]
+            key = bisect.bisect_right(self._keys, target) - 1
+            if held is None or (key >= 0 and self._keys[key] > held.pts):
+                decoded = self._from(key, target)
+                held = next(decoded, None)
+            while held is not None and held.pts < target:
+                held = next(decoded, None)
+            if held is None:
+                return
+            self._progress("decoding", done, len(wanted))
+            yield upright(held)
+
+    def _from(self, key: int, target: int) -> Iterator[Any]:
+        """Decode from a key frame on; some formats land behind it, so earlier ones are tried, at last the start."""
+        for back in (0, 1, 4, 16):
+            if key - back <= 0:
+                break
+            self._container.seek(self._keys[key - back], stream=self._stream)
+            decoded = self._decoded()
+            first = next(decoded, None)
+            if first is not None and first.pts <= target:
+                return itertools.chain([first], decoded)
+        self._container.close()
+        self._file.seek(0)
+        self._container = self._opened()
+        self._stream = self._container.streams.video[0]
+        self._stream.thread_type = "AUTO"
+        return self._decoded()
+
+    def _decoded(self) -> Iterator[Any]:
+        """Frames from here on, each with a time."""
+        last: int | None = None
+        try:
+            for frame in self._container.decode(self._stream):
+                following = 0 if last is None else last + 1
+                if frame.pts is None or (last is not None and frame.pts <= last):
+                    frame.pts = following
+                last = frame.pts
+                yield frame
+        except self._av.FFmpegError:
+            return  # the frames that are missing then are named
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the stream."""
+        codec = self._stream.codec_context
+        return codec.height, codec.width
+
+
+class TorchcodecVideo:
+    """A file that torchcodec reads; attributes and methods as `AvVideo`."""
+
+    def __init__(self, decoders: Any, source: str | bytes, progress: Progress | None = None) -> None:
+        self._progress = progress or (lambda what, done, of: None)
+        try:
+            self._decoder = decoders.VideoDecoder(source, dimension_order="NHWC", seek_mode="exact")
+        except (ValueError, RuntimeError, OSError) as error:
+            raise UnusableVideo(
+                f"is no video that can be read ({_told(error)})", "Pass an MP4, WebM, Matroska, AVI or GIF file."
+            ) from error
+        metadata = self._decoder.metadata
+        check_frame_size(metadata.height, metadata.width)
+        if not metadata.num_frames:
+            raise UnusableVideo("has no frames", "Pass a file that holds at least one frame.")
+        self.size = metadata.height, metadata.width
+        self.clip = Clip(metadata.num_frames, metadata.average_fps)
+
+    def __enter__(self) -> "TorchcodecVideo":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def frames(self, indices: Sequence[int]) -> list[Image.Image]:
+        """The frames with these numbers; see `AvVideo.frames`."""
+        wanted = sorted(set(indices))
+        try:
+            batch = self._decoder.get_frames_at(wanted).data
+        except (RuntimeError, IndexError) as error:
+            raise UnusableVideo(f"is damaged ({_told(error)})", BROKEN) from error
+        pictures = {index: Image.fromarray(np.asarray(frame)) for index, frame in zip(wanted, batch, strict=True)}
+        return [pictures[index] for index in indices]
+
+
+def upright(frame: Any) -> Image.Image:
+    """A decoded frame of PyAV as RGB, turned as the file says it is to be shown."""
+    check_frame_size(frame.height, frame.width)
+    pixels = frame.to_ndarray(format="rgb24")
+    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    return Image.fromarray(np.ascontiguousarray(np.rot90(pixels, turns)))
+
+
+def check_frame_size(height: int, width: int) -> None:
+    """Raise an `UnusableVideo` for frames above PIL's pixel limit, or of no size."""
+    if not height or not width:
+        raise UnusableVideo("has frames of no size", BROKEN)
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and height * width > limit:
+        raise UnusableVideo(f"has frames of {height}x{width} pixels, more than {limit}", "Encode it smaller.")
+
+
+def _told(error: BaseException) -> str:
+    """The first line of a library's message, without the place of the file."""
+    lines = str(getattr(error, "strerror", None) or error).splitlines()
+    return (lines[0] if lines else type(error).__name__)[:120]

@@ -1,0 +1,323 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Video processor of FILA: choose frames, then plan and render each of them as an image.
+
+Tensors, one row per video (`W` videos in the batch, `F` frames of the video that has most); the rest as the image
+processor makes it, frame by frame, see `image_processing_fila.py`:
+
+    pixel_values_videos          (W, F, V, 3, S, S)    float32  zero beyond a video's frames
+    video_view_boxes             (W, F, V, 4)          int64    all zero beyond a video's frames
+    video_tile_grid              (W, F, 2)             int64
+    video_high_res_pixel_values  (W, F, 3, Hmax, Wmax) float32  with a high-res canvas
+    video_high_res_sizes         (W, F, 2)             int64
+    video_patch_grids            (W, F, V, 2)          int64    where views differ in size
+
+With `return_tensors=None` each entry is a list with one array per video. `return_metadata` adds `video_metadata`,
+transformers' `VideoMetadata` per video, and `video_times`, the second of each frame or None.
+
+Frames are drawn with PIL, so torchvision is not needed, although transformers' base class names it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from transformers.image_processing_utils import BatchFeature
+from transformers.image_utils import (
+    IMAGENET_DEFAULT_MEAN,
+    IMAGENET_DEFAULT_STD,
+    OPENAI_CLIP_MEAN,
+    OPENAI_CLIP_STD,
+    PILImageResampling,
+    SizeDict,
+)
+from transformers.processing_utils import Unpack, VideosKwargs
+from transformers.video_processing_utils import BaseVideoProcessor
+from transformers.video_utils import VideoMetadata
+
+from .canvas import Canvas
+from .canvas_plan import CanvasPlan
+from .frame_crop import center_crop, center_crop_without_antialias
+from .frame_sampling import DEFAULT_SAMPLING, Clip, check_sampling, sample
+from .image_error import ImageInputError
+from .image_input import to_channels_first
+from .image_processing_fila import DEFAULT_SIZE, FilaImageProcessorPil
+from .video_error import VideoInputError
+from .video_progress import SlowProgress
+from .video_source import Frames, load_videos
+
+PASSED_BY_TRANSFORMERS = {"auto_map", "processor_class", "video_processor_type"}
+RENDERING = (
+    "canvas",
+    "size",
+    "high_res_size",
+    "resample",
+    "do_convert_rgb",
+    "do_resize",
+    "do_rescale",
+    "rescale_factor",
+    "do_normalize",
+    "image_mean",
+    "image_std",
+    "high_res_image_mean",
+    "high_res_image_std",
+)
+OF_IMAGES = {"pixel_values": "pixel_values_videos"}
+
+
+class FilaVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]
+    r"""What a call accepts besides transformers' `VideosKwargs`; the settings of `FilaVideoProcessor`."""
+
+    canvas: dict[str, Any]
+    high_res_size: int | list[int] | tuple[int, ...] | dict[str, int] | None
+    high_res_image_mean: float | list[float] | tuple[float, ...] | None
+    high_res_image_std: float | list[float] | tuple[float, ...] | None
+    sampling: dict[str, Any]
+    start: float | None
+    end: float | None
+    max_frames: int
+    antialias: bool
+
+
+class FilaVideoProcessor(BaseVideoProcessor):
+    r"""Video processor of FILA.
+
+    Args:
+        sampling (`dict`, *optional*, defaults to `{"type": "uniform", "num_frames": 8}`):
+            Which frames of an encoded video are shown, see `frame_sampling.py`.
+        canvas (`dict`, *optional*, defaults to `{"type": "single"}`):
+            The canvas strategy of each frame. VideoLLaMA 2's "pad" is
+            `{"type": "square_pad", "exact": True, "fill": [122, 116, 104]}`, its SigLIP models' is "single".
+        do_center_crop (`bool`, *optional*, defaults to `False`):
+            First bring the short side to `size` and cut the middle out; goes with the canvas "single".
+        antialias (`bool`, *optional*, defaults to `True`):
+            False: crop by plain bilinear interpolation, as CogVLM2-Video.
+        max_frames (`int`, *optional*, defaults to 512):
+            More frames of a video are an error.
+        do_sample_frames (`bool`, *optional*):
+            Whether frames are chosen; by default of encoded videos, and of handed-in frames where a call says how.
+        start, end (`float`, *optional*):
+            Seconds between which frames are chosen.
+        num_frames, fps (*optional*):
+            Of a call: transformers' even sampling instead of `sampling`.
+        size, high_res_size, resample, image_mean, image_std, high_res_image_mean, high_res_image_std, do_convert_rgb,
+        do_rescale, rescale_factor, do_normalize:
+            As in `FilaImageProcessor`; there is no high-res canvas unless `high_res_size` is set.
+    """
+
+    valid_kwargs = FilaVideoProcessorKwargs
+
+    sampling = DEFAULT_SAMPLING
+    canvas = {"type": "single"}  # noqa: RUF012
+    size = DEFAULT_SIZE
+    high_res_size = None
+    resample = PILImageResampling.BICUBIC
+    image_mean = OPENAI_CLIP_MEAN
+    image_std = OPENAI_CLIP_STD
+    high_res_image_mean = IMAGENET_DEFAULT_MEAN
+    high_res_image_std = IMAGENET_DEFAULT_STD
+    do_convert_rgb = True
+    do_resize = True
+    do_rescale = True
+    do_normalize = True
+    do_center_crop = False
+    antialias = True
+    max_frames = 512
+
+    def __init__(self, **kwargs: Unpack[FilaVideoProcessorKwargs]) -> None:
+        accepted = set(self.valid_kwargs.__annotations__)
+        if unknown := sorted(set(kwargs) - accepted - PASSED_BY_TRANSFORMERS):
+            raise ValueError(f"{type(self).__name__} has no setting {unknown}; it accepts {sorted(accepted)}.")
+        super().__init__(**kwargs)
+        check_sampling(self.sampling)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Names of the tensors that a call returns."""
+        return [name_of(name) for name in self.images().model_input_names]
+
+    def images(self, **overrides: Any) -> FilaImageProcessorPil:
+        """The image processor that draws the frames; `overrides` as in a call."""
+        settings = {name: overrides.get(name, getattr(self, name, None)) for name in RENDERING}
+        return FilaImageProcessorPil(**{name: value for name, value in settings.items() if name != "do_resize"})
+
+    def plan(self, height: int, width: int, **overrides: Any) -> CanvasPlan:
+        """Plan the canvas of a frame, without pixels."""
+        return self.plans(**overrides)(height, width)
+
+    def plans(self, **overrides: Any) -> Canvas:
+        """The canvas strategy of these settings."""
+        return self.images(**overrides).plans()
+
+    def sample_frames(
+        self, metadata: Any, num_frames: int | None = None, fps: float | None = None, **kwargs: Any
+    ) -> list[int]:
+        """Frames of a video that a call with these arguments takes.
+
+        Args:
+            metadata: `VideoMetadata`, or anything with `total_num_frames` and `fps`.
+            num_frames, fps: Transformers' even sampling.
+            kwargs: `sampling`, `start`, `end`.
+        """
+        return self._chosen(Clip(metadata.total_num_frames, metadata.fps), num_frames, fps, **kwargs)
+
+    def _chosen(
+        self,
+        clip: Clip,
+        num_frames: int | None,
+        fps: float | None,
+        *,
+        start: Any = None,
+        end: Any = None,
+        **kwargs: Any,
+    ) -> list[int]:
+        if num_frames is None and fps is None:
+            return sample(kwargs.get("sampling") or self.sampling, clip, start=start, end=end)
+        if num_frames is not None and fps is not None:
+            raise ValueError("`num_frames` and `fps` are two ways to sample; pass one of them.")
+        count = num_frames if fps is None else max(1, int(clip.num_frames / clip.rate() * fps))
+        assert count is not None
+        if count > clip.num_frames:
+            raise ValueError(
+                f"{count} frames were asked for, and the video has {clip.num_frames}. Ask for fewer, or set "
+                '`sampling={"type": "uniform", ...}`, which repeats frames.'
+            )
+        return [index * clip.num_frames // count for index in range(count)]
+
+    def preprocess(self, videos: Any, **kwargs: Unpack[FilaVideoProcessorKwargs]) -> BatchFeature:
+        """Load, choose, draw and pack.
+
+        Raises:
+            VideoInputError: For the first video that cannot be used.
+            ValueError: If an option is unknown or does not fit.
+        """
+        accepted = set(self.valid_kwargs.__annotations__)
+        if unknown := sorted(set(kwargs) - accepted - {"return_tensors"}):
+            raise ValueError(f"{type(self).__name__} has no setting {unknown}; it accepts {sorted(accepted)}.")
+        progress = SlowProgress()
+        metadata = _flat(kwargs.get("video_metadata"))
+        rates = None if metadata is None else [_rate(entry) for entry in metadata]
+        try:
+            loaded = load_videos(videos, self._chooser(kwargs), fps=rates, progress=progress)
+        finally:
+            progress.close()
+        data = self._rendered(loaded, dict(kwargs))
+        tensors = kwargs.get("return_tensors")
+        batch = BatchFeature(_padded(data) if tensors is not None else data, tensor_type=tensors)
+        if kwargs.get("return_metadata", self.return_metadata):
+            batch["video_metadata"] = [_metadata(video) for video in loaded]
+            batch["video_times"] = [video.times for video in loaded]
+        return batch
+
+    def _chooser(self, kwargs: Any) -> Any:
+        """Which frames of a clip a call takes."""
+        asked = any(kwargs.get(name) is not None for name in ("num_frames", "fps", "sampling"))
+        wanted = kwargs.get("do_sample_frames", getattr(self, "do_sample_frames", None))
+        most = kwargs.get("max_frames", self.max_frames)
+
+        def choose(clip: Clip, given: bool) -> list[int]:
+            samples = (asked or not given) if wanted is None else wanted
+            options = {name: kwargs.get(name, getattr(self, name, None)) for name in ("start", "end", "sampling")}
+            indices = list(range(clip.num_frames))
+            if samples:
+                indices = self._chosen(clip, kwargs.get("num_frames"), kwargs.get("fps"), **options)
+            if len(indices) > most:
+                raise ValueError(
+                    f"{len(indices)} frames of a video would be shown, and `max_frames` is {most}. Sample fewer, for "
+                    'instance `sampling={"type": "uniform", "num_frames": 32}`, or raise it.'
+                )
+            return indices
+
+        return choose
+
+    def _rendered(self, loaded: list[Frames], kwargs: dict[str, Any]) -> dict[str, list[np.ndarray]]:
+        """The image processor's arrays of each video, frames stacked."""
+        crop = kwargs.get("do_center_crop", self.do_center_crop)
+        antialias = kwargs.get("antialias", self.antialias)
+        processor = self.images(**{name: value for name, value in kwargs.items() if name in RENDERING})
+        if crop and processor.canvas.get("type") != "single":
+            raise ValueError(f'`do_center_crop` goes with the canvas "single"; got {processor.canvas}.')
+        data: dict[str, list[np.ndarray]] = {}
+        for number, video in enumerate(loaded):
+            frames, options = video.frames, {}
+            try:
+                if crop:
+                    side = _side(processor.size)
+                    channels = [_rgb(frame, index, to_uint8=antialias) for index, frame in enumerate(frames)]
+                    if antialias:
+                        frames = [center_crop(_picture(frame), side, processor.resample) for frame in channels]
+                    else:
+                        frames = [center_crop_without_antialias(frame, side) for frame in channels]
+                        options = {"do_rescale": False, "input_data_format": "channels_first"}
+                elif kwargs.get("input_data_format") is not None:
+                    options = {"input_data_format": kwargs["input_data_format"]}
+                batch = processor(images=frames, return_tensors="np", **options)
+            except ImageInputError as error:
+                raise VideoInputError(
+                    number, f"has a frame, number {error.image}, that {error.reason}", error.fix
+                ) from error
+            for name, array in batch.items():
+                data.setdefault(name_of(name), []).append(np.asarray(array))
+        return data
+
+    def to_dict(self) -> dict[str, Any]:
+        """Settings as plain JSON, with the `auto_map`: inside a processor's file nobody else writes it."""
+        output: dict[str, Any] = super().to_dict()
+        if self._auto_class is not None:
+            module = type(self).__module__.rpartition(".")[2]
+            output["auto_map"] = {"AutoVideoProcessor": f"{module}.{type(self).__name__}"}
+        return output
+
+
+def name_of(image_input: str) -> str:
+    """The name that a tensor of images has for videos."""
+    return OF_IMAGES.get(image_input, f"video_{image_input}")
+
+
+def _padded(data: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
+    """Zeros up to the largest of each side, stacked."""
+    padded = {}
+    for name, arrays in data.items():
+        shape = tuple(max(sides) for sides in zip(*(array.shape for array in arrays), strict=True))
+        padded[name] = np.zeros((len(arrays), *shape), arrays[0].dtype)
+        for row, array in zip(padded[name], arrays, strict=True):
+            row[tuple(slice(side) for side in array.shape)] = array
+    return padded
+
+
+def _rgb(frame: Any, number: int, *, to_uint8: bool) -> np.ndarray:
+    return np.asarray(to_channels_first(frame, None, number, to_rgb=True, to_uint8=to_uint8, data_format=None))
+
+
+def _picture(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+
+
+def _side(size: Any) -> int:
+    return int((dict(size) if isinstance(size, SizeDict) else size)["height"])
+
+
+def _flat(metadata: Any) -> list[Any] | None:
+    """Metadata of each video, out of one entry, a list, or a list per sample."""
+    if metadata is None:
+        return None
+    if not isinstance(metadata, Sequence):
+        return [metadata]
+    return [entry for item in metadata for entry in (item if isinstance(item, Sequence) else [item])]
+
+
+def _rate(metadata: Any) -> float | None:
+    rate = metadata.get("fps") if isinstance(metadata, dict) else metadata.fps
+    return None if rate is None else float(rate)
+
+
+def _metadata(video: Frames) -> VideoMetadata:
+    clip = video.clip
+    duration = None if clip.fps is None else clip.num_frames / clip.fps
+    return VideoMetadata(
+        total_num_frames=clip.num_frames, fps=clip.fps, duration=duration, frames_indices=list(video.indices)
+    )
+
+
+__all__ = ["FilaVideoProcessor"]

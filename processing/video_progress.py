@@ -1,0 +1,40 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""A progress bar for files that take long, and for those alone."""
+
+import time
+from typing import Any
+
+from transformers.utils import logging
+
+PATIENCE = 3.0  # seconds
+
+
+class SlowProgress:
+    """Called with what is done and how much of it; shows transformers' bar once `PATIENCE` is over.
+
+    Example:
+        `transformers.utils.logging.disable_progress_bar()` hides it.
+    """
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.bar: Any = None
+        self.what = ""
+        self.done = 0
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        """Report."""
+        if self.bar is None and time.monotonic() - self.started < PATIENCE:
+            return
+        if self.what != what:
+            self.close()
+            self.bar = logging.tqdm(desc=f"{what} frames", total=of or None, leave=False)
+            self.what, self.done = what, 0
+        self.bar.update(done - self.done)
+        self.done = done
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,161 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""From what a user hands in to the chosen frames of each video.
+
+Accepted: a path, an address on an allowed host or bytes of an encoded video; a folder of pictures, 3 per second as in
+VideoLLaMA 2; an array or tensor (F, H, W, C) or (F, C, H, W); a list of frames, each anything that is an image.
+
+Frames that are handed in one by one have been chosen already, so all are used unless a call asks for sampling.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from .frame_sampling import Clip
+from .image_download import download
+from .image_error import ImageInputError, UnusableImage
+from .image_input import load_images
+from .image_pixels import is_array
+from .video_decode import Progress, open_video
+from .video_error import UnusableVideo, VideoInputError
+
+PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+FOLDER_FPS = 3.0
+Choose = Callable[[Clip, bool], list[int]]  # frames of a clip; whether it comes as single frames
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The chosen frames of a video.
+
+    Attributes:
+        frames: Images, in order.
+        indices: Their numbers in the video.
+        clip: The video.
+    """
+
+    frames: list[Any]
+    indices: list[int]
+    clip: Clip
+
+    @property
+    def times(self) -> list[float] | None:
+        """Seconds at which they are shown, or None where nothing says it."""
+        if self.clip.times is None and self.clip.fps is None:
+            return None
+        seconds = self.clip.seconds()
+        return [seconds[index] for index in self.indices]
+
+
+def is_frame(item: Any) -> bool:
+    """Whether it is one decoded image."""
+    return isinstance(item, Image.Image) or (is_array(item) and item.ndim <= 3)
+
+
+def split_videos(videos: Any) -> list[Any]:
+    """One entry per video, out of a single video, a list, or a list per sample.
+
+    A list of decoded images is one video; a list of paths is one video per path, but a video of frames where it lies
+    two lists deep, as chat templates give it.
+    """
+    if is_array(videos) and videos.ndim == 5:
+        return list(videos)
+    return _split(videos, 0)
+
+
+def _split(item: Any, depth: int) -> list[Any]:
+    if not isinstance(item, list | tuple):
+        return [[item]] if is_frame(item) else [item]
+    if item and all(is_frame(entry) for entry in item):
+        return [list(item)]
+    if depth == 2:
+        return [list(item)]
+    return [video for entry in item for video in _split(entry, depth + 1)]
+
+
+def load_videos(
+    videos: Any, choose: Choose, *, fps: Sequence[float | None] | None = None, progress: Progress | None = None
+) -> list[Frames]:
+    """Load the chosen frames of every video.
+
+    Args:
+        videos: The videos.
+        choose: Which frames of a clip.
+        fps: Frames per second of each video whose frames are handed in.
+        progress: Told about long files.
+
+    Raises:
+        VideoInputError: For the first video that cannot be used.
+    """
+    sources = split_videos(videos)
+    rates = [None] * len(sources) if fps is None else list(fps)
+    if len(rates) != len(sources):
+        raise ValueError(f"There are {len(rates)} entries of `video_metadata` for {len(sources)} videos.")
+    loaded = []
+    for number, (source, rate) in enumerate(zip(sources, rates, strict=True)):
+        try:
+            loaded.append(_load(source, choose, rate, progress))
+        except UnusableVideo as error:
+            raise VideoInputError(number, error.reason, error.fix) from error
+        except UnusableImage as error:
+            raise VideoInputError(number, error.reason, error.fix) from error
+        except ImageInputError as error:
+            raise VideoInputError(
+                number, f"has a frame, number {error.image}, that {error.reason}", error.fix
+            ) from error
+    return loaded
+
+
+def _load(source: Any, choose: Choose, rate: float | None, progress: Progress | None) -> Frames:
+    frames, rate = _given_frames(source, rate)
+    if frames is not None:
+        if not len(frames):
+            raise UnusableVideo("has no frames", "Pass at least one frame.")
+        clip = Clip(len(frames), rate)
+        indices = choose(clip, True)
+        return Frames(load_images([frames[index] for index in indices]), indices, clip)
+    with open_video(_encoded(source), progress) as video:
+        indices = choose(video.clip, False)
+        return Frames(video.frames(indices), indices, video.clip)
+
+
+def _given_frames(source: Any, rate: float | None) -> tuple[Any, float | None]:
+    """The frames of a video that comes as such, and its rate; None for an encoded one."""
+    if isinstance(source, list | tuple):
+        return source, rate
+    if is_array(source):
+        if source.ndim != 4:
+            raise UnusableVideo(
+                f"is an array of shape {tuple(source.shape)}", "Pass four axes: frames, then the axes of an image."
+            )
+        return source, rate
+    if isinstance(source, str | Path) and os.path.isdir(source):
+        names = sorted(name for name in os.listdir(source) if name.lower().endswith(PICTURES))
+        return [os.path.join(source, name) for name in names], FOLDER_FPS if rate is None else rate
+    return None, rate
+
+
+def _encoded(source: Any) -> str | bytes:
+    """A path, or bytes."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if callable(getattr(source, "read", None)):
+        data = source.read()
+        if isinstance(data, bytes):
+            return data
+        raise UnusableVideo(f"is a file that gives {type(data).__name__}, not bytes", "Open it in binary mode.")
+    if not isinstance(source, str | Path):
+        reason = "is None" if source is None else f"is of type {type(source).__name__}"
+        raise UnusableVideo(reason, "Pass a path, bytes, an array, or a list of frames.")
+    if str(source).startswith(("http://", "https://")):
+        return download(str(source))
+    if not os.path.isfile(source):
+        raise UnusableVideo(
+            f"{str(source)[:120]!r} is no file", "Pass the path of a video, or of a folder of pictures."
+        )
+    return str(source)

@@ -1,0 +1,51 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""What follows from a model and a canvas together, and what does not fit together."""
+
+from typing import Any
+
+import pytest
+
+from fila.fit import fitting_settings
+from fila.processing.layout import build_layout
+from tests.helpers import single_tower, tiny_canvas, tiny_config, tiny_image_processor
+
+
+def fitting(config: dict[str, Any], canvas: str = "fila", layout: str = "fila", **fields: Any) -> dict[str, Any]:
+    single = "high_res_vision_config" in config
+    images = tiny_image_processor(canvas=tiny_canvas(canvas), **({"high_res_size": None} if single else {}))
+    return fitting_settings(tiny_config(**config), images, build_layout({"type": layout, **fields}))
+
+
+@pytest.mark.parametrize(
+    ("connector", "canvas", "expected"),
+    [
+        ({"type": "mlp"}, "fila", {"tokens_per_tile": 16}),
+        ({"type": "mlp"}, "minicpm", {"tokens_per_tile": 16, "token_size": 7}),
+        ({"type": "resampler", "num_queries": 5}, "minicpm", {"tokens_per_tile": 5}),
+        ({"type": "adaptive_resampler", "grid_size": 3}, "uhd", {"tokens_per_tile": 9}),
+    ],
+)
+def test_token_settings_follow(connector: dict[str, Any], canvas: str, expected: dict[str, int]) -> None:
+    assert fitting(single_tower(connector=connector), canvas) == expected
+
+
+def test_newline_vectors_need_the_pixels_of_a_token() -> None:
+    assert fitting(single_tower(image_newline=True), "llava_next", "llava_next")["token_size"] == 7
+    shuffled = single_tower(image_newline=True, connector={"type": "pixel_shuffle"})
+    assert fitting(shuffled, "llava_next", "llava_next") == {"tokens_per_tile": 4, "token_size": 14}
+    with pytest.raises(ValueError, match="a view of 28 pixels has 3 tokens per row"):
+        fitting(
+            single_tower(image_newline=True, connector={"type": "adaptive_resampler", "grid_size": 3}),
+            "llava_next",
+            "llava_next",
+        )
+
+
+def test_both_sides_must_agree() -> None:
+    with pytest.raises(ValueError, match=r"`row_newlines` needs a model with `image_newline`.*got True and False"):
+        fitting(single_tower(), "llava_next", "llava_next")
+    with pytest.raises(ValueError, match=r"`slice_positions` and the config's.*got True and 0"):
+        fitting(single_tower(), slice_positions=True)
+    with pytest.raises(ValueError, match=r"`high_res_size` must be set if and only if.*and None"):
+        fitting_settings(tiny_config(**single_tower()), tiny_image_processor(), build_layout({"type": "fila"}))

@@ -1,0 +1,221 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+from typing import Any
+
+import pytest
+import torch
+
+from fila.modeling.connector import CONNECTORS
+from fila.modeling.video_features import videos_of
+from tests.contract.settings import connector_settings
+from tests.helpers import assert_close, random_image, single_tower, tiny_model
+from tests.tiny_videos import VIDEO_TOKEN_ID, video_model, video_processor, video_settings
+
+STC = {"type": "stc", "depth": 1, "image_frames": 3}
+
+
+def frames(count: int, seed: int = 0, size: tuple[int, int] = (28, 30)) -> list[Any]:
+    return [random_image(*size, seed=seed * 100 + index) for index in range(count)]
+
+
+def connector_model(name: str) -> Any:
+    changes = connector_settings(name)
+    connector = changes.pop("connector", {"type": name})
+    if "text_config" in changes:
+        changes["text_config"] = changes["text_config"] | {"vocab_size": VIDEO_TOKEN_ID + 1}
+    return video_model(connector, **changes)
+
+
+@pytest.mark.parametrize("name", CONNECTORS)
+@torch.no_grad()
+def test_placeholders_are_as_many_as_tokens(name: str) -> None:
+    model = connector_model(name)
+    batch = video_processor(model)(
+        text=["a <video> b", "<video><video> c"],
+        videos=[frames(3), frames(5, 1), frames(2, 2)],
+        padding=True,
+        return_tensors="pt",
+    )
+    lengths = [len(tokens) for tokens in model.get_video_features(**videos_only(batch)).pooler_output]
+    assert int((batch["input_ids"] == VIDEO_TOKEN_ID).sum()) == sum(lengths)
+    assert model(**batch).logits.isfinite().all()
+
+
+def videos_only(batch: Any) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in batch.items() if "video" in name}
+
+
+@pytest.mark.parametrize(
+    "connector", [STC, {"type": "mlp"}, {"type": "mlp", "over_time": "mean"}, {"type": "dual_path"}]
+)
+@torch.no_grad()
+def test_chunks_give_the_tokens_of_the_whole(connector: dict[str, Any]) -> None:
+    model = video_model(connector)
+    batch = videos_only(video_processor(model)(videos=[frames(7), frames(4, 1)], return_tensors="pt"))
+    whole = model.get_video_features(**batch)
+    assert whole.last_hidden_state.shape[0] == 11
+    model.model.frames_per_chunk = 2
+    calls: list[int] = []
+    model.model.vision_tower.register_forward_hook(
+        lambda module, inputs, output: calls.append(len(output.last_hidden_state))
+    )
+    chunked = model.get_video_features(**batch)
+    assert chunked.last_hidden_state is None
+    assert max(calls) <= 4
+    for ours, expected in zip(chunked.pooler_output, whole.pooler_output, strict=True):
+        assert_close(ours, expected, 1e-5)
+
+
+@torch.no_grad()
+def test_images_and_videos_are_mixed_in_a_batch() -> None:
+    model = video_model(STC)
+    processor = video_processor(model)
+    text = ["<image> x <video>", "<video> y", "<image><image> z"]
+    images = [[random_image(30, 50)], [], [random_image(28, 28, 1), random_image(50, 20, 2)]]
+    videos = [frames(3), frames(5, 1)]
+    together = model(**processor(text=text, images=images, videos=videos, padding=True, return_tensors="pt")).logits
+    alone = [
+        processor(text=text[0], images=images[0], videos=[videos[0]], return_tensors="pt"),
+        processor(text=text[1], videos=[videos[1]], return_tensors="pt"),
+        processor(text=text[2], images=images[2], return_tensors="pt"),
+    ]
+    for row, batch in zip(together, alone, strict=True):
+        logits = model(**batch).logits[0]
+        assert_close(row[: len(logits)], logits, 1e-4)
+
+
+@torch.no_grad()
+def test_frame_of_many_views_is_an_image_of_many_views() -> None:
+    model = video_model({"type": "mlp"})
+    canvas = {"type": "minicpm", "patch_size": 7, "max_slices": 2}
+    processor = video_processor(model, frames={"canvas": canvas}, token_size=7, layout={"type": "llava_uhd"})
+    clip = [random_image(30, 70), random_image(70, 30, 1)]
+    batch = processor(text="<video>", videos=[clip], return_tensors="pt")
+    assert batch["video_patch_grids"].shape[1] == 2
+    tokens = model.get_video_features(**videos_only(batch)).pooler_output[0]
+    assert len(tokens) == int((batch["input_ids"] == VIDEO_TOKEN_ID).sum())
+    own = processor.image_processor.__class__(size={"height": 28, "width": 28}, canvas=canvas, high_res_size=None)
+    images = own(clip, return_tensors="pt")
+    expected = model.get_image_features(**images).pooler_output
+    ordered = torch.cat(expected)[batch["video_token_index"][0]]
+    assert_close(tokens, ordered, 1e-5)
+
+
+@torch.no_grad()
+def test_high_res_tower_sees_frames_too() -> None:
+    settings = video_settings({"type": "mlp"})
+    for name in single_tower():
+        settings.pop(name)
+    both = tiny_model(**settings)
+    batch = video_processor(both)(text="<video>", videos=[frames(3)], return_tensors="pt")
+    images = both.get_image_features(
+        batch["pixel_values_videos"][0],
+        batch["video_view_boxes"][0],
+        batch["video_tile_grid"][0],
+        high_res_pixel_values=batch["video_high_res_pixel_values"][0],
+        high_res_sizes=batch["video_high_res_sizes"][0],
+    )
+    assert_close(
+        both.get_video_features(**videos_only(batch)).pooler_output[0], torch.cat(list(images.pooler_output)), 1e-5
+    )
+
+
+def generated(model: Any, batch: Any, **options: Any) -> list[list[int]]:
+    tokens: Any = model.generate(**batch, max_new_tokens=5, do_sample=False, eos_token_id=None, **options)
+    return [list(row) for row in tokens[:, batch["input_ids"].shape[1] :].tolist()]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_generate_equals_repeated_forward_passes(shared: bool) -> None:
+    model = video_model({"type": "conv_glu"}, shared_positions=shared)
+    processor = video_processor(model, video_layout={"type": "frame_index"})
+    batch = processor(text="a <video> b", videos=[frames(3)], return_tensors="pt")
+    ids = batch["input_ids"]
+    rest = {name: value for name, value in batch.items() if name not in ("input_ids", "attention_mask")}
+    expected = []
+    with torch.no_grad():
+        for _ in range(5):
+            logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **rest).logits
+            expected.append(int(logits[0, -1].argmax()))
+            ids = torch.cat([ids, torch.tensor([[expected[-1]]])], dim=1)
+    assert generated(model, batch) == [expected]
+
+
+def test_beams_keep_each_samples_videos() -> None:
+    model = video_model(STC)
+    processor = video_processor(model)
+    texts, videos = ["a <video>", "<video> b <video>"], [frames(3), frames(5, 1), frames(4, 2)]
+    together = processor(text=texts, videos=videos, padding=True, padding_side="left", return_tensors="pt")
+    alone = [
+        processor(text=texts[0], videos=videos[:1], return_tensors="pt"),
+        processor(text=texts[1], videos=videos[1:], return_tensors="pt"),
+    ]
+    expected = [generated(model, batch, num_beams=2)[0] for batch in alone]
+    assert generated(model, together, num_beams=2) == expected
+
+
+def test_shared_positions_change_the_answer_and_save_range() -> None:
+    model = video_model({"type": "conv_glu"}, shared_positions=True)
+    batch = video_processor(model)(text="a <video> b", videos=[frames(3)], return_tensors="pt")
+    positions = model.model.shared_position_ids(batch["input_ids"], batch["attention_mask"])
+    assert positions is not None
+    # two letters of text on each side; the frames' runs are one run without text between them
+    assert int(positions.max()) + 1 == 7
+    with torch.no_grad():
+        shared = model(**batch).logits
+        model.config.shared_positions = False
+        assert (model(**batch).logits - shared).abs().max() > 1e-3
+
+
+def test_gradient_reaches_tower_and_connector() -> None:
+    model = video_model(STC).train()
+    batch = video_processor(model)(text="a <video> b", videos=[frames(5)], return_tensors="pt")
+    model(**batch, labels=batch["input_ids"]).loss.backward()
+    for part in (model.model.vision_tower, model.model.multi_modal_projector):
+        assert [name for name, p in part.named_parameters() if p.grad is None or not p.grad.abs().max() > 0] == []
+
+
+def test_model_without_video_token_names_it() -> None:
+    model = video_model(STC)
+    batch = video_processor(model)(text="<video>", videos=[frames(3)], return_tensors="pt")
+    model.config.video_token_id = None
+    with pytest.raises(ValueError, match=r"passed to a model without a video placeholder. Set `video_token_id`"):
+        model(**batch)
+
+
+def test_too_few_placeholders_are_named_as_the_videos() -> None:
+    model = video_model(STC)
+    batch = video_processor(model)(text="<video>", videos=[frames(3)], return_tensors="pt")
+    batch["input_ids"][0, 0] = 9
+    with pytest.raises(ValueError, match=r"Video 0 has \d+ video tokens, but sample 0 holds only \d+ placeholders"):
+        model(**batch)
+
+
+def test_frames_of_several_views_are_refused_where_frames_are_joined() -> None:
+    model = video_model(STC)
+    processor = video_processor(model, frames={"canvas": {"type": "fila"}})
+    batch = processor.video_processor([[random_image(28, 60)]], return_tensors="pt")
+    with pytest.raises(ValueError, match=r"needs one view per frame; a video has frames of 4 views"):
+        model.get_video_features(**batch)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (
+            {"pixel_values_videos": torch.zeros(1, 2, 1, 3, 28, 28)},
+            r"came without \['video_view_boxes', 'video_tile_g",
+        ),
+        (
+            {
+                "pixel_values_videos": torch.zeros(1, 2, 1, 3, 28, 28),
+                "video_view_boxes": torch.zeros(1, 2, 1, 4),
+                "video_tile_grid": torch.ones(1, 2, 2),
+            },
+            r"Video 0 has no frame",
+        ),
+    ],
+)
+def test_videos_of_rejects(inputs: dict[str, torch.Tensor], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        videos_of(inputs)

@@ -1,0 +1,90 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""VideoLLaMA 2 @ c0bb03a: connectors."""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from fila.modeling.clips import clip_tokens
+from fila.modeling.connector_linear import LinearConnector
+from fila.modeling.connector_mlp import MlpConnector
+from fila.modeling.connector_stc import (
+    SpatialConvConnector,
+    SpatialPoolConnector,
+    StcConnector,
+    StcV35Connector,
+    StpConnector,
+)
+from tests.parity.golden import Comparison, Golden, load, read, text_width
+
+CLASSES = {
+    "STCConnector": StcConnector,
+    "STCConnectorV35": StcV35Connector,
+    "STPConnector": StpConnector,
+    "SpatialConv": SpatialConvConnector,
+    "SpatialPool": SpatialPoolConnector,
+}
+
+
+def weights(golden: Golden) -> dict[str, torch.Tensor]:
+    """The original weights of a file whose keys are paths."""
+    return {key.removeprefix("sd/"): value for key, value in golden.tensors.items() if key.startswith("sd/")}
+
+
+def connector(path: Path) -> Iterator[Comparison]:
+    golden = read(path)
+    config = json.loads(golden.metadata["config"])
+    options = {name: config[name] for name in ("downsample", "depth", "mlp_depth") if name in config}
+    ours = CLASSES[config["cls"]](text_width(config["hidden_size"]), input_size=config["mm_hidden_size"], **options)
+    load(ours, weights(golden))
+    for key in sorted(key for key in golden.tensors if key.startswith("in/x")):
+        case = key.removeprefix("in/x")
+        x = golden[key]
+        grid = (x.shape[2], x.shape[3]) if x.ndim == 5 else (math.isqrt(x.shape[2]),) * 2
+        clips = x.flatten(2, 3) if x.ndim == 5 else x
+        for chunk in (None, 1):
+            tokens = [
+                clip_tokens(ours, lambda first, last, clip=clip: clip[first:last], len(clip), grid, chunk)
+                for clip in clips
+            ]
+            yield f"y{case} chunk {chunk}", torch.stack(tokens), golden[f"out/y{case}"]
+    if "mid/s1" in golden:
+        yield from _stages(ours, golden)
+
+
+def _stages(ours: StcConnector, golden: Golden) -> Iterator[Comparison]:
+    """The maps between the stages, for the first input."""
+    found: dict[str, torch.Tensor] = {}
+    for name in ("s1", "sampler", "s2"):
+        module = ours.get_submodule(name)
+        module.register_forward_hook(lambda module, inputs, output, name=name: found.__setitem__(name, output))
+    x = golden["in/x0"]
+    maps = ours.s1(x.flatten(0, 1).permute(0, 3, 1, 2)).unflatten(0, x.shape[:2])
+    (piece,) = ours.window.pieces(x.shape[1], None)
+    ours._sampled(maps, piece)
+    for name, value in found.items():
+        yield name, value, golden[f"mid/{name}"]
+
+
+def projector(path: Path) -> Iterator[Comparison]:
+    golden = read(path)
+    config = json.loads(golden.metadata["config"])
+    sizes = {"config": text_width(config["hidden_size"]), "input_size": config["mm_hidden_size"]}
+    x, state = golden["in/x0"], weights(golden)
+    grid = (1, x.shape[2])
+    match = re.fullmatch(r"mlp(\d+)x_gelu", config["projector"])
+    for over_time, out in (("mean", "y0"), ("each", "per_frame")):
+        if match is None:
+            ours = LinearConnector(**sizes, over_time=over_time)
+            load(ours, {f"linear.{key}": value for key, value in state.items()})
+        else:
+            ours = MlpConnector(**sizes, depth=int(match[1]), over_time=over_time)
+            names = {key: f"linear_{int(key.split('.')[0]) // 2 + 1}.{key.split('.')[1]}" for key in state}
+            load(ours, {names[key]: value for key, value in state.items()})
+        tokens = [clip_tokens(ours, lambda first, last, clip=clip: clip[first:last], len(clip), grid, 3) for clip in x]
+        yield out, torch.stack(tokens).reshape(golden[f"out/{out}"].shape), golden[f"out/{out}"]

@@ -1,0 +1,132 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoProcessor
+
+from fila import FilaProcessor, FilaVideoProcessor
+from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
+from tests.goldens import tensors_of
+from tests.helpers import TILE, random_image, tiny_config, tiny_image_processor, tiny_tokenizer
+from tests.processing.videos import pictures, video_bytes
+from tests.tiny_videos import VIDEO_TOKEN_ID, video_tokenizer
+
+FRAMES = {"size": {"height": TILE, "width": TILE}, "sampling": {"type": "seconds", "num_frames": 3}}
+
+
+def processor(**settings: Any) -> FilaProcessor:
+    return FilaProcessor(
+        tiny_image_processor(high_res_size=None, canvas={"type": "single"}),
+        video_tokenizer(),
+        chat_template=DEFAULT_CHAT_TEMPLATE,
+        **{"tokens_per_tile": 5, "video_processor": FilaVideoProcessor(**FRAMES)} | settings,
+    )
+
+
+def decoded(processor: FilaProcessor, batch: Any) -> str:
+    text: str = processor.tokenizer.decode(batch["input_ids"][0])
+    return text.replace("<video>", "v").replace("<image>", "i")
+
+
+def test_cogvlm2_prompt_has_the_recorded_layout() -> None:
+    """Runs of 66 placeholders, after each the frame's number, as recorded with a tokenizer of our own kind."""
+    checked = 0
+    for metadata, tensors in tensors_of("cogvlm2video_layout.safetensors"):
+        frames = [random_image(20, 30, index) for index in range(tensors["in/video"].shape[1])]
+        for case, options in json.loads(metadata["cases"]).items():
+            if set(options) - {"template_version", "query"}:
+                continue
+            chat = options["template_version"] == "chat"
+            ours = processor(tokens_per_tile=66, video_layout={"type": "frame_index" if chat else "plain"})
+            ids = ours(text="<video>", videos=[frames], return_tensors="pt")["input_ids"][0]
+            types = tensors[f"out/{case}.token_type_ids"]
+            last = int(types.nonzero().max()) + 1
+            # behind the bos token, up to the last frame's number
+            assert (ids == VIDEO_TOKEN_ID).long()[: last - 1].tolist() == types[1:last].tolist(), case
+            if chat:
+                numbers = tensors[f"out/{case}.input_ids"][1 : len(ids) + 1][ids != VIDEO_TOKEN_ID] - 1000
+                assert ours.tokenizer.decode(ids[ids != VIDEO_TOKEN_ID]) == "".join(map(str, numbers.tolist()))
+            checked += 1
+    assert checked >= 3
+
+
+def test_chat_template_takes_videos(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(video_bytes(25))
+    content = [
+        {"type": "video", "path": str(tmp_path / "clip.mp4")},
+        {"type": "image", "image": random_image(28, 28)},
+        {"type": "text", "text": "What <video>?"},
+    ]
+    ours = processor(video_layout={"type": "timestamps"})
+    batch = ours.apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    run = "v" * 5
+    expected = f"0.0s: {run}\n1.0s: {run}\n2.0s: {run}\niiiiiWhat < video>?"
+    assert decoded(ours, batch) == f"<|im_start|>user\n{expected}<|im_end|>\n"
+    assert batch["pixel_values_videos"].shape[:2] == (1, 3)
+
+
+def test_call_says_how_videos_are_sampled() -> None:
+    ours = processor()
+    batch = ours(text="<video>", videos=[pictures(9)], return_tensors="pt", videos_kwargs={"num_frames": 2})
+    assert decoded(ours, batch) == "v" * 10
+    assert "video_metadata" not in batch
+    assert "video_times" not in batch
+
+
+def test_token_types_tell_videos_from_images() -> None:
+    ours = processor()
+    batch = ours(
+        text="<image>a<video>",
+        images=[random_image(28, 28)],
+        videos=[pictures(1)],
+        return_mm_token_type_ids=True,
+        return_tensors="pt",
+    )
+    assert batch["mm_token_type_ids"].tolist() == [[1] * 5 + [0] + [2] * 5]
+    assert set(batch) - {"attention_mask", "input_ids", "mm_token_type_ids"} <= set(ours.model_input_names)
+
+
+def test_settings_survive(tmp_path: Path) -> None:
+    rule = {"per_step": 2, "size": 2, "stride": 2, "before": 1, "after": 1}
+    saved = processor(video_layout={"type": "frame_index"}, clip_tokens=rule)
+    saved.save_pretrained(tmp_path)
+    tiny_config().save_pretrained(tmp_path)
+    loaded = AutoProcessor.from_pretrained(tmp_path)
+    assert loaded.to_dict() == saved.to_dict()
+    assert loaded.video_processor.to_dict() == saved.video_processor.to_dict()
+    options: dict[str, Any] = {"text": "<video>", "videos": [pictures(4)], "return_tensors": "pt"}
+    assert decoded(loaded, loaded(**options)) == decoded(saved, saved(**options)) == "vv0vv1vv2"
+
+
+def test_processor_without_videos_is_saved_as_before(tmp_path: Path) -> None:
+    plain = processor(video_processor=None)
+    assert not [name for name in plain.to_dict() if "video" in name or name == "clip_tokens"]
+    assert plain.video_token is None
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"text": "<video><video>", "videos": [pictures(2)]}, r"hold \[2\] \(in all 2\), and 1 were passed"),
+        ({"text": "a", "videos": [pictures(2)]}, r"hold \[0\] \(in all 0\), and 1 were passed"),
+        ({"text": "<video>"}, r"hold \[1\] \(in all 1\), and 0 were passed"),
+    ],
+)
+def test_counts_of_videos_are_checked(call: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        processor()(**call, return_tensors="pt")
+
+
+def test_processor_without_a_video_processor_refuses_videos() -> None:
+    with pytest.raises(ValueError, match=r"a processor without a video processor. Give it one: `FilaProcessor"):
+        processor(video_processor=None)(text="a", videos=[pictures(2)], return_tensors="pt")
+
+
+def test_tokenizer_without_the_video_token_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"The video token '<video>' must be an added token of the tokenizer"):
+        FilaProcessor(tiny_image_processor(), tiny_tokenizer(), video_processor=FilaVideoProcessor(**FRAMES))

@@ -1,0 +1,228 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+import io
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from transformers.models.auto.video_processing_auto import AutoVideoProcessor
+
+from fila import FilaImageProcessorPil, FilaVideoProcessor
+from fila.processing import video_progress
+from fila.processing.frame_crop import center_crop, center_crop_without_antialias
+from fila.processing.video_error import VideoInputError
+from tests.goldens import tensors_of
+from tests.helpers import random_image
+from tests.processing.videos import number_of, pictures, video_bytes
+
+SIZE = {"height": 28, "width": 28}
+
+
+def processor(**changes: Any) -> FilaVideoProcessor:
+    return FilaVideoProcessor(**({"size": SIZE, "sampling": {"type": "uniform", "num_frames": 4}} | changes))
+
+
+def raw(**changes: Any) -> FilaVideoProcessor:
+    """Without normalisation: pixels stay 0..255."""
+    return processor(do_normalize=False, do_rescale=False, **changes)
+
+
+def numbers(batch: Any) -> list[list[int]]:
+    return [
+        [number_of(frame[0].transpose(1, 2, 0)) for frame in video]
+        for video in np.asarray(batch["pixel_values_videos"])
+    ]
+
+
+def test_encoded_video_is_sampled() -> None:
+    batch = raw()(video_bytes(25), return_tensors="pt", return_metadata=True)
+    assert batch["pixel_values_videos"].shape == (1, 4, 1, 3, 28, 28)
+    assert batch["video_view_boxes"].tolist() == [[[[0, 0, 28, 28]]] * 4]
+    assert batch["video_tile_grid"].tolist() == [[[1, 1]] * 4]
+    assert numbers(batch) == [[3, 9, 15, 21]]
+    assert batch["video_metadata"][0].frames_indices == [3, 9, 15, 21]
+    assert batch["video_times"][0] == pytest.approx([0.3, 0.9, 1.5, 2.1])
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"sampling": {"type": "fps"}}, [5, 15]),
+        ({"sampling": {"type": "seconds"}}, [0, 10, 20]),
+        ({"sampling": {"type": "linspace", "num_frames": 3}}, [0, 12, 24]),
+        ({"num_frames": 5}, [0, 5, 10, 15, 20]),
+        ({"fps": 2}, [0, 5, 10, 15, 20]),
+        ({"start": 1.0, "end": 2.0}, [10, 13, 15, 18]),
+    ],
+)
+def test_call_says_which_frames(options: dict[str, Any], expected: list[int]) -> None:
+    assert numbers(raw()(video_bytes(25), return_tensors="np", **options)) == [expected]
+
+
+def test_every_kind_of_source_gives_the_same_frames(tmp_path: Path) -> None:
+    data = video_bytes(9)
+    (tmp_path / "clip.mp4").write_bytes(data)
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index, picture in enumerate(pictures(9)):
+        picture.save(folder / f"{index:03}.png")
+    options = {"sampling": {"type": "uniform", "num_frames": 3}, "return_tensors": "np"}
+    sources = [data, str(tmp_path / "clip.mp4"), tmp_path / "clip.mp4", io.BytesIO(data), str(folder), pictures(9)]
+    arrays = np.stack([np.asarray(picture) for picture in pictures(9)])
+    sources += [arrays, torch.from_numpy(arrays).permute(0, 3, 1, 2), list(arrays)]
+    for source in sources:
+        assert numbers(raw()(source, **options)) == [[1, 4, 7]]
+
+
+def test_frames_that_are_handed_in_are_all_used() -> None:
+    assert numbers(raw()(pictures(9), return_tensors="np")) == [list(range(9))]
+    assert numbers(raw(do_sample_frames=True)(pictures(9), return_tensors="np")) == [[1, 3, 5, 7]]
+    assert numbers(raw(do_sample_frames=False)(video_bytes(5), return_tensors="np")) == [list(range(5))]
+
+
+def test_folder_counts_as_three_frames_per_second(tmp_path: Path) -> None:
+    for index, picture in enumerate(pictures(9)):
+        picture.save(tmp_path / f"{index:03}.png")
+    batch = raw()(str(tmp_path), sampling={"type": "fps"}, return_tensors="np", return_metadata=True)
+    assert batch["video_times"][0] == pytest.approx([1 / 3, 4 / 3, 7 / 3])
+
+
+def test_videos_of_a_batch_are_padded() -> None:
+    batch = raw()([pictures(3), video_bytes(25), pictures(2)], return_tensors="pt")
+    assert batch["pixel_values_videos"].shape[:2] == (3, 4)
+    assert batch["video_view_boxes"].any(dim=-1).sum(dim=(1, 2)).tolist() == [3, 4, 2]
+    assert not batch["pixel_values_videos"][2, 2:].any()
+    unpadded = raw()([pictures(3), pictures(2)])
+    assert [len(video) for video in unpadded["pixel_values_videos"]] == [3, 2]
+
+
+def test_paths_lie_one_list_deep_and_frames_two(tmp_path: Path) -> None:
+    pictures(1)[0].save(tmp_path / "0.png")
+    (tmp_path / "clip.mp4").write_bytes(video_bytes(5))
+    clip, frame = str(tmp_path / "clip.mp4"), str(tmp_path / "0.png")
+    assert [len(video) for video in numbers(raw()([[clip], [[frame, frame]]], return_tensors="np"))] == [4, 4]
+    assert [len(v) for v in raw()([[clip], [[frame, frame]]])["pixel_values_videos"]] == [4, 2]
+
+
+def test_frames_are_drawn_as_images_are() -> None:
+    frames = [random_image(40, 90, seed) for seed in range(3)]
+    canvas = {"type": "llava_next", "tile_grids": [[1, 2], [2, 1]]}
+    options: dict[str, Any] = {"size": SIZE, "canvas": canvas, "high_res_size": {"height": 64, "width": 64}}
+    video = FilaVideoProcessor(**options)(frames, return_tensors="np")
+    images = FilaImageProcessorPil(**options)(frames, return_tensors="np")
+    assert set(video) == set(FilaVideoProcessor(**options).model_input_names)
+    for name, array in images.items():
+        assert np.array_equal(video["pixel_values_videos" if name == "pixel_values" else f"video_{name}"][0], array)
+
+
+def test_slices_of_frames_differ_in_size() -> None:
+    options = {"canvas": {"type": "minicpm", "patch_size": 7, "max_slices": 2}}
+    batch = processor(**options)([random_image(40, 90), random_image(90, 40)], return_tensors="pt")
+    assert batch["video_patch_grids"].shape[:2] == (1, 2)
+
+
+def test_center_crop_is_clips() -> None:
+    picture = random_image(50, 91)
+    batch = raw(do_center_crop=True)([picture], return_tensors="np")
+    expected = picture.resize((int(28 * 91 / 50), 28), Image.Resampling.BICUBIC).crop((11, 0, 39, 28))
+    assert np.array_equal(batch["pixel_values_videos"][0, 0, 0], np.asarray(expected).transpose(2, 0, 1))
+    assert center_crop(random_image(91, 50), 28, Image.Resampling.BICUBIC).size == (28, 28)
+
+
+def test_cogvlm2_pixels_are_the_recorded_ones() -> None:
+    checked = 0
+    for metadata, tensors in tensors_of("cogvlm2video_layout.safetensors"):
+        video = tensors["in/video"].permute(1, 0, 2, 3).numpy()
+        for case in json.loads(metadata["cases"]):
+            expected = tensors[f"out/{case}.pixels"].numpy()
+            side = expected.shape[-1]
+            cropped = np.stack([center_crop_without_antialias(frame, side) for frame in video])
+            mean, std = (np.reshape(value, (3, 1, 1)) for value in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
+            # measured: 4.1e-7 of the largest
+            assert np.abs((cropped - mean) / std - expected).max() <= 2e-6 * np.abs(expected).max()
+            ours = FilaVideoProcessor(size={"height": side, "width": side}, do_center_crop=True, antialias=False)
+            found = ours(video.transpose(0, 2, 3, 1), return_tensors="np")["pixel_values_videos"][0, :, 0]
+            # the recorded video has fractions of gray levels, which are read as bytes: a level, in deviations
+            assert np.abs(found - expected).max() <= 1 / 255 / 0.26
+            checked += 1
+    assert checked >= 5
+
+
+def test_settings_survive(tmp_path: Path) -> None:
+    saved = processor(canvas={"type": "square_pad", "exact": True}, max_frames=77)
+    saved.save_pretrained(tmp_path)
+    loaded = AutoVideoProcessor.from_pretrained(tmp_path)
+    assert type(loaded) is FilaVideoProcessor
+    assert loaded.to_dict() == saved.to_dict()
+    assert loaded.max_frames == 77
+
+
+@pytest.mark.parametrize(
+    ("videos", "message"),
+    [
+        ([video_bytes(3), b"nothing"], "Video 1 is no video that can be read"),
+        (["nowhere.mp4"], "Video 0 'nowhere.mp4' is no file. Pass the path of a video"),
+        ([None], "Video 0 is None. Pass a path"),
+        (np.zeros((0, 4, 5, 3), np.uint8), "Video 0 has no frames"),
+        ([[Image.new("RGB", (9, 9)), np.full((9, 9, 3), np.nan)]], "Video 0 has a frame, number 1, that"),
+        ("https://192.0.2.1/clip.mp4", "Video 0 .*"),
+    ],
+)
+def test_unusable_video_is_named(videos: Any, message: str) -> None:
+    with pytest.raises(VideoInputError, match=message) as caught:
+        processor()(videos, return_tensors="np")
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "call", "message"),
+    [
+        ({"nonsense": 1}, {}, r"FilaVideoProcessor has no setting \['nonsense'\]"),
+        ({}, {"nonsense": 1}, r"FilaVideoProcessor has no setting \['nonsense'\]"),
+        ({"sampling": {"type": "all"}}, {}, r"`sampling` must be a dict whose 'type'"),
+        ({}, {"num_frames": 9}, r"9 frames were asked for, and the video has 5"),
+        ({}, {"num_frames": 2, "fps": 2}, r"`num_frames` and `fps` are two ways to sample"),
+        ({}, {"sampling": {"type": "seconds"}}, r"needs the frames per second of the video"),
+        ({"max_frames": 4}, {}, r"5 frames of a video would be shown, and `max_frames` is 4"),
+        (
+            {"do_center_crop": True, "canvas": {"type": "fila"}},
+            {},
+            r"`do_center_crop` goes with the canvas \"single\"",
+        ),
+        (
+            {},
+            {"video_metadata": [{"total_num_frames": 5, "fps": 2}] * 2},
+            r"2 entries of `video_metadata` for 1 videos",
+        ),
+    ],
+)
+def test_processor_rejects(settings: dict[str, Any], call: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        processor(**settings)(pictures(5), return_tensors="np", **call)
+
+
+def test_progress_is_shown_for_slow_files_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+
+    class Bar:
+        def __init__(self, desc: str, total: int | None, leave: bool) -> None:
+            shown.append([desc, total, 0])
+
+        def update(self, steps: int) -> None:
+            shown[-1][2] += steps
+
+        def close(self) -> None:
+            shown[-1].append("closed")
+
+    monkeypatch.setattr(video_progress.logging, "tqdm", Bar)
+    raw()(video_bytes(25), return_tensors="np")
+    assert shown == []
+    monkeypatch.setattr(video_progress, "PATIENCE", 0.0)
+    raw()(video_bytes(25), return_tensors="np")
+    assert shown == [["decoding frames", 4, 4, "closed"]]
