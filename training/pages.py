@@ -9,6 +9,7 @@ page, of the tile canvas (what the low-res tower sees) and of the high-res canva
 """
 
 import math
+import string
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -22,7 +23,6 @@ from .page_text import make_label, make_value
 
 # A capital letter's height in pixels of the high-res canvas: from barely readable to a headline.
 CAP_HEIGHTS = (8.0, 20.0)
-MARKS = ":-=~*#+._)];,"  # none of those that the test split's layouts join with
 QUESTIONS = ("What is the {label}?",)
 READ = "Read the first {count} fields."
 
@@ -95,8 +95,8 @@ class _Writer:
     def joint(self, *choices: str) -> str:
         """What stands between label and value: one of the choices, or on varied pages any marks and spaces."""
         if self.split != "varied":
-            return self.rng.choice(choices)
-        marks = "".join(self.rng.choice(MARKS) for _ in range(self.rng.randint(0, 2)))
+            return self.rng.choice(choices) if choices else ""
+        marks = "".join(self.rng.choice(string.punctuation) for _ in range(self.rng.randint(0, 2)))
         return " " * self.rng.randint(0, 2) + marks + " " * self.rng.randint(1, 3)
 
     def keep(self, label: str, value: str) -> None:
@@ -165,6 +165,7 @@ def _receipt(writer: _Writer) -> None:
     writer.title()
     columns = _columns(writer, writer.rng.choice((1, 2)))
     dots = writer.rng.random() < 0.4
+    joint = writer.joint().rstrip()
     for baseline in writer.rows():
         if writer.rng.random() < 0.08:
             y = baseline - writer.cap
@@ -173,9 +174,9 @@ def _receipt(writer: _Writer) -> None:
         for left, right in columns:
             right = min(right, left + writer.cap * 30)
             label, value = writer.pair()
-            end, start = left + writer.width_of(label, label=True), right - writer.width_of(value)
+            end, start = left + writer.width_of(label + joint, label=True), right - writer.width_of(value)
             if end + writer.cap <= start:
-                writer.write(left, baseline, label, label=True)
+                writer.write(left, baseline, label + joint, label=True)
                 if dots and writer.width_of(".") > 1:
                     count = int((start - end - writer.cap) / writer.width_of(".") / 2)
                     ink, font = writer.sheet.ink, writer.font
@@ -246,7 +247,7 @@ def _scattered(writer: _Writer) -> None:
     place = writer.rng.choice((0.0, 1.0, None))
     below = writer.rng.random() < 0.3
     gap = writer.cap * writer.rng.uniform(0.4, 5)
-    joint = writer.joint("").rstrip()
+    joint = writer.joint().rstrip()
     rows = writer.rows()
     for baseline in rows:
         lower = next(rows, baseline) if below else baseline
@@ -304,6 +305,7 @@ def dense_text(writer: _Writer) -> None:
         x = writer.margin
         while True:
             text = (make_label if writer.rng.random() < 0.4 else make_value)(writer.rng, writer.split)
+            text += writer.joint().rstrip()
             if x + writer.width_of(text) > writer.width - writer.margin:
                 break
             x = writer.write(x, baseline, text) + writer.width_of(" ") * writer.rng.choice((1, 1, 2))

@@ -6,12 +6,13 @@
     python -m fila.training.recipe train RUN        # hours on 2 cores: all steps below, each resumed where it stopped
 
 1. `towers`: the high-res tower names characters.
-2. `language`: the language model reads spelled pages; all text of the conversations is supervised.
-3. `answers`: it goes on with the answers alone.
-4. `varied`: and on with pages of any letters in any place, so that it copies what it has never seen.
-5. `connector`: low-res tower, fusion and connector spell what the high-res tower sees.
-6. `encoder`: the high-res tower joins them.
-7. `finetune`: everything, by `fila train`.
+2. `letters`: it goes on with text in which every character may follow every other, so that it knows them all.
+3. `language`: the language model reads spelled pages; all text of the conversations is supervised.
+4. `answers`: it goes on with the answers alone.
+5. `varied`: and on with pages of any letters in any place, so that it copies what it has never seen.
+6. `connector`: low-res tower, fusion and connector spell what the high-res tower sees.
+7. `encoder`: the high-res tower joins them.
+8. `finetune`: everything, by `fila train`.
 
 Each step writes RUN/NAME with its log and weights. docs/default_model.md has the curves and what came out.
 """
@@ -46,10 +47,10 @@ PAGES = {
     "dense": ["--split", "train", "--count", "12000", "--dense"],
     "read": ["--split", "train", "--count", "16000", "--first-seed", "1000000", "--read", "8"],
     "train": ["--split", "train", "--count", "20000", "--first-seed", "2000000"],
-    "varied": ["--split", "varied", "--count", "12000", "--first-seed", "3000000"],
+    "varied": ["--split", "varied", "--count", "16000", "--first-seed", "3000000"],
+    "letters": ["--split", "varied", "--count", "12000", "--first-seed", "4000000", "--dense"],
     "test": ["--split", "test", "--count", "400"],
 }
-TRAINING_PAGES = ("dense", "read", "train", "varied")
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,27 @@ class Step:
 
 WARM_UPS = {
     "towers": Step(2400, 8, 5e-3, 3e-3),
+    "letters": Step(2000, 8, 3e-3, 2e-3),
     "language": Step(2000, 8, 4e-3, 3e-3),
     "answers": Step(1200, 8, 1.5e-3, 1e-3),
-    "varied": Step(1000, 8, 1.5e-3, 1e-3),
+    "varied": Step(1600, 8, 1.5e-3, 1e-3),
     "connector": Step(250, 16, 3e-3, 2e-3),
     "encoder": Step(600, 16, 2e-3, 1e-3),
 }
-AFTER = {"language": None, "answers": "language", "varied": "answers"}  # steps of the language model
+TOWER_STEPS, LANGUAGE_STEPS = ("towers", "letters"), ("language", "answers", "varied")  # each goes on from the last
+WARM_UP_PAGES = {
+    "towers": ("dense", "read", "train"),
+    "letters": ("letters", "varied"),
+    "language": ("read",),
+    "answers": ("train",),
+    "varied": ("varied",),
+    "connector": ("letters", "varied"),
+    "encoder": ("letters", "varied"),
+}
 OF_FUSION = ("connector", "encoder")  # the others are the same for every fusion
 SAVE_STEPS, LOG_STEPS = 200, 25
 DEMO_FIELDS = 4  # questions that a page of the demonstration has at least
-FINETUNE = Step(1000, 8, 0.0, 5e-4)  # AdamW alone
+FINETUNE = Step(1800, 8, 0.0, 5e-4)  # AdamW alone
 
 
 def start_tower(tower: nn.Module) -> None:
@@ -105,38 +116,42 @@ def prepare(name: str, run: Path, fusion: str, seed: int) -> tuple[nn.Module, An
         fusion = "cvfm"
     processor = make_processor(fusion)
     model = make_model(processor, fusion, seed=seed)
-    dense, read, train, varied = (run / "pages" / name / "pages.jsonl" for name in TRAINING_PAGES)
+    pages = [run / "pages" / folder / "pages.jsonl" for folder in WARM_UP_PAGES[name]]
     torch.manual_seed(seed)
-    if name == "towers":
+    if name in LANGUAGE_STEPS:
+        reader = LanguageWarmUp(model, processor.tokenizer)
+        load_step_before(name, LANGUAGE_STEPS, reader, run)
+        spelled = SpelledPages(pages[0], processor, answers_only=name != "language")
+        return reader, spelled, spelled.collate
+    glyphs = GlyphPages(pages, processor, times=50)
+    if name in TOWER_STEPS:
         tower = model.model.vision_tower.high_res_tower
         start_tower(tower)
-        glyphs = GlyphPages([dense, read, train], processor, times=50)
-        return TowerWarmUp(tower), glyphs, glyphs.canvases
-    if name in AFTER:
-        reader = LanguageWarmUp(model, processor.tokenizer)
-        if before := AFTER[name]:
-            reader.load_state_dict(torch.load(run / before / "weights.pt"))
-        reader.spelled.requires_grad_(name != "varied")  # what the encoder is to write stays as it is
-        source = {"language": read, "answers": train, "varied": varied}[name]
-        spelled = SpelledPages(source, processor, answers_only=name != "language")
-        return reader, spelled, spelled.collate
+        warmed_tower = TowerWarmUp(tower)
+        load_step_before(name, TOWER_STEPS, warmed_tower, run)
+        return warmed_tower, glyphs, glyphs.canvases
     reader = load_parts(model, processor, run)
     warmed = ConnectorWarmUp(model, reader.spelled)
     if name == "encoder":
         warmed.load_state_dict(torch.load(warm_up_folder("connector", run, fusion) / "weights.pt"))
     elif model.model.vision_tower.high_res_tower is not None:
         model.model.vision_tower.high_res_tower.requires_grad_(False)
-    glyphs = GlyphPages([dense, read, train], processor, times=50)
     return warmed, glyphs, glyphs.images
+
+
+def load_step_before(name: str, steps: tuple[str, ...], module: nn.Module, run: Path) -> None:
+    """Give a module the weights of the step before, if there is one."""
+    if number := steps.index(name):
+        module.load_state_dict(torch.load(run / steps[number - 1] / "weights.pt"))
 
 
 def load_parts(model: Any, processor: Any, run: Path) -> LanguageWarmUp:
     """Put the weights of the warm-ups of tower and language model into a model."""
     tower = model.model.vision_tower.high_res_tower
     if tower is not None:
-        TowerWarmUp(tower).load_state_dict(torch.load(run / "towers" / "weights.pt"))
+        TowerWarmUp(tower).load_state_dict(torch.load(run / TOWER_STEPS[-1] / "weights.pt"))
     reader = LanguageWarmUp(model, processor.tokenizer)
-    reader.load_state_dict(torch.load(run / "varied" / "weights.pt"))
+    reader.load_state_dict(torch.load(run / LANGUAGE_STEPS[-1] / "weights.pt"))
     return reader
 
 
