@@ -247,6 +247,7 @@ def pages(
     dense: Annotated[
         bool, typer.Option("--dense", help="Full of text, without questions: to warm towers up.")
     ] = False,
+    num_questions: Annotated[int, typer.Option("--questions", min=1, help="Per page, at most.")] = 6,
     read: Annotated[int, typer.Option(min=0, help="Also ask to read so many fields from the top.")] = 0,
     pdf: Annotated[
         list[Path] | None, typer.Option(help="Cut pieces out of this PDF instead; can be repeated. Needs pypdfium2.")
@@ -284,6 +285,7 @@ def pages(
         faces=faces,
         first_seed=first_seed,
         dense=dense,
+        num_questions=num_questions,
         read=read,
         pdfs=pdf or (),
         workers=workers,

@@ -7,12 +7,13 @@
 
 1. `towers`: the high-res tower names characters.
 2. `letters`: it goes on with text in which every character may follow every other, so that it knows them all.
-3. `language`: the language model reads spelled pages; all text of the conversations is supervised.
-4. `answers`: it goes on with the answers alone.
-5. `varied`: and on with pages of any letters in any place, so that it copies what it has never seen.
-6. `connector`: low-res tower, fusion and connector spell what the high-res tower sees.
-7. `encoder`: the high-res tower joins them.
-8. `finetune`: everything, by `fila train`.
+3. `deeper`: the tower gets two more blocks, which change nothing at first, and goes on.
+4. `language`: the language model reads spelled pages; all text of the conversations is supervised.
+5. `answers`: it goes on with the answers alone.
+6. `varied`: and on with pages of any letters in any place, so that it copies what it has never seen.
+7. `connector`: low-res tower, fusion and connector spell what the high-res tower sees.
+8. `encoder`: the high-res tower joins them.
+9. `finetune`: everything, by `fila train`.
 
 Each step writes RUN/NAME with its log and weights. docs/default_model.md has the curves and what came out.
 """
@@ -36,7 +37,7 @@ from fila.modeling.modeling_fila import FilaForConditionalGeneration
 from fila.processing.processing_fila import FilaProcessor
 
 from .data import questions
-from .default_model import FUSIONS, make_model, make_processor
+from .default_model import FUSIONS, HIGH_RES_DEPTHS, make_model, make_processor
 from .evaluation import answer_questions
 from .muon import make_optimizer
 from .plots import plot_loss, plot_shares
@@ -47,7 +48,7 @@ PAGES = {
     "dense": ["--split", "train", "--count", "12000", "--dense"],
     "read": ["--split", "train", "--count", "16000", "--first-seed", "1000000", "--read", "8"],
     "train": ["--split", "train", "--count", "20000", "--first-seed", "2000000"],
-    "varied": ["--split", "varied", "--count", "16000", "--first-seed", "3000000"],
+    "varied": ["--split", "varied", "--count", "16000", "--first-seed", "3000000", "--questions", "16"],
     "letters": ["--split", "varied", "--count", "12000", "--first-seed", "4000000", "--dense"],
     "test": ["--split", "test", "--count", "400"],
 }
@@ -77,16 +78,20 @@ class Step:
 WARM_UPS = {
     "towers": Step(2400, 8, 5e-3, 3e-3),
     "letters": Step(2000, 8, 3e-3, 2e-3),
+    "deeper": Step(1700, 8, 3e-3, 2e-3),
     "language": Step(2000, 8, 4e-3, 3e-3),
     "answers": Step(1200, 8, 1.5e-3, 1e-3),
     "varied": Step(1600, 8, 1.5e-3, 1e-3),
     "connector": Step(250, 16, 3e-3, 2e-3),
     "encoder": Step(600, 16, 2e-3, 1e-3),
 }
-TOWER_STEPS, LANGUAGE_STEPS = ("towers", "letters"), ("language", "answers", "varied")  # each goes on from the last
+# Each goes on from the last.
+TOWER_STEPS, LANGUAGE_STEPS = ("towers", "letters", "deeper"), ("language", "answers", "varied")
+SHALLOW = (1, 1, 2, 2)  # depths of the high-res tower before `deeper`
 WARM_UP_PAGES = {
     "towers": ("dense", "read", "train"),
     "letters": ("letters", "varied"),
+    "deeper": ("letters", "varied"),
     "language": ("read",),
     "answers": ("train",),
     "varied": ("varied",),
@@ -96,7 +101,7 @@ WARM_UP_PAGES = {
 OF_FUSION = ("connector", "encoder")  # the others are the same for every fusion
 SAVE_STEPS, LOG_STEPS = 200, 25
 DEMO_FIELDS = 4  # questions that a page of the demonstration has at least
-FINETUNE = Step(1800, 8, 0.0, 5e-4)  # AdamW alone
+FINETUNE = Step(1600, 8, 0.0, 5e-4)  # AdamW alone
 
 
 def start_tower(tower: nn.Module) -> None:
@@ -115,7 +120,8 @@ def prepare(name: str, run: Path, fusion: str, seed: int) -> tuple[nn.Module, An
     if name not in OF_FUSION:
         fusion = "cvfm"
     processor = make_processor(fusion)
-    model = make_model(processor, fusion, seed=seed)
+    depths = SHALLOW if name in TOWER_STEPS[:-1] else HIGH_RES_DEPTHS
+    model = make_model(processor, fusion, seed=seed, high_res_depths=depths)
     pages = [run / "pages" / folder / "pages.jsonl" for folder in WARM_UP_PAGES[name]]
     torch.manual_seed(seed)
     if name in LANGUAGE_STEPS:
@@ -140,9 +146,17 @@ def prepare(name: str, run: Path, fusion: str, seed: int) -> tuple[nn.Module, An
 
 
 def load_step_before(name: str, steps: tuple[str, ...], module: nn.Module, run: Path) -> None:
-    """Give a module the weights of the step before, if there is one."""
+    """Give a module the weights of the step before, if there is one; a block that it did not have passes all on."""
     if number := steps.index(name):
-        module.load_state_dict(torch.load(run / steps[number - 1] / "weights.pt"))
+        before = torch.load(run / steps[number - 1] / "weights.pt")
+        weights = module.state_dict()
+        if any(key not in weights for key in before):
+            raise ValueError(f"{name} must have all weights of {steps[number - 1]}; it lacks some.")
+        for key, weight in weights.items():
+            if key in before:
+                weight.copy_(before[key])
+            elif ".pwconv2." in key:  # the last layer of a block, which is added to what the block was given
+                weight.zero_()
 
 
 def load_parts(model: Any, processor: Any, run: Path) -> LanguageWarmUp:

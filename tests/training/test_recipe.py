@@ -66,7 +66,7 @@ def test_warm_ups_end_in_a_checkpoint_that_holds_them(fusion: str, run: Path) ->
     if fusion == "cvfm":
         stem = "high_res_tower.embeddings.patch_embeddings.weight"
         assert torch.equal(model.model.vision_tower.get_parameter(stem), connector[f"vision_tower.{stem}"])
-        towers = torch.load(run / "letters" / "weights.pt")
+        towers = torch.load(run / "deeper" / "weights.pt")
         frozen = torch.load(warm_up_folder("connector", run, fusion) / "weights.pt")
         assert torch.equal(frozen[f"vision_tower.{stem}"], towers[stem.replace("high_res_tower", "tower")])
 
@@ -121,6 +121,20 @@ def test_warm_up_goes_on_where_it_stopped(run: Path, monkeypatch: pytest.MonkeyP
     warm_up("language", run)
     whole, resumed = (torch.load(run / name / "weights.pt") for name in ("whole", "language"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_blocks_that_are_added_to_the_tower_pass_on_what_they_are_given(run: Path) -> None:
+    for name in ("towers", "letters"):
+        warm_up(name, run)
+    shallow, pages, collate = recipe.prepare("letters", run, "cvfm", 0)
+    shallow.load_state_dict(torch.load(run / "letters" / "weights.pt"))
+    deeper, _, _ = recipe.prepare("deeper", run, "cvfm", 0)
+    assert len(deeper.state_dict()) > len(shallow.state_dict())
+    batch = collate([pages[0], pages[1]])
+    torch.testing.assert_close(deeper(**batch)["loss"], shallow(**batch)["loss"])
+    torch.save({**deeper.state_dict(), "unknown": torch.zeros(1)}, run / "letters" / "weights.pt")
+    with pytest.raises(ValueError, match="deeper must have all weights of letters"):
+        recipe.prepare("deeper", run, "cvfm", 0)
 
 
 def test_a_failed_command_is_an_error() -> None:
