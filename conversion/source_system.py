@@ -61,20 +61,25 @@ class SourceSystem:
         recipes: Recipes of its sizes; the first that the weights fit is taken.
         layouts: How its weights were named.
         settings: Reads the original's config.
+        refused: Patterns of keys of relatives that cannot be imported, and why.
     """
 
     name: str
     recipes: tuple[str, ...]
     layouts: tuple[SourceLayout, ...]
     settings: Callable[[Mapping[str, Any]], Settings]
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def layout_of(self, keys: Iterable[str], name: str) -> SourceLayout:
         """The layout that has its marker among `keys`.
 
         Raises:
-            ValueError: If there is none; names the markers.
+            ValueError: If there is none; names the markers. If a key is of a relative that is refused.
         """
         keys = list(keys)
+        for pattern, reason in self.refused.items():
+            if found := [key for key in keys if re.fullmatch(pattern, key)]:
+                raise ValueError(f"{name} cannot be imported: {reason}. {len(found)} such keys, e.g. {found[0]!r}.")
         for layout in self.layouts:
             if any(re.fullmatch(layout.marker, key) for key in keys):
                 return layout
