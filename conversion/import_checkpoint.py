@@ -225,7 +225,10 @@ def _tokenizer(source: str | Path, recipe: Recipe) -> Any:
 
 def _save_processor(folder: Path, fit: Fit, source: Source, images: Mapping[str, Any]) -> None:
     tokens = source.tokens
-    chat_template = choose_chat_template(tokens, image_token_of(tokens, fit.recipe.processor["image_token"]))
+    # a system with a prompt format that is nobody else's has it in its recipe
+    chat_template = fit.recipe.processor.get("chat_template") or choose_chat_template(
+        tokens, image_token_of(tokens, fit.recipe.processor["image_token"])
+    )
     settings = {**source.settings.image_processor, **images}
     made = processor(fit.recipe, fit.config, tokens, image_processor=settings, chat_template=chat_template)
     made.save_pretrained(folder)

@@ -131,6 +131,12 @@ def pattern_of(template: str) -> str:
     return "".join(f"(?P<{piece}>{HOLES[piece]})" if at % 2 else re.escape(piece) for at, piece in enumerate(pieces))
 
 
+def keys_of(template: str, keys: Iterable[str]) -> list[str]:
+    """The keys that a template stands for."""
+    pattern = re.compile(pattern_of(template))
+    return [key for key in keys if pattern.fullmatch(key)]
+
+
 def apply_rules(keys: Iterable[str], rules: Sequence[Rule], *, name: str) -> KeyPlan:
     """Decide what becomes of every key of an original.
 

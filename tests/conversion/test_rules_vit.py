@@ -82,5 +82,6 @@ def test_layers_and_norm_behind_the_one_that_is_read_stay_behind(tmp_path: Path,
 
 
 def test_every_tower_of_transformers_has_a_layout() -> None:
-    assert set(LAYOUTS) | {"convnext", "convnextv2", "eva02"} == set(HIGH_RES_TOWERS)
-    assert vit_types(LOW_RES_TOWERS) == sorted([*LOW_RES_TOWERS, "clip", "internvl", "siglip"])
+    assert set(LAYOUTS) | {"convnext", "convnextv2", "eva02", "eva2_clip"} == set(HIGH_RES_TOWERS)
+    low_res = {"clip_vision_model", "dinov2", "dinov2_with_registers", "internvl_vision", "siglip_vision_model"}
+    assert vit_types(LOW_RES_TOWERS) == sorted([*low_res, "clip", "internvl", "siglip"])
