@@ -31,12 +31,12 @@ Each system below is one recipe: data in `fila/recipe_files/`, listed by `fila r
 A config comes from `FilaConfig.from_recipe(NAME)`; `low_res=`, `high_res=` and `text=` take other towers or another
 language model.
 
-`fila import` reads checkpoints in the original's own names, safetensors or pickles of weights alone; `fila export
-CHECKPOINT --output DIR` writes them back, with `--original SRC` where tensors were left behind. Every tensor is renamed,
-transformed, split, or left behind with a reason that the model card repeats; a tensor that is left over is an error.
-Without `--recipe` the first of the system's recipes that the weights fit is taken. Sizes come from the recipe and, where
-it tells them, from the original's config.json; `--low-res`, `--high-res`, `--text`, `--config` and `--image-processor`
-take JSON for what neither tells.
+`fila import` reads checkpoints in the original's own names, safetensors or pickles of weights alone; `fila export`
+writes them back, with `--original SRC` where tensors were left behind. Every tensor is renamed, transformed, split, or
+left behind with a reason that the model card repeats; a tensor that is left over is an error. Without `--recipe` the
+first of the system's recipes that the weights fit is taken. Sizes come from the recipe and, where it tells them, from
+the original's config.json; `--low-res`, `--high-res`, `--text`, `--config` and `--image-processor` take JSON for what
+neither tells.
 
 The tokenizer must load without code of its own: `--tokenizer` names a folder or Hub id with a tokenizer.json where the
 original's does not (InternLM2's, which InternVL and LEO have). Where the original was saved without a tower that it did
@@ -176,7 +176,7 @@ def section(recipe: Recipe, config: FilaConfig, made: Any) -> str:
     if system is None:
         lines += ["No checkpoint was published that could be imported.", ""]
     else:
-        command = f"fila import SRC --system {system.name} --output DIR"
+        command = f"fila import --system {system.name} SRC --output DIR"
         suffix = "" if system.recipes[0] == recipe.name else f" --recipe {recipe.name}"
         lines += [f"Import: `{command}{suffix}`. Layouts known:", ""]
         lines += [f"- {layout.name}" for layout in system.layouts] + [""]
