@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from fila import FilaConfig
@@ -14,8 +16,8 @@ from fila.conversion.import_checkpoint import import_checkpoint
 from fila.conversion.key_rules import Stack, export_plan
 from fila.conversion.new_weights import model_on_meta, stored_shapes
 from fila.conversion.system_cogvlm2 import COGVLM2_VIDEO, language_model
-from tests.conversion.originals import ORIGINALS, write_original
-from tests.helpers import random_image
+from tests.conversion.originals import EVA2_CLIP, ORIGINALS, write_original
+from tests.helpers import assert_close, random_image
 
 # As config.json names them.
 SOURCE: dict[str, Any] = {
@@ -83,6 +85,50 @@ def test_cogvlm2_for_images_is_refused(key: str) -> None:
         ValueError, match=rf"^cogvlm2 cannot be imported: .*visual experts.* 1 such keys, e\.g\. '{key}'"
     ):
         COGVLM2_VIDEO.layout_of(keys, "cogvlm2")
+
+
+def restated(state: dict[str, torch.Tensor], views: torch.Tensor, heads: int) -> torch.Tensor:
+    """What the source makes of views `(T, 3, H, W)`, by its own names: tower and connector."""
+
+    def affine(name: str, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, state[f"model.vision.{name}.weight"], state.get(f"model.vision.{name}.bias"))
+
+    def norm(name: str, x: torch.Tensor, eps: float) -> torch.Tensor:
+        weight, bias = (state[f"model.vision.{name}.{leaf}"] for leaf in ("weight", "bias"))
+        return F.layer_norm(x, weight.shape, weight, bias, eps)
+
+    def conv(name: str, x: torch.Tensor) -> torch.Tensor:
+        weight = state[f"model.vision.{name}.weight"]
+        return F.conv2d(x, weight, state[f"model.vision.{name}.bias"], stride=weight.shape[-1])
+
+    count = len(views)
+    x = conv("patch_embedding.proj", views).flatten(2).transpose(1, 2)
+    cls = state["model.vision.patch_embedding.cls_embedding"].expand(count, 1, -1)
+    x = torch.cat([cls, x], dim=1) + state["model.vision.patch_embedding.position_embedding.weight"]
+    for index in range(EVA2_CLIP["num_hidden_layers"]):
+        layer = f"transformer.layers.{index}"
+        stacked = affine(f"{layer}.attention.query_key_value", x)
+        query, key, value = stacked.reshape(count, x.shape[1], 3, heads, -1).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        x = x + norm(f"{layer}.input_layernorm", affine(f"{layer}.attention.dense", attended), 1e-6)
+        update = affine(f"{layer}.mlp.fc2", F.gelu(affine(f"{layer}.mlp.fc1", x)))
+        x = x + norm(f"{layer}.post_attention_layernorm", update, 1e-6)
+    x = conv("conv", x[:, 1:].transpose(1, 2).unflatten(2, (4, 4))).flatten(2).transpose(1, 2)
+    x = F.gelu(norm("linear_proj.norm1", affine("linear_proj.linear_proj", x), 1e-5))
+    gated = F.silu(affine("linear_proj.gate_proj", x)) * affine("linear_proj.dense_h_to_4h", x)
+    ends = [state[f"model.vision.{name}"].expand(count, 1, -1) for name in ("boi", "eoi")]
+    return torch.cat([ends[0], affine("linear_proj.dense_4h_to_h", gated), ends[1]], dim=1)
+
+
+@torch.no_grad()
+def test_imported_tower_and_connector_equal_the_source_restated(tmp_path: Path) -> None:
+    model, _ = imported(tmp_path, "cogvlm2-video")
+    state = load_file(tmp_path / "theirs" / "model.safetensors")
+    views = torch.randn(3, 3, 28, 28)
+    tower = model.model.vision_tower.low_res_tower
+    features = tower.finish(tower.run_layers(tower.embed(views), 0, tower.num_layers))[:, 1:]
+    found = model.model.multi_modal_projector(features, (4, 4))
+    assert_close(found, restated(state, views, heads=4), 1e-5)
 
 
 def imported(folder: Path, recipe: str) -> tuple[Any, Any]:

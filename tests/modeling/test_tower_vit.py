@@ -105,7 +105,7 @@ def test_position_rule_resamples_the_table(rule: str) -> None:
     assert_close(tower.embed(pixels), (patches + resampled).flatten(2).transpose(1, 2), 1e-6)
 
 
-@pytest.mark.parametrize("name", ["clip_vision_model", "dinov2_with_registers", "siglip_vision_model"])
+@pytest.mark.parametrize("name", ["clip_vision_model", "dinov2_with_registers", "eva2_clip", "siglip_vision_model"])
 @pytest.mark.parametrize("rule", ["bicubic", "buckets"])
 @torch.no_grad()
 def test_views_of_unequal_size_pass_as_if_alone(name: str, rule: str) -> None:
