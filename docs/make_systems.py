@@ -38,9 +38,9 @@ first of the system's recipes that the weights fit is taken. Sizes come from the
 the original's config.json; `--low-res`, `--high-res`, `--text`, `--config` and `--image-processor` take JSON for what
 neither tells.
 
-The tokenizer must load without code of its own: `--tokenizer` names a folder or Hub id with a tokenizer.json where the
-original's does not (InternLM2's, which InternVL and LEO have). Where the original was saved without a tower that it did
-not train, `--low-res-weights` and `--high-res-weights` name a checkpoint of that tower in transformers' names.
+The tokenizer must load without code of its own: `--tokenizer` names a folder or Hub id with a tokenizer.json where
+the original's does not (InternLM2's, which InternVL and LEO have). Where the original was saved without a tower that
+it did not train, `--low-res-weights` and `--high-res-weights` name a checkpoint of that tower in transformers' names.
 
 The pictures show what the processor plans for an image of {height} x {width} pixels (height x width): its views,
 numbered in the order of the tensors, and below them the prompt, with the number of image tokens of each view. Grey is
