@@ -47,6 +47,17 @@ def test_vit_config_reads_the_vision_side(tmp_path: Path, kind: str) -> None:
     assert (config.hidden_size, config.num_hidden_layers) == (CLIP_SIZES["hidden_size"], 5)
 
 
+def test_a_tower_without_cls_leaves_it_behind(tmp_path: Path) -> None:
+    write_clip(tmp_path)
+    part = open_part(tmp_path)
+    config = vit_config(part)
+    config.tower_options = {"prefix": "drop"}
+    plan = apply_rules(part.tensors, vit_rules(config, "", num_layers=5), name="clip")
+    assert plan.dropped["embeddings.class_embedding"] == "the tower drops it before it is read"
+    tower = build_low_res_tower(config, 5)
+    assert {move.target for move in plan.moves} == set(tower.state_dict())
+
+
 def loaded(folder: Path, num_layers: int | None = None) -> Any:
     """The tower of a checkpoint, filled by the rules; every tensor of it must be."""
     part = open_part(folder)
