@@ -24,6 +24,7 @@ from transformers import DynamicCache, LlamaForCausalLM
 
 from fila import FilaConfig, FilaForConditionalGeneration, FilaVisionModel
 from fila.estimate import Estimator
+from fila.eyes import placeholder_tokenizer
 from fila.modeling.fusion import FUSIONS
 from fila.processing.canvas_plan import Size
 from fila.recipes import load_recipe, processor
@@ -123,7 +124,9 @@ def formula(fusion: str) -> int:
     """Operations of the encoder as `fila estimate` has them: formulas for the towers, a count for the fusion."""
     config = config_of(fusion, {}, {})
     images = {"canvas": {"type": "single"}}
-    with_tokens = Estimator.of(config, processor(load_recipe("fila"), config, tokenizer(), image_processor=images))
+    with_tokens = Estimator.of(
+        config, processor(load_recipe("fila"), config, placeholder_tokenizer(), image_processor=images)
+    )
     side = config.vision_config.image_size
     size, canvas = Size(side, side), {"type": "single"}
     total = with_tokens.encoder_flops(with_tokens.processor.image_processor.plan(*size), canvas)
@@ -131,13 +134,6 @@ def formula(fusion: str) -> int:
     rows = with_tokens.fusion.output_grid
     features = torch.empty(1, rows[0] * rows[1], with_tokens.fusion.output_size, device="meta")
     return total - operations(lambda: with_tokens.connector(features, rows))
-
-
-def tokenizer() -> Any:
-    """One that knows the placeholder alone."""
-    from fila.estimate import _tokenizer
-
-    return _tokenizer()
 
 
 def timed(fusions: list[str], rounds: int) -> None:

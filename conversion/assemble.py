@@ -17,6 +17,7 @@ from huggingface_hub import hf_hub_download
 from transformers import AutoTokenizer, PreTrainedConfig
 
 from fila.modeling.configuration_fila import AUTO_MAP, FilaConfig
+from fila.modeling.towers import HIGH_RES_TOWERS, LOW_RES_TOWERS
 
 from .gguf_text import convert_gguf, find_gguf
 from .model_card import PartEntry, write_model_card
@@ -25,9 +26,9 @@ from .output import parse_size, write_weights, written_atomically
 from .part import Part, open_part, read_card
 from .processor_files import save_generation_config, save_processor
 from .remote_code import copy_remote_code
-from .rules_high_res import high_res_config, preset_config
-from .rules_low_res import low_res_config
+from .rules_convnext import convnext_config, is_convnext, preset_config
 from .rules_text import text_config
+from .rules_vit import vit_config, vit_types
 from .tokens import add_image_token, choose_chat_template, ensure_pad_token, image_token_of, padded_vocabulary
 from .weights import collect_weights
 
@@ -46,6 +47,8 @@ def assemble(
     connector: Mapping[str, Any] | None = None,
     canvas: Mapping[str, Any] | None = None,
     vision_feature_layer: int = -2,
+    tile_size: int | None = None,
+    high_res_tile_size: int | None = None,
     high_res_overview: str = "pool",
     image_token: str = "<image>",
     dtype: str | torch.dtype | None = None,
@@ -57,9 +60,11 @@ def assemble(
     """Assemble a checkpoint folder that `AutoModelForImageTextToText` and `AutoProcessor` load.
 
     Args:
-        low_res: CLIP checkpoint: a folder, or `owner/name` or `owner/name@revision` on the Hub.
-        high_res: ConvNeXt checkpoint, in transformers', timm's or open_clip's names; `None` with `high_res_init`, or
-            for a single-tower model.
+        low_res: CLIP, SigLIP, DINOv2 or InternViT checkpoint of transformers' classes, the tower alone or a whole
+            model: a folder, or `owner/name` or `owner/name@revision` on the Hub.
+        high_res: ConvNeXt checkpoint, in transformers', timm's or open_clip's names; or one of SAM, Pix2Struct or a
+            tower that may be the low-res one, in transformers'. `None` with `high_res_init`, or for a single-tower
+            model.
         text: Language-model checkpoint, or a GGUF file.
         output: Folder to write; it must not exist unless `overwrite` is set.
         high_res_init: Start the high-res tower from random weights instead: a size such as `"convnext-femto"`, or a
@@ -69,6 +74,8 @@ def assemble(
         connector: Option dict of the connector.
         canvas: Option dict of the canvas strategy.
         vision_feature_layer: Layer of the low-res tower that the connector reads; later ones are left behind.
+        tile_size: Pixels per side of a view, where the low-res tower's own size is not whole patches or too small.
+        high_res_tile_size: High-res pixels per side of a view, see `FilaConfig`; Pix2Struct has no size of its own.
         high_res_overview: What the overview receives from the high-res tower, `"pool"` or `"encode"`.
         image_token: Placeholder of an image; added to the tokenizer unless it is there. A tokenizer that names an
             image token of its own decides.
@@ -112,6 +119,8 @@ def assemble(
             "fusion": fusion,
             "connector": connector,
             "vision_feature_layer": vision_feature_layer,
+            "tile_size": tile_size,
+            "high_res_tile_size": high_res_tile_size,
             "high_res_overview": high_res_overview,
             "image_token_id": image_token_id,
         }
@@ -175,11 +184,11 @@ def _config(
 ) -> Any:
     high_config = None
     if high is not None:
-        high_config = high_res_config(high)
+        high_config = _high_res_config(high)
     elif high_res_init is not None:
         high_config = preset_config(str(high_res_init))
     config = FilaConfig(
-        vision_config=declared(low_res_config(low)),
+        vision_config=declared(_low_res_config(low)),
         high_res_vision_config=None if high_config is None else declared(high_config),
         text_config=declared(text_config(text)),
         **{name: dict(value) if isinstance(value, Mapping) else value for name, value in options.items()},
@@ -190,6 +199,25 @@ def _config(
         if part is not None:
             part.dtype = dtype
     return config
+
+
+def _low_res_config(part: Part) -> PreTrainedConfig:
+    model_type, accepted = part.config.get("model_type"), vit_types(LOW_RES_TOWERS)
+    if model_type not in accepted:
+        raise ValueError(f"The low-res part {part.name} has model_type {model_type!r}; it must be one of {accepted}.")
+    return vit_config(part)
+
+
+def _high_res_config(part: Part) -> PreTrainedConfig:
+    if is_convnext(part):
+        return convnext_config(part)
+    model_type, accepted = part.config.get("model_type"), vit_types(HIGH_RES_TOWERS)
+    if model_type not in accepted:
+        raise ValueError(
+            f"The high-res part {part.name} has model_type {model_type!r} and no weights in timm's names; it must be "
+            f"'convnext', 'convnextv2', a timm ConvNeXt or one of {accepted}."
+        )
+    return vit_config(part)
 
 
 def declared(config: PreTrainedConfig) -> dict[str, Any]:

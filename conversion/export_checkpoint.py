@@ -18,7 +18,7 @@ from fila.modeling.configuration_fila import FilaConfig
 
 from .assemble import stored_dtype
 from .import_checkpoint import RECORD, open_source
-from .key_templates import Origin, export_plan
+from .key_rules import Origin, export_plan
 from .output import parse_size, write_json, write_weights, written_atomically
 from .part import open_part
 from .safetensors_file import StoredTensor, TensorStream

@@ -20,8 +20,7 @@ from fila.modeling.configuration_fila import AUTO_MAP, FilaConfig
 from fila.recipes import Recipe, config_settings, load_recipe, processor, replaced
 
 from .assemble import parse_dtype, stored_dtype
-from .key_rules import Drop, Rule, apply_rules, check_targets
-from .key_templates import KeyTemplate, Pair, import_rules, pattern_of
+from .key_rules import Drop, Pair, Rule, apply_rules, check_targets
 from .model_card import PartEntry, write_model_card
 from .new_weights import model_on_meta, stored_shapes
 from .output import parse_size, write_json, write_weights, written_atomically
@@ -29,13 +28,11 @@ from .part import Part, open_part
 from .pickled_weights import has_pickled_weights, read_pickled_weights
 from .processor_files import save_generation_config
 from .remote_code import copy_remote_code
-from .rules_high_res import high_res_rules
-from .rules_low_res import low_res_rules
 from .source_pieces import CONSTANT
 from .source_system import Settings, SourceLayout
 from .systems import find_system
 from .tokens import add_image_token, choose_chat_template, ensure_pad_token, image_token_of, padded_vocabulary
-from .weights import Account
+from .weights import Account, high_res_rules, low_res_rules
 
 RECORD = "import.json"
 _SECTIONS = {"vision_config": "low_res", "high_res_vision_config": "high_res", "text_config": "text"}
@@ -95,8 +92,9 @@ def import_checkpoint(
         config: Of `FilaConfig`, likewise.
         image_processor: Of `FilaImageProcessor`, likewise.
         tokenizer: Folder or Hub id of the tokenizer, where the source's own needs code of its own.
-        low_res_weights: CLIP checkpoint, where the original was saved without the tower that it did not train.
-        high_res_weights: ConvNeXt checkpoint, likewise.
+        low_res_weights: Checkpoint of the low-res tower alone, in transformers' names, where the original was saved
+            without the tower that it did not train.
+        high_res_weights: Of the high-res tower, likewise.
         dtype: Of all weights; by default the widest that the source stores.
         max_shard_size: Largest weight file, in bytes or as `"5GB"`.
         overwrite: Replace an existing output.
@@ -150,16 +148,11 @@ def open_source(source: str | Path, scratch: Path) -> Part:
 
 def layout_rules(layout: SourceLayout, config: Any) -> list[Rule]:
     """All key rules of a layout for a model of `config`."""
-    templates = layout.templates(config)
-    rules: list[Rule] = list(layout.drops(config))
+    templates, drops = layout.templates(config), list(layout.drops(config))
     if config.tie_word_embeddings:
-        rules.append(Drop(_head_pattern(templates), "the head is the input embedding, by the source's own config"))
-    return rules + import_rules(templates)
-
-
-def _head_pattern(templates: Sequence[KeyTemplate]) -> str:
-    (head,) = [item for item in templates if isinstance(item, Pair) and item.target == "lm_head.weight"]
-    return pattern_of(head.source)
+        (head,) = [rule for rule in templates if isinstance(rule, Pair) and rule.target == "lm_head.weight"]
+        drops.append(Drop(head.source, "the head is the input embedding, by the source's own config"))
+    return [*drops, *templates]
 
 
 def _first_fit(names: Sequence[str], source: Source, given: Mapping[str, Any], changes: Mapping[str, Any]) -> Fit:
@@ -202,11 +195,9 @@ def _fit(recipe: Recipe, config: FilaConfig, source: Source) -> Fit:
     account = Account()
     account.add_part(part, rules, extended={name: rows, "lm_head.weight": rows})
     if source.low_res is not None:
-        account.add_part(source.low_res, low_res_rules(config.vision_config, num_layers=config.num_vision_layers))
+        account.add_part(source.low_res, low_res_rules(model))
     if source.high_res is not None:
-        num_stages = len(model.model.vision_tower.high_res_tower.encoder.stages)
-        tower = config.high_res_vision_config
-        account.add_part(source.high_res, high_res_rules(source.high_res, tower, num_stages=num_stages))
+        account.add_part(source.high_res, high_res_rules(source.high_res, model))
     expected = stored_shapes(model)
     check_targets({key: stream.shape for key, stream in account.streams.items()}, expected, origin=account.origin)
     account.streams = {key: account.streams[key] for key in expected}
@@ -234,7 +225,10 @@ def _tokenizer(source: str | Path, recipe: Recipe) -> Any:
 
 def _save_processor(folder: Path, fit: Fit, source: Source, images: Mapping[str, Any]) -> None:
     tokens = source.tokens
-    chat_template = choose_chat_template(tokens, image_token_of(tokens, fit.recipe.processor["image_token"]))
+    # a system with a prompt format that is nobody else's has it in its recipe
+    chat_template = fit.recipe.processor.get("chat_template") or choose_chat_template(
+        tokens, image_token_of(tokens, fit.recipe.processor["image_token"])
+    )
     settings = {**source.settings.image_processor, **images}
     made = processor(fit.recipe, fit.config, tokens, image_processor=settings, chat_template=chat_template)
     made.save_pretrained(folder)

@@ -5,11 +5,14 @@
     import_var("vae_ch160v4096z32.pth", "tokenizer")
     import_var("vae_ch160v4096z32.pth", "generator", transformer="var_d16.pth")
 
+`import_var_file` tells from the weights which of the two a file is; it is `fila import --system var`.
+
 Sizes are read off the weights. Patch numbers cannot be: of the released lists the one is taken whose length and
 number of scales fit.
 """
 
 import itertools
+import pickle
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -161,6 +164,47 @@ def import_var(
     return dropped
 
 
+def import_var_file(
+    source: str | Path,
+    output: str | Path,
+    *,
+    tokenizer: str | Path | None = None,
+    patch_nums: Sequence[int] | None = None,
+    overwrite: bool = False,
+) -> dict[str, int]:
+    """As `import_var`, for a file of either kind.
+
+    Args:
+        source: Weights of an image tokenizer, or of a transformer.
+        output: The folder.
+        tokenizer: With a transformer, the file of its image tokenizer.
+        patch_nums, overwrite: As in `import_var`.
+
+    Returns:
+        How many tensors were left behind, by reason.
+
+    Raises:
+        ValueError: If a file is not there or not what it should be, or the tokenizer is missing or one too many.
+    """
+    for path in (source, *([] if tokenizer is None else [tokenizer])):
+        if not Path(path).is_file():
+            raise ValueError(f"{path} must be a file of weights, .pth or .safetensors, as VAR publishes them.")
+    is_transformer = "pos_1LC" in read_weights(Path(source))
+    if is_transformer and tokenizer is None:
+        raise ValueError(
+            f"{Path(source).name} holds a transformer, whose image tokenizer is a file of its own. Pass `tokenizer`, "
+            "for instance vae_ch160v4096z32.pth."
+        )
+    if not is_transformer and tokenizer is not None:
+        raise ValueError(
+            f"{Path(source).name} holds no transformer, for which `tokenizer` would be. Pass the transformer's file, "
+            "or leave `tokenizer` out."
+        )
+    if is_transformer and tokenizer is not None:
+        return import_var(tokenizer, output, transformer=source, patch_nums=patch_nums, overwrite=overwrite)
+    return import_var(source, output, patch_nums=patch_nums, overwrite=overwrite)
+
+
 def collect(
     model: Any, tokenizer: Mapping[str, torch.Tensor], transformer: Mapping[str, torch.Tensor]
 ) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
@@ -202,7 +246,11 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """
     if path.suffix == ".safetensors":
         return load_file(path)
-    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path.name} cannot be read as weights alone: {reason[:300]}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(f"{path} must hold a plain dict of tensors, as VAR's released files do.")
     return state

@@ -1,93 +1,149 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Key rules: every tensor of a source checkpoint is renamed, transformed, split, or dropped with a reason.
+"""Key rules: one line of data for what becomes of a tensor between an original's layout and ours, read both ways.
 
-Rules are data. A pattern must match the whole key; the first rule that matches decides; a key that no rule matches,
-two keys that meet in one target, and a target that nothing fills are errors.
+A key template is a key with holes: `{i}` and `{j}` stand for a number, `{leaf}` for `weight` or `bias`, `{rest}` for
+anything. It must match the whole key, and the first rule that matches decides; on the way back too, so of two rules
+for one of our keys the first names the original's. A key that no rule matches, two keys that meet in one target, and a
+target that nothing fills are errors.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 TensorFunction = Callable[[torch.Tensor], torch.Tensor]
+HOLES = {"i": r"\d+", "j": r"\d+", "leaf": r"weight|bias", "rest": r".+"}
 
 
 @dataclass(frozen=True)
-class Rename:
-    """The tensor keeps its values and gets the key `target` (`re.sub` syntax)."""
+class Pair:
+    """One tensor with a key there and a key here.
 
-    pattern: str
+    Attributes:
+        source: Template of the original's key.
+        target: Template of our key, with the same holes.
+        forward, backward: What is done to the values on the way to us and back; nothing by default.
+    """
+
+    source: str
     target: str
+    forward: TensorFunction | None = None
+    backward: TensorFunction | None = None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The one target."""
+        return (self.target,)
+
+    def part(self, at: int) -> TensorFunction | None:
+        """What makes our tensor; None if it is the original's as it is."""
+        return self.forward
+
+    def whole(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The original's tensor out of ours."""
+        return tensors[0] if self.backward is None else self.backward(tensors[0])
 
 
 @dataclass(frozen=True)
-class Transform:
-    """The tensor gets the key `target` and the values `forward(tensor)`; `backward` undoes it."""
+class Stack:
+    """One tensor of the original that is several here, such as the stacked query, key and value.
 
-    pattern: str
-    target: str
-    forward: TensorFunction
-    backward: TensorFunction
+    Attributes:
+        source: Template of the original's key.
+        targets: Templates of our keys, with the same holes.
+        split: From the original's tensor to ours.
+        join: Back.
+    """
+
+    source: str
+    targets: tuple[str, ...]
+    split: Callable[[torch.Tensor], Sequence[torch.Tensor]]
+    join: Callable[[Sequence[torch.Tensor]], torch.Tensor]
+
+    def part(self, at: int) -> TensorFunction | None:
+        """What makes our tensor number `at`."""
+        return lambda tensor: self.split(tensor)[at]
+
+    def whole(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The original's tensor out of ours."""
+        return self.join(tensors)
 
 
 @dataclass(frozen=True)
 class Drop:
     """The tensor is left behind; `reason` says why and is told to the user."""
 
-    pattern: str
+    source: str
     reason: str
 
 
-@dataclass(frozen=True)
-class Split:
-    """The tensor becomes several: each of `targets` gets its part of `forward(tensor)`."""
-
-    pattern: str
-    targets: tuple[str, ...]
-    forward: Callable[[torch.Tensor], Sequence[torch.Tensor]]
-
-    def parts(self) -> list[Transform]:
-        """One rule per target. None of them alone can be undone."""
-        return [Transform(self.pattern, target, self._part(at), _not_alone) for at, target in enumerate(self.targets)]
-
-    def _part(self, at: int) -> TensorFunction:
-        return lambda tensor: self.forward(tensor)[at]
-
-
-def _not_alone(tensor: torch.Tensor) -> torch.Tensor:
-    raise NotImplementedError("one part of a split tensor")
-
-
-Rule = Rename | Transform | Drop | Split
+KeyTemplate = Pair | Stack
+Rule = KeyTemplate | Drop
 
 
 @dataclass(frozen=True)
 class Move:
-    """One source tensor and the key it gets."""
+    """One tensor of ours: the original's key, our key, and what is done to the values; None for nothing."""
 
     source: str
     target: str
-    rule: Rename | Transform
+    forward: TensorFunction | None
+
+    def shape(self, source_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the tensor, found without touching any values."""
+        if self.forward is None:
+            return source_shape
+        return tuple(self.forward(torch.empty(source_shape, device="meta")).shape)
 
 
 @dataclass(frozen=True)
 class KeyPlan:
-    """The full account of one source checkpoint: every key is in `moves` or in `dropped` (key to reason)."""
+    """The full account of one original: every key is in `moves` or in `dropped` (key to reason)."""
 
     moves: tuple[Move, ...]
     dropped: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Origin:
+    """One tensor of the original's layout and what it is made of.
+
+    Attributes:
+        sources: Our keys.
+        function: From our tensors to the original's.
+    """
+
+    sources: tuple[str, ...]
+    function: Callable[[Sequence[torch.Tensor]], torch.Tensor]
+
+
+def pattern_of(template: str) -> str:
+    r"""Regular expression of the keys that a template stands for.
+
+    Example:
+        >>> pattern_of("layers.{i}.{leaf}")
+        'layers\\.(?P<i>\\d+)\\.(?P<leaf>weight|bias)'
+    """
+    pieces = re.split(r"\{(\w+)\}", template)
+    return "".join(f"(?P<{piece}>{HOLES[piece]})" if at % 2 else re.escape(piece) for at, piece in enumerate(pieces))
+
+
+def keys_of(template: str, keys: Iterable[str]) -> list[str]:
+    """The keys that a template stands for."""
+    pattern = re.compile(pattern_of(template))
+    return [key for key in keys if pattern.fullmatch(key)]
+
+
 def apply_rules(keys: Iterable[str], rules: Sequence[Rule], *, name: str) -> KeyPlan:
-    r"""Decide the fate of every key.
+    """Decide what becomes of every key of an original.
 
     Args:
-        keys: Keys of the source checkpoint.
-        rules: Tried in order; the first whose pattern matches the whole key decides.
-        name: What the source is called in messages.
+        keys: Its keys.
+        rules: Tried in order; the first whose template matches the whole key decides.
+        name: What the original is called in messages.
 
     Returns:
         The account, in the order of `keys`.
@@ -96,34 +152,71 @@ def apply_rules(keys: Iterable[str], rules: Sequence[Rule], *, name: str) -> Key
         RuntimeError: If a key matches no rule, or two keys get one target.
 
     Example:
-        >>> rules = [Rename(r"vision_model\.(.+)", r"\1"), Drop(r"text_model\..+", "the text side is not used")]
+        >>> rules = [Pair("vision_model.{rest}", "{rest}"), Drop("text_model.{rest}", "the text side is not used")]
         >>> plan = apply_rules(["vision_model.a", "text_model.b"], rules, name="demo")
         >>> plan.moves[0].target, dict(plan.dropped)
         ('a', {'text_model.b': 'the text side is not used'})
     """
-    compiled = [(re.compile(rule.pattern), rule) for rule in rules]
-    moves: list[Move] = []
+    moves: dict[str, Move] = {}
     dropped: dict[str, str] = {}
+    for key, number, holes in _matched(keys, [rule.source for rule in rules], name):
+        rule = rules[number]
+        if isinstance(rule, Drop):
+            dropped[key] = rule.reason
+            continue
+        for at, template in enumerate(rule.targets):
+            target = template.format(**holes)
+            if target in moves:
+                raise RuntimeError(
+                    f"Keys {moves[target].source!r} and {key!r} of {name} both become {target!r}. One of their rules "
+                    "is too wide."
+                )
+            moves[target] = Move(key, target, rule.part(at))
+    return KeyPlan(tuple(moves.values()), dropped)
+
+
+def export_plan(keys: Iterable[str], rules: Iterable[Rule], *, name: str) -> dict[str, Origin]:
+    """The original's keys that our keys become, in the order of `keys`.
+
+    Args:
+        keys: Our keys.
+        rules: The same that read the original; what they drop, they cannot bring back.
+        name: What the model is called in messages.
+
+    Raises:
+        RuntimeError: If a key has no template, two keys become one, or a stack is incomplete.
+    """
+    kept = [rule for rule in rules if not isinstance(rule, Drop)]
+    places = [(rule, at) for rule in kept for at in range(len(rule.targets))]
+    found: dict[str, tuple[KeyTemplate, dict[int, str]]] = {}
+    for key, number, holes in _matched(keys, [rule.targets[at] for rule, at in places], name):
+        rule, at = places[number]
+        source = rule.source.format(**holes)
+        first, members = found.setdefault(source, (rule, {}))
+        if first is not rule or at in members:
+            raise RuntimeError(
+                f"Keys {next(iter(members.values()))!r} and {key!r} of {name} both become {source!r}. One of their "
+                "rules is too wide."
+            )
+        members[at] = key
+    for source, (rule, members) in found.items():
+        if len(members) < len(rule.targets):
+            raise RuntimeError(f"{name} holds only a part of what {source!r} is made of: {list(members.values())}.")
+    return {
+        source: Origin(tuple(members[at] for at in sorted(members)), rule.whole)
+        for source, (rule, members) in found.items()
+    }
+
+
+def _matched(keys: Iterable[str], templates: Sequence[str], name: str) -> Iterator[tuple[str, int, dict[str, str]]]:
+    """Each key, the number of the first template that matches it, and what fills the holes."""
+    patterns = [re.compile(pattern_of(template)) for template in templates]
     unmatched: list[str] = []
-    taken: dict[str, str] = {}
     for key in keys:
-        for pattern, rule in compiled:
-            match = pattern.fullmatch(key)
-            if match is None:
-                continue
-            if isinstance(rule, Drop):
-                dropped[key] = rule.reason
+        for at, pattern in enumerate(patterns):
+            if match := pattern.fullmatch(key):
+                yield key, at, match.groupdict()
                 break
-            for part in rule.parts() if isinstance(rule, Split) else [rule]:
-                target = match.expand(part.target)
-                if target in taken:
-                    raise RuntimeError(
-                        f"Keys {taken[target]!r} and {key!r} of {name} both become {target!r}. One of their rules is "
-                        "too wide."
-                    )
-                taken[target] = key
-                moves.append(Move(key, target, part))
-            break
         else:
             unmatched.append(key)
     if unmatched:
@@ -131,7 +224,6 @@ def apply_rules(keys: Iterable[str], rules: Sequence[Rule], *, name: str) -> Key
             f"{len(unmatched)} keys of {name} were not consumed, e.g. {unmatched[0]!r}. This is not a layout that "
             "the rules know; add a rule, or a Drop with its reason."
         )
-    return KeyPlan(tuple(moves), dropped)
 
 
 def check_targets(
@@ -165,10 +257,3 @@ def check_targets(
                 f"{key!r} must have shape {tuple(shape)}; {origin[key]} gives {tuple(filled[key])}. The part's "
                 "config does not describe its weights."
             )
-
-
-def forward_shape(rule: Rename | Transform, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of the target tensor, found without touching any values."""
-    if isinstance(rule, Rename):
-        return shape
-    return tuple(rule.forward(torch.empty(shape, device="meta")).shape)

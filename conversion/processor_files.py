@@ -8,9 +8,26 @@ from typing import Any
 
 from transformers import GenerationConfig
 
+from fila.modeling.tower_pix2struct import pix2struct_options
+
 from .part import Part
-from .rules_high_res import normalization
 from .tokens import TURN_END
+
+
+def normalization(part: Part, config: Any) -> dict[str, Any]:
+    """The image mean and standard deviation that the part was trained with, as far as its files say.
+
+    Pix2Struct's tower undoes a normalisation that its options name, so it gets that one.
+    """
+    if config.model_type == "pix2struct_vision_model":
+        options = pix2struct_options(config)
+        return {"image_mean": list(options.mean), "image_std": list(options.std)}
+    values = part.read_json("preprocessor_config.json")
+    if "image_mean" not in values:
+        settings = part.config.get("pretrained_cfg") or part.config.get("preprocess_cfg") or {}
+        values = {"image_mean": settings.get("mean"), "image_std": settings.get("std")}
+    found = {key: values.get(key) for key in ("image_mean", "image_std")}
+    return {key: list(value) for key, value in found.items() if isinstance(value, list)}
 
 
 def save_processor(
@@ -37,12 +54,13 @@ def save_processor(
     settings: dict[str, Any] = {
         "size": {"height": side, "width": side},
         "high_res_size": None if high_side is None else {"height": high_side, "width": high_side},
-        **normalization(low_res),
+        **normalization(low_res, config.vision_config),
     }
     if canvas is not None:
         settings["canvas"] = dict(canvas)
     if high_res is not None:
-        settings |= {f"high_res_{name}": value for name, value in normalization(high_res).items()}
+        found = normalization(high_res, config.high_res_vision_config)
+        settings |= {f"high_res_{name}": value for name, value in found.items()}
     processor = FilaProcessor(
         FilaImageProcessorPil(**settings),
         tokenizer,

@@ -2,13 +2,12 @@
 # Licensed under the Apache License, Version 2.0.
 """Rules and config of the language model: any causal language model of transformers."""
 
-import re
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
-from .key_rules import Drop, Rename, Rule
+from .key_rules import Drop, Pair, Rule
 from .part import Part
 
 TARGET = "model.language_model."
@@ -47,12 +46,12 @@ def text_rules(*, base_prefix: str, tied: bool) -> list[Rule]:
         base_prefix: Name of the base model inside the causal one, `model` for LLaMA.
         tied: Whether the output head shares the input embedding's weight.
     """
-    rules: list[Rule] = [Drop(r".+\.rotary_emb\.inv_freq", "a constant that is computed, not stored")]
+    rules: list[Rule] = [Drop("{rest}.rotary_emb.inv_freq", "a constant that is computed, not stored")]
     if tied:
-        rules.append(Drop(r"lm_head\.weight", "the head is the input embedding, by the part's own config"))
-    rules.append(Rename(r"(lm_head\..+)", r"\1"))
-    rules.append(Rename(rf"(?:{re.escape(base_prefix)}\.)?(.+)", TARGET + r"\1"))
-    return rules
+        rules.append(Drop("lm_head.weight", "the head is the input embedding, by the part's own config"))
+    rules.append(Pair("lm_head.{rest}", "lm_head.{rest}"))
+    # a base model that was saved alone has no prefix
+    return [*rules, Pair(f"{base_prefix}.{{rest}}", f"{TARGET}{{rest}}"), Pair("{rest}", f"{TARGET}{{rest}}")]
 
 
 def text_base_prefix(config: Any) -> str:

@@ -7,15 +7,19 @@ and the blocks are the source's; the phis lose the name of their sharing mode, a
 dropped.
 """
 
-from .key_rules import Drop, Rename, Rule
+from .key_rules import Drop, Pair, Rule
 
-_CONV = r"(weight|bias)"
-_MIDDLE = r"mid\.(?:block_[12]\.(?:norm1|conv1|norm2|conv2|nin_shortcut)|attn_1\.(?:norm|qkv|proj_out))"
-_LEVEL = (
-    r"(?:down|up)\.\d+\.(?:block\.\d+\.(?:norm1|conv1|norm2|conv2|nin_shortcut)"
-    r"|attn\.\d+\.(?:norm|qkv|proj_out)|(?:downsample|upsample)\.conv)"
+_BLOCK = (
+    "attn.scale_mul_1H11",
+    "attn.q_bias",
+    "attn.v_bias",
+    "attn.mat_qkv.{leaf}",
+    "attn.proj.{leaf}",
+    "ffn.fc1.{leaf}",
+    "ffn.fc2.{leaf}",
+    "ada_gss",
 )
-_HALF = rf"(?:encoder|decoder)\.(?:conv_in|{_MIDDLE}|{_LEVEL}|norm_out|conv_out)\.(?:weight|bias)"
+_OUTSIDE = ("pos_start", "pos_1LC", "word_embed.{leaf}", "class_emb.{leaf}", "lvl_embed.{leaf}", "head.{leaf}")
 
 
 def quantizer_rules(source: str = "", target: str = "", *, keep_hits: bool = True) -> list[Rule]:
@@ -26,37 +30,35 @@ def quantizer_rules(source: str = "", target: str = "", *, keep_hits: bool = Tru
         target: Prefix in the model, with its dot.
         keep_hits: Whether the statistics of hits have the model's number of scales.
     """
-    start = source.replace(".", r"\.")
-    hits: Rule = Rename(rf"{start}ema_vocab_hit_SV", f"{target}code_hits")
+    hits: Rule = Pair(f"{source}ema_vocab_hit_SV", f"{target}code_hits")
     if not keep_hits:
-        hits = Drop(rf"{start}ema_vocab_hit_SV", "statistics of the hits of another number of scales")
+        hits = Drop(f"{source}ema_vocab_hit_SV", "statistics of the hits of another number of scales")
     return [
-        Rename(rf"{start}embedding\.weight", f"{target}embedding.weight"),
+        Pair(f"{source}embedding.weight", f"{target}embedding.weight"),
         hits,
-        Rename(rf"{start}quant_resi\.qresi\.{_CONV}", rf"{target}phis.0.\1"),  # one phi for all scales
-        Rename(rf"{start}quant_resi\.(?:qresi_ls\.)?(\d+)\.{_CONV}", rf"{target}phis.\1.\2"),
+        Pair(f"{source}quant_resi.qresi_ls.{{i}}.{{leaf}}", f"{target}phis.{{i}}.{{leaf}}"),
+        Pair(f"{source}quant_resi.{{i}}.{{leaf}}", f"{target}phis.{{i}}.{{leaf}}"),
+        Pair(f"{source}quant_resi.qresi.{{leaf}}", f"{target}phis.0.{{leaf}}"),  # one phi for all scales
     ]
 
 
 def tokenizer_rules(target: str = "", *, keep_hits: bool = True) -> list[Rule]:
     """Rules for a `VQVAE`: the weights of `VarVQModel`, whose keys begin with `target` in the model."""
+    names = ("encoder.{rest}", "decoder.{rest}", "quant_conv.{leaf}", "post_quant_conv.{leaf}")
     return [
-        Rename(rf"({_HALF})", rf"{target}\1"),
-        Rename(r"((?:post_)?quant_conv\.(?:weight|bias))", rf"{target}\1"),
+        *(Pair(name, f"{target}{name}") for name in names),
         *quantizer_rules("quantize.", f"{target}quantize.", keep_hits=keep_hits),
     ]
 
 
 def transformer_rules() -> list[Rule]:
     """Rules for a `VAR`: the weights of `VarForImageGeneration` but for its tokenizer."""
+    same = (*_OUTSIDE, *(f"blocks.{{i}}.{name}" for name in _BLOCK))
+    modulated = ("shared_ada_lin", "head_nm.ada_lin", "blocks.{i}.ada_lin")
     return [
-        Drop(r"lvl_1L", "the level of each token follows from the patch numbers"),
-        Drop(r"attn_bias_for_masking", "the mask follows from the patch numbers"),
-        Drop(r"blocks\.\d+\.attn\.zero_k_bias", "keys have no bias: it is zero"),
-        Rename(r"(pos_start|pos_1LC)", r"\1"),
-        Rename(rf"((?:word_embed|class_emb|lvl_embed|head)\.{_CONV})", r"\1"),
-        Rename(rf"(?:(shared_ada_lin|head_nm\.ada_lin|blocks\.\d+\.ada_lin)\.1)\.{_CONV}", r"\1.\2"),
-        Rename(r"(blocks\.\d+\.ada_gss)", r"\1"),
-        Rename(r"(blocks\.\d+\.attn\.(?:scale_mul_1H11|q_bias|v_bias))", r"\1"),
-        Rename(rf"(blocks\.\d+\.(?:attn\.(?:mat_qkv|proj)|ffn\.fc[12])\.{_CONV})", r"\1"),
+        Drop("lvl_1L", "the level of each token follows from the patch numbers"),
+        Drop("attn_bias_for_masking", "the mask follows from the patch numbers"),
+        Drop("blocks.{i}.attn.zero_k_bias", "keys have no bias: it is zero"),
+        *(Pair(name, name) for name in same),
+        *(Pair(f"{name}.1.{{leaf}}", f"{name}.{{leaf}}") for name in modulated),
     ]

@@ -10,9 +10,7 @@ from typing import Any
 
 import torch
 
-from .key_rules import Drop
-from .key_templates import KeyTemplate, Pair, Stack
-from .rules_high_res import as_linear, identity
+from .key_rules import Drop, KeyTemplate, Pair, Stack, TensorFunction
 
 LOW = "model.vision_tower.low_res_tower."
 HIGH = "model.vision_tower.high_res_tower."
@@ -51,21 +49,45 @@ def clip(prefix: str, target: str = LOW) -> list[KeyTemplate]:
 def clip_drops(prefix: str, config: Any, *, has_cls: bool = True) -> list[Drop]:
     """What a `CLIPVisionModel` has and the tower has not: layers behind the one that is read, the pooled CLS token."""
     drops = [
-        Drop(prefix + r"embeddings\.position_ids", CONSTANT),
-        Drop(prefix + r"post_layernorm\..+", "it norms the pooled CLS token, which nothing reads"),
+        Drop(f"{prefix}embeddings.position_ids", CONSTANT),
+        Drop(f"{prefix}post_layernorm.{{leaf}}", "it norms the pooled CLS token, which nothing reads"),
+        *unread(f"{prefix}encoder.layers.", config.num_vision_layers, config.vision_config.num_hidden_layers),
     ]
-    depth, kept = config.vision_config.num_hidden_layers, config.num_vision_layers
-    if unused := "|".join(str(index) for index in range(kept, depth)):
-        drops.append(
-            Drop(prefix + rf"encoder\.layers\.(?:{unused})\..+", "a layer behind the one that the connector reads")
-        )
     if not has_cls:
-        drops.append(Drop(prefix + r"embeddings\.class_embedding", "the system drops the CLS token before it is read"))
+        drops.append(Drop(f"{prefix}embeddings.class_embedding", "the system drops the CLS token before it is read"))
     return drops
 
 
-def convnext(prefix: str, target: str = HIGH, *, stem: str, stages: str, scale: str) -> list[KeyTemplate]:
-    """A ConvNeXt in timm's names.
+def unread(layers: str, kept: int, depth: int) -> list[Drop]:
+    """Layers that are not kept; `layers` is what comes before their number."""
+    reason = "a layer behind the one that the connector reads"
+    return [Drop(f"{layers}{number}.{{rest}}", reason) for number in range(kept, depth)]
+
+
+def as_linear(weight: torch.Tensor) -> torch.Tensor:
+    """The `(out, in)` weight of a linear layer, from `(out, in)` or from a 1x1 convolution's `(out, in, 1, 1)`."""
+    return weight.reshape(weight.shape[0], -1)
+
+
+def as_conv(weight: torch.Tensor) -> torch.Tensor:
+    """The `(out, in, 1, 1)` weight of a 1x1 convolution, from `(out, in)`."""
+    return weight.reshape(*weight.shape, 1, 1)
+
+
+def as_channels_last(vector: torch.Tensor) -> torch.Tensor:
+    """`(C,)` as `(1, 1, 1, C)`."""
+    return vector.reshape(1, 1, 1, -1)
+
+
+def as_vector(tensor: torch.Tensor) -> torch.Tensor:
+    """Any shape as `(C,)`."""
+    return tensor.reshape(-1)
+
+
+def convnext(
+    prefix: str, target: str = HIGH, *, stem: str, stages: str, scale: str, back: TensorFunction | None = None
+) -> list[KeyTemplate]:
+    """A ConvNeXt, of either version, in timm's names.
 
     Args:
         prefix: The original's.
@@ -73,6 +95,7 @@ def convnext(prefix: str, target: str = HIGH, *, stem: str, stages: str, scale: 
         stem: Name of the stem inside it.
         stages: Name of the stages.
         scale: What the copy of timm calls the layer scale, `gamma` or `weight`.
+        back: From the weight of a linear layer to the original's: `as_conv` if it has 1x1 convolutions.
     """
     block, layer = f"{prefix}{stages}.{{i}}.blocks.{{j}}.", f"{target}encoder.stages.{{i}}.layers.{{j}}."
     return [
@@ -85,11 +108,18 @@ def convnext(prefix: str, target: str = HIGH, *, stem: str, stages: str, scale: 
         Pair(f"{block}conv_dw.{{leaf}}", f"{layer}dwconv.{{leaf}}"),
         Pair(f"{block}norm.{{leaf}}", f"{layer}layernorm.{{leaf}}"),
         Pair(f"{block}{scale}", f"{layer}layer_scale_parameter"),
-        Pair(f"{block}mlp.fc1.weight", f"{layer}pwconv1.weight", as_linear, identity),
-        Pair(f"{block}mlp.fc2.weight", f"{layer}pwconv2.weight", as_linear, identity),
+        Pair(f"{block}mlp.grn.{{leaf}}", f"{layer}grn.{{leaf}}", as_channels_last, as_vector),
+        Pair(f"{block}mlp.fc1.weight", f"{layer}pwconv1.weight", as_linear, back),
+        Pair(f"{block}mlp.fc2.weight", f"{layer}pwconv2.weight", as_linear, back),
         Pair(f"{block}mlp.fc1.bias", f"{layer}pwconv1.bias"),
         Pair(f"{block}mlp.fc2.bias", f"{layer}pwconv2.bias"),
     ]
+
+
+def convnext_drops(prefix: str) -> list[Drop]:
+    """What timm's ConvNeXt has behind the tower."""
+    reason = "the head behind the tower is not used"
+    return [Drop(f"{prefix}{name}.{{rest}}", reason) for name in ("head", "norm", "norm_pre")]
 
 
 def intern_vit(prefix: str, target: str = LOW) -> list[KeyTemplate]:
@@ -126,7 +156,7 @@ def llama(prefix: str = "") -> list[KeyTemplate]:
 
 def llama_drops(prefix: str = "") -> list[Drop]:
     """What older transformers stored beside it."""
-    return [Drop(prefix + r"model\..+\.rotary_emb\.inv_freq", CONSTANT)]
+    return [Drop(f"{prefix}model.{{rest}}.rotary_emb.inv_freq", CONSTANT)]
 
 
 def intern_lm2(prefix: str, text_config: Any) -> list[KeyTemplate]:

@@ -3,7 +3,6 @@
 """What is known of an original system's checkpoints: layouts of their keys, and what their config says."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +10,7 @@ from typing import Any
 from transformers import AutoConfig
 
 from .assemble import declared
-from .key_rules import Drop
-from .key_templates import KeyTemplate
+from .key_rules import Drop, KeyTemplate, keys_of
 
 # Legacy settings of a language model that its config class takes without declaring them.
 _ROPE = {"rope_theta", "rope_scaling"}
@@ -24,7 +22,7 @@ class SourceLayout:
 
     Attributes:
         name: Where this layout is found.
-        marker: Pattern of a key that only this layout has.
+        marker: A key that only this layout has.
         templates: The keys, for a model of the given `FilaConfig`.
         drops: What has no place here, and why.
     """
@@ -61,22 +59,27 @@ class SourceSystem:
         recipes: Recipes of its sizes; the first that the weights fit is taken.
         layouts: How its weights were named.
         settings: Reads the original's config.
+        refused: Templates of keys of relatives that cannot be imported, and why.
     """
 
     name: str
     recipes: tuple[str, ...]
     layouts: tuple[SourceLayout, ...]
     settings: Callable[[Mapping[str, Any]], Settings]
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def layout_of(self, keys: Iterable[str], name: str) -> SourceLayout:
         """The layout that has its marker among `keys`.
 
         Raises:
-            ValueError: If there is none; names the markers.
+            ValueError: If there is none; names the markers. If a key is of a relative that is refused.
         """
         keys = list(keys)
+        for template, reason in self.refused.items():
+            if found := keys_of(template, keys):
+                raise ValueError(f"{name} cannot be imported: {reason}. {len(found)} such keys, e.g. {found[0]!r}.")
         for layout in self.layouts:
-            if any(re.fullmatch(layout.marker, key) for key in keys):
+            if layout.marker in keys:
                 return layout
         markers = ", ".join(f"{layout.marker!r} ({layout.name})" for layout in self.layouts)
         raise ValueError(

@@ -9,8 +9,7 @@ Their config.json is the language model's, with LLaVA's settings beside it. Key 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .key_rules import Drop
-from .key_templates import KeyTemplate, Pair
+from .key_rules import Drop, KeyTemplate, Pair
 from .source_pieces import (
     CONNECTOR,
     CONSTANT,
@@ -21,6 +20,7 @@ from .source_pieces import (
     clip,
     clip_drops,
     convnext,
+    convnext_drops,
     extra,
     llama,
     llama_drops,
@@ -30,17 +30,12 @@ from .source_pieces import (
 from .source_system import Settings, SourceLayout, SourceSystem, sub_config, text_fields
 
 _CLIP = "model.vision_tower.vision_tower.vision_model."
-_HEAD = "the classification head behind the tower is not used"
 _HR = "model.vision_tower."
 
 
 def llava_settings(source: Mapping[str, Any]) -> Settings:
     """LLaVA's own config: the language model's settings."""
     return Settings(text=text_fields(source, "llama"))
-
-
-def _literal(prefix: str) -> str:
-    return prefix.replace(".", r"\.")
 
 
 # LLaVA-NeXT
@@ -81,7 +76,7 @@ def _in_tree(base: str, tower: str, text: str, head: str) -> Any:
 
 
 def _in_tree_drops(prefix: str) -> Any:
-    return lambda config: [*clip_drops(_literal(prefix), config), Drop(r".+\.rotary_emb\.inv_freq", CONSTANT)]
+    return lambda config: [*clip_drops(prefix, config), Drop("{rest}.rotary_emb.inv_freq", CONSTANT)]
 
 
 def _in_tree_layouts() -> list[SourceLayout]:
@@ -92,8 +87,8 @@ def _in_tree_layouts() -> list[SourceLayout]:
     )
     return [
         SourceLayout(
-            f"transformers' names, {base or 'language_model.model.'}..., {base}{tower}...",
-            _literal(f"{base}{tower}embeddings.class_embedding"),
+            f"transformers' names, {base or 'language_model.model.'}* and {base}{tower}*",
+            f"{base}{tower}embeddings.class_embedding",
             _in_tree(base, tower, text, head),
             _in_tree_drops(base + tower),
         )
@@ -109,14 +104,14 @@ LLAVA_NEXT = SourceSystem(
         *_in_tree_layouts(),
         SourceLayout(
             "LLaVA's own",
-            r"model\.image_newline",
+            "model.image_newline",
             lambda config: [
                 *clip(_CLIP),
                 *llava_projector(),
                 Pair("model.image_newline", "model.image_newline"),
                 *llama(),
             ],
-            lambda config: [*clip_drops(_literal(_CLIP), config), *llama_drops()],
+            lambda config: [*clip_drops(_CLIP, config), *llama_drops()],
         ),
     ),
     settings=next_settings,
@@ -147,11 +142,11 @@ LLAVA_HR = SourceSystem(
     layouts=(
         SourceLayout(
             "LLaVA-HR's own",
-            _literal(f"{_HR}slow_vision_tower.vision_tower.stem.0.weight"),
+            f"{_HR}slow_vision_tower.vision_tower.stem.0.weight",
             _llava_hr,
             lambda config: [
-                *clip_drops(_literal(f"{_HR}fast_vision_tower.vision_tower.vision_model."), config, has_cls=False),
-                Drop(_literal(f"{_HR}slow_vision_tower.vision_tower.") + r"(?:head|norm_pre)\..+", _HEAD),
+                *clip_drops(f"{_HR}fast_vision_tower.vision_tower.vision_model.", config, has_cls=False),
+                *convnext_drops(f"{_HR}slow_vision_tower.vision_tower."),
                 *llama_drops(),
             ],
         ),
@@ -179,9 +174,9 @@ MINI_GEMINI = SourceSystem(
     layouts=(
         SourceLayout(
             "MGM's own",
-            r"model\.vlm_uni_query_projector\.0\.weight",
+            "model.vlm_uni_query_projector.0.weight",
             _mini_gemini,
-            lambda config: [*clip_drops(_literal(_CLIP), config), *llama_drops()],
+            lambda config: [*clip_drops(_CLIP, config), *llama_drops()],
         ),
     ),
     settings=lambda source: Settings(
@@ -208,6 +203,7 @@ def mgm_canvas(source: Mapping[str, Any]) -> dict[str, Any]:
 # EAGLE
 
 _TOWERS = "model.vision_tower.vision_towers."
+_ROPES = ("rope_win", "rope_glb", "blocks.{i}.attn.rope")
 
 
 def eagle_order(config: Any) -> list[tuple[str, str]]:
@@ -233,22 +229,20 @@ def _eagle(config: Any) -> Sequence[KeyTemplate]:
 def _eagle_drops(config: Any) -> Sequence[Drop]:
     drops: list[Drop] = []
     for number, (kind, _) in enumerate(eagle_order(config)):
-        prefix = _literal(f"{_TOWERS}{number}.vision_tower.")
+        prefix = f"{_TOWERS}{number}.vision_tower."
         if kind == "clip_vision_model":
-            drops += clip_drops(prefix + r"vision_model\.", config, has_cls=False)
+            drops += clip_drops(f"{prefix}vision_model.", config, has_cls=False)
         elif kind == "convnext":
-            drops.append(Drop(prefix + r"(?:head|norm_pre)\..+", _HEAD))
-        else:
-            drops.append(Drop(prefix + r".*rope\w*\.freqs_\w+", CONSTANT))
+            drops += convnext_drops(prefix)
+        elif kind == "eva02":
+            drops += [Drop(f"{prefix}{rope}.freqs_{{rest}}", CONSTANT) for rope in _ROPES]
     return [*drops, *llama_drops()]
 
 
 EAGLE = SourceSystem(
     name="eagle",
     recipes=("eagle-x5", "eagle-x4"),
-    layouts=(
-        SourceLayout("EAGLE's own", _literal(_TOWERS) + r"1\.vision_tower\.stem\.0\.weight", _eagle, _eagle_drops),
-    ),
+    layouts=(SourceLayout("EAGLE's own", f"{_TOWERS}1.vision_tower.stem.0.weight", _eagle, _eagle_drops),),
     settings=llava_settings,
 )
 
@@ -263,13 +257,13 @@ LLAVA_UHD = SourceSystem(
     layouts=(
         SourceLayout(
             "branch LLaVA-UHD-v1",
-            r"model\.mm_projector\.pos_embed",
+            "model.mm_projector.pos_embed",
             lambda config: [
                 *clip(_CLIP),
                 *plain("model.mm_projector.", CONNECTOR, *_RESAMPLER, "ln_post.{leaf}"),
                 *llama(),
             ],
-            lambda config: [*clip_drops(_literal(_CLIP), config), *llama_drops()],
+            lambda config: [*clip_drops(_CLIP, config), *llama_drops()],
         ),
     ),
     settings=llava_settings,

@@ -8,8 +8,7 @@ Key lists: OpenGVLab/InternVL @ 2410d1d, Mozhgan91/LEO @ d2787c6, the hub files 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .key_rules import Drop
-from .key_templates import KeyTemplate, Pair
+from .key_rules import Drop, KeyTemplate, Pair
 from .source_pieces import (
     CONNECTOR,
     CONSTANT,
@@ -31,17 +30,17 @@ Templates = Callable[[Any], Sequence[KeyTemplate]]
 
 def by_language_model(name: str, vision: Templates) -> tuple[SourceLayout, ...]:
     """The layouts of a system that was released with InternLM2 and with language models of LLaMA's layout."""
-    drops = [*llama_drops("language_model."), Drop(r"language_model\..+\.rotary_emb\.inv_freq", CONSTANT)]
+    drops = [*llama_drops("language_model."), Drop("language_model.{rest}.rotary_emb.inv_freq", CONSTANT)]
     return (
         SourceLayout(
             f"{name} with InternLM2",
-            r"language_model\.model\.tok_embeddings\.weight",
+            "language_model.model.tok_embeddings.weight",
             lambda config: [*vision(config), *intern_lm2("language_model.", config.text_config)],
             lambda config: drops,
         ),
         SourceLayout(
             f"{name} with LLaMA or Qwen2",
-            r"language_model\.model\.embed_tokens\.weight",
+            "language_model.model.embed_tokens.weight",
             lambda config: [*vision(config), *llama("language_model.")],
             lambda config: drops,
         ),
@@ -127,12 +126,12 @@ INTERNVL = SourceSystem(
     layouts=(
         SourceLayout(
             "transformers' checkpoints on the Hub",
-            r"multi_modal_projector\.layer_norm\.weight",
+            "multi_modal_projector.layer_norm.weight",
             _in_tree("", "language_model.model.", "language_model.lm_head.weight"),
         ),
         SourceLayout(
             "transformers' names since 4.52",
-            r"model\.multi_modal_projector\.layer_norm\.weight",
+            "model.multi_modal_projector.layer_norm.weight",
             _in_tree("model.", "model.language_model.", "lm_head.weight"),
         ),
         *by_language_model(
@@ -193,13 +192,13 @@ MINICPM_V = SourceSystem(
     layouts=(
         SourceLayout(
             "the hub files' own",
-            r"llm\.model\.embed_tokens\.weight",
+            "llm.model.embed_tokens.weight",
             lambda config: [
                 *plain("vpm.", LOW, "embeddings.{rest}", "encoder.layers.{i}.{rest}", "post_layernorm.{leaf}"),
                 *plain("resampler.", CONNECTOR, *_RESAMPLER),
                 *llama("llm."),
             ],
-            lambda config: [Drop(r"resampler\.pos_embed", CONSTANT), *llama_drops("llm.")],
+            lambda config: [Drop("resampler.pos_embed", CONSTANT), *llama_drops("llm.")],
         ),
     ),
     settings=minicpm_settings,

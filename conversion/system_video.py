@@ -8,13 +8,11 @@ Key lists: DAMO-NLP-SG/VideoLLaMA2 @ c0bb03a and its released sizes.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .key_rules import Drop
-from .key_templates import KeyTemplate
+from .key_rules import Drop, KeyTemplate
 from .source_pieces import CONNECTOR, LOW, clip, clip_drops, llama, llama_drops, plain
 from .source_system import Settings, SourceLayout, SourceSystem, text_fields
 
 _TOWER = "model.vision_tower.vision_tower.vision_model."
-_LITERAL = _TOWER.replace(".", r"\.")
 # `mm_projector_type` of the original, and the connector here.
 PROJECTORS = {
     "spatial_conv": "spatial_conv",
@@ -38,8 +36,8 @@ def _templates(config: Any) -> Sequence[KeyTemplate]:
 
 
 def _drops(config: Any) -> Sequence[Drop]:
-    drops = [*clip_drops(_LITERAL, config), *llama_drops()]
-    return [*drops, Drop(_LITERAL + r"head\..+", "it pools the patches, which nothing reads")]
+    drops = [*clip_drops(_TOWER, config), *llama_drops()]
+    return [*drops, Drop(f"{_TOWER}head.{{rest}}", "it pools the patches, which nothing reads")]
 
 
 def _settings(source: Mapping[str, Any]) -> Settings:
@@ -56,7 +54,7 @@ def _settings(source: Mapping[str, Any]) -> Settings:
 VIDEOLLAMA2 = SourceSystem(
     name="videollama2",
     recipes=("videollama2-7b", "videollama2-7b-16f", "videollama2.1-7b-16f"),
-    layouts=(SourceLayout("VideoLLaMA 2's own", r"model\.mm_projector\.readout\.0\.weight", _templates, _drops),),
+    layouts=(SourceLayout("VideoLLaMA 2's own", "model.mm_projector.readout.0.weight", _templates, _drops),),
     settings=_settings,
 )
 

@@ -3,13 +3,25 @@
 """Table of the original systems whose checkpoints can be imported."""
 
 from .source_system import SourceSystem
+from .system_cogvlm2 import COGVLM2_VIDEO
 from .system_llava import EAGLE, LLAVA_HR, LLAVA_NEXT, LLAVA_UHD, MINI_GEMINI
 from .system_others import INTERNVL, LEO, MINICPM_V
 from .system_video import VIDEOLLAMA2
 
 SYSTEMS: dict[str, SourceSystem] = {
     system.name: system
-    for system in (EAGLE, INTERNVL, LEO, LLAVA_HR, LLAVA_NEXT, LLAVA_UHD, MINI_GEMINI, MINICPM_V, VIDEOLLAMA2)
+    for system in (
+        COGVLM2_VIDEO,
+        EAGLE,
+        INTERNVL,
+        LEO,
+        LLAVA_HR,
+        LLAVA_NEXT,
+        LLAVA_UHD,
+        MINI_GEMINI,
+        MINICPM_V,
+        VIDEOLLAMA2,
+    )
 }
 
 
@@ -19,6 +31,11 @@ def find_system(name: str) -> SourceSystem:
     Raises:
         ValueError: If there is none.
     """
+    if name == "var":
+        raise ValueError(
+            "VAR's checkpoints are no folders of a vision-language model. Use `fila import --system var`, or "
+            "`fila.conversion.import_var`."
+        )
     if name not in SYSTEMS:
         raise ValueError(f"`system` must be one of {sorted(SYSTEMS)}; got {name!r}.")
     return SYSTEMS[name]

@@ -63,8 +63,10 @@ _FLATTEN_PARTS = """\
 {%- set joined.text = joined.text ~ part['text'] -%}
 {%- elif part['type'] == 'image' -%}
 {%- set joined.text = joined.text ~ (image_token | default('<image>')) -%}
+{%- elif part['type'] == 'video' -%}
+{%- set joined.text = joined.text ~ (video_token | default('<video>')) -%}
 {%- else -%}
-{{- raise_exception("A part of a message must be of type 'text' or 'image'; got " ~ part['type']) -}}
+{{- raise_exception("A part of a message must be of type 'text', 'image' or 'video'; got " ~ part['type']) -}}
 {%- endif -%}
 {%- endfor -%}
 {%- set flat.messages = flat.messages + [dict(message, content=joined.text)] -%}

@@ -3,19 +3,20 @@
 """The account of an assembly: where every tensor of the model comes from, where every tensor of a part goes."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from .key_rules import Rule, Transform, apply_rules, check_targets, forward_shape
+from .key_rules import Rule, apply_rules, check_targets
 from .new_weights import initial_weights, stored_shapes
 from .part import Part
-from .rules_high_res import high_res_rules
-from .rules_low_res import low_res_rules
+from .rules_convnext import convnext_rules
 from .rules_text import text_base_prefix, text_rules
+from .rules_vit import vit_rules
 from .safetensors_file import TensorStream
+from .source_pieces import HIGH, LOW
 from .streams import ExtendedTensor, NewTensor, TransformedTensor
 
 
@@ -33,7 +34,7 @@ class Account:
     origin: dict[str, str] = field(default_factory=dict)
     dropped: list[tuple[str, str, int]] = field(default_factory=list)
 
-    def add_part(self, part: Part, rules: list[Rule], *, extended: Mapping[str, int] | None = None) -> None:
+    def add_part(self, part: Part, rules: Sequence[Rule], *, extended: Mapping[str, int] | None = None) -> None:
         """Add what the rules make of a part; `extended` gives the rows that some targets must have."""
         plan = apply_rules(part.tensors, rules, name=part.name)
         for move in plan.moves:
@@ -50,9 +51,8 @@ class Account:
                 )
             rows = (extended or {}).get(move.target, 0)
             stream: TensorStream = stored
-            if isinstance(move.rule, Transform):
-                shape = forward_shape(move.rule, stored.shape)
-                stream = TransformedTensor(stored, move.rule.forward, shape)
+            if move.forward is not None:
+                stream = TransformedTensor(stored, move.forward, move.shape(stored.shape))
             elif rows > stored.shape[0]:
                 stream = ExtendedTensor(stored, rows - stored.shape[0])
             self.streams[move.target] = stream
@@ -67,14 +67,27 @@ class Account:
             self.origin[key] = "the model's own initial values"
 
 
+def low_res_rules(model: Any) -> list[Rule]:
+    """Rules for a part that gives the model's low-res tower."""
+    return vit_rules(model.config.vision_config, LOW, num_layers=model.config.num_vision_layers)
+
+
+def high_res_rules(part: Part, model: Any) -> list[Rule]:
+    """Rules for a part that gives the model's first high-res tower."""
+    tower, config = model.model.vision_tower.high_res_tower, model.config.high_res_vision_config
+    if not tower.encodes_views:
+        return convnext_rules(part, config, num_stages=len(tower.encoder.stages))
+    return vit_rules(config, HIGH, num_layers=getattr(tower, "num_layers", config.num_hidden_layers))
+
+
 def collect_weights(model: Any, *, low_res: Part, high_res: Part | None, text: Part, seed: int) -> Account:
     """Find a source for every tensor of the model and a fate for every tensor of the parts.
 
     Args:
         model: The model on meta; its new modules are given memory and initial values.
-        low_res: CLIP checkpoint.
-        high_res: ConvNeXt checkpoint; without one (or with one that was opened for its config) the tower's weights are
-            new.
+        low_res: Checkpoint of the low-res tower.
+        high_res: Of the high-res tower; without one (or with one that was opened for its config) the tower's weights
+            are new.
         text: Language-model checkpoint. Its embedding and head get new rows if the model's are longer.
         seed: Of the new weights.
 
@@ -86,12 +99,11 @@ def collect_weights(model: Any, *, low_res: Part, high_res: Part | None, text: P
     """
     config = model.config
     account = Account()
-    account.add_part(low_res, low_res_rules(config.vision_config, num_layers=config.num_vision_layers))
+    account.add_part(low_res, low_res_rules(model))
 
     new_modules = ["model.vision_tower.fusion", "model.multi_modal_projector"]
     if high_res is not None and high_res.tensors:
-        num_stages = len(model.model.vision_tower.high_res_tower.encoder.stages)
-        account.add_part(high_res, high_res_rules(high_res, config.high_res_vision_config, num_stages=num_stages))
+        account.add_part(high_res, high_res_rules(high_res, model))
     elif config.high_res_vision_config is not None:
         new_modules.append("model.vision_tower.high_res_tower")
 

@@ -32,9 +32,15 @@ A config comes from `FilaConfig.from_recipe(NAME)`; `low_res=`, `high_res=` and 
 language model.
 
 `fila import` reads checkpoints in the original's own names, safetensors or pickles of weights alone; `fila export`
-writes them back. Every tensor is renamed, transformed, split, or left behind with a reason that the model card
-repeats; a tensor that is left over is an error. Sizes come from the recipe and, where it tells them, from the
-original's config.json; `--low-res`, `--high-res`, `--text` and `--config` take JSON for what neither tells.
+writes them back, with `--original SRC` where tensors were left behind. Every tensor is renamed, transformed, split, or
+left behind with a reason that the model card repeats; a tensor that is left over is an error. Without `--recipe` the
+first of the system's recipes that the weights fit is taken. Sizes come from the recipe and, where it tells them, from
+the original's config.json; `--low-res`, `--high-res`, `--text`, `--config` and `--image-processor` take JSON for what
+neither tells.
+
+The tokenizer must load without code of its own: `--tokenizer` names a folder or Hub id with a tokenizer.json where
+the original's does not (InternLM2's, which InternVL and LEO have). Where the original was saved without a tower that
+it did not train, `--low-res-weights` and `--high-res-weights` name a checkpoint of that tower in transformers' names.
 
 The pictures show what the processor plans for an image of {height} x {width} pixels (height x width): its views,
 numbered in the order of the tensors, and below them the prompt, with the number of image tokens of each view. Grey is

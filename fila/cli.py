@@ -304,10 +304,10 @@ def _table(rows: list[list[str]]) -> None:
 @app.command()
 @_told_in_one_line
 def assemble(
-    low_res: Annotated[str, typer.Option(help="CLIP vision checkpoint: folder or Hub id.")],
+    low_res: Annotated[str, typer.Option(help="CLIP, SigLIP, DINOv2 or InternViT checkpoint: folder or Hub id.")],
     text: Annotated[str, typer.Option(help="Language model: folder, Hub id or GGUF file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
-    high_res: Annotated[str | None, typer.Option(help="ConvNeXt checkpoint: folder or Hub id.")] = None,
+    high_res: Annotated[str | None, typer.Option(help="ConvNeXt, SAM, Pix2Struct or ViT checkpoint.")] = None,
     high_res_init: Annotated[
         str | None, typer.Option(help="Start the high-res tower from random weights: a size such as convnext-femto.")
     ] = None,
@@ -316,6 +316,8 @@ def assemble(
     connector: Annotated[str | None, typer.Option(help="Name, or JSON object with `type` and options.")] = None,
     canvas: Annotated[str | None, typer.Option(help="Name, or JSON object with `type` and options.")] = None,
     vision_feature_layer: Annotated[int, typer.Option(help="Layer of the low-res tower to read.")] = -2,
+    tile_size: Annotated[int | None, typer.Option(help="Pixels of one view; the low-res tower's own.")] = None,
+    high_res_tile_size: Annotated[int | None, typer.Option(help="High-res pixels of one view; fitting ones.")] = None,
     high_res_overview: Annotated[str, typer.Option(help="pool or encode: the overview's high-res features.")] = "pool",
     image_token: Annotated[str, typer.Option(help="Placeholder of an image.")] = "<image>",
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; the language model's.")] = None,
@@ -326,7 +328,7 @@ def assemble(
 ) -> None:
     """Make a checkpoint out of pretrained parts.
 
-    The parts are a CLIP tower, a ConvNeXt and a language model; fusion and connector are new and untrained.
+    The parts are a low-res tower, a high-res tower and a language model; fusion and connector are new and untrained.
     """
     from fila.conversion.assemble import assemble as assemble_parts
     from fila.quiet import quiet
@@ -343,6 +345,8 @@ def assemble(
             connector=_options(connector) if connector else None,
             canvas=_options(canvas) if canvas else None,
             vision_feature_layer=vision_feature_layer,
+            tile_size=tile_size,
+            high_res_tile_size=high_res_tile_size,
             high_res_overview=high_res_overview,
             image_token=image_token,
             dtype=dtype,

@@ -10,7 +10,23 @@ from typing import Annotated
 
 import typer
 
-from fila.cli import Debug, _options, _table, _told_in_one_line, app
+from fila.cli import Debug, _options, _say, _table, _told_in_one_line, app
+
+# What `--system` takes; the tables behind it load torch, so a test compares.
+IMPORTED = (
+    "cogvlm2-video",
+    "eagle",
+    "internvl",
+    "leo",
+    "llava-hr",
+    "llava-next",
+    "llava-uhd",
+    "mini-gemini",
+    "minicpm-v-2.6",
+    "var",
+    "videollama2",
+)
+MAX_SHARD = "5GB"
 
 Json = Annotated[str | None, typer.Option(help="JSON object of settings that recipe and source leave open.")]
 Shards = Annotated[str, typer.Option(help="Largest weight file.")]
@@ -35,11 +51,8 @@ def recipes(
 @app.command(name="import")
 @_told_in_one_line
 def import_(
-    source: Annotated[str, typer.Argument(help="The original: folder or Hub id.")],
-    system: Annotated[
-        str,
-        typer.Option(help="eagle, internvl, leo, llava-hr, llava-next, llava-uhd, mini-gemini or minicpm-v-2.6."),
-    ],
+    source: Annotated[str, typer.Argument(help="The original: folder or Hub id; VAR: a file.")],
+    system: Annotated[str, typer.Option(help=f"{', '.join(IMPORTED[:-1])} or {IMPORTED[-1]}.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     recipe: Annotated[str | None, typer.Option(help="Its size, see `fila recipes`; the first that fits.")] = None,
     low_res: Json = None,
@@ -47,13 +60,16 @@ def import_(
     text: Json = None,
     config: Json = None,
     image_processor: Json = None,
-    tokenizer: Annotated[str | None, typer.Option(help="Where the tokenizer is, if not in the source.")] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="Where the tokenizer is, if not in the source; VAR: the image tokenizer's file."),
+    ] = None,
     low_res_weights: Annotated[
         str | None, typer.Option(help="CLIP checkpoint, where the original was saved without its frozen tower.")
     ] = None,
     high_res_weights: Annotated[str | None, typer.Option(help="ConvNeXt checkpoint, likewise.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; the source's.")] = None,
-    max_shard_size: Shards = "5GB",
+    max_shard_size: Shards = MAX_SHARD,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
@@ -66,6 +82,12 @@ def import_(
 
     given = {"low_res": low_res, "high_res": high_res, "text": text, "config": config}
     given["image_processor"] = image_processor
+    if system == "var":
+        others = {"recipe": recipe, "low-res-weights": low_res_weights, "high-res-weights": high_res_weights}
+        others |= {"dtype": dtype, "max-shard-size": None if max_shard_size == MAX_SHARD else max_shard_size}
+        others |= {name.replace("_", "-"): value for name, value in given.items() if name != "config"}
+        _import_var(source, output, tokenizer, config, overwrite, others)
+        return
     with quiet():
         folder = import_checkpoint(
             source,
@@ -84,6 +106,32 @@ def import_(
     typer.echo(folder)
 
 
+def _import_var(
+    source: str,
+    output: Path,
+    tokenizer: str | None,
+    config: str | None,
+    overwrite: bool,
+    others: dict[str, str | None],
+) -> None:
+    """VAR's files of weights, which have neither a config nor anything that the other options speak of."""
+    from fila.conversion.import_var import import_var_file
+    from fila.quiet import quiet
+
+    if unused := [f"--{name}" for name, value in others.items() if value is not None]:
+        raise ValueError(
+            f"{', '.join(unused)} cannot go with `--system var`, whose files say all but the patch numbers."
+        )
+    settings = _options(config) if config else {}
+    if unknown := sorted(set(settings) - {"patch_nums"}):
+        raise ValueError(f"`--config` of `--system var` holds `patch_nums` alone; got {unknown}.")
+    with quiet():
+        dropped = import_var_file(source, output, tokenizer=tokenizer, overwrite=overwrite, **settings)
+    for reason, count in dropped.items():
+        _say(f"left behind: {count} tensors ({reason})")
+    typer.echo(output)
+
+
 @app.command()
 @_told_in_one_line
 def export(
@@ -92,7 +140,7 @@ def export(
     original: Annotated[
         str | None, typer.Option(help="The checkpoint that was imported, for tensors that have no place here.")
     ] = None,
-    max_shard_size: Shards = "5GB",
+    max_shard_size: Shards = MAX_SHARD,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:

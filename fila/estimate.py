@@ -26,11 +26,11 @@ from fila.modeling.align import map_shapes
 from fila.modeling.connector import build_connector
 from fila.modeling.fusion import build_fusion
 from fila.modeling.fusion_none import NoFusion
-from fila.modeling.towers import LOW_RES_TOWERS, high_res_configs
+from fila.modeling.towers import LOW_RES_TOWERS
 from fila.modeling.view_layout import ViewLayout
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import CanvasPlan, Size
-from fila.processing.render import scale_geometry
+from fila.tower_flops import high_res_flops, low_res_flops
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -45,7 +45,7 @@ class Estimate:
         tile_grid: (rows, cols).
         num_views: Tiles, and the overview where there is one.
         num_tokens: Image tokens; None where the strategy's views are not whole tokens of the connector.
-        encoder_flops: Operations of both towers, the fusion and the connector; None there, and where the model
+        encoder_flops: Operations of all towers, the fusion and the connector; None there, and where the model
             refuses the strategy: views that differ in size, and a fusion.
         text_flops: Operations of the language model reading these tokens; None without them.
         cache_bytes: Keys and values of these tokens in the language model; None without them.
@@ -144,25 +144,15 @@ class Estimator:
         return [self.estimate(image, size, canvas) for canvas in (own, *others)]
 
     def encoder_flops(self, plan: CanvasPlan, canvas: dict[str, Any]) -> int | None:
-        """Operations of both towers, the fusion and the connector for one image.
-
-        None where the model refuses it, and for towers whose operations have no formula here.
-        """
-        high_res = high_res_configs(self.config)
-        if len(high_res) > 1 or any(tower.model_type not in ("convnext", "convnextv2") for tower in high_res):
-            return None
+        """Operations of all towers, the fusion and the connector for one image; None where the model refuses it."""
         equal_views = self.processor.image_processor.plans(canvas=canvas).equal_views
         if not equal_views and not isinstance(self.fusion, NoFusion):
             return None
-        has_high_res = self.config.high_res_vision_config is not None
-        vision, patch = self.config.vision_config, self.patch_size
-        if not hasattr(vision, "intermediate_size"):
-            return None
+        patch = self.patch_size
         grids = [(height // patch, width // patch) for height, width in plan.view_sizes]
         longest = max(rows * cols for rows, cols in grids)
-        prefix = LOW_RES_TOWERS[vision.model_type].num_prefix(vision)
-        low = plan.num_views * _vit_flops(vision, patch, prefix, longest, self.config.num_vision_layers)
-        high = _high_res_flops(self.config, self.fusion, plan) if has_high_res else 0
+        low = plan.num_views * low_res_flops(self.config, longest)
+        high = high_res_flops(self.config, self.fusion, plan)
         return low + high + self._joining_flops(plan, None if equal_views else grids, longest)
 
     def _joining_flops(self, plan: CanvasPlan, grids: list[tuple[int, int]] | None, patches: int) -> int:
@@ -170,7 +160,8 @@ class Estimator:
         import torch
         from torch.utils.flop_counter import FlopCounterMode
 
-        views, width = plan.num_views, self.config.vision_config.hidden_size
+        views, vision = plan.num_views, self.config.vision_config
+        prefix = LOW_RES_TOWERS[vision.model_type].num_prefix(vision)
 
         def squares(stages: tuple[int, ...]) -> torch.Tensor:
             ((channels, side),) = map_shapes(self.config, [stages])
@@ -178,11 +169,12 @@ class Estimator:
 
         layout = ViewLayout((views,), (plan.tile_grid,))
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            low = torch.empty(views, 1 + patches, width, device="meta")
+            low = torch.empty(views, prefix + patches, vision.hidden_size, device="meta")
             for tap, (_, stage) in enumerate(self.fusion.taps):
                 low = self.fusion.fuse(tap, low, squares((stage,)))
             maps = tuple(squares(group) for group in self.fusion.final_stages)
-            features = self.fusion.finish(low[:, 1:], maps, layout)
+            kept = low if self.config.vision_feature_select == "cls_patch" else low[:, prefix:]
+            features = self.fusion.finish(kept, maps, layout)
             self.connector(features, self.fusion.output_grid if grids is None else torch.tensor(grids))
         return int(counter.get_total_flops())
 
@@ -203,59 +195,6 @@ def cache_bytes(text: Any, tokens: int) -> int:
     cached = getattr(text, "num_key_value_heads", None) or heads
     dtype = str(getattr(text, "dtype", None) or "bfloat16").removeprefix("torch.")
     return int(2 * text.num_hidden_layers * cached * head * tokens * BYTES.get(dtype, 2))
-
-
-def _vit_flops(vision: Any, patch: int, prefix: int, patches: int, layers: int) -> int:
-    """Operations of a ViT on one view of so many patches, with `prefix` tokens before them."""
-    width, tokens = vision.hidden_size, patches + prefix
-    embed = 2 * patches * width * getattr(vision, "num_channels", 3) * patch**2
-    linear = 2 * tokens * (4 * width * width + 2 * width * vision.intermediate_size)
-    return int(embed + layers * (linear + 4 * tokens * tokens * width))
-
-
-def _high_res_flops(config: Any, fusion: Any, plan: CanvasPlan) -> int:
-    """Operations of the high-res tower and of cutting its maps into views."""
-    tile, side = config.tile_size, config.high_res_tile_size
-    canvas, _ = scale_geometry(plan, low=Size(tile, tile), high=Size(side, side))
-    read = [*((stage,) for _, stage in fusion.taps), *fusion.final_stages]
-    last = max(max(group) for group in read)
-    total = _convnext_flops(config.high_res_vision_config, canvas, last)
-    boxes = list(plan.view_boxes)
-    if plan.overview_size is not None and config.high_res_overview != "pool":
-        whole = tuple(edge * side / tile for edge in boxes.pop(0))
-        if config.high_res_overview == "encode":
-            total += _resample_flops(whole, canvas, side, 3)
-            total += _convnext_flops(config.high_res_vision_config, Size(side, side), last)
-    for group in read:
-        stride = config.high_res_vision_config.patch_size * 2 ** (group[0] - 1)
-        cells = Size(canvas.height // stride, canvas.width // stride)
-        width = sum(config.high_res_vision_config.hidden_sizes[stage - 1] for stage in group)
-        for box in boxes:
-            scaled = tuple(edge * side / (tile * stride) for edge in box)
-            total += _resample_flops(scaled, cells, side // stride, width)
-    return int(total)
-
-
-def _resample_flops(box: tuple[float, ...], cells: Size, side: int, width: int) -> int:
-    """Operations of averaging a box of a map `(E, h, w)` into `side` x `side` cells; whole cells are cut or pooled."""
-    if all(float(edge).is_integer() for edge in box):
-        height, breadth = int(box[2]) - int(box[0]), int(box[3]) - int(box[1])
-        if height % side == 0 and breadth % side == 0:
-            return 0
-    return 2 * width * side * cells.width * (cells.height + side)
-
-
-def _convnext_flops(tower: Any, canvas: Size, stages: int) -> int:
-    """Operations of the first stages of a ConvNeXt on a canvas."""
-    height, width = canvas.height // tower.patch_size, canvas.width // tower.patch_size
-    total = 2 * height * width * tower.hidden_sizes[0] * tower.num_channels * tower.patch_size**2
-    for index in range(stages):
-        channels = tower.hidden_sizes[index]
-        if index > 0:
-            height, width = height // 2, width // 2
-            total += 2 * height * width * channels * tower.hidden_sizes[index - 1] * 4
-        total += tower.depths[index] * 2 * height * width * (49 * channels + 8 * channels * channels)
-    return int(total)
 
 
 def as_json(estimates: Iterable[Estimate]) -> str:

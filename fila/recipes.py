@@ -27,7 +27,15 @@ FOLDER = Path(__file__).parent / "recipe_files"
 # What each part of a recipe must and may hold. Values are checked by the classes that take them.
 CONFIG_KEYS = {field.name for field in dataclasses.fields(FilaConfig)}
 IMAGE_PROCESSOR_KEYS = set(FilaImageProcessorPil.valid_kwargs.__annotations__)
-PROCESSOR_KEYS = {"layout", "token_size", "image_token", "video_processor", "video_token", "video_layout"}
+PROCESSOR_KEYS = {
+    "layout",
+    "token_size",
+    "image_token",
+    "video_processor",
+    "video_token",
+    "video_layout",
+    "chat_template",
+}
 assert set(inspect.signature(FilaProcessor).parameters) >= PROCESSOR_KEYS
 
 TowerChange: TypeAlias = Mapping[str, Any] | PreTrainedConfig | str | None

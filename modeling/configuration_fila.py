@@ -16,6 +16,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.generation import GenerationConfig
 
 from .configuration_eva02 import Eva02Config
+from .configuration_eva2_clip import Eva2ClipConfig
 
 # CLIP-ViT-L/14-336 and ConvNeXt-L: the towers the paper's sizes fit (docs/decisions.md).
 _VISION_DEFAULTS: dict[str, Any] = {
@@ -43,7 +44,7 @@ AUTO_MAP = {
 }
 
 # Config classes of towers that transformers does not know.
-_OWN_CONFIGS: dict[str, type[PreTrainedConfig]] = {"eva02": Eva02Config}
+_OWN_CONFIGS: dict[str, type[PreTrainedConfig]] = {"eva02": Eva02Config, "eva2_clip": Eva2ClipConfig}
 
 # Fusions that a model without high-res tower can have.
 _SINGLE_TOWER_FUSIONS = ("none", "query_gate")

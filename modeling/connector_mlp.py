@@ -9,7 +9,9 @@ linear_2, ... here.
 
     image token = W2 act(W1 feature)                depth 2; each further layer is preceded by the activation
 
-Deviations: none. The norms are an option of ours; with `norm="input"` it is InternVL's projector without its shuffle.
+Deviations: none. The norms are an option of ours; with `norm="input"` it is InternVL's projector without its shuffle,
+and with `residual` too the `SimpleResBlock` that LLaVA and VideoLLaMA 2 define and do not use: x + W2 act(W1 x),
+x = norm(feature).
 
 Shapes: T views, P patches, D vision width, M language-model width.
 """
@@ -35,10 +37,12 @@ class MlpConnector(nn.Module):
         norm: `none`, `input` (LayerNorm of the features) or `output` (LayerNorm of the image tokens).
         hidden_act: Activation between the layers.
         bias: Whether the layers have biases.
+        residual: Whether the (normed) features are added, as they are, before a norm of the output.
         over_time: `each`: tokens of every frame of a video; `mean`: of the mean of its frames (VideoLLaMA 2).
 
     Raises:
-        ValueError: If the activation, the norm or `over_time` is unknown, or there is no layer.
+        ValueError: If the activation, the norm or `over_time` is unknown, there is no layer, or features are to be
+            added to tokens of another width.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class MlpConnector(nn.Module):
         norm: str = "none",
         hidden_act: str = "gelu",
         bias: bool = True,
+        residual: bool = False,
         over_time: str = "each",
     ) -> None:
         super().__init__()
@@ -62,7 +67,13 @@ class MlpConnector(nn.Module):
         if depth < 1:
             raise ValueError(f"`connector.depth` must be at least 1; got {depth}.")
         width = config.text_config.hidden_size
+        if residual and input_size != width:
+            raise ValueError(
+                "`connector.residual` adds features to image tokens, which needs one width; got "
+                f"{input_size} and {width}."
+            )
         self.depth = depth
+        self.residual = residual
         self.over_time = over_time
         self.act = ACT2FN[hidden_act]
         self.input_norm = nn.LayerNorm(input_size) if norm == "input" else nn.Identity()
@@ -76,8 +87,8 @@ class MlpConnector(nn.Module):
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
         """`(T, P, D) -> (T, P, M)`."""
-        tokens: torch.Tensor = self.input_norm(features)
+        given = tokens = self.input_norm(features)
         for number in range(1, self.depth + 1):
             tokens = self.get_submodule(f"linear_{number}")(tokens if number == 1 else self.act(tokens))
-        normed: torch.Tensor = self.output_norm(tokens)
+        normed: torch.Tensor = self.output_norm(tokens + given if self.residual else tokens)
         return normed

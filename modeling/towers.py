@@ -17,6 +17,7 @@ from .tower_clip import ClipTower
 from .tower_convnext import ConvNextTower, Maps
 from .tower_dinov2 import Dinov2Tower
 from .tower_eva02 import Eva02Tower
+from .tower_eva2_clip import Eva2ClipTower
 from .tower_internvit import InternVitTower
 from .tower_options import TowerError
 from .tower_pix2struct import Pix2StructTower
@@ -99,6 +100,7 @@ LOW_RES_TOWERS: dict[str, Any] = {
     "clip_vision_model": ClipTower,
     "dinov2": Dinov2Tower,
     "dinov2_with_registers": Dinov2Tower,
+    "eva2_clip": Eva2ClipTower,
     "internvl_vision": InternVitTower,
     "siglip_vision_model": SiglipTower,
 }

@@ -22,6 +22,7 @@ from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import Size
 from tests.contract.settings import connector_settings, fusion_settings
 from tests.helpers import (
+    HIGH_RES_TILE,
     PATCH,
     TOKENS_PER_TILE,
     has_equal_views,
@@ -32,7 +33,32 @@ from tests.helpers import (
     tiny_config,
     tiny_model,
 )
+from tests.modeling.tiny_towers import HIGH_RES, LOW_RES, high_res, low_res
 
+CORNERS = {"type": "channel_concat", "align": "corners", "grid": 3}
+VIEWS: dict[str, Any] = {"high_res_tile_size": HIGH_RES_TILE, "fusion": CORNERS}
+SWIGLU = single_tower(vision_config=low_res("dinov2", use_swiglu_ffn=True))
+# every tower alone, and those whose views or layers are not the usual ones
+TOWERS: dict[str, dict[str, Any]] = {
+    **{f"low-res {name}": single_tower(vision_config=low_res(name)) for name in LOW_RES},
+    **{f"high-res {name}": VIEWS | {"high_res_vision_config": high_res(name)} for name in HIGH_RES},
+    "cls and patches": single_tower(vision_config=low_res("dinov2_with_registers"), vision_feature_select="cls_patch"),
+    "gated layers": SWIGLU,
+    "short neck": VIEWS
+    | {"high_res_vision_config": high_res("sam_vision_model", tower_options={"neck": "short", "unshuffle": 2})},
+    "no neck, interpolated overview": VIEWS
+    | {
+        "high_res_vision_config": high_res("sam_vision_model", tower_options={"neck": "none"}),
+        "high_res_overview": "interpolate",
+    },
+    "second layer": VIEWS
+    | {"high_res_vision_config": high_res("siglip_vision_model", tower_options={"layer": 2, "input_size": 35})},
+    "canvas and views": {
+        "extra_vision_configs": [high_res("eva02"), high_res("pix2struct_vision_model")],
+        "high_res_overview": "encode",
+        "fusion": CORNERS,
+    },
+}
 CONFIGS: dict[str, dict[str, Any]] = {
     "cvfm": {},
     "cvfm, pool": {"fusion": {"type": "cvfm", "taps": [1, 3], "stages": [2, 4], "align": "pool"}},
@@ -67,6 +93,14 @@ def counted(made: Estimator, size: tuple[int, int], **changes: Any) -> int:
 
 
 SIZES = [(28, 56), (57, 31), (20, 90)]
+
+
+@pytest.mark.parametrize("changes", TOWERS.values(), ids=TOWERS)
+@torch.no_grad()
+def test_operations_of_every_tower_are_what_torch_counts(changes: dict[str, Any]) -> None:
+    made = tiny_estimator(**changes)
+    (own, *_) = made.all_canvases("a", Size(57, 31))
+    assert own.encoder_flops == counted(made, (57, 31), **changes)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)

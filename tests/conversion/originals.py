@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from fila import FilaConfig, FilaForConditionalGeneration
-from fila.conversion.key_templates import export_plan
+from fila.conversion.key_rules import export_plan
 from fila.conversion.systems import SYSTEMS
 from fila.recipes import load_recipe
 from tests.conversion.parts import CLIP_SIZES, CONVNEXT_SIZES, LLAMA_SIZES, byte_tokenizer
@@ -64,6 +64,7 @@ PIX2STRUCT = {
     "seq_len": 100,
     "tower_options": {"patch_size": 8, "input_size": 40},
 }
+EVA2_CLIP = {**VIT, "image_size": 28, "patch_size": 7}
 TEXT = LLAMA_SIZES
 
 
@@ -133,6 +134,14 @@ def _eagle(recipe: str, *extras: dict[str, Any]) -> Original:
 
 
 ORIGINALS = {
+    "cogvlm2-video": Original(
+        "cogvlm2-video",
+        0,
+        "cogvlm2-video",
+        low_res=EVA2_CLIP,
+        source={"num_multi_query_heads": 2, "template_version": "chat"},
+        extra={"model.layers.1.self_attn.rotary_emb.inv_freq": (3,)},
+    ),
     "videollama2": Original(
         "videollama2",
         0,

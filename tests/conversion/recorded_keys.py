@@ -201,7 +201,41 @@ _SIGLIP: dict[str, Shape] = {
 }
 _QKV_BIAS: dict[str, Shape] = {r"model\.layers\.\d+\.self_attn\.[qkv]_proj\.bias": None}
 
+# Shapes of the embeddings, the MLPs, the norms, the convolution, the GLU and boi are in the published list; the others
+# follow from the published sizes. 997 tensors, and a buffer of rotary frequencies per layer.
+_COG_LAYER = r"model\.vision\.transformer\.layers\.\d+\."
+_COGVLM2_VIDEO: dict[str, Shape] = {
+    r"(?:model\.embed_tokens|lm_head)\.weight": (128256, 4096),
+    r"model\.norm\.weight": (4096,),
+    r"model\.layers\.\d+\.(?:input|post_attention)_layernorm\.weight": (4096,),
+    r"model\.layers\.\d+\.mlp\.language_mlp\.(?:gate|up)_proj\.weight": (14336, 4096),
+    r"model\.layers\.\d+\.mlp\.language_mlp\.down_proj\.weight": (4096, 14336),
+    r"model\.layers\.\d+\.self_attn\.language_expert_query_key_value\.weight": (6144, 4096),
+    r"model\.layers\.\d+\.self_attn\.language_expert_dense\.weight": (4096, 4096),
+    r"model\.vision\.(?:boi|eoi)": (1, 1, 4096),
+    r"model\.vision\.conv\.weight": (1792, 1792, 2, 2),
+    r"model\.vision\.conv\.bias": (1792,),
+    r"model\.vision\.linear_proj\.linear_proj\.weight": (4096, 1792),
+    r"model\.vision\.linear_proj\.norm1" + _WB: (4096,),
+    r"model\.vision\.linear_proj\.(?:dense_h_to_4h|gate_proj)\.weight": (14336, 4096),
+    r"model\.vision\.linear_proj\.dense_4h_to_h\.weight": (4096, 14336),
+    r"model\.vision\.patch_embedding\.cls_embedding": (1, 1792),
+    r"model\.vision\.patch_embedding\.proj\.weight": (1792, 3, 14, 14),
+    r"model\.vision\.patch_embedding\.proj\.bias": (1792,),
+    r"model\.vision\.patch_embedding\.position_embedding\.weight": (257, 1792),
+    _COG_LAYER + r"(?:input|post_attention)_layernorm" + _WB: (1792,),
+    _COG_LAYER + r"attention\.query_key_value\.weight": (5376, 1792),
+    _COG_LAYER + r"attention\.query_key_value\.bias": (5376,),
+    _COG_LAYER + r"attention\.dense\.weight": (1792, 1792),
+    _COG_LAYER + r"mlp\.fc1\.weight": (15360, 1792),
+    _COG_LAYER + r"mlp\.fc1\.bias": (15360,),
+    _COG_LAYER + r"mlp\.fc2\.weight": (1792, 15360),
+    _COG_LAYER + r"(?:attention\.dense|mlp\.fc2)\.bias": (1792,),
+}
+
 RECORDED = {
+    "cogvlm2-video": Recorded("cogvlm2-video", 0, _COGVLM2_VIDEO),
+    "cogvlm2-video-base": Recorded("cogvlm2-video", 0, _COGVLM2_VIDEO),
     "videollama2-7b": Recorded("videollama2", 0, _videollama2("stc_connector", _clip(_CLIP_PREFIX))),
     "videollama2-7b-16f": Recorded("videollama2", 0, _videollama2("stc_connector", _clip(_CLIP_PREFIX))),
     "videollama2.1-7b-16f": Recorded("videollama2", 0, _videollama2("stc_connector_v35", _SIGLIP | _QKV_BIAS)),

@@ -3,12 +3,17 @@
 import pytest
 import torch
 
-from fila.conversion.key_rules import Drop, Rename, Transform, apply_rules, check_targets, forward_shape
+from fila.conversion.key_rules import Drop, Move, Pair, Rule, Stack, apply_rules, check_targets, export_plan
+from fila.conversion.source_pieces import chunked, stacked
 
-RULES = [
-    Drop(r"head\..+", "not used"),
-    Rename(r"body\.(\d+)\.w", r"layers.\1.weight"),
-    Transform(r"conv\.w", "linear.weight", lambda t: t.flatten(1), lambda t: t[:, :, None, None]),
+RULES: list[Rule] = [
+    Drop("head.{rest}", "not used"),
+    Pair("body.{i}.w", "layers.{i}.weight"),
+    Pair("conv.w", "linear.weight", lambda t: t.flatten(1), lambda t: t[:, :, None, None]),
+]
+STACKED: list[Rule] = [
+    Stack("a.{i}.qkv", ("b.{i}.q", "b.{i}.k", "b.{i}.v"), chunked, stacked),
+    Pair("n.{leaf}", "m.{leaf}"),
 ]
 
 
@@ -21,29 +26,63 @@ def test_apply_rules_accounts_for_every_key() -> None:
     assert plan.dropped == {"head.a": "not used"}
 
 
-def test_apply_rules_matches_whole_keys_only() -> None:
-    with pytest.raises(RuntimeError, match=r"1 keys of demo were not consumed, e\.g\. 'body\.7\.wx'"):
-        apply_rules(["body.7.w", "body.7.wx"], RULES, name="demo")
+@pytest.mark.parametrize("key", ["body.7.wx", "xbody.7.w", "body.x.w", "bodyx7.w"])
+def test_apply_rules_matches_whole_keys_and_literal_dots_only(key: str) -> None:
+    with pytest.raises(RuntimeError, match=rf"1 keys of demo were not consumed, e\.g\. '{key}'"):
+        apply_rules(["body.7.w", key], RULES, name="demo")
 
 
 def test_apply_rules_rejects_two_keys_with_one_target() -> None:
-    rules = [Rename(r"(?:a|b)\.w", "c")]
     with pytest.raises(RuntimeError, match=r"'a\.w' and 'b\.w' of demo both become 'c'"):
-        apply_rules(["a.w", "b.w"], rules, name="demo")
+        apply_rules(["a.w", "b.w"], [Pair("a.w", "c"), Pair("b.w", "c")], name="demo")
 
 
 def test_apply_rules_takes_the_first_rule_that_matches() -> None:
-    plan = apply_rules(["x.1"], [Drop(r"x\.1", "first"), Rename(r"x\.(.)", r"y.\1")], name="demo")
+    plan = apply_rules(["x.1"], [Drop("x.1", "first"), Pair("x.{i}", "y.{i}")], name="demo")
     assert plan.moves == ()
     assert plan.dropped == {"x.1": "first"}
 
 
-def test_transform_round_trip() -> None:
-    rule = RULES[2]
-    assert isinstance(rule, Transform)
+def test_values_and_shapes_go_there_and_back() -> None:
+    (move,) = apply_rules(["conv.w"], RULES, name="demo").moves
     source = torch.randn(5, 3, 1, 1)
-    assert forward_shape(rule, (5, 3, 1, 1)) == (5, 3)
-    assert torch.equal(rule.backward(rule.forward(source)), source)
+    assert move.forward is not None
+    assert move.shape((5, 3, 1, 1)) == (5, 3)
+    origin = export_plan(["linear.weight"], RULES, name="demo")["conv.w"]
+    assert torch.equal(origin.function([move.forward(source)]), source)
+    assert Move("a", "b", None).shape((2, 3)) == (2, 3)
+
+
+def test_a_stack_is_split_and_joined() -> None:
+    plan = apply_rules(["a.3.qkv", "n.bias"], STACKED, name="demo")
+    assert [move.target for move in plan.moves] == ["b.3.q", "b.3.k", "b.3.v", "m.bias"]
+    values = torch.arange(6)
+    parts = {move.target: move.forward(values) for move in plan.moves if move.forward is not None}
+    assert [part.tolist() for part in parts.values()] == [[0, 1], [2, 3], [4, 5]]
+    back = export_plan(["b.3.v", "b.3.q", "b.3.k", "m.bias"], STACKED, name="demo")
+    assert back["a.3.qkv"].sources == ("b.3.q", "b.3.k", "b.3.v")
+    assert torch.equal(back["a.3.qkv"].function([parts[name] for name in back["a.3.qkv"].sources]), values)
+    with pytest.raises(RuntimeError, match=r"demo holds only a part of what 'a\.3\.qkv' is made of: \['b\.3\.q'\]"):
+        export_plan(["b.3.q"], STACKED, name="demo")
+
+
+def test_export_plan_names_a_key_as_the_first_of_two_rules_does() -> None:
+    rules = [Pair("model.{rest}", "ours.{rest}"), Pair("{rest}", "ours.{rest}")]
+    assert [move.target for move in apply_rules(["model.a", "b"], rules, name="demo").moves] == ["ours.a", "ours.b"]
+    assert list(export_plan(["ours.a"], rules, name="demo")) == ["model.a"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "rules", "message"),
+    [
+        (["z"], [Pair("a", "b")], r"1 keys of demo were not consumed, e\.g\. 'z'"),
+        (["b"], [Drop("b", "not used")], r"1 keys of demo were not consumed, e\.g\. 'b'"),
+        (["b", "c"], [Pair("a", "b"), Pair("a", "c")], r"Keys 'b' and 'c' of demo both become 'a'"),
+    ],
+)
+def test_export_plan_rejects_what_it_cannot_bring_back(keys: list[str], rules: list[Rule], message: str) -> None:
+    with pytest.raises(RuntimeError, match=message):
+        export_plan(keys, rules, name="demo")
 
 
 @pytest.mark.parametrize(

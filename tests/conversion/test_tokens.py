@@ -109,18 +109,18 @@ def test_choose_chat_template_prefers_the_default_if_it_writes_the_same() -> Non
 def test_choose_chat_template_keeps_the_language_models_own_format() -> None:
     tokenizer = byte_tokenizer([], BRACKETS)
     template = choose_chat_template(tokenizer, "<image>")
-    content = [{"type": "image"}, {"type": "text", "text": "What?"}, {"type": "image"}]
+    content = [{"type": "image"}, {"type": "text", "text": "What?"}, {"type": "video"}]
     messages: list[dict[str, Any]] = [{"role": "user", "content": content}, {"role": "assistant", "content": "This."}]
     prompt = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False)
-    assert prompt == "[[user:<image>What?<image>]][[assistant:This.]]"
+    assert prompt == "[[user:<image>What?<video>]][[assistant:This.]]"
 
 
 def test_choose_chat_template_names_a_part_that_it_cannot_write() -> None:
     tokenizer = byte_tokenizer([], BRACKETS)
     template = choose_chat_template(tokenizer, "<image>")
-    with pytest.raises(Exception, match="must be of type 'text' or 'image'; got video"):
+    with pytest.raises(Exception, match="must be of type 'text', 'image' or 'video'; got audio"):
         tokenizer.apply_chat_template(
-            [{"role": "user", "content": [{"type": "video"}]}], chat_template=template, tokenize=False
+            [{"role": "user", "content": [{"type": "audio"}]}], chat_template=template, tokenize=False
         )
 
 

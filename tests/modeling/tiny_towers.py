@@ -7,6 +7,7 @@ from typing import Any
 from transformers import AutoConfig
 
 from fila.modeling.configuration_eva02 import Eva02Config
+from fila.modeling.configuration_eva2_clip import Eva2ClipConfig
 
 VIT: dict[str, Any] = {
     "hidden_size": 20,
@@ -19,6 +20,7 @@ LOW_RES: dict[str, dict[str, Any]] = {
     "clip_vision_model": {**VIT, "intermediate_size": 37},
     "dinov2": VIT,
     "dinov2_with_registers": {**VIT, "num_register_tokens": 3},
+    "eva2_clip": {**VIT, "intermediate_size": 37},
     "internvl_vision": {**VIT, "intermediate_size": 37, "use_mean_pooling": False},
     "siglip_vision_model": {**VIT, "intermediate_size": 37},
 }
@@ -72,4 +74,5 @@ def tower_config(settings: dict[str, Any]) -> Any:
     """The config that settings with a `model_type` make."""
     options = dict(settings)
     model_type = options.pop("model_type")
-    return Eva02Config(**options) if model_type == "eva02" else AutoConfig.for_model(model_type, **options)
+    own: dict[str, Any] = {"eva02": Eva02Config, "eva2_clip": Eva2ClipConfig}
+    return own[model_type](**options) if model_type in own else AutoConfig.for_model(model_type, **options)

@@ -296,6 +296,22 @@ PIECES = (
     ),
     # worst measured: 0
     Piece(
+        "VideoLLaMA 2",
+        "residual block",
+        "modeling/connector_mlp.py",
+        "videollama2_simple_res_block*.safetensors",
+        videollama2.residual_block,
+    ),
+    # worst measured: 0, integers
+    Piece(
+        "VideoLLaMA 2",
+        "prompts split at images and videos",
+        "processing/processing_fila.py",
+        "videollama2_tokenizer_split*.safetensors",
+        videollama2.tokenizer_split,
+    ),
+    # worst measured: 0
+    Piece(
         "CogVLM2-Video",
         "adapter, as reconstructed",
         "modeling/connector_conv_glu.py",

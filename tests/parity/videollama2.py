@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""VideoLLaMA 2 @ c0bb03a: connectors."""
+"""VideoLLaMA 2 @ c0bb03a: connectors, and prompts split at their placeholders."""
 
 import json
 import math
@@ -8,7 +8,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from fila.modeling.clips import clip_tokens
 from fila.modeling.connector_linear import LinearConnector
@@ -20,6 +24,9 @@ from fila.modeling.connector_stc import (
     StcV35Connector,
     StpConnector,
 )
+from fila.processing.image_processing_fila import FilaImageProcessorPil
+from fila.processing.processing_fila import FilaProcessor
+from fila.processing.video_processing_fila import FilaVideoProcessor
 from tests.parity.golden import Comparison, Golden, load, read, text_width
 
 CLASSES = {
@@ -88,3 +95,59 @@ def projector(path: Path) -> Iterator[Comparison]:
             load(ours, {names[key]: value for key, value in state.items()})
         tokens = [clip_tokens(ours, lambda first, last, clip=clip: clip[first:last], len(clip), grid, 3) for clip in x]
         yield out, torch.stack(tokens).reshape(golden[f"out/{out}"].shape), golden[f"out/{out}"]
+
+
+def residual_block(path: Path) -> Iterator[Comparison]:
+    golden = read(path)
+    width = json.loads(golden.metadata["config"])["channels"]
+    ours = MlpConnector(text_width(width), input_size=width, norm="input", residual=True)
+    names = {"pre_norm": "input_norm", "proj.0": "linear_1", "proj.2": "linear_2"}
+    state = {
+        ".".join((names[key.rpartition(".")[0]], key.rpartition(".")[2])): x for key, x in weights(golden).items()
+    }
+    load(ours, state)
+    for key in sorted(key for key in golden.tensors if key.startswith("in/x")):
+        yield key, ours(golden[key], (1, golden[key].shape[1])), golden[key.replace("in/x", "out/y")]
+
+
+# The ids that stand for a whole image, video or sound in the original; ours are counted placeholders.
+MARKS = {"<image>": -200, "<video>": -201, "<audio>": -202}
+
+
+def letters(prompts: dict[str, str]) -> PreTrainedTokenizerFast:
+    """The recorded tokenizer: a letter's id is its code point. The marks have the ids behind all letters."""
+    last = max(255, *(ord(letter) for prompt in prompts.values() for letter in prompt))
+    vocabulary = {chr(code) if not 0xD800 <= code < 0xE000 else f"<{code}>": code for code in range(last + 1)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="\0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="\0")
+    made.add_tokens(list(MARKS), special_tokens=True)
+    return made
+
+
+def tokenizer_split(path: Path) -> Iterator[Comparison]:
+    """Each run of placeholders is read back as the one id that the original has in its place."""
+    golden = read(path)
+    prompts = json.loads(golden.metadata["prompts"])
+    tokenizer = letters(prompts)
+    size = {"height": 2, "width": 2}
+    processor = FilaProcessor(
+        FilaImageProcessorPil(size=size, high_res_size=None, canvas={"type": "single"}),
+        tokenizer,
+        tokens_per_tile=3,
+        video_processor=FilaVideoProcessor(size=size),
+        clip_tokens={"per_clip": 3},
+    )
+    marks = {tokenizer.convert_tokens_to_ids(token): mark for token, mark in MARKS.items()}
+    for name, prompt in prompts.items():
+        images = [Image.new("RGB", (2, 2))] * prompt.count("<image>")
+        videos = [np.zeros((1, 2, 2, 3), np.uint8)] * prompt.count("<video>")
+        given = {key: value for key, value in {"images": images, "videos": videos}.items() if value}
+        found = processor(text=prompt, **given, add_special_tokens=False)["input_ids"][0]
+        ids: list[int] = []
+        while found:
+            length = 3 if found[0] in marks and marks[found[0]] != MARKS["<audio>"] else 1
+            assert found[:length] == found[:1] * length, name
+            ids.append(marks.get(found[0], found[0]))
+            found = found[length:]
+        yield name, torch.tensor(ids), golden[f"out/ids_{name}"]
