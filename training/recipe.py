@@ -268,6 +268,8 @@ def ship(run: Path, output: Path, fusion: str = "cvfm") -> None:
     FilaProcessor.from_pretrained(final).save_pretrained(output)
     for code in output.glob("*.py"):
         code.unlink()
+    for text in output.glob("*.json"):
+        text.write_text(text.read_text(encoding="utf-8").rstrip() + "\n", encoding="utf-8")
     size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     (output / "README.md").write_text(_CARD.format(size=size), encoding="utf-8")
 
@@ -284,7 +286,7 @@ def pick_pages(run: Path, output: Path, fonts: Path, fusion: str = "cvfm", *, co
     """
     final, candidates = run / f"finetune-{fusion}" / "final", run / "candidates"
     if not (candidates / "pages.jsonl").is_file():
-        size = ["--count", "60", "--first-seed", "500000", "--fonts", str(fonts)]
+        size = ["--count", "150", "--first-seed", "500000", "--fonts", str(fonts)]
         call("fila", "pages", str(candidates), "--split", "test", *size)
     model = FilaForConditionalGeneration.from_pretrained(final).eval()
     processor = FilaProcessor.from_pretrained(final)

@@ -52,7 +52,7 @@ def test_default_model_is_saved_and_loaded(tmp_path: Path) -> None:
     processor.save_pretrained(tmp_path)
     model = AutoModelForImageTextToText.from_pretrained(tmp_path)
     loaded = AutoProcessor.from_pretrained(tmp_path)
-    assert len(model.model.vision_tower.high_res_tower.encoder.stages) == 3
+    assert len(model.model.vision_tower.high_res_tower.encoder.stages) == 4
     sample = make_sample(0, "test", loaded.image_processor, num_questions=1)
     prompt = FilaCollator(loaded, generate=True)([{**sample, "messages": sample["messages"][:1]}])
     assert model.generate(**prompt, max_new_tokens=3).shape[1] == prompt["input_ids"].shape[1] + 3

@@ -38,7 +38,7 @@ def test_warm_ups_end_in_a_checkpoint_that_holds_them(fusion: str, run: Path) ->
         assert (warm_up_folder(name, run, fusion) / "log.json").is_file()
     assemble_start(run, run / "start", fusion)
     model = AutoModelForImageTextToText.from_pretrained(run / "start")
-    language = torch.load(run / "varied" / "weights.pt")
+    language = torch.load(run / "shares" / "weights.pt")
     norm = "norm.weight"
     assert torch.equal(model.model.language_model.get_parameter(norm), language[f"language_model.{norm}"])
     connector = torch.load(warm_up_folder("encoder", run, fusion) / "weights.pt")
