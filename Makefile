@@ -55,7 +55,7 @@ BROWSER ?= chromium-headless-shell
 report-check: $(VENV)/installed    ## try the HTML report in a browser: make report-check BROWSER=chromium
 	$(BIN) docs/check_report.py $(BROWSER) docs/images
 
-demo: $(VENV)/installed       ## assemble the built-in model, ask it about a page, draw what it sees
+demo: $(VENV)/installed       ## the built-in model reads small print off bundled pages; a picture of what it saw
 	@env -u OMP_NUM_THREADS $(BIN) -m fila demo
 
 test: $(VENV)/installed       ## the CPU tests, no network

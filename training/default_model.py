@@ -14,6 +14,7 @@ a word.
 """
 
 import string
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from fila.processing.image_processing_fila import FilaImageProcessorPil
 from fila.processing.processing_fila import FilaProcessor
 
 TILE, PATCH, HIGH_RES_TILE = 32, 4, 128
+HIGH_RES_DEPTHS = (1, 2, 3, 2)
 # How the two towers are joined, by name: the flagship, the same towers joined at the end, and no high-res tower.
 FUSIONS: dict[str, dict[str, Any]] = {
     "cvfm": {"type": "cvfm", "taps": [1, 2, 3, 4], "stages": [1, 2, 3, 4]},
@@ -69,13 +71,20 @@ def make_processor(fusion: str = "cvfm") -> FilaProcessor:
     )
 
 
-def make_model(processor: FilaProcessor, fusion: str = "cvfm", *, seed: int = 0) -> FilaForConditionalGeneration:
+def make_model(
+    processor: FilaProcessor,
+    fusion: str = "cvfm",
+    *,
+    seed: int = 0,
+    high_res_depths: Sequence[int] = HIGH_RES_DEPTHS,
+) -> FilaForConditionalGeneration:
     """The model with random weights.
 
     Args:
         processor: Of `make_processor`.
         fusion: A name in `FUSIONS`.
         seed: Of the weights.
+        high_res_depths: Blocks of each stage of the high-res tower.
 
     Returns:
         The model, in float32.
@@ -102,7 +111,7 @@ def make_model(processor: FilaProcessor, fusion: str = "cvfm", *, seed: int = 0)
             "model_type": "convnext",
             "patch_size": 2,
             "hidden_sizes": [32, 64, 128, 256],
-            "depths": [1, 1, 2, 2],
+            "depths": list(high_res_depths),
             "layer_scale_init_value": 0.0,  # the usual 1e-6 starts every block at nothing
         }
         if has_high_res

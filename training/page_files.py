@@ -32,6 +32,7 @@ def write_pages(
     faces: Sequence[Face],
     first_seed: int = 0,
     dense: bool = False,
+    num_questions: int = 6,
     read: int = 0,
     pdfs: Sequence[str | Path] = (),
     workers: int = 1,
@@ -47,6 +48,7 @@ def write_pages(
         faces: Fonts of the split.
         first_seed: Seed of the first page; the others follow.
         dense: Pages full of text, without questions.
+        num_questions: Per page, at most.
         read: See `make_sample`.
         pdfs: PDF files to cut pieces out of, in place of made pages; see `make_crop`.
         workers: Processes.
@@ -63,7 +65,8 @@ def write_pages(
     if lines.exists():
         raise ValueError(f"{lines} exists. Pass another folder, or remove it.")
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    options = {"faces": tuple(faces), "dense": dense, "read": read, "pdfs": tuple(map(str, pdfs))}
+    asked = {"num_questions": num_questions, "read": read}
+    options = {"faces": tuple(faces), "dense": dense, "asked": asked, "pdfs": tuple(map(str, pdfs))}
     write = functools.partial(_write_page, folder, split, image_processor, options)
     seeds = range(first_seed, first_seed + count)
     partial = folder / "pages.partial"
@@ -92,7 +95,7 @@ def _write_page(folder: Path, split: str, image_processor: Any, options: dict[st
         page = make_page(seed, split, image_processor, faces=options["faces"], layout=dense_text)
         sample = {"images": [page.image], "messages": [], "fields": [], "glyphs": page.glyphs}
     else:
-        sample = make_sample(seed, split, image_processor, faces=options["faces"], read=options["read"])
+        sample = make_sample(seed, split, image_processor, faces=options["faces"], **options["asked"])
     name = f"images/{seed:08d}.jpg"
     sample["images"][0].save(folder / name, **JPEG)
     glyphs = {

@@ -69,7 +69,7 @@ def obtain_faces(cache_dir: str | Path, split: str) -> tuple[Face, ...]:
 
     Args:
         cache_dir: Folder to keep the font files in, about 100 MB.
-        split: "train" or "test"; no family is in both.
+        split: "train" or "test", no family is in both; "varied" has those of "train".
 
     Returns:
         The faces, in a fixed order.
@@ -79,6 +79,7 @@ def obtain_faces(cache_dir: str | Path, split: str) -> tuple[Face, ...]:
         RuntimeError: If a package cannot be downloaded or is not the pinned one.
     """
     packages = json.loads(files("fila.training").joinpath("page_fonts.json").read_text(encoding="utf-8"))
+    split = "train" if split == "varied" else split
     if split not in packages:
         raise ValueError(f"The split must be one of {sorted(packages)}; got {split!r}.")
     faces: list[Face] = []

@@ -2,14 +2,15 @@
 # Licensed under the Apache License, Version 2.0.
 """Labels and values of generated pages. No value can be guessed from its label; the splits share no word.
 
-Codes leave out the characters that many fonts draw alike (0 O, 1 I l), as codes made to be read do.
+Codes leave out the characters that many fonts draw alike (0 O, 1 I l), as codes made to be read do. The words of
+`varied` are of any letters: a model that has learnt them copies, and cannot complete syllables that it knows.
 """
 
 import json
 from importlib.resources import files
 from random import Random
+from string import ascii_lowercase
 
-SPLITS = ("train", "test")
 CODE_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 CODE_DIGITS = "23456789"
 
@@ -19,18 +20,21 @@ _WORDS, _ENDINGS, _ONSETS, _RIMES = (_LISTS[name] for name in ("words", "endings
 
 def make_word(rng: Random, split: str) -> str:
     """Make a word that nobody has seen, capitalised."""
+    if split == "varied":
+        return "".join(rng.choice(ascii_lowercase) for _ in range(rng.randint(4, 10))).capitalize()
     syllables = [rng.choice(_ONSETS[split]) + rng.choice(_RIMES[split]) for _ in range(rng.choice((2, 2, 3)))]
     return "".join(syllables).capitalize()
 
 
 def make_label(rng: Random, split: str) -> str:
     """Make a label: a word of the split's list or an invented one, sometimes two, sometimes with an ending."""
-    word = make_word(rng, split) if rng.random() < 0.5 else rng.choice(_WORDS[split])
+    lists = "train" if split == "varied" else split
+    word = make_word(rng, split) if rng.random() < 0.5 else rng.choice(_WORDS[lists])
     draw = rng.random()
     if draw < 0.25:
-        word += " " + rng.choice(_WORDS[split]).lower()
+        word += " " + rng.choice(_WORDS[lists]).lower()
     elif draw < 0.45:
-        word += " " + rng.choice(_ENDINGS[split])
+        word += " " + rng.choice(_ENDINGS[lists])
     return word
 
 

@@ -3,11 +3,13 @@
 """Pages with small print, and questions about them: forms, receipts, tables, notices, tickets.
 
 A page is a pure function of its seed. Values are random strings, so nothing but reading gives the answer. The test
-split has its own fonts, words and layouts. For each field the height of a capital letter is known in pixels of the
+split has its own fonts, words and layouts; `varied` is training pages with any letters and a layout that puts fields
+anywhere. For each field the height of a capital letter is known in pixels of the
 page, of the tile canvas (what the low-res tower sees) and of the high-res canvas.
 """
 
 import math
+import string
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -90,6 +92,13 @@ class _Writer:
             pass
         return label, make_value(self.rng, self.split)
 
+    def joint(self, *choices: str) -> str:
+        """What stands between label and value: one of the choices, or on varied pages any marks and spaces."""
+        if self.split != "varied":
+            return self.rng.choice(choices) if choices else ""
+        marks = "".join(self.rng.choice(string.punctuation) for _ in range(self.rng.randint(0, 2)))
+        return " " * self.rng.randint(0, 2) + marks + " " * self.rng.randint(1, 3)
+
     def keep(self, label: str, value: str) -> None:
         """Enter a field that was written."""
         self.pairs.append((label, value))
@@ -135,7 +144,7 @@ def _form(writer: _Writer) -> None:
     """`label: value` on one line, in one or two columns; values start anywhere or on one edge."""
     writer.title()
     columns = _columns(writer, writer.rng.choice((1, 2, 2)))
-    colon = writer.rng.choice((":", ":", "", " -"))
+    colon = writer.joint(":", ":", "", " -")
     indent = writer.rng.choice((None, writer.cap * writer.rng.uniform(11, 15)))
     for baseline in writer.rows():
         for left, right in columns:
@@ -156,6 +165,7 @@ def _receipt(writer: _Writer) -> None:
     writer.title()
     columns = _columns(writer, writer.rng.choice((1, 2)))
     dots = writer.rng.random() < 0.4
+    joint = writer.joint().rstrip()
     for baseline in writer.rows():
         if writer.rng.random() < 0.08:
             y = baseline - writer.cap
@@ -164,9 +174,9 @@ def _receipt(writer: _Writer) -> None:
         for left, right in columns:
             right = min(right, left + writer.cap * 30)
             label, value = writer.pair()
-            end, start = left + writer.width_of(label, label=True), right - writer.width_of(value)
+            end, start = left + writer.width_of(label + joint, label=True), right - writer.width_of(value)
             if end + writer.cap <= start:
-                writer.write(left, baseline, label, label=True)
+                writer.write(left, baseline, label + joint, label=True)
                 if dots and writer.width_of(".") > 1:
                     count = int((start - end - writer.cap) / writer.width_of(".") / 2)
                     ink, font = writer.sheet.ink, writer.font
@@ -202,7 +212,7 @@ def _table(writer: _Writer) -> None:
 def _notice(writer: _Writer) -> None:
     """Running text: `label value;` one after the other."""
     writer.title()
-    joint = writer.rng.choice((": ", " is ", " = "))
+    joint = writer.joint(": ", " is ", " = ")
     stop = writer.rng.choice((";", ","))
     for baseline in writer.rows():
         x = writer.margin
@@ -228,6 +238,29 @@ def _ticket(writer: _Writer) -> None:
             if left + max(writer.width_of(label, label=True), writer.width_of(value)) <= right:
                 writer.write(left, upper, label, label=True)
                 writer.write(left, lower, value)
+                writer.keep(label, value)
+
+
+def _scattered(writer: _Writer) -> None:
+    """Varied only: fields on the left, on the right or anywhere in up to three columns, values beside or below."""
+    columns = _columns(writer, writer.rng.choice((1, 2, 3)), narrowest=12)
+    place = writer.rng.choice((0.0, 1.0, None))
+    below = writer.rng.random() < 0.3
+    gap = writer.cap * writer.rng.uniform(0.4, 5)
+    joint = writer.joint().rstrip()
+    rows = writer.rows()
+    for baseline in rows:
+        lower = next(rows, baseline) if below else baseline
+        if below and lower == baseline:
+            return
+        for left, right in columns:
+            label, value = writer.pair()
+            indent = 0.0 if below else writer.width_of(label + joint, label=True) + gap
+            width = max(writer.width_of(label + joint, label=True), indent + writer.width_of(value))
+            if width <= right - left:
+                start = left + (right - left - width) * (writer.rng.random() if place is None else place)
+                writer.write(start, baseline, label + joint, label=True)
+                writer.write(start + indent, lower, value)
                 writer.keep(label, value)
 
 
@@ -272,6 +305,7 @@ def dense_text(writer: _Writer) -> None:
         x = writer.margin
         while True:
             text = (make_label if writer.rng.random() < 0.4 else make_value)(writer.rng, writer.split)
+            text += writer.joint().rstrip()
             if x + writer.width_of(text) > writer.width - writer.margin:
                 break
             x = writer.write(x, baseline, text) + writer.width_of(" ") * writer.rng.choice((1, 1, 2))
@@ -281,6 +315,7 @@ Layout = Callable[[_Writer], None]
 LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "train": (_form, _receipt, _table, _notice, _ticket),
     "test": (_statement, _badge),
+    "varied": (_form, _receipt, _table, _notice, _ticket, _scattered, _scattered, _scattered),
 }
 
 
@@ -299,7 +334,7 @@ def make_page(
 
     Args:
         seed: Of everything on it.
-        split: "train" or "test": words and layouts.
+        split: "train", "test" or "varied": words and layouts.
         image_processor: A `FilaImageProcessor`: its canvas decides how small the text will be seen.
         faces: Fonts of the split.
         cap_heights: Smallest and largest height of a capital letter, in pixels of the high-res canvas.
@@ -345,7 +380,7 @@ def make_sample(
 
     Args:
         seed: Of the page and of the questions.
-        split: "train" or "test".
+        split: "train", "test" or "varied".
         image_processor: See `make_page`.
         num_questions: At most; all share the page's one pass through the towers.
         read: Also ask, first, to read so many fields from the top; 0 does not.

@@ -6,13 +6,17 @@
     python -m fila.training.recipe train RUN        # hours on 2 cores: all steps below, each resumed where it stopped
 
 1. `towers`: the high-res tower names characters.
-2. `language`: the language model reads spelled pages; all text of the conversations is supervised.
-3. `answers`: it goes on with the answers alone.
-4. `connector`: low-res tower, fusion and connector spell what the high-res tower sees.
-5. `encoder`: the high-res tower joins them.
-6. `finetune`: everything, by `fila train`.
+2. `letters`: it goes on with text in which every character may follow every other, so that it knows them all.
+3. `deeper`: the tower gets two more blocks, which change nothing at first, and goes on.
+4. `language`: the language model reads spelled pages; all text of the conversations is supervised.
+5. `answers`: it goes on with the answers alone.
+6. `varied`: and on with pages of any letters in any place, so that it copies what it has never seen.
+7. `shares`: a character on the edge of two patches is told in both, a part in each.
+8. `connector`: low-res tower, fusion and connector spell what the high-res tower sees.
+9. `encoder`: the high-res tower joins them.
+10. `finetune`: everything, by `fila train`.
 
-Each step writes RUN/NAME with its log and weights.
+Each step writes RUN/NAME with its log and weights. docs/default_model.md has the curves and what came out.
 """
 
 import argparse
@@ -33,7 +37,9 @@ from transformers import TrainingArguments
 from fila.modeling.modeling_fila import FilaForConditionalGeneration
 from fila.processing.processing_fila import FilaProcessor
 
-from .default_model import FUSIONS, make_model, make_processor
+from .data import questions
+from .default_model import FUSIONS, HIGH_RES_DEPTHS, make_model, make_processor
+from .evaluation import answer_questions
 from .muon import make_optimizer
 from .plots import plot_loss, plot_shares
 from .warm_up import ConnectorWarmUp, GlyphPages, LanguageWarmUp, SpelledPages, TowerWarmUp, WarmUpTrainer
@@ -43,6 +49,8 @@ PAGES = {
     "dense": ["--split", "train", "--count", "12000", "--dense"],
     "read": ["--split", "train", "--count", "16000", "--first-seed", "1000000", "--read", "8"],
     "train": ["--split", "train", "--count", "20000", "--first-seed", "2000000"],
+    "varied": ["--split", "varied", "--count", "16000", "--first-seed", "3000000", "--questions", "16"],
+    "letters": ["--split", "varied", "--count", "12000", "--first-seed", "4000000", "--dense"],
     "test": ["--split", "test", "--count", "400"],
 }
 
@@ -70,14 +78,34 @@ class Step:
 
 WARM_UPS = {
     "towers": Step(2400, 8, 5e-3, 3e-3),
+    "letters": Step(2000, 8, 3e-3, 2e-3),
+    "deeper": Step(1700, 8, 3e-3, 2e-3),
     "language": Step(2000, 8, 4e-3, 3e-3),
     "answers": Step(1200, 8, 1.5e-3, 1e-3),
+    "varied": Step(1600, 8, 1.5e-3, 1e-3),
+    "shares": Step(1000, 8, 2e-3, 1.5e-3),
     "connector": Step(250, 16, 3e-3, 2e-3),
-    "encoder": Step(600, 16, 2e-3, 1e-3),
+    "encoder": Step(500, 16, 2e-3, 1e-3),
+}
+# Each goes on from the last.
+TOWER_STEPS, LANGUAGE_STEPS = ("towers", "letters", "deeper"), ("language", "answers", "varied", "shares")
+SHALLOW = (1, 1, 2, 2)  # depths of the high-res tower before `deeper`
+BLENDS = {"shares": 0.1, "connector": 0.1, "encoder": 0.1}  # of `spelling.shares`; 0 for the others
+WARM_UP_PAGES = {
+    "towers": ("dense", "read", "train"),
+    "letters": ("letters", "varied"),
+    "deeper": ("letters", "varied"),
+    "language": ("read",),
+    "answers": ("train",),
+    "varied": ("varied",),
+    "shares": ("varied",),
+    "connector": ("letters", "varied"),
+    "encoder": ("letters", "varied"),
 }
 OF_FUSION = ("connector", "encoder")  # the others are the same for every fusion
 SAVE_STEPS, LOG_STEPS = 200, 25
-FINETUNE = Step(1000, 8, 0.0, 5e-4)  # AdamW alone
+DEMO_FIELDS = 4  # questions that a page of the demonstration has at least
+FINETUNE = Step(900, 8, 0.0, 5e-4)  # AdamW alone
 
 
 def start_tower(tower: nn.Module) -> None:
@@ -96,38 +124,53 @@ def prepare(name: str, run: Path, fusion: str, seed: int) -> tuple[nn.Module, An
     if name not in OF_FUSION:
         fusion = "cvfm"
     processor = make_processor(fusion)
-    model = make_model(processor, fusion, seed=seed)
-    dense, read, train = (run / "pages" / folder / "pages.jsonl" for folder in ("dense", "read", "train"))
+    depths = SHALLOW if name in TOWER_STEPS[:-1] else HIGH_RES_DEPTHS
+    model = make_model(processor, fusion, seed=seed, high_res_depths=depths)
+    pages = [run / "pages" / folder / "pages.jsonl" for folder in WARM_UP_PAGES[name]]
+    blend = BLENDS.get(name, 0.0)
     torch.manual_seed(seed)
-    if name == "towers":
+    if name in LANGUAGE_STEPS:
+        reader = LanguageWarmUp(model, processor.tokenizer)
+        load_step_before(name, LANGUAGE_STEPS, reader, run)
+        spelled = SpelledPages(pages[0], processor, answers_only=name != "language", blend=blend)
+        return reader, spelled, spelled.collate
+    glyphs = GlyphPages(pages, processor, times=50, blend=blend)
+    if name in TOWER_STEPS:
         tower = model.model.vision_tower.high_res_tower
         start_tower(tower)
-        glyphs = GlyphPages([dense, read, train], processor, times=50)
-        return TowerWarmUp(tower), glyphs, glyphs.canvases
-    if name in ("language", "answers"):
-        reader = LanguageWarmUp(model, processor.tokenizer)
-        if name == "answers":
-            reader.load_state_dict(torch.load(run / "language" / "weights.pt"))
-        answers_only = name == "answers"
-        spelled = SpelledPages(train if answers_only else read, processor, answers_only=answers_only)
-        return reader, spelled, spelled.collate
+        warmed_tower = TowerWarmUp(tower)
+        load_step_before(name, TOWER_STEPS, warmed_tower, run)
+        return warmed_tower, glyphs, glyphs.canvases
     reader = load_parts(model, processor, run)
     warmed = ConnectorWarmUp(model, reader.spelled)
     if name == "encoder":
         warmed.load_state_dict(torch.load(warm_up_folder("connector", run, fusion) / "weights.pt"))
     elif model.model.vision_tower.high_res_tower is not None:
         model.model.vision_tower.high_res_tower.requires_grad_(False)
-    glyphs = GlyphPages([dense, read, train], processor, times=50)
     return warmed, glyphs, glyphs.images
+
+
+def load_step_before(name: str, steps: tuple[str, ...], module: nn.Module, run: Path) -> None:
+    """Give a module the weights of the step before, if there is one; a block that it did not have passes all on."""
+    if number := steps.index(name):
+        before = torch.load(run / steps[number - 1] / "weights.pt")
+        weights = module.state_dict()
+        if any(key not in weights for key in before):
+            raise ValueError(f"{name} must have all weights of {steps[number - 1]}; it lacks some.")
+        for key, weight in weights.items():
+            if key in before:
+                weight.copy_(before[key])
+            elif ".pwconv2." in key:  # the last layer of a block, which is added to what the block was given
+                weight.zero_()
 
 
 def load_parts(model: Any, processor: Any, run: Path) -> LanguageWarmUp:
     """Put the weights of the warm-ups of tower and language model into a model."""
     tower = model.model.vision_tower.high_res_tower
     if tower is not None:
-        TowerWarmUp(tower).load_state_dict(torch.load(run / "towers" / "weights.pt"))
+        TowerWarmUp(tower).load_state_dict(torch.load(run / TOWER_STEPS[-1] / "weights.pt"))
     reader = LanguageWarmUp(model, processor.tokenizer)
-    reader.load_state_dict(torch.load(run / "answers" / "weights.pt"))
+    reader.load_state_dict(torch.load(run / LANGUAGE_STEPS[-1] / "weights.pt"))
     return reader
 
 
@@ -225,8 +268,43 @@ def ship(run: Path, output: Path, fusion: str = "cvfm") -> None:
     FilaProcessor.from_pretrained(final).save_pretrained(output)
     for code in output.glob("*.py"):
         code.unlink()
+    for text in output.glob("*.json"):
+        text.write_text(text.read_text(encoding="utf-8").rstrip() + "\n", encoding="utf-8")
     size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     (output / "README.md").write_text(_CARD.format(size=size), encoding="utf-8")
+
+
+def pick_pages(run: Path, output: Path, fonts: Path, fusion: str = "cvfm", *, count: int = 2) -> None:
+    """Write pages of the test split for the demonstration: the first ones, one per layout, that the model reads right.
+
+    Args:
+        run: Folder of the run.
+        output: Folder that gets `images/` and `pages.jsonl`.
+        fonts: Folder of the font files.
+        fusion: Of the model.
+        count: How many pages.
+    """
+    final, candidates = run / f"finetune-{fusion}" / "final", run / "candidates"
+    if not (candidates / "pages.jsonl").is_file():
+        size = ["--count", "150", "--first-seed", "500000", "--fonts", str(fonts)]
+        call("fila", "pages", str(candidates), "--split", "test", *size)
+    model = FilaForConditionalGeneration.from_pretrained(final).eval()
+    processor = FilaProcessor.from_pretrained(final)
+    picked: dict[str, dict[str, Any]] = {}
+    for line in (candidates / "pages.jsonl").read_text(encoding="utf-8").splitlines():
+        sample = json.loads(line)
+        layout = sample["fields"][0]["layout"]
+        if len(picked) == count or layout in picked or len(sample["fields"]) < DEMO_FIELDS:
+            continue
+        asked = questions([{**sample, "images": [str(candidates / name) for name in sample["images"]]}])
+        if all(each.exact for each in answer_questions(model, processor, asked, max_new_tokens=24)):
+            picked[layout] = sample
+    (output / "images").mkdir(parents=True, exist_ok=True)
+    for sample in picked.values():
+        del sample["glyphs"]
+        shutil.copyfile(candidates / sample["images"][0], output / sample["images"][0])
+    lines = [json.dumps(sample, separators=(",", ":")) for sample in picked.values()]
+    (output / "pages.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def report(run: Path, output: Path, fusion: str = "cvfm") -> None:
@@ -282,7 +360,7 @@ def train_default_model(run: Path, fusion: str = "cvfm") -> None:
     if not (start / "config.json").is_file():
         assemble_start(run, start, fusion)
     if not (output / "final" / "config.json").is_file():
-        data = ["--data", str(run / "pages" / "train" / "pages.jsonl"), "--save-steps", "100"]
+        data = ["--data", str(run / "pages" / "varied" / "pages.jsonl"), "--save-steps", "100"]
         size = ["--max-steps", str(FINETUNE.steps), "--batch-size", str(FINETUNE.batch_per_process(processes))]
         resume = ["--resume"] if any(output.glob("checkpoint-*")) else []
         call(
@@ -315,6 +393,7 @@ def main() -> None:
     elif given.what == "ship":
         with as_file(files("fila") / "assets") as assets:
             ship(given.run, assets / "default_model", given.fusion)
+            pick_pages(given.run, assets / "demo_pages", given.fonts or given.run / "fonts", given.fusion)
         report(given.run, Path("docs") / "default_model", given.fusion)
     elif given.what == "train":
         train_default_model(given.run, given.fusion)

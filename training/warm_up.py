@@ -17,7 +17,6 @@ No source; the pretrained parts that FILA starts from need nothing of the kind.
 
 import json
 import math
-import string
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
@@ -35,12 +34,9 @@ from fila.processing.image_input import load_images
 from .collator import FilaCollator
 from .page_files import read_glyphs
 from .page_sheet import Glyph
+from .spelling import CLASS_OF, CLASSES, RANKS, SpelledTokens, spell
 
 FINE = (4, 8)  # rows and columns of slots of a patch: narrower than the narrowest letter
-RANKS = 4  # characters of a patch that are told, in reading order
-CHARACTERS = string.digits + string.ascii_letters + string.punctuation
-CLASS_OF = {character: number for number, character in enumerate(CHARACTERS, start=1)}  # 0: nothing
-CLASSES = 1 + len(CHARACTERS)
 
 
 def slot_targets(
@@ -103,22 +99,6 @@ def per_patch(slots: torch.Tensor) -> torch.Tensor:
     return patches.gather(-1, order)[..., :RANKS]
 
 
-def per_token(slots: torch.Tensor, plan: Any, grid: tuple[int, int]) -> torch.Tensor:
-    """Characters of each image token of one image, in the order of the tokens.
-
-    Args:
-        slots: `(rows of slots, columns of slots)`, see `slot_targets`.
-        plan: The `CanvasPlan`.
-        grid: Patches of a tile, (rows, cols).
-
-    Returns:
-        `(tokens, RANKS)`, see `per_patch`; an overview's tokens have none.
-    """
-    rows, cols = plan.tile_grid
-    tiles = per_patch(slots[None])[0].view(rows, grid[0], cols, grid[1], RANKS).transpose(1, 2).flatten(0, 3)
-    return torch.cat([tiles.new_zeros((plan.num_views - plan.num_tiles) * grid[0] * grid[1], RANKS), tiles])
-
-
 def jitter(image: Image.Image, glyphs: Sequence[Glyph], rng: Random, *, shift: float) -> tuple[Any, list[Glyph]]:
     """Move a page by up to `shift` of its width, invert it and take contrast away: a page that was not seen before."""
     most = shift * image.width
@@ -140,12 +120,15 @@ class GlyphPages(Dataset[dict[str, Any]]):
         processor: A `FilaProcessor`.
         times: How often to go around.
         shift: See `jitter`; 0 leaves pages as they are.
+        blend: See `spelling.shares`.
     """
 
-    def __init__(self, paths: Sequence[Path], processor: Any, *, times: int = 1, shift: float = 0.03) -> None:
+    def __init__(
+        self, paths: Sequence[Path], processor: Any, *, times: int = 1, shift: float = 0.03, blend: float = 0.0
+    ) -> None:
         self.lines = [(path.parent, line) for path in paths for line in path.read_text("utf-8").splitlines()]
         self.image_processor = processor.image_processor
-        self.times, self.shift = times, shift
+        self.times, self.shift, self.blend = times, shift, blend
         side = math.isqrt(processor.tokens_per_tile)
         self.grid = (side, side)
 
@@ -163,7 +146,7 @@ class GlyphPages(Dataset[dict[str, Any]]):
             image, glyphs = jitter(image, glyphs, Random(f"jitter {index}"), shift=self.shift)
         size = (image.height, image.width)
         plan = self.image_processor.plan(*size)
-        return {"image": image, "plan": plan, "slots": slot_targets(glyphs, size, plan, self.grid)}
+        return {"image": image, "plan": plan, "size": size, "glyphs": glyphs}
 
     def canvases(self, samples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Collate for `TowerWarmUp`; all canvases are of one size.
@@ -174,18 +157,20 @@ class GlyphPages(Dataset[dict[str, Any]]):
         images = self.image_processor(images=[sample["image"] for sample in samples], return_tensors="pt")
         return {
             "canvases": images["high_res_pixel_values"],
-            "slots": torch.stack([sample["slots"] for sample in samples]),
+            "slots": torch.stack(
+                [slot_targets(each["glyphs"], each["size"], each["plan"], self.grid) for each in samples]
+            ),
         }
 
     def images(self, samples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Collate for `ConnectorWarmUp`.
 
         Returns:
-            The processor's tensors and `spelling` `(tokens of all images, RANKS)`.
+            The processor's tensors and `spelling` `(tokens of all images, TOLD, 3)`.
         """
         images = self.image_processor(images=[sample["image"] for sample in samples], return_tensors="pt")
-        slots = [per_token(sample["slots"], sample["plan"], self.grid) for sample in samples]
-        return {**images, "spelling": torch.cat(slots)}
+        told = [spell(each["glyphs"], each["size"], each["plan"], self.grid, self.blend) for each in samples]
+        return {**images, "spelling": torch.cat(told)}
 
 
 class SpelledPages(Dataset[dict[str, Any]]):
@@ -196,10 +181,11 @@ class SpelledPages(Dataset[dict[str, Any]]):
         processor: A `FilaProcessor`.
         answers_only: Whether only the answers are supervised. Else all text is, questions too: to foretell how a label
             goes on is to find it on the page.
+        blend: See `spelling.shares`.
     """
 
-    def __init__(self, path: Path, processor: Any, *, answers_only: bool = False) -> None:
-        self.answers_only = answers_only
+    def __init__(self, path: Path, processor: Any, *, answers_only: bool = False, blend: float = 0.0) -> None:
+        self.answers_only, self.blend = answers_only, blend
         self.pages = GlyphPages([path], processor, shift=0)
         self.collate_one = FilaCollator(processor)
         self.pad, self.image_token_id = processor.tokenizer.pad_token_id, processor.image_token_id
@@ -217,14 +203,13 @@ class SpelledPages(Dataset[dict[str, Any]]):
             # the tokens depend on the size of the image alone
             batch = self.collate_one([{"messages": sample["messages"], "images": [Image.new("RGB", size[::-1])]}])
             plan = self.pages.image_processor.plan(*size)
-            slots = slot_targets(read_glyphs(sample), size, plan, self.pages.grid)
             ids = batch["input_ids"][0]
             labels = batch["labels"][0] if self.answers_only else ids.masked_fill(ids == self.image_token_id, -100)
             # small types: all samples stay in memory
             self.made[index] = {
                 "input_ids": ids.to(torch.int32),
                 "labels": labels.to(torch.int32),
-                "spelling": per_token(slots, plan, self.pages.grid).to(torch.uint8),
+                "spelling": spell(read_glyphs(sample), size, plan, self.pages.grid, self.blend),
             }
         return self.made[index]
 
@@ -232,7 +217,7 @@ class SpelledPages(Dataset[dict[str, Any]]):
         """Collate for `LanguageWarmUp`.
 
         Returns:
-            `input_ids` and `labels` `(B, L)`, padded on the right, and `spelling` `(image tokens, RANKS)`.
+            `input_ids` and `labels` `(B, L)`, padded on the right, and `spelling` `(image tokens, TOLD, 3)`.
         """
         from torch.nn.utils.rnn import pad_sequence
 
@@ -241,7 +226,7 @@ class SpelledPages(Dataset[dict[str, Any]]):
         return {
             "input_ids": pad_sequence(ids, batch_first=True, padding_value=self.pad),
             "labels": pad_sequence(labels, batch_first=True, padding_value=-100),
-            "spelling": torch.cat([sample["spelling"] for sample in samples]).long(),
+            "spelling": torch.cat([sample["spelling"] for sample in samples]),
         }
 
 
@@ -310,33 +295,6 @@ class TowerWarmUp(nn.Module):
         return {"loss": total, "accuracy": accuracy}
 
 
-class SpelledTokens(nn.Module):
-    """Image tokens that spell their characters, from the language model's own embeddings of characters.
-
-    Args:
-        embedding: The language model's input embedding; shared, and not saved with this module.
-        tokenizer: Has a token for every character.
-    """
-
-    def __init__(self, embedding: nn.Embedding, tokenizer: Any) -> None:
-        super().__init__()
-        width = embedding.embedding_dim
-        self.shared = [embedding]  # in a list: no child
-        self.register_buffer("ids", torch.tensor(tokenizer.convert_tokens_to_ids(list(CHARACTERS))), persistent=False)
-        self.turns = nn.Parameter(torch.stack([nn.init.orthogonal_(torch.empty(width, width)) for _ in range(RANKS)]))
-        self.base = nn.Parameter(torch.randn(width) * 0.1)
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, characters: torch.Tensor) -> torch.Tensor:
-        """`(tokens, RANKS) -> (tokens, M)`."""
-        ids: Any = self.ids
-        letters = F.normalize(self.shared[0].weight[ids], dim=-1) * 8
-        table = F.pad(torch.einsum("cm,smn->scn", letters, self.turns), (0, 0, 1, 0))  # a blank adds nothing
-        rows = characters + torch.arange(RANKS, device=characters.device) * CLASSES
-        tokens: torch.Tensor = self.norm(F.embedding(rows, table.flatten(0, 1)).sum(-2) + self.base)
-        return tokens
-
-
 class LanguageWarmUp(nn.Module):
     """A language model that is asked about spelled pages; works with transformers' Trainer.
 
@@ -359,7 +317,7 @@ class LanguageWarmUp(nn.Module):
         Args:
             input_ids: `(B, L)`, padded on the right.
             labels: `(B, L)`.
-            spelling: `(image tokens, RANKS)`.
+            spelling: `(image tokens, TOLD, 3)`.
 
         Returns:
             `loss`, and `accuracy` of the supervised tokens.
@@ -395,7 +353,7 @@ class ConnectorWarmUp(nn.Module):
         """Compare.
 
         Args:
-            spelling: `(image tokens, RANKS)`.
+            spelling: `(image tokens, TOLD, 3)`.
             images: Image tensors of the processor.
 
         Returns:
@@ -407,7 +365,7 @@ class ConnectorWarmUp(nn.Module):
         with torch.no_grad():
             target = self.spelled(spelling)
         error = (tokens - target).square().mean(-1)
-        written = (spelling > 0).any(-1)
+        written = (spelling[..., 0] > 0).any(-1)
         num_written, num_blank = written.sum().clamp(min=1), (~written).sum().clamp(min=1)
         of_written = (error * written).sum() / num_written
         with torch.no_grad():

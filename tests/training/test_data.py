@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fila.training.data import image_size, open_data, questions, sample_sizes
+from fila.training.pages import LAYOUTS
 from tests.helpers import random_image, tiny_processor
 from tests.training.samples import SIZES, conversation, make_samples, text, write_json_lines
 
@@ -63,7 +64,7 @@ def test_pages_are_made_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     def make_page_sample(seed: int, split: str, image_processor: Any) -> dict[str, Any]:
         return conversation([], f"{split} {seed}", type(image_processor).__name__)
 
-    module = types.SimpleNamespace(make_sample=make_page_sample)
+    module = types.SimpleNamespace(LAYOUTS=LAYOUTS, make_sample=make_page_sample)
     monkeypatch.setitem(sys.modules, "fila.training.pages", module)
     data = open_data("pages:test:5", tiny_processor())
     assert len(data) == 5
@@ -72,7 +73,9 @@ def test_pages_are_made_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
         data[5]
     assert len(open_data("pages:train")) == 1_000_000
     for spec in ("pages:", "pages:dev", "pages:test:many"):
-        with pytest.raises(ValueError, match=f"are `pages:train` or `pages:test`, then `:COUNT`; got '{spec}'"):
+        with pytest.raises(
+            ValueError, match=f"are `pages:train`, `pages:test`, `pages:varied`, then `:COUNT`; got '{spec}'"
+        ):
             open_data(spec)
 
 

@@ -32,13 +32,13 @@ def test_page_is_a_function_of_its_seed(image_processor: FilaImageProcessorPil) 
 def test_splits_share_no_words_layouts_or_font_families() -> None:
     for name, lists in page_text._LISTS.items():
         assert not set(lists["train"]) & set(lists["test"]), name
-    assert not set(LAYOUTS["train"]) & set(LAYOUTS["test"])
+    assert not {*LAYOUTS["train"], *LAYOUTS["varied"]} & set(LAYOUTS["test"])
     fonts = json.loads(files("fila.training").joinpath("page_fonts.json").read_text(encoding="utf-8"))
     assert not set(fonts["train"]) & set(fonts["test"])
     assert all(len(pin["sha256"]) == 64 for split in fonts.values() for pin in split.values())
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("split", list(LAYOUTS))
 def test_labels_and_values_of_many_seeds(split: str) -> None:
     rng = Random(0)
     values = [make_value(rng, split) for _ in range(2000)]
@@ -48,14 +48,14 @@ def test_labels_and_values_of_many_seeds(split: str) -> None:
     assert len(set(values)) > 1900  # nothing can be guessed
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("split", list(LAYOUTS))
 def test_labels_of_a_page_differ(split: str, image_processor: FilaImageProcessorPil) -> None:
     for seed in range(6):
         labels = [field.label.lower() for field in make_page(seed, split, image_processor).fields]
         assert len(set(labels)) == len(labels)
 
 
-@pytest.mark.parametrize("layout", [*LAYOUTS["train"], *LAYOUTS["test"]], ids=lambda layout: layout.__name__)
+@pytest.mark.parametrize("layout", dict.fromkeys(sum(LAYOUTS.values(), ())), ids=lambda layout: layout.__name__)
 def test_every_layout_writes_what_it_lists(
     layout: object, image_processor: FilaImageProcessorPil, monkeypatch: pytest.MonkeyPatch
 ) -> None:

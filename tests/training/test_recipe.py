@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 import json
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from fila.training import recipe
-from fila.training.default_model import make_processor
+from fila.training.data import Question
+from fila.training.default_model import make_model, make_processor
+from fila.training.evaluation import Answered
 from fila.training.page_files import write_pages
 from fila.training.page_fonts import DEFAULT_FACES
-from fila.training.recipe import Step, assemble_start, report, ship, warm_up, warm_up_folder
+from fila.training.recipe import Step, assemble_start, pick_pages, report, ship, warm_up, warm_up_folder
 from fila.training.warm_up import WarmUpTrainer
 
 
@@ -22,8 +25,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(recipe, "WARM_UPS", dict.fromkeys(recipe.WARM_UPS, Step(2, 1, 1e-3, 1e-3)))
     monkeypatch.setattr(recipe, "LOG_STEPS", 1)
     image_processor = make_processor().image_processor
-    for name, dense in (("dense", True), ("read", False), ("train", False)):
-        write_pages(tmp_path / "pages" / name, "train", 3, image_processor, faces=DEFAULT_FACES, dense=dense)
+    for name in {name for names in recipe.WARM_UP_PAGES.values() for name in names}:
+        split, dense = recipe.PAGES[name][1], "--dense" in recipe.PAGES[name]
+        write_pages(tmp_path / "pages" / name, split, 3, image_processor, faces=DEFAULT_FACES, dense=dense)
     return tmp_path
 
 
@@ -34,7 +38,7 @@ def test_warm_ups_end_in_a_checkpoint_that_holds_them(fusion: str, run: Path) ->
         assert (warm_up_folder(name, run, fusion) / "log.json").is_file()
     assemble_start(run, run / "start", fusion)
     model = AutoModelForImageTextToText.from_pretrained(run / "start")
-    language = torch.load(run / "answers" / "weights.pt")
+    language = torch.load(run / "shares" / "weights.pt")
     norm = "norm.weight"
     assert torch.equal(model.model.language_model.get_parameter(norm), language[f"language_model.{norm}"])
     connector = torch.load(warm_up_folder("encoder", run, fusion) / "weights.pt")
@@ -62,9 +66,41 @@ def test_warm_ups_end_in_a_checkpoint_that_holds_them(fusion: str, run: Path) ->
     if fusion == "cvfm":
         stem = "high_res_tower.embeddings.patch_embeddings.weight"
         assert torch.equal(model.model.vision_tower.get_parameter(stem), connector[f"vision_tower.{stem}"])
-        towers = torch.load(run / "towers" / "weights.pt")
+        towers = torch.load(run / "deeper" / "weights.pt")
         frozen = torch.load(warm_up_folder("connector", run, fusion) / "weights.pt")
         assert torch.equal(frozen[f"vision_tower.{stem}"], towers[stem.replace("high_res_tower", "tower")])
+
+
+def test_demonstration_gets_the_first_pages_that_are_read_right(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    processor = make_processor()
+    for part in (make_model(processor), processor):
+        part.save_pretrained(run / "finetune-cvfm" / "final")
+    write_pages(run / "candidates", "test", 12, processor.image_processor, faces=DEFAULT_FACES, first_seed=7)
+    candidates = [json.loads(line) for line in (run / "candidates" / "pages.jsonl").read_text().splitlines()]
+    unread = candidates[0]["fields"][0]["question"]
+
+    def answers(
+        model: object, processor: object, questions: Iterable[Question], **kwargs: object
+    ) -> Iterator[Answered]:
+        for each in questions:
+            yield Answered("", each.answer, "?" if each.text == unread else each.answer, {})
+
+    monkeypatch.setattr(recipe, "answer_questions", answers)
+    pick_pages(run, run / "demo_pages", run / "fonts")
+    picked = [json.loads(line) for line in (run / "demo_pages" / "pages.jsonl").read_text().splitlines()]
+    assert len(picked) == 2
+    assert len({page["fields"][0]["layout"] for page in picked}) == 2
+    asked = [[field["question"] for field in page["fields"]] for page in candidates]
+    first = next(
+        page
+        for page, about in zip(candidates, asked, strict=True)
+        if len(about) >= recipe.DEMO_FIELDS and unread not in about
+    )
+    assert picked[0]["images"] == first["images"]
+    for page in picked:
+        assert "glyphs" not in page
+        name = page["images"][0]
+        assert (run / "demo_pages" / name).read_bytes() == (run / "candidates" / name).read_bytes()
 
 
 def test_warm_up_goes_on_where_it_stopped(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +121,20 @@ def test_warm_up_goes_on_where_it_stopped(run: Path, monkeypatch: pytest.MonkeyP
     warm_up("language", run)
     whole, resumed = (torch.load(run / name / "weights.pt") for name in ("whole", "language"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_blocks_that_are_added_to_the_tower_pass_on_what_they_are_given(run: Path) -> None:
+    for name in ("towers", "letters"):
+        warm_up(name, run)
+    shallow, pages, collate = recipe.prepare("letters", run, "cvfm", 0)
+    shallow.load_state_dict(torch.load(run / "letters" / "weights.pt"))
+    deeper, _, _ = recipe.prepare("deeper", run, "cvfm", 0)
+    assert len(deeper.state_dict()) > len(shallow.state_dict())
+    batch = collate([pages[0], pages[1]])
+    torch.testing.assert_close(deeper(**batch)["loss"], shallow(**batch)["loss"])
+    torch.save({**deeper.state_dict(), "unknown": torch.zeros(1)}, run / "letters" / "weights.pt")
+    with pytest.raises(ValueError, match="deeper must have all weights of letters"):
+        recipe.prepare("deeper", run, "cvfm", 0)
 
 
 def test_a_failed_command_is_an_error() -> None:

@@ -18,19 +18,16 @@ from fila.training.page_files import write_pages
 from fila.training.page_fonts import DEFAULT_FACES
 from fila.training.page_sheet import Glyph
 from fila.training.recipe import start_tower
+from fila.training.spelling import CLASS_OF, TOLD
 from fila.training.warm_up import (
-    CLASS_OF,
-    RANKS,
     ConnectorWarmUp,
     GlyphPages,
     LanguageWarmUp,
     SpelledPages,
-    SpelledTokens,
     TowerWarmUp,
     WarmUpTrainer,
     jitter,
     per_cell,
-    per_token,
     slot_targets,
 )
 
@@ -73,17 +70,6 @@ def test_cells_hold_every_character_once(cells: int, shape: tuple[int, ...]) -> 
     assert (row, col, slot) == (37 * shape[0] // 64, 75 // shape[2], 75 % shape[2])
 
 
-def test_tokens_hold_their_characters_in_reading_order() -> None:
-    plan = make_processor().image_processor.plan(128, 128)
-    slots = torch.zeros(64, 128, dtype=torch.long)
-    # patch (9, 10) of the canvas: patch (1, 2) of the last tile; four rows by eight columns of slots
-    slots[36:40, 80:88][0, 6], slots[36:40, 80:88][0, 1], slots[36:40, 80:88][3, 0] = 7, 5, 9
-    tokens = per_token(slots, plan, GRID)
-    assert tokens.shape == (5 * 64, RANKS)
-    assert tokens.count_nonzero() == 3
-    assert tokens[4 * 64 + 1 * 8 + 2].tolist() == [5, 7, 9, 0]
-
-
 def test_jitter_moves_characters_with_their_ink() -> None:
     image = Image.new("RGB", (101, 67), (250, 250, 250))
     image.putpixel((40, 30), (0, 0, 0))
@@ -98,9 +84,10 @@ def test_pages_are_jittered_anew_but_the_same_for_a_number(pages: Path) -> None:
     data = GlyphPages([pages], make_processor(), times=2)
     assert len(data) == 6
     first, again, around = data[1], data[1], data[4]
-    assert torch.equal(first["slots"], again["slots"])
-    assert not torch.equal(first["slots"], around["slots"])
-    assert set(first["slots"].unique().tolist()) == set(around["slots"].unique().tolist())
+    assert first["glyphs"] == again["glyphs"] != around["glyphs"]
+    assert [each.character for each in first["glyphs"]] == [each.character for each in around["glyphs"]]
+    slots = data.canvases([first, around])["slots"]
+    assert not torch.equal(slots[0], slots[1])
     with pytest.raises(IndexError):
         data[6]
 
@@ -131,17 +118,6 @@ def test_tower_warm_up_of_an_empty_page_is_finite() -> None:
     outputs = warm_up(torch.zeros(1, 3, 256, 256), torch.zeros(1, 64, 128, dtype=torch.long))
     assert torch.isfinite(outputs["loss"])
     assert outputs["accuracy"] == 0
-
-
-def test_spelled_tokens_know_character_and_rank() -> None:
-    processor = make_processor()
-    spelled = SpelledTokens(make_model(processor).get_input_embeddings(), processor.tokenizer)
-    a, b = CLASS_OF["a"], CLASS_OF["b"]
-    blank, ab, ba, only_a = spelled(torch.tensor([[0, 0, 0, 0], [a, b, 0, 0], [b, a, 0, 0], [a, 0, 0, 0]]))
-    assert blank.shape == (192,)
-    for first, second in ((blank, only_a), (ab, ba), (ab, only_a)):
-        assert (first - second).norm() > 1
-    assert not [name for name in spelled.state_dict() if "shared" in name]
 
 
 def test_language_model_sees_spelled_tokens_where_the_image_is(pages: Path) -> None:
@@ -191,7 +167,7 @@ def test_connector_that_spells_explains_everything() -> None:
     processor = make_processor()
     model = make_model(processor)
     reader = LanguageWarmUp(model, processor.tokenizer)
-    spelling = torch.randint(0, 9, (5 * 64, RANKS))
+    spelling = torch.randint(0, 9, (5 * 64, TOLD, 3), dtype=torch.uint8)
 
     class Perfect(torch.nn.Module):
         fusion = SimpleNamespace(output_grid=GRID)
@@ -206,7 +182,7 @@ def test_connector_that_spells_explains_everything() -> None:
     assert warm_up(spelling)["loss"] == 0
     assert warm_up(spelling)["accuracy"] == 1
     warm_up.vision_tower.error = 0.5
-    written = (spelling > 0).any(1)
+    written = (spelling[..., 0] > 0).any(1)
     spread = reader.spelled(spelling)[written].var(0, unbiased=False).mean()
     assert warm_up(spelling)["accuracy"].item() == pytest.approx(1 - 0.25 / spread.item(), rel=1e-4)
 

@@ -1,0 +1,152 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""What an image token ought to say: the characters that stand in its patch, in reading order.
+
+A character that stands on the edge of two patches belongs to both, a part to each. Told as the property of one, a
+hair's breadth would decide which, and no tower could learn it; told in shares that change with its place, both tokens
+are continuous functions of the page. The order is kept in the same way: a character's rank is the sum of the shares
+before it, and a rank between two whole numbers lies between their two turns.
+
+No source.
+"""
+
+import math
+import string
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .page_sheet import Glyph
+
+CHARACTERS = string.digits + string.ascii_letters + string.punctuation
+CLASS_OF = {character: number for number, character in enumerate(CHARACTERS, start=1)}  # 0: nothing
+CLASSES = 1 + len(CHARACTERS)
+RANKS = 4  # characters of a patch that are told apart, in reading order
+TOLD = 6  # shares of characters that a patch tells at most
+LINE_GAP = 0.35  # patches between two lines, at least
+_WHOLE, _PER_RANK = 255, 32  # shares and ranks are kept in bytes
+
+
+class _Told(NamedTuple):
+    """A character in one patch: its place in patches, its class, and its share of the patch along both axes."""
+
+    y: float
+    x: float
+    number: int
+    share_y: float
+    share_x: float
+
+
+def shares(position: float, blend: float) -> list[tuple[int, float]]:
+    """The patches along one axis that a point belongs to, and how much to each.
+
+    Args:
+        position: In patches.
+        blend: So far from an edge, in patches, a point belongs to both sides; 0 to 0.5.
+
+    Returns:
+        One or two (patch, share); shares add up to 1.
+
+    Example:
+        >>> shares(2.5, 0.1), shares(3.0, 0.1)
+        ([(2, 1.0)], [(2, 0.5), (3, 0.5)])
+    """
+    edge = math.floor(position + 0.5)
+    beyond = position - edge
+    if abs(beyond) >= blend:
+        return [(math.floor(position), 1.0)]
+    right = 0.5 + beyond / (2 * blend)
+    return [(edge - 1, 1 - right), (edge, right)]
+
+
+def spell(
+    glyphs: Iterable[Glyph], image_size: tuple[int, int], plan: Any, grid: tuple[int, int], blend: float
+) -> torch.Tensor:
+    """Tell what stands in the patch of each image token.
+
+    Args:
+        glyphs: Characters of the image.
+        image_size: Pixels of the image, (height, width).
+        plan: Its `CanvasPlan`; tiles are equal and do not overlap.
+        grid: Patches of a tile, (rows, cols).
+        blend: See `shares`.
+
+    Returns:
+        `(tokens, TOLD, 3)` uint8, in the order of the tokens: the number in `CLASS_OF`, 0 for nothing; its share times
+        255; its rank times 32. An overview's tokens tell nothing.
+    """
+    rows, cols = (tiles * patches for tiles, patches in zip(plan.tile_grid, grid, strict=True))
+    content, canvas = plan.content_box, plan.canvas_size
+    scale_y = content.size.height / image_size[0] * rows / canvas.height
+    scale_x = content.size.width / image_size[1] * cols / canvas.width
+    first_y, first_x = content.top * rows / canvas.height, content.left * cols / canvas.width
+    patches: dict[tuple[int, int], list[_Told]] = defaultdict(list)
+    for glyph in glyphs:
+        y, x = first_y + glyph.y * scale_y, first_x + glyph.x * scale_x
+        for row, share_y in shares(y, blend):
+            for col, share_x in shares(x, blend):
+                if 0 <= row < rows and 0 <= col < cols:
+                    patches[row, col].append(_Told(y, x, CLASS_OF[glyph.character], share_y, share_x))
+    told = torch.zeros(rows, cols, TOLD, 3, dtype=torch.uint8)
+    for place, characters in patches.items():
+        entries = _ranked(characters)[:TOLD]
+        told[place][: len(entries)] = torch.tensor(entries, dtype=torch.uint8)
+    (tile_rows, tile_cols), (height, width) = plan.tile_grid, grid
+    tiles = told.view(tile_rows, height, tile_cols, width, TOLD, 3).transpose(1, 2).flatten(0, 3)
+    return torch.cat([tiles.new_zeros((plan.num_views - plan.num_tiles) * height * width, TOLD, 3), tiles])
+
+
+def _ranked(characters: list[_Told]) -> list[tuple[int, int, int]]:
+    """Class, share and rank in bytes, in reading order."""
+    lines: list[list[_Told]] = []
+    for each in sorted(characters):
+        if lines and each.y - lines[-1][-1].y < LINE_GAP:
+            lines[-1].append(each)
+        else:
+            lines.append([each])
+    entries, of_lines_before = [], 0.0
+    for line in lines:
+        rank = of_lines_before
+        for each in sorted(line, key=lambda told: told.x):
+            share = each.share_y * each.share_x
+            entries.append((each.number, round(share * _WHOLE), round(min(rank, RANKS - 1) * _PER_RANK)))
+            rank += each.share_x
+            of_lines_before += share
+    return entries
+
+
+class SpelledTokens(nn.Module):
+    """Image tokens that spell their characters, from the language model's own embeddings of characters.
+
+    Args:
+        embedding: The language model's input embedding; shared, and not saved with this module.
+        tokenizer: Has a token for every character.
+    """
+
+    def __init__(self, embedding: nn.Embedding, tokenizer: Any) -> None:
+        super().__init__()
+        width = embedding.embedding_dim
+        self.shared = [embedding]  # in a list: no child
+        self.register_buffer("ids", torch.tensor(tokenizer.convert_tokens_to_ids(list(CHARACTERS))), persistent=False)
+        self.turns = nn.Parameter(torch.stack([nn.init.orthogonal_(torch.empty(width, width)) for _ in range(RANKS)]))
+        self.base = nn.Parameter(torch.randn(width) * 0.1)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, spelling: torch.Tensor) -> torch.Tensor:
+        """`spell`'s `(tokens, TOLD, 3) -> (tokens, M)`."""
+        ids: Any = self.ids
+        letters = F.normalize(self.shared[0].weight[ids], dim=-1) * 8
+        table = F.pad(torch.einsum("cm,smn->scn", letters, self.turns), (0, 0, 1, 0))  # a blank adds nothing
+        numbers, share, rank = spelling.unbind(-1)
+        share, rank = share / _WHOLE, rank / _PER_RANK
+        lower = rank.floor().long()
+        upper = (lower + 1).clamp(max=RANKS - 1)
+        rows = torch.cat([numbers + lower * CLASSES, numbers + upper * CLASSES], -1)
+        weights = torch.cat([share * (1 - (rank - lower)), share * (rank - lower)], -1)
+        summed = F.embedding_bag(rows, table.flatten(0, 1), per_sample_weights=weights, mode="sum")
+        tokens: torch.Tensor = self.norm(summed + self.base)
+        return tokens
