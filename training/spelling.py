@@ -13,7 +13,7 @@ No source.
 import math
 import string
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -63,6 +63,18 @@ def shares(position: float, blend: float) -> list[tuple[int, float]]:
     return [(edge - 1, 1 - right), (edge, right)]
 
 
+def placed(
+    glyphs: Iterable[Glyph], image_size: tuple[int, int], plan: Any, cells: tuple[int, int]
+) -> Iterator[tuple[Glyph, float, float]]:
+    """Each character with its (y, x) on the canvas, in cells of which the canvas has so many rows and columns."""
+    content, canvas = plan.content_box, plan.canvas_size
+    scale_y = content.size.height / image_size[0] * cells[0] / canvas.height
+    scale_x = content.size.width / image_size[1] * cells[1] / canvas.width
+    first_y, first_x = content.top * cells[0] / canvas.height, content.left * cells[1] / canvas.width
+    for glyph in glyphs:
+        yield glyph, first_y + glyph.y * scale_y, first_x + glyph.x * scale_x
+
+
 def spell(
     glyphs: Iterable[Glyph], image_size: tuple[int, int], plan: Any, grid: tuple[int, int], blend: float
 ) -> torch.Tensor:
@@ -80,13 +92,8 @@ def spell(
         255; its rank times 32. An overview's tokens tell nothing.
     """
     rows, cols = (tiles * patches for tiles, patches in zip(plan.tile_grid, grid, strict=True))
-    content, canvas = plan.content_box, plan.canvas_size
-    scale_y = content.size.height / image_size[0] * rows / canvas.height
-    scale_x = content.size.width / image_size[1] * cols / canvas.width
-    first_y, first_x = content.top * rows / canvas.height, content.left * cols / canvas.width
     patches: dict[tuple[int, int], list[_Told]] = defaultdict(list)
-    for glyph in glyphs:
-        y, x = first_y + glyph.y * scale_y, first_x + glyph.x * scale_x
+    for glyph, y, x in placed(glyphs, image_size, plan, (rows, cols)):
         for row, share_y in shares(y, blend):
             for col, share_x in shares(x, blend):
                 if 0 <= row < rows and 0 <= col < cols:

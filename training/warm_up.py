@@ -34,7 +34,7 @@ from fila.processing.image_input import load_images
 from .collator import FilaCollator
 from .page_files import read_glyphs
 from .page_sheet import Glyph
-from .spelling import CLASS_OF, CLASSES, RANKS, SpelledTokens, spell
+from .spelling import CLASS_OF, CLASSES, RANKS, SpelledTokens, placed, spell
 
 FINE = (4, 8)  # rows and columns of slots of a patch: narrower than the narrowest letter
 
@@ -55,12 +55,8 @@ def slot_targets(
     """
     rows, cols = (tiles * patches * slots for tiles, patches, slots in zip(plan.tile_grid, grid, FINE, strict=True))
     slots = torch.zeros(rows, cols, dtype=torch.long)
-    content = plan.content_box
-    scale_y = content.size.height / image_size[0] * rows / plan.canvas_size.height
-    scale_x = content.size.width / image_size[1] * cols / plan.canvas_size.width
-    first_y, first_x = content.top * rows / plan.canvas_size.height, content.left * cols / plan.canvas_size.width
-    for glyph in glyphs:
-        row, col = math.floor(first_y + glyph.y * scale_y), math.floor(first_x + glyph.x * scale_x)
+    for glyph, y, x in placed(glyphs, image_size, plan, (rows, cols)):
+        row, col = math.floor(y), math.floor(x)
         if 0 <= row < rows and 0 <= col < cols:
             slots[row, col] = CLASS_OF[glyph.character]
     return slots
