@@ -157,6 +157,8 @@ def load_step_before(name: str, steps: tuple[str, ...], module: nn.Module, run: 
         weights = module.state_dict()
         if any(key not in weights for key in before):
             raise ValueError(f"{name} must have all weights of {steps[number - 1]}; it lacks some.")
+        if strange := [key for key in weights if key not in before and ".stages." not in key]:
+            raise ValueError(f"{steps[number - 1]} must have all weights of {name} but new blocks'; got no {strange}.")
         for key, weight in weights.items():
             if key in before:
                 weight.copy_(before[key])

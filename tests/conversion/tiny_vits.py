@@ -32,14 +32,8 @@ from transformers import (
 )
 
 from tests.helpers import randomise
+from tests.modeling.tiny_towers import VIT
 
-VIT: dict[str, Any] = {
-    "hidden_size": 20,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "image_size": 28,
-    "patch_size": 7,
-}
 SIGLIP = SiglipVisionConfig(**VIT, intermediate_size=37)
 SIGLIP_TEXT = {
     "vocab_size": 19,

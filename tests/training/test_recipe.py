@@ -135,6 +135,11 @@ def test_blocks_that_are_added_to_the_tower_pass_on_what_they_are_given(run: Pat
     torch.save({**deeper.state_dict(), "unknown": torch.zeros(1)}, run / "letters" / "weights.pt")
     with pytest.raises(ValueError, match="deeper must have all weights of letters"):
         recipe.prepare("deeper", run, "cvfm", 0)
+    weights = shallow.state_dict()
+    del weights["heads.0.1.bias"]
+    torch.save(weights, run / "letters" / "weights.pt")
+    with pytest.raises(ValueError, match=r"letters must have all weights of deeper .* got no \['heads.0.1.bias'\]"):
+        recipe.prepare("deeper", run, "cvfm", 0)
 
 
 def test_a_failed_command_is_an_error() -> None:
