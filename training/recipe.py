@@ -12,9 +12,10 @@
 5. `answers`: it goes on with the answers alone.
 6. `varied`: and on with pages of any letters in any place, so that it copies what it has never seen.
 7. `shares`: a character on the edge of two patches is told in both, a part in each.
-8. `connector`: low-res tower, fusion and connector spell what the high-res tower sees.
-9. `encoder`: the high-res tower joins them.
-10. `finetune`: everything, by `fila train`.
+8. `lines`: the two lines of a patch are told apart.
+9. `connector`: low-res tower, fusion and connector spell what the high-res tower sees.
+10. `encoder`: the high-res tower joins them.
+11. `finetune`: everything, by `fila train`.
 
 Each step writes RUN/NAME with its log and weights. docs/default_model.md has the curves and what came out.
 """
@@ -84,13 +85,15 @@ WARM_UPS = {
     "answers": Step(1200, 8, 1.5e-3, 1e-3),
     "varied": Step(1600, 8, 1.5e-3, 1e-3),
     "shares": Step(1000, 8, 2e-3, 1.5e-3),
+    "lines": Step(1400, 8, 2e-3, 1.5e-3),
     "connector": Step(250, 16, 3e-3, 2e-3),
-    "encoder": Step(500, 16, 2e-3, 1e-3),
+    "encoder": Step(800, 16, 2e-3, 1e-3),
 }
 # Each goes on from the last.
-TOWER_STEPS, LANGUAGE_STEPS = ("towers", "letters", "deeper"), ("language", "answers", "varied", "shares")
+TOWER_STEPS, LANGUAGE_STEPS = ("towers", "letters", "deeper"), ("language", "answers", "varied", "shares", "lines")
 SHALLOW = (1, 1, 2, 2)  # depths of the high-res tower before `deeper`
-BLENDS = {"shares": 0.1, "connector": 0.1, "encoder": 0.1}  # of `spelling.shares`; 0 for the others
+BLENDS = {"shares": 0.1, "lines": 0.1, "connector": 0.1, "encoder": 0.1}  # of `spelling.shares`; 0 for the others
+TELL_LINES = ("lines", "connector", "encoder")  # see `spelling.spell`
 WARM_UP_PAGES = {
     "towers": ("dense", "read", "train"),
     "letters": ("letters", "varied"),
@@ -99,13 +102,14 @@ WARM_UP_PAGES = {
     "answers": ("train",),
     "varied": ("varied",),
     "shares": ("varied",),
+    "lines": ("varied",),
     "connector": ("letters", "varied"),
     "encoder": ("letters", "varied"),
 }
 OF_FUSION = ("connector", "encoder")  # the others are the same for every fusion
 SAVE_STEPS, LOG_STEPS = 200, 25
 DEMO_FIELDS = 4  # questions that a page of the demonstration has at least
-FINETUNE = Step(900, 8, 0.0, 5e-4)  # AdamW alone
+FINETUNE = Step(1000, 8, 0.0, 5e-4)  # AdamW alone
 
 
 def start_tower(tower: nn.Module) -> None:
@@ -127,14 +131,14 @@ def prepare(name: str, run: Path, fusion: str, seed: int) -> tuple[nn.Module, An
     depths = SHALLOW if name in TOWER_STEPS[:-1] else HIGH_RES_DEPTHS
     model = make_model(processor, fusion, seed=seed, high_res_depths=depths)
     pages = [run / "pages" / folder / "pages.jsonl" for folder in WARM_UP_PAGES[name]]
-    blend = BLENDS.get(name, 0.0)
+    told: dict[str, Any] = {"blend": BLENDS.get(name, 0.0), "lines": name in TELL_LINES}
     torch.manual_seed(seed)
     if name in LANGUAGE_STEPS:
         reader = LanguageWarmUp(model, processor.tokenizer)
         load_step_before(name, LANGUAGE_STEPS, reader, run)
-        spelled = SpelledPages(pages[0], processor, answers_only=name != "language", blend=blend)
+        spelled = SpelledPages(pages[0], processor, answers_only=name != "language", **told)
         return reader, spelled, spelled.collate
-    glyphs = GlyphPages(pages, processor, times=50, blend=blend)
+    glyphs = GlyphPages(pages, processor, times=50, **told)
     if name in TOWER_STEPS:
         tower = model.model.vision_tower.high_res_tower
         start_tower(tower)

@@ -5,7 +5,8 @@
 A character that stands on the edge of two patches belongs to both, a part to each. Told as the property of one, a
 hair's breadth would decide which, and no tower could learn it; told in shares that change with its place, both tokens
 are continuous functions of the page. The order is kept in the same way: a character's rank is the sum of the shares
-before it, and a rank between two whole numbers lies between their two turns.
+before it, and a rank between two whole numbers lies between their two turns. Where lines are told apart, ranks count
+the characters of one line, and how low in its patch a character stands is told too.
 
 No source.
 """
@@ -28,11 +29,12 @@ CLASSES = 1 + len(CHARACTERS)
 RANKS = 4  # characters of a patch that are told apart, in reading order
 TOLD = 6  # shares of characters that a patch tells at most
 LINE_GAP = 0.35  # patches between two lines, at least
+TRAITS = 4  # of a share: class, share, rank, lowness
 _WHOLE, _PER_RANK = 255, 32  # shares and ranks are kept in bytes
 
 
 class _Told(NamedTuple):
-    """A character in one patch: its place in patches, its class, and its share of the patch along both axes."""
+    """A character in one patch: its place in patches, y from the patch's top, its class, and its share along both axes."""
 
     y: float
     x: float
@@ -76,7 +78,13 @@ def placed(
 
 
 def spell(
-    glyphs: Iterable[Glyph], image_size: tuple[int, int], plan: Any, grid: tuple[int, int], blend: float
+    glyphs: Iterable[Glyph],
+    image_size: tuple[int, int],
+    plan: Any,
+    grid: tuple[int, int],
+    blend: float,
+    *,
+    lines: bool = False,
 ) -> torch.Tensor:
     """Tell what stands in the patch of each image token.
 
@@ -86,10 +94,11 @@ def spell(
         plan: Its `CanvasPlan`; tiles are equal and do not overlap.
         grid: Patches of a tile, (rows, cols).
         blend: See `shares`.
+        lines: Whether the lines of a patch are told apart. Else all characters of a patch are counted together.
 
     Returns:
-        `(tokens, TOLD, 3)` uint8, in the order of the tokens: the number in `CLASS_OF`, 0 for nothing; its share times
-        255; its rank times 32. An overview's tokens tell nothing.
+        `(tokens, TOLD, TRAITS)` uint8, in the order of the tokens: the number in `CLASS_OF`, 0 for nothing; its share
+        times 255; its rank times 32; how low it stands times 255. An overview's tokens tell nothing.
     """
     rows, cols = (tiles * patches for tiles, patches in zip(plan.tile_grid, grid, strict=True))
     patches: dict[tuple[int, int], list[_Told]] = defaultdict(list)
@@ -97,18 +106,18 @@ def spell(
         for row, share_y in shares(y, blend):
             for col, share_x in shares(x, blend):
                 if 0 <= row < rows and 0 <= col < cols:
-                    patches[row, col].append(_Told(y, x, CLASS_OF[glyph.character], share_y, share_x))
-    told = torch.zeros(rows, cols, TOLD, 3, dtype=torch.uint8)
+                    patches[row, col].append(_Told(y - row, x, CLASS_OF[glyph.character], share_y, share_x))
+    told = torch.zeros(rows, cols, TOLD, TRAITS, dtype=torch.uint8)
     for place, characters in patches.items():
-        entries = _ranked(characters)[:TOLD]
+        entries = _ranked(characters, lines)[:TOLD]
         told[place][: len(entries)] = torch.tensor(entries, dtype=torch.uint8)
     (tile_rows, tile_cols), (height, width) = plan.tile_grid, grid
-    tiles = told.view(tile_rows, height, tile_cols, width, TOLD, 3).transpose(1, 2).flatten(0, 3)
-    return torch.cat([tiles.new_zeros((plan.num_views - plan.num_tiles) * height * width, TOLD, 3), tiles])
+    tiles = told.view(tile_rows, height, tile_cols, width, TOLD, TRAITS).transpose(1, 2).flatten(0, 3)
+    return torch.cat([tiles.new_zeros((plan.num_views - plan.num_tiles) * height * width, TOLD, TRAITS), tiles])
 
 
-def _ranked(characters: list[_Told]) -> list[tuple[int, int, int]]:
-    """Class, share and rank in bytes, in reading order."""
+def _ranked(characters: list[_Told], tell_lines: bool) -> list[tuple[int, int, int, int]]:
+    """Class, share, rank and lowness in bytes, in reading order."""
     lines: list[list[_Told]] = []
     for each in sorted(characters):
         if lines and each.y - lines[-1][-1].y < LINE_GAP:
@@ -117,10 +126,12 @@ def _ranked(characters: list[_Told]) -> list[tuple[int, int, int]]:
             lines.append([each])
     entries, of_lines_before = [], 0.0
     for line in lines:
-        rank = of_lines_before
+        rank = 0.0 if tell_lines else of_lines_before
         for each in sorted(line, key=lambda told: told.x):
             share = each.share_y * each.share_x
-            entries.append((each.number, round(share * _WHOLE), round(min(rank, RANKS - 1) * _PER_RANK)))
+            low = min(max(2 * each.y - 0.5, 0.0), 1.0) if tell_lines else 0.0
+            turns = round(min(rank, RANKS - 1) * _PER_RANK), round(low * _WHOLE)
+            entries.append((each.number, round(share * _WHOLE), *turns))
             rank += each.share_x
             of_lines_before += share
     return entries
@@ -140,20 +151,27 @@ class SpelledTokens(nn.Module):
         self.shared = [embedding]  # in a list: no child
         self.register_buffer("ids", torch.tensor(tokenizer.convert_tokens_to_ids(list(CHARACTERS))), persistent=False)
         self.turns = nn.Parameter(torch.stack([nn.init.orthogonal_(torch.empty(width, width)) for _ in range(RANKS)]))
+        # near to none: a language model that was never told of lines reads on
+        skew = torch.randn(width, width) / (2 * width) ** 0.5
+        self.lower = nn.Parameter(torch.linalg.matrix_exp(0.5 * (skew - skew.T)))
         self.base = nn.Parameter(torch.randn(width) * 0.1)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, spelling: torch.Tensor) -> torch.Tensor:
-        """`spell`'s `(tokens, TOLD, 3) -> (tokens, M)`."""
+        """`spell`'s `(tokens, TOLD, TRAITS) -> (tokens, M)`."""
         ids: Any = self.ids
         letters = F.normalize(self.shared[0].weight[ids], dim=-1) * 8
-        table = F.pad(torch.einsum("cm,smn->scn", letters, self.turns), (0, 0, 1, 0))  # a blank adds nothing
-        numbers, share, rank = spelling.unbind(-1)
-        share, rank = share / _WHOLE, rank / _PER_RANK
-        lower = rank.floor().long()
-        upper = (lower + 1).clamp(max=RANKS - 1)
-        rows = torch.cat([numbers + lower * CLASSES, numbers + upper * CLASSES], -1)
-        weights = torch.cat([share * (1 - (rank - lower)), share * (rank - lower)], -1)
-        summed = F.embedding_bag(rows, table.flatten(0, 1), per_sample_weights=weights, mode="sum")
+        turned = torch.einsum("cm,smn->scn", letters, self.turns)
+        table = F.pad(torch.stack([turned, turned @ self.lower]), (0, 0, 1, 0))  # a blank adds nothing
+        numbers, share, rank, low = spelling.unbind(-1)
+        share, rank, low = share / _WHOLE, rank / _PER_RANK, low / _WHOLE
+        floor = rank.floor().long()
+        rows, weights = [], []
+        for turn, of_rank in ((floor, 1 - (rank - floor)), ((floor + 1).clamp(max=RANKS - 1), rank - floor)):
+            for line, of_line in ((0, 1 - low), (1, low)):
+                rows.append(numbers + (line * RANKS + turn) * CLASSES)
+                weights.append(share * of_rank * of_line)
+        flat = table.flatten(0, 2)
+        summed = F.embedding_bag(torch.cat(rows, -1), flat, per_sample_weights=torch.cat(weights, -1), mode="sum")
         tokens: torch.Tensor = self.norm(summed + self.base)
         return tokens

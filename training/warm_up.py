@@ -9,7 +9,7 @@ slot holds the character whose centre lies in it, or nothing.
 - `TowerWarmUp`: the high-res tower names the character of every slot, from two early stages, and the characters of
   every patch in reading order, from its last.
 - `LanguageWarmUp`: the language model learns to find and copy on pages that are spelled to it: an image token is a sum
-  over its characters, in reading order, of the character's embedding turned by a matrix of its rank.
+  over its characters of the character's embedding turned by a matrix of its rank, and of its line.
 - `ConnectorWarmUp`: low-res tower, fusion and connector learn to make such tokens out of what the high-res tower sees.
 
 No source; the pretrained parts that FILA starts from need nothing of the kind.
@@ -117,14 +117,22 @@ class GlyphPages(Dataset[dict[str, Any]]):
         times: How often to go around.
         shift: See `jitter`; 0 leaves pages as they are.
         blend: See `spelling.shares`.
+        lines: See `spelling.spell`.
     """
 
     def __init__(
-        self, paths: Sequence[Path], processor: Any, *, times: int = 1, shift: float = 0.03, blend: float = 0.0
+        self,
+        paths: Sequence[Path],
+        processor: Any,
+        *,
+        times: int = 1,
+        shift: float = 0.03,
+        blend: float = 0.0,
+        lines: bool = False,
     ) -> None:
         self.lines = [(path.parent, line) for path in paths for line in path.read_text("utf-8").splitlines()]
         self.image_processor = processor.image_processor
-        self.times, self.shift, self.blend = times, shift, blend
+        self.times, self.shift, self.blend, self.tell_lines = times, shift, blend, lines
         side = math.isqrt(processor.tokens_per_tile)
         self.grid = (side, side)
 
@@ -162,11 +170,15 @@ class GlyphPages(Dataset[dict[str, Any]]):
         """Collate for `ConnectorWarmUp`.
 
         Returns:
-            The processor's tensors and `spelling` `(tokens of all images, TOLD, 3)`.
+            The processor's tensors and `spelling` `(tokens of all images, TOLD, TRAITS)`.
         """
         images = self.image_processor(images=[sample["image"] for sample in samples], return_tensors="pt")
-        told = [spell(each["glyphs"], each["size"], each["plan"], self.grid, self.blend) for each in samples]
+        told = [self.spell(each["glyphs"], each["size"], each["plan"]) for each in samples]
         return {**images, "spelling": torch.cat(told)}
+
+    def spell(self, glyphs: Iterable[Glyph], size: tuple[int, int], plan: Any) -> torch.Tensor:
+        """`spelling.spell` with the options of these pages."""
+        return spell(glyphs, size, plan, self.grid, self.blend, lines=self.tell_lines)
 
 
 class SpelledPages(Dataset[dict[str, Any]]):
@@ -178,11 +190,14 @@ class SpelledPages(Dataset[dict[str, Any]]):
         answers_only: Whether only the answers are supervised. Else all text is, questions too: to foretell how a label
             goes on is to find it on the page.
         blend: See `spelling.shares`.
+        lines: See `spelling.spell`.
     """
 
-    def __init__(self, path: Path, processor: Any, *, answers_only: bool = False, blend: float = 0.0) -> None:
-        self.answers_only, self.blend = answers_only, blend
-        self.pages = GlyphPages([path], processor, shift=0)
+    def __init__(
+        self, path: Path, processor: Any, *, answers_only: bool = False, blend: float = 0.0, lines: bool = False
+    ) -> None:
+        self.answers_only = answers_only
+        self.pages = GlyphPages([path], processor, shift=0, blend=blend, lines=lines)
         self.collate_one = FilaCollator(processor)
         self.pad, self.image_token_id = processor.tokenizer.pad_token_id, processor.image_token_id
         self.made: dict[int, dict[str, torch.Tensor]] = {}
@@ -205,7 +220,7 @@ class SpelledPages(Dataset[dict[str, Any]]):
             self.made[index] = {
                 "input_ids": ids.to(torch.int32),
                 "labels": labels.to(torch.int32),
-                "spelling": spell(read_glyphs(sample), size, plan, self.pages.grid, self.blend),
+                "spelling": self.pages.spell(read_glyphs(sample), size, plan),
             }
         return self.made[index]
 
@@ -213,7 +228,7 @@ class SpelledPages(Dataset[dict[str, Any]]):
         """Collate for `LanguageWarmUp`.
 
         Returns:
-            `input_ids` and `labels` `(B, L)`, padded on the right, and `spelling` `(image tokens, TOLD, 3)`.
+            `input_ids` and `labels` `(B, L)`, padded on the right, and `spelling` `(image tokens, TOLD, TRAITS)`.
         """
         from torch.nn.utils.rnn import pad_sequence
 
@@ -313,7 +328,7 @@ class LanguageWarmUp(nn.Module):
         Args:
             input_ids: `(B, L)`, padded on the right.
             labels: `(B, L)`.
-            spelling: `(image tokens, TOLD, 3)`.
+            spelling: `(image tokens, TOLD, TRAITS)`.
 
         Returns:
             `loss`, and `accuracy` of the supervised tokens.
@@ -349,7 +364,7 @@ class ConnectorWarmUp(nn.Module):
         """Compare.
 
         Args:
-            spelling: `(image tokens, TOLD, 3)`.
+            spelling: `(image tokens, TOLD, TRAITS)`.
             images: Image tensors of the processor.
 
         Returns:

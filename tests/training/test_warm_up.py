@@ -18,7 +18,7 @@ from fila.training.page_files import write_pages
 from fila.training.page_fonts import DEFAULT_FACES
 from fila.training.page_sheet import Glyph
 from fila.training.recipe import start_tower
-from fila.training.spelling import CLASS_OF, TOLD
+from fila.training.spelling import CLASS_OF, TOLD, TRAITS
 from fila.training.warm_up import (
     ConnectorWarmUp,
     GlyphPages,
@@ -167,7 +167,7 @@ def test_connector_that_spells_explains_everything() -> None:
     processor = make_processor()
     model = make_model(processor)
     reader = LanguageWarmUp(model, processor.tokenizer)
-    spelling = torch.randint(0, 9, (5 * 64, TOLD, 3), dtype=torch.uint8)
+    spelling = torch.randint(0, 9, (5 * 64, TOLD, TRAITS), dtype=torch.uint8)
 
     class Perfect(torch.nn.Module):
         fusion = SimpleNamespace(output_grid=GRID)
