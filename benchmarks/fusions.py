@@ -4,9 +4,10 @@
 
     python benchmarks/fusions.py RUN docs/default_model
 
-RUN is a folder of `python -m fila.training.recipe` whose first two warm-ups are done. For each fusion and seed the
-connector's warm-up and the finetuning run for the same few steps on the same pages; then all answer the same questions
-of the test split. Writes fusions.json and fusions.png, and prints a table. What is done already is not done again.
+RUN is a folder of `python -m fila.training.recipe` whose warm-ups of tower and language model are done. For each fusion
+and seed the connector's warm-up and the finetuning run for the same few steps on the same pages, one process each;
+then all answer the same questions of the test split. Writes fusions.json and fusions.png, and prints a table. What is
+done is not done again, so that two calls can share the work: `--fusions cvfm` beside `--fusions channel_concat none`.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fila.training.evaluation import Score, wilson_interval
-from fila.training.recipe import assemble_start, call, warm_up
+from fila.training.recipe import FINETUNE, FINETUNE_PAGES, assemble_start, call, warm_up
 
 FUSIONS = ("cvfm", "channel_concat", "none")
 SPLIT = "tile_cap_height"
@@ -28,11 +29,13 @@ def train_and_evaluate(run: Path, fusion: str, seed: int, given: argparse.Namesp
     result = folder / "evaluation" / "evaluation.json"
     if not result.is_file():
         if not (folder / "connector" / "weights.pt").is_file():
-            warm_up("connector", run, fusion, output=folder / "connector", steps=given.connector_steps, seed=seed)
+            size = {"steps": given.connector_steps, "batch_size": given.connector_batch_size}
+            warm_up("connector", run, fusion, output=folder / "connector", seed=seed, **size)
         assemble_start(run, folder / "start", fusion, encoder=folder / "connector")
         pages = run / "pages"
         steps = ["--max-steps", str(given.steps), "--save-steps", str(given.steps), "--seed", str(seed)]
-        train = ["--data", str(pages / "train" / "pages.jsonl"), "--learning-rate", "5e-4", "--batch-size", "8"]
+        train = ["--data", str(pages / FINETUNE_PAGES / "pages.jsonl"), "--learning-rate", str(FINETUNE.lr)]
+        train += ["--batch-size", str(given.batch_size)]
         resume = ["--resume"] if any((folder / "finetune").glob("checkpoint-*")) else []
         call("fila", "train", str(folder / "start"), "-o", str(folder / "finetune"), *train, *steps, *resume)
         test = ["--data", str(pages / "test" / "pages.jsonl"), "--max-questions", str(given.questions)]
@@ -55,12 +58,16 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--connector-steps", type=int, default=150)
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--questions", type=int, default=600)
+    parser.add_argument("--fusions", nargs="+", default=FUSIONS)
+    parser.add_argument("--connector-steps", type=int, default=250)
+    parser.add_argument("--connector-batch-size", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--questions", type=int, default=400)
     given = parser.parse_args()
     found = {
-        fusion: [train_and_evaluate(given.run, fusion, seed, given) for seed in given.seeds] for fusion in FUSIONS
+        fusion: [train_and_evaluate(given.run, fusion, seed, given) for seed in given.seeds]
+        for fusion in given.fusions
     }
     curves = {
         fusion: {bucket: pool([each[SPLIT][bucket] for each in scores]) for bucket in scores[0][SPLIT]}

@@ -110,6 +110,7 @@ OF_FUSION = ("connector", "encoder")  # the others are the same for every fusion
 SAVE_STEPS, LOG_STEPS = 200, 25
 DEMO_FIELDS = 4  # questions that a page of the demonstration has at least
 FINETUNE = Step(1000, 8, 0.0, 5e-4)  # AdamW alone
+FINETUNE_PAGES = "varied"
 
 
 def start_tower(tower: nn.Module) -> None:
@@ -186,7 +187,14 @@ def warm_up_folder(name: str, run: Path, fusion: str) -> Path:
 
 
 def warm_up(
-    name: str, run: Path, fusion: str = "cvfm", *, output: Path | None = None, steps: int | None = None, seed: int = 0
+    name: str,
+    run: Path,
+    fusion: str = "cvfm",
+    *,
+    output: Path | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
 ) -> None:
     """Run one warm-up, or what is left of it.
 
@@ -195,7 +203,8 @@ def warm_up(
         run: Folder of the run, with its pages and the warm-ups before this one.
         fusion: A name of `FUSIONS`.
         output: Folder that gets `weights.pt` and `log.json`; `warm_up_folder` by default.
-        steps: Fewer than the recipe's.
+        steps: Other than the recipe's.
+        batch_size: Pages per step and process, other than the recipe's.
         seed: Of weights and batches.
     """
     output = output or warm_up_folder(name, run, fusion)
@@ -204,7 +213,7 @@ def warm_up(
     step = WARM_UPS[name]
     arguments = TrainingArguments(
         output_dir=str(output),
-        per_device_train_batch_size=step.batch_per_process(int(os.environ.get("WORLD_SIZE", "1"))),
+        per_device_train_batch_size=batch_size or step.batch_per_process(int(os.environ.get("WORLD_SIZE", "1"))),
         max_steps=steps or step.steps,
         learning_rate=step.lr,
         warmup_steps=50,
@@ -366,7 +375,7 @@ def train_default_model(run: Path, fusion: str = "cvfm") -> None:
     if not (start / "config.json").is_file():
         assemble_start(run, start, fusion)
     if not (output / "final" / "config.json").is_file():
-        data = ["--data", str(run / "pages" / "varied" / "pages.jsonl"), "--save-steps", "100"]
+        data = ["--data", str(run / "pages" / FINETUNE_PAGES / "pages.jsonl"), "--save-steps", "100"]
         size = ["--max-steps", str(FINETUNE.steps), "--batch-size", str(FINETUNE.batch_per_process(processes))]
         resume = ["--resume"] if any(output.glob("checkpoint-*")) else []
         call(
