@@ -34,7 +34,7 @@ _WHOLE, _PER_RANK = 255, 32  # shares and ranks are kept in bytes
 
 
 class _Told(NamedTuple):
-    """A character in one patch: its place in patches (y from the patch's top), its class, its share along both axes."""
+    """A character in one patch: its place in patches, y from its top; its class; its share along both axes."""
 
     y: float
     x: float
