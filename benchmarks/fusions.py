@@ -7,7 +7,7 @@
 RUN is a folder of `python -m fila.training.recipe`, with its warm-ups of tower and language model done. For each
 fusion and seed the connector's warm-up and the finetuning run for the same few steps on the same pages, one process
 each; then all answer the same questions of the test split. Writes fusions.json and fusions.png, and prints a table.
-What is done is not done again, so that two calls can share the work: `--fusions cvfm` beside `--fusions channel_concat none`.
+What is done is not done again, so that two calls can share the work: `--fusions cvfm` beside the others.
 """
 
 import argparse

@@ -17,6 +17,7 @@ DINOV2 = {
     "mlp_ratio": 2,
 }
 CONVNEXT = {"model_type": "convnext", "hidden_sizes": [5, 7, 11, 13], "depths": [1, 1, 1, 1]}
+EVA2_CLIP = {"model_type": "eva2_clip", "image_size": 28, "patch_size": 7, **_VIT}
 SAM = {
     "model_type": "sam_vision_model",
     "hidden_size": 12,
@@ -59,6 +60,7 @@ TOWERS: dict[str, dict[str, Any]] = {
     "siglip": {"high_res_vision_config": None, "vision_config": SIGLIP},
     "internvit": {"high_res_vision_config": None, "vision_config": INTERNVIT},
     "dinov2": {"high_res_vision_config": None, "vision_config": DINOV2},
+    "eva2_clip": {"high_res_vision_config": None, "vision_config": EVA2_CLIP},
     "clip + convnext": {"high_res_vision_config": CONVNEXT},
     "siglip + convnextv2": {
         "vision_config": SIGLIP,
