@@ -6,6 +6,7 @@ accelerate ignores its FSDP plugin on the CPU without a word, so FSDP2 is torch'
 that accelerate would wrap. One pair of processes serves all scenarios, because starting it takes longer than they do.
 """
 
+import os
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -20,8 +21,12 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from fila.training.data import questions
+from fila.training.evaluation import GenerativeEvalCallback
 from fila.training.stages import select_trained
+from fila.training.trainer import FilaTrainer
 from tests.helpers import random_image, tiny_model, tiny_processor
+from tests.training.samples import arguments, make_samples
 
 STEPS = 3
 LEARNING_RATE = 0.05
@@ -141,6 +146,31 @@ def save(rank: int, folder: Path) -> dict[str, Any]:
     return {"weights": whole(model.state_dict())}
 
 
+def run_trainer(folder: Path, batch_size: int, rank: int = 0) -> dict[str, Any]:
+    """Weights and logs of a weighted run that is asked meanwhile."""
+    samples = make_samples(8)
+    settings = arguments(
+        folder / f"trainer-{rank}",
+        per_device_train_batch_size=batch_size,
+        learning_rate=1e-2,
+        max_grad_norm=0.0,
+        optim="sgd",
+        max_steps=2,
+        resolution_loss_weight=True,
+        loss_weight_base=40,
+        loss_weight_mean_one=True,
+        use_cpu=True,
+    )
+    trainer = FilaTrainer(tiny_model(), settings, processing_class=tiny_processor(), train_dataset=samples)
+    callback = GenerativeEvalCallback(trainer, list(questions(samples[:3])), every=1, max_new_tokens=3)
+    trainer.add_callback(callback)
+    trainer.train()
+    kept = ("loss", "eval_exact_match", "eval_character_error_rate")
+    logs = [{name: entry[name] for name in kept if name in entry} for entry in trainer.state.log_history]
+    weights = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
+    return {"weights": weights, "logs": [entry for entry in logs if entry], "world": settings.world_size}
+
+
 SCENARIOS: dict[str, Callable[[int, Path], dict[str, Any]]] = {
     "ddp": lambda rank, _: trained_with_ddp(rank),
     "ddp-frozen-vision": lambda rank, _: trained_with_ddp(rank, freeze_vision),
@@ -153,12 +183,15 @@ SCENARIOS: dict[str, Callable[[int, Path], dict[str, Any]]] = {
     "fsdp2-bf16": lambda rank, _: trained_with_fsdp2(rank, "text", mp_policy=BF16),
     "evaluate": evaluate,
     "save": save,
+    "trainer": lambda rank, folder: run_trainer(folder, 2, rank),
 }
 
 
 def worker(rank: int, folder: Path) -> None:
     """Run every scenario as one of two processes."""
     torch.set_num_threads(1)
+    # what accelerate looks for
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=TIME_LIMIT)
     )
