@@ -10,19 +10,22 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from fila.training import recipe
+from fila.training import ship as shipping
 from fila.training.data import Question
 from fila.training.default_model import make_model, make_processor
 from fila.training.evaluation import Answered
 from fila.training.page_files import write_pages
 from fila.training.page_fonts import DEFAULT_FACES
-from fila.training.recipe import Step, assemble_start, pick_pages, report, ship, warm_up, warm_up_folder
+from fila.training.recipe import Step, assemble_start, warm_up, warm_up_folder
+from fila.training.ship import pick_pages, report, ship
 from fila.training.warm_up import WarmUpTrainer
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run with three pages and warm-ups of two steps."""
-    monkeypatch.setattr(recipe, "WARM_UPS", dict.fromkeys(recipe.WARM_UPS, Step(2, 1, 1e-3, 1e-3)))
+    short = dict.fromkeys(recipe.WARM_UPS, Step(2, 1, 1e-3, 1e-3))
+    monkeypatch.setattr(recipe, "WARM_UPS", short)
     monkeypatch.setattr(recipe, "LOG_STEPS", 1)
     image_processor = make_processor().image_processor
     for name in {name for names in recipe.WARM_UP_PAGES.values() for name in names}:
@@ -38,7 +41,7 @@ def test_warm_ups_end_in_a_checkpoint_that_holds_them(fusion: str, run: Path) ->
         assert (warm_up_folder(name, run, fusion) / "log.json").is_file()
     assemble_start(run, run / "start", fusion)
     model = AutoModelForImageTextToText.from_pretrained(run / "start")
-    language = torch.load(run / "shares" / "weights.pt")
+    language = torch.load(run / recipe.LANGUAGE_STEPS[-1] / "weights.pt")
     norm = "norm.weight"
     assert torch.equal(model.model.language_model.get_parameter(norm), language[f"language_model.{norm}"])
     connector = torch.load(warm_up_folder("encoder", run, fusion) / "weights.pt")
@@ -85,7 +88,7 @@ def test_demonstration_gets_the_first_pages_that_are_read_right(run: Path, monke
         for each in questions:
             yield Answered("", each.answer, "?" if each.text == unread else each.answer, {})
 
-    monkeypatch.setattr(recipe, "answer_questions", answers)
+    monkeypatch.setattr(shipping, "answer_questions", answers)
     pick_pages(run, run / "demo_pages", run / "fonts")
     picked = [json.loads(line) for line in (run / "demo_pages" / "pages.jsonl").read_text().splitlines()]
     assert len(picked) == 2
@@ -94,7 +97,7 @@ def test_demonstration_gets_the_first_pages_that_are_read_right(run: Path, monke
     first = next(
         page
         for page, about in zip(candidates, asked, strict=True)
-        if len(about) >= recipe.DEMO_FIELDS and unread not in about
+        if len(about) >= shipping.DEMO_FIELDS and unread not in about
     )
     assert picked[0]["images"] == first["images"]
     for page in picked:

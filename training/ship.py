@@ -1,0 +1,130 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Put a trained default model into the package, with pages to ask it about, and its logs into the docs.
+
+    python -m fila.training.ship RUN
+
+RUN is a folder in which `python -m fila.training.recipe train` has come to its end.
+"""
+
+import argparse
+import json
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fila.modeling.modeling_fila import FilaForConditionalGeneration
+from fila.processing.processing_fila import FilaProcessor
+
+from .data import questions
+from .default_model import FUSIONS
+from .evaluation import answer_questions
+from .plots import plot_loss, plot_shares
+from .recipe import WARM_UPS, call, warm_up_folder
+
+DEMO_FIELDS = 4  # questions that a page of the demonstration has at least
+
+_CARD = """---
+library_name: transformers
+pipeline_tag: image-text-to-text
+license: apache-2.0
+tags:
+- fila
+---
+
+# fila's default model
+
+FILA's architecture at {size:.1f} M parameters, trained from nothing on generated pages with small print. It answers
+`What is the LABEL?` and `Read the first 8 fields.` about forms, receipts, tables and notices in printable ASCII, and
+nothing else. How it was trained, what it reads and what not: docs/default_model.md of the project. No code lies beside
+these weights: they load where `fila` is installed.
+"""
+
+
+def ship(run: Path, output: Path, fusion: str = "cvfm") -> None:
+    """Write the trained model as the package carries it: half precision, without copies of the package's own code."""
+    final = run / f"finetune-{fusion}" / "final"
+    model = FilaForConditionalGeneration.from_pretrained(final, dtype=torch.float16)
+    model.save_pretrained(output)
+    FilaProcessor.from_pretrained(final).save_pretrained(output)
+    for code in output.glob("*.py"):
+        code.unlink()
+    for text in output.glob("*.json"):
+        text.write_text(text.read_text(encoding="utf-8").rstrip() + "\n", encoding="utf-8")
+    size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    (output / "README.md").write_text(_CARD.format(size=size), encoding="utf-8")
+
+
+def pick_pages(run: Path, output: Path, fonts: Path, fusion: str = "cvfm", *, count: int = 2) -> None:
+    """Write pages of the test split for the demonstration: the first ones, one per layout, that the model reads right.
+
+    Args:
+        run: Folder of the run.
+        output: Folder that gets `images/` and `pages.jsonl`.
+        fonts: Folder of the font files.
+        fusion: Of the model.
+        count: How many pages.
+    """
+    final, candidates = run / f"finetune-{fusion}" / "final", run / "candidates"
+    if not (candidates / "pages.jsonl").is_file():
+        size = ["--count", "150", "--first-seed", "500000", "--fonts", str(fonts)]
+        call("fila", "pages", str(candidates), "--split", "test", *size)
+    model = FilaForConditionalGeneration.from_pretrained(final).eval()
+    processor = FilaProcessor.from_pretrained(final)
+    picked: dict[str, dict[str, Any]] = {}
+    for line in (candidates / "pages.jsonl").read_text(encoding="utf-8").splitlines():
+        sample = json.loads(line)
+        layout = sample["fields"][0]["layout"]
+        if len(picked) == count or layout in picked or len(sample["fields"]) < DEMO_FIELDS:
+            continue
+        asked = questions([{**sample, "images": [str(candidates / name) for name in sample["images"]]}])
+        if all(each.exact for each in answer_questions(model, processor, asked, max_new_tokens=24)):
+            picked[layout] = sample
+    (output / "images").mkdir(parents=True, exist_ok=True)
+    for sample in picked.values():
+        del sample["glyphs"]
+        shutil.copyfile(candidates / sample["images"][0], output / sample["images"][0])
+    lines = [json.dumps(sample, separators=(",", ":")) for sample in picked.values()]
+    (output / "pages.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def report(run: Path, output: Path, fusion: str = "cvfm") -> None:
+    """Keep the logs of all steps, their curves, and what the evaluation found, without its answers."""
+    output.mkdir(parents=True, exist_ok=True)
+    logs = {}
+    for name in WARM_UPS:
+        logs[name] = json.loads((warm_up_folder(name, run, fusion) / "log.json").read_text(encoding="utf-8"))
+    state = run / f"finetune-{fusion}" / "trainer_state.json"
+    finetuned = json.loads(state.read_text(encoding="utf-8"))["log_history"]
+    plot_shares(logs, output / "warm_ups.png", key="accuracy", title="Warm-ups: accuracy on training batches")
+    plot_loss(finetuned, output / "finetune.png", title="Finetuning: loss of the answers")
+    kept = {name: [_rounded(entry) for entry in log] for name, log in {**logs, "finetune": finetuned}.items()}
+    text = json.dumps(kept).replace("}, ", "},\n").replace("], ", "],\n")
+    (output / "logs.json").write_text(text + "\n", encoding="utf-8")
+    evaluation = run / f"evaluation-{fusion}"
+    for path in [evaluation / "evaluation.json", *evaluation.glob("*.png")]:
+        shutil.copyfile(path, output / path.name)
+
+
+def _rounded(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in entry.items()}
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m fila.training.ship", description=__doc__.split("\n")[0])
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("--fonts", type=Path, help="folder of the fonts; RUN/fonts if not given")
+    parser.add_argument("--fusion", choices=sorted(FUSIONS), default="cvfm")
+    given = parser.parse_args()
+    with as_file(files("fila") / "assets") as assets:
+        ship(given.run, assets / "default_model", given.fusion)
+        pick_pages(given.run, assets / "demo_pages", given.fonts or given.run / "fonts", given.fusion)
+    report(given.run, Path("docs") / "default_model", given.fusion)
+
+
+if __name__ == "__main__":
+    main()
