@@ -6,8 +6,8 @@
 
 RUN is a folder of `python -m fila.training.recipe`. Towers name the characters of patches; the language model answers
 about pages that are spelled to it, an answer being right if each of its tokens is the most likely one after the right
-ones before it; the encoder makes image tokens, which explain a share of the variance of spelled ones. On pages that were trained on
-and on pages of the test split, by layout. Prints a table.
+ones before it; the encoder makes image tokens, which explain a share of the variance of spelled ones. On pages that
+were trained on, and on pages of the test split, by layout. Prints a table.
 """
 
 import argparse
