@@ -1,0 +1,64 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""What the wrong answers of an evaluation look like.
+
+    python benchmarks/errors.py EVALUATION/answers.jsonl PAGES/pages.jsonl
+
+Answers of the bucket that the default model is judged by: text of at most 4 pixels on the tiles, of 8 or more on the
+high-res canvas. Each wrong one is counted once, as the first of the kinds that fits.
+"""
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+
+from fila.training.evaluation import edit_distance
+
+SMALL, LARGE_ENOUGH = "at most 4 px on tiles, on the high-res canvas", "8 px or more"
+
+
+def kind(reference: str, prediction: str, others: set[str]) -> str:
+    """How a wrong answer differs from the right one; `others` are the values of the page's other fields."""
+    if prediction in others:
+        return "the value of another field"
+    if sorted(prediction) == sorted(reference):
+        return "the right characters in another order"
+    if (edits := edit_distance(prediction, reference)) <= 2:
+        return {1: "one character"}.get(edits, "two characters")
+    if not Counter(prediction) - Counter(reference):
+        return "some characters left out"
+    return "otherwise"
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("answers", type=Path)
+    parser.add_argument("pages", type=Path)
+    given = parser.parse_args()
+    answers = [json.loads(line) for line in given.answers.read_text(encoding="utf-8").splitlines()]
+    pages = [json.loads(line)["fields"] for line in given.pages.read_text(encoding="utf-8").splitlines()]
+    asked = [(field, fields) for fields in pages for field in fields]
+    kinds, layouts, count = Counter[str](), Counter[tuple[str, bool]](), 0
+    for answer, (field, fields) in zip(answers, asked, strict=False):
+        if answer["question"] != field["question"]:
+            raise ValueError(f"The pages must be those of the answers; {answer['question']!r} is not {field!r}.")
+        if answer["buckets"].get(SMALL) != LARGE_ENOUGH:
+            continue
+        count += 1
+        layouts[field["layout"], answer["exact"]] += 1
+        if not answer["exact"]:
+            others = {other["answer"] for other in fields if other is not field}
+            kinds[kind(answer["reference"], answer["prediction"], others)] += 1
+    print(f"{sum(kinds.values())} of {count} answers are wrong.\n\n| how | answers |\n|---|---|")
+    for name, number in kinds.most_common():
+        print(f"| {name} | {number} |")
+    print("\n| layout | questions | right |\n|---|---|---|")
+    for layout in sorted({name for name, _ in layouts}):
+        right, wrong = layouts[layout, True], layouts[layout, False]
+        print(f"| `{layout}` | {right + wrong} | {right / (right + wrong):.1%} |")
+
+
+if __name__ == "__main__":
+    main()
