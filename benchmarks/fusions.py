@@ -59,11 +59,11 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--fusions", nargs="+", default=FUSIONS)
-    parser.add_argument("--connector-steps", type=int, default=250)
+    parser.add_argument("--connector-steps", type=int, default=200)
     parser.add_argument("--connector-batch-size", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--questions", type=int, default=400)
+    parser.add_argument("--questions", type=int, default=300)
     given = parser.parse_args()
     found = {
         fusion: [train_and_evaluate(given.run, fusion, seed, given) for seed in given.seeds]
