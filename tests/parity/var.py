@@ -264,6 +264,8 @@ def tokenizer(path: Path) -> Iterator[Comparison]:
     given = {ours: settings[theirs] for ours, theirs in options.items() if theirs in settings}
     if "using_znorm" not in settings:
         given["normalize_codes"] = "znorm" in path.stem
+    hits = torch.zeros(len(own), len(state["quantize.embedding.weight"]))
+    state.setdefault("quantize.ema_vocab_hit_SV", hits)  # no weight: a list of weights may lack it
     config = import_var.tokenizer_config(shapes_of(state), patch_nums=own, **given)
     model = load_tokenizer(VarVQModel(config), state)
     images = next(value for key, value in golden.tensors.items() if key.startswith("in/") and value.shape[1] == 3)
