@@ -6,17 +6,16 @@ Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378
 paper leaves open is decided in docs/decisions.md.
 """
 
-import difflib
 import importlib
 from dataclasses import field, fields
 from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
-from transformers.generation import GenerationConfig
 
 from .configuration_eva02 import Eva02Config
 from .configuration_eva2_clip import Eva2ClipConfig
+from .known_keys import refuse_unknown_keys
 
 # CLIP-ViT-L/14-336 and ConvNeXt-L: the towers the paper's sizes fit (docs/decisions.md).
 _VISION_DEFAULTS: dict[str, Any] = {
@@ -48,29 +47,6 @@ _OWN_CONFIGS: dict[str, type[PreTrainedConfig]] = {"eva02": Eva02Config, "eva2_c
 
 # Fusions that a model without high-res tower can have.
 _SINGLE_TOWER_FUSIONS = ("none", "query_gate")
-
-# Keys that transformers itself passes to a config beside its declared fields. Whatever else is unknown is a typo.
-_TRANSFORMERS_KEYS = {
-    "_name_or_path",
-    "name_or_path",
-    "auto_map",
-    "attn_implementation",
-    "experts_implementation",
-    "torch_dtype",
-    "num_labels",
-    "output_attentions",
-    "quantization_config",
-    "per_layer_config",
-    "tie_last_hidden_states",
-    "model_type",
-    "transformers_weights",
-    "fuse_mapping",
-    "_commit_hash",
-    "_attn_implementation",
-    "_experts_implementation",
-    "_output_attentions",
-    "distributed_config",
-}
 
 # Trainer of older transformers writes these beside `text_config`, where nothing reads them.
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -187,13 +163,7 @@ class FilaConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         tokens = {key: kwargs.pop(key) for key in _TOKEN_IDS if key in kwargs}
-        known = {f.name for f in fields(self)} | _TRANSFORMERS_KEYS | _generation_keys()
-        for key in kwargs:
-            if key not in known:
-                hint = difflib.get_close_matches(key, [f.name for f in fields(self)], n=1)
-                raise ValueError(
-                    f"`FilaConfig` has no setting `{key}`" + (f"; did you mean `{hint[0]}`?" if hint else ".")
-                )
+        refuse_unknown_keys("FilaConfig", [f.name for f in fields(self)], kwargs)
 
         vision = self.vision_config if self.vision_config is not None else dict(_VISION_DEFAULTS)
         self.vision_config = _build("vision_config", vision, "clip_vision_model")
@@ -333,11 +303,6 @@ def _side(value: int | list[int] | tuple[int, ...]) -> int:
             raise ValueError(f"`vision_config.image_size` and `patch_size` must be square; got {tuple(value)}.")
         return int(value[0])
     return int(value)
-
-
-def _generation_keys() -> set[str]:
-    """Generation settings, which transformers pops from old config files itself."""
-    return set(GenerationConfig._get_default_generation_params())
 
 
 __all__ = ["FilaConfig"]

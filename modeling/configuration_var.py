@@ -6,11 +6,13 @@ Paper: Tian et al., "Visual Autoregressive Modeling: Scalable Image Generation v
 arXiv:2404.02905. Code: FoundationVision/VAR @ 78b9539. The defaults are the released sizes.
 """
 
-from dataclasses import field
+from dataclasses import field, fields
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+
+from .known_keys import refuse_unknown_keys
 
 # `save_pretrained` enters only the class that it saved; a machine without `fila` needs all of them.
 VQ_AUTO_MAP = {
@@ -71,7 +73,7 @@ class VarVQConfig(PreTrainedConfig):
             Not used: convolutions start as torch's, codes within 1 / `codebook_size`.
 
     Raises:
-        ValueError: If sizes do not fit each other.
+        ValueError: If a key is unknown, or sizes do not fit each other.
     """
 
     model_type: ClassVar[str] = "var_vq"
@@ -95,6 +97,7 @@ class VarVQConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
+        refuse_unknown_keys("VarVQConfig", [f.name for f in fields(self)], kwargs)
         if self.base_channels % self.norm_groups:
             raise ValueError(
                 f"`base_channels` must be a multiple of `norm_groups`; got {self.base_channels} and "
@@ -155,7 +158,7 @@ class VarConfig(PreTrainedConfig):
             Standard deviation of new weights.
 
     Raises:
-        ValueError: If the heads do not divide the width.
+        ValueError: If a key is unknown, or the heads do not divide the width.
         TypeError: If `vq_config` is neither a dict nor a config.
     """
 
@@ -176,6 +179,7 @@ class VarConfig(PreTrainedConfig):
     initializer_range: float | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
+        refuse_unknown_keys("VarConfig", [f.name for f in fields(self)], kwargs)
         if self.vq_config is None:
             self.vq_config = VarVQConfig()
         elif isinstance(self.vq_config, dict):

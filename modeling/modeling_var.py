@@ -213,9 +213,10 @@ class VarForImageGeneration(VarPreTrainedModel):
             progress = scale / max(len(patch_nums) - 1, 1)
             logits = self._scores(x + places[scale], condition, cache=cache)
             logits = guided(logits, guidance_scale * progress)
-            ids = draw(filtered_logits(logits, top_k=top_k, top_p=top_p), do_sample, generator)
-            if smooth:
-                codes = _mixed(logits, progress, generator).to(condition.dtype) @ quantizer.embedding.weight
+            eligible = filtered_logits(logits, top_k=top_k, top_p=top_p)
+            ids = draw(eligible, do_sample, generator)
+            if smooth:  # of the codes that may be drawn: the source filters its logits in place
+                codes = _mixed(eligible, progress, generator).to(condition.dtype) @ quantizer.embedding.weight
             else:
                 codes = quantizer.embedding(ids)
             fhat, following = quantizer.next_scale_input(scale, fhat, codes.transpose(1, 2).unflatten(2, (num, num)))

@@ -13,6 +13,20 @@ from safetensors.torch import load_file
 FOLDER = Path(__file__).parent / "golden"
 
 
+def further_folder() -> Path | None:
+    """The folder that `FILA_GOLDEN` names, if it is set.
+
+    Raises:
+        NotADirectoryError: If it is no folder: tests that find nothing further in it would pass.
+    """
+    named = os.environ.get("FILA_GOLDEN")
+    if not named:
+        return None
+    if not Path(named).is_dir():
+        raise NotADirectoryError(f"FILA_GOLDEN must name a folder of recorded numbers; got {named!r}.")
+    return Path(named)
+
+
 def golden_files(name: str) -> list[Path]:
     """`name` of `tests/golden`, then every file of `FILA_GOLDEN` whose name begins and ends alike.
 
@@ -20,9 +34,9 @@ def golden_files(name: str) -> list[Path]:
         `internvl_tiling.json` finds `internvl_tiling_896.json` too.
     """
     found = [FOLDER / name]
-    if folder := os.environ.get("FILA_GOLDEN"):
+    if folder := further_folder():
         stem, _, suffix = name.rpartition(".")
-        found += sorted(Path(folder).glob(f"{stem}*.{suffix}"))
+        found += sorted(folder.glob(f"{stem}*.{suffix}"))
     return found
 
 

@@ -51,6 +51,13 @@ def test_seeds_decide_what_is_drawn() -> None:
     assert smooth.images.isfinite().all()
 
 
+def test_mixtures_hold_the_codes_that_may_be_drawn_alone() -> None:
+    model = random_generator()
+    one, greedy = model.generate(LABELS, smooth=True, top_k=1), model.generate(LABELS, do_sample=False)
+    assert_close(one.images, greedy.images, 1e-6)
+    assert not torch.equal(model.generate(LABELS, smooth=True, top_k=2).images, greedy.images)
+
+
 def model_greedy(model) -> torch.Tensor:  # type: ignore[no-untyped-def]
     return torch.cat(model.generate(LABELS, do_sample=False).image_ids, dim=1)
 
@@ -110,6 +117,10 @@ def test_forward_needs_one_source_of_scales(given: dict[str, torch.Tensor]) -> N
 
 
 def test_config_rejects() -> None:
+    with pytest.raises(ValueError, match=r"`VarConfig` has no setting `num_clases`; did you mean `num_classes`\?"):
+        tiny_var_config(num_clases=5)
+    with pytest.raises(ValueError, match=r"`VarVQConfig` has no setting `codebok_size`; did you mean `codebook_size`"):
+        tiny_var_config(vq_config={"codebok_size": 5})
     with pytest.raises(ValueError, match=r"`num_attention_heads` must divide `hidden_size`; got 5 and 24"):
         tiny_var_config(num_attention_heads=5)
     with pytest.raises(TypeError, match=r"`vq_config` must be a dict or a VarVQConfig; got int"):

@@ -16,12 +16,13 @@ def adapter(path: Path) -> Iterator[Comparison]:
     golden = read(path)
     config, state = json.loads(golden.metadata["config"]), weights(golden)
     conv_size, input_size = state["conv.weight"].shape[:2]
-    divisors = [value for key, value in config.items() if "scal" in key or "div" in key]
+    divisors = [float(x) for key, x in (golden.metadata | config).items() if "scal" in key or "div" in key]
     ours = ConvGluConnector(
         text_width(config["hidden"]),
         input_size=input_size,
         conv="input" if conv_size == input_size else "output",
         intermediate_size=config["intermediate"],
+        boundaries="boi" in state,
         scaling_factor=divisors[0] if divisors else 1.0,
     )
     load(ours, state)

@@ -9,7 +9,6 @@ checked by the same functions.
 
 import json
 import math
-import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-FOLDER = Path(__file__).parents[1] / "golden"
+from tests.goldens import FOLDER, further_folder
+
 Comparison = tuple[str, torch.Tensor, torch.Tensor]
 Check = Callable[[Path], Iterator[Comparison]]
 
@@ -63,8 +63,8 @@ def read_json(path: Path) -> Any:
 def golden_files(pattern: str) -> list[Path]:
     """Our copies of the recorded files, then those of the folder FILA_GOLDEN."""
     found = sorted(FOLDER.glob(pattern))
-    if further := os.environ.get("FILA_GOLDEN"):
-        found += sorted(Path(further).glob(pattern))
+    if folder := further_folder():
+        found += sorted(folder.glob(pattern))
     return found
 
 
@@ -80,12 +80,19 @@ def load(module: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
 
 
 def relative_error(ours: torch.Tensor, recorded: torch.Tensor) -> float:
-    """Largest difference as a share of the largest recorded value; integers must be equal."""
+    """Largest difference as a share of the largest recorded value; integers must be equal.
+
+    Infinite, and never NaN, which a comparison of errors would pass over, where either side is not a number.
+    """
     assert ours.shape == recorded.shape, f"shapes differ: {tuple(ours.shape)} and {tuple(recorded.shape)}"
     if not recorded.is_floating_point():
-        return 0.0 if torch.equal(ours, recorded) else float("inf")
+        same = not ours.is_floating_point() and torch.equal(ours.long(), recorded.long())
+        return 0.0 if same else float("inf")
+    if torch.equal(ours.double(), recorded.double()):  # all of it may be zero
+        return 0.0
     difference = (ours.double() - recorded.double()).abs().max()
-    return float(difference / recorded.double().abs().max())
+    error = float(difference / recorded.double().abs().max())
+    return error if math.isfinite(error) else float("inf")
 
 
 def filled(key: str, shape: Sequence[int], std: float, mean: float = 0.0) -> torch.Tensor:

@@ -22,7 +22,8 @@ def projector(path: Path) -> Iterator[Comparison]:
     golden = read(path)
     hidden, state = golden["vit_hidden"], golden.state("mlp1.")
     factor = math.isqrt(len(state["0.weight"]) // hidden.shape[-1])
-    side = math.isqrt(hidden.shape[1] - 1)
+    side = math.isqrt(hidden.shape[1])
+    prefix = hidden.shape[1] - side**2  # CLS, where the tower has one
     connector = PixelShuffleConnector(
         text_width(len(state["3.bias"])),
         input_size=hidden.shape[-1],
@@ -31,4 +32,4 @@ def projector(path: Path) -> Iterator[Comparison]:
     )
     names = {"0": "norm", "1": "linear_1", "3": "linear_2"}
     load(connector, {f"{names[key.split('.')[0]]}.{key.split('.')[1]}": value for key, value in state.items()})
-    yield "out", connector(hidden[:, 1:], (side, side)), golden["out"]
+    yield "out", connector(hidden[:, prefix:], (side, side)), golden["out"]

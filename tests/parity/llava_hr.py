@@ -73,6 +73,13 @@ def convnext_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return found
 
 
+def norm_eps(said: str) -> float:
+    """`depths 1,1,2,1 dims 8,12,16,24 eps 1e-6 ls` says 1e-6."""
+    found = re.search(r"eps ?(\d[\d.e-]*)", said)
+    assert found is not None, said
+    return float(found[1])
+
+
 def tower_config(golden: Golden, side: int, taps: list[int] | None) -> FilaConfig:
     """Both towers and the fusion for inputs of `side` pixels, sizes read from the weights."""
     clip, convnext = golden.state(CLIP), golden.state(CONVNEXT)
@@ -92,6 +99,7 @@ def tower_config(golden: Golden, side: int, taps: list[int] | None) -> FilaConfi
             "num_attention_heads": int(heads[1]),
             "image_size": trained,
             "patch_size": patch,
+            "layer_norm_eps": norm_eps(golden.metadata["clip"]),
             "hidden_act": "quick_gelu" if "quick_gelu" in golden.metadata["clip"] else "gelu",
             "tower_options": {"positions": "bicubic_antialias", "prefix": "drop"},
         },
@@ -99,7 +107,7 @@ def tower_config(golden: Golden, side: int, taps: list[int] | None) -> FilaConfi
             "model_type": "convnext",
             "hidden_sizes": [len(convnext[f"stages.{stage}.blocks.0.conv_dw.bias"]) for stage in range(4)],
             "depths": depths,
-            **({"tower_options": {"norm_eps": 1e-5}} if "eps 1e-5 ls" in golden.metadata["convnext"] else {}),
+            "tower_options": {"norm_eps": norm_eps(golden.metadata["convnext"])},
         },
         fusion={"type": "mixture_of_resolution"} | ({} if taps is None else {"taps": taps}),
         vision_feature_layer=-1,

@@ -3,6 +3,7 @@
 """VAR @ 78b9539: multi-scale quantiser, tokenizer, next-scale transformer, sampling filter."""
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 
 import torch
 
+from fila.conversion import import_var
 from fila.conversion.key_rules import Rule, apply_rules
 from fila.conversion.rules_var import quantizer_rules, tokenizer_rules, transformer_rules
 from fila.modeling.configuration_var import VarConfig, VarVQConfig
 from fila.modeling.modeling_var import VarForImageGeneration
 from fila.modeling.modeling_var_vq import VarVQModel
-from fila.modeling.multi_scale_quantizer import FilaMultiScaleQuantizer, phi_index
+from fila.modeling.multi_scale_quantizer import FilaMultiScaleQuantizer, phi_index, scale_grids
 from fila.modeling.sampling_filter import filtered_logits
 from tests.parity.golden import Comparison, Golden, filled, read
 
@@ -32,6 +34,10 @@ def weights_of(golden: Golden, prefix: str = "sd/") -> dict[str, torch.Tensor]:
 
 def scales_of(settings: dict[str, Any]) -> list[int]:
     return list(settings.get("v_patch_nums") or settings.get("patch_nums") or [1])
+
+
+def shapes_of(state: dict[str, torch.Tensor]) -> dict[str, list[int]]:
+    return {key: list(value.shape) for key, value in state.items()}
 
 
 def num_phis(settings: dict[str, Any]) -> int:
@@ -57,12 +63,27 @@ def quantizer_of(golden: Golden) -> tuple[FilaMultiScaleQuantizer, dict[str, Any
     return quantizer.eval(), settings
 
 
+def lists_in(text: str) -> Iterator[list[Any]]:
+    """Every list of numbers, or of pairs of them, that a text holds."""
+    for match in re.findall(r"[\[(][\d\[\](), ]*[\])]", text):
+        try:
+            yield json.loads(match.replace("(", "[").replace(")", "]"))
+        except json.JSONDecodeError:  # brackets of prose
+            continue
+
+
 def other_scales(golden: Golden, settings: dict[str, Any]) -> list[Any] | None:
-    """Scales given for one call, where a file has them."""
-    for values in (settings, golden.metadata):
-        for key, value in values.items():
-            if "override" in key or key in ("patch_nums", "patch_hws", "scales"):
-                return json.loads(value) if isinstance(value, str) else value
+    """The scales of a file whose ids are not those of its quantiser's own scales; None where they are.
+
+    They are the list in the metadata that gives as many ids as are recorded, whatever its name.
+    """
+    lengths = [ids.shape[1] for ids in numbered(golden, "out/idx")]
+    last = tuple(golden["in/f"].shape[-2:])
+    for scales in (scales_of(settings), *(found for text in golden.metadata.values() for found in lists_in(text))):
+        grids = scale_grids(scales) if scales and min(torch.tensor(scales).flatten().tolist()) > 0 else []
+        if grids and grids[-1] == last and [rows * cols for rows, cols in grids] == lengths:
+            return None if scales == scales_of(settings) else scales
+    assert not lengths, f"no list of the metadata gives {lengths} ids and ends in {last}"
     return None
 
 
@@ -100,6 +121,7 @@ def quantizer(path: Path) -> Iterator[Comparison]:
         recorded = numbered(golden, f"out/{name}")
         for scale, (mine, theirs) in enumerate(zip(values, recorded, strict=bool(recorded))):
             yield f"{name}_{scale}", mine, theirs
+    assert numbered(golden, "out/idx"), "no ids are recorded"
     for name, value in (("embed_to_fhat_max_last", full[-1]), ("embed_to_fhat_own_last", own[-1])):
         if f"out/{name}" in golden:
             yield name, value, golden[f"out/{name}"]
@@ -236,19 +258,37 @@ def tokenizer(path: Path) -> Iterator[Comparison]:
         return
     settings = json.loads(golden.metadata["config"])
     state = weights_of(golden) or recipe_tokenizer(json.loads(golden.metadata["keys_shapes"]))
-    latent = state["quantize.embedding.weight"].shape[1]
-    model = load_tokenizer(VarVQModel(tokenizer_config(settings, latent)), state)
+    lengths = [ids.shape[1] for ids in numbered(golden, "out/idx")]
+    own = settings.get("v_patch_nums") or settings.get("patch_nums") or [math.isqrt(length) for length in lengths]
+    options = {"phi_ratio": "quant_resi", "normalize_codes": "using_znorm", "commitment": "beta"}
+    given = {ours: settings[theirs] for ours, theirs in options.items() if theirs in settings}
+    if "using_znorm" not in settings:
+        given["normalize_codes"] = "znorm" in path.stem
+    hits = torch.zeros(len(own), len(state["quantize.embedding.weight"]))
+    state.setdefault("quantize.ema_vocab_hit_SV", hits)  # no weight: a list of weights may lack it
+    config = import_var.tokenizer_config(shapes_of(state), patch_nums=own, **given)
+    model = load_tokenizer(VarVQModel(config), state)
     images = next(value for key, value in golden.tensors.items() if key.startswith("in/") and value.shape[1] == 3)
     features = model.features(images)
     ids, maps = model.quantize.encode(features)
     output = model(images)
-    ours = {"f": features, "loss": output.loss[None], "vq_loss": output.loss[None]}
-    ours |= {"enc": model.encoder(images), "encoder": model.encoder(images)}
+    ours = {"f": features, "fhat": maps[-1], "enc": model.encoder(images), "encoder": model.encoder(images)}
     for scale in range(len(ids)):
         ours |= {f"idx_{scale}": ids[scale], f"fhat_{scale}": maps[scale]}
-    for key, value in golden.tensors.items():  # further names are not guessed at
-        if (name := key.removeprefix("out/")) in ours and name != key:
+    pictures = [output.reconstruction, *model.reconstruct(images, every_scale=True)]
+    pictures += [model.draw(fhat).clamp(-1, 1) for fhat in model.quantize.decode(ids, full_size=False)]
+    for key, value in golden.tensors.items():
+        name = key.removeprefix("out/")
+        if name == key:
+            continue
+        if name in ours:
             yield name, ours[name], value
+        elif "loss" in name and value.numel() == 1:
+            yield name, output.loss.reshape(value.shape), value
+        elif value.ndim == 4 and value.shape[1] == 3 and any(x.shape == value.shape for x in pictures):
+            # whatever the source calls it: one of the pictures of this size must be it
+            alike = [picture for picture in pictures if picture.shape == value.shape]
+            yield name, min(alike, key=lambda picture, value=value: float((picture - value).abs().max())), value
 
 
 def small_tokenizer(settings: dict[str, Any]) -> VarVQModel:
@@ -312,11 +352,13 @@ def transformer(path: Path) -> Iterator[Comparison]:
 
 def generation(golden: Golden, model: VarForImageGeneration) -> Iterator[Comparison]:
     """Greedy, with several strengths of guidance."""
+    labels = re.search(r"labels (\d+) and (\d+)", golden.metadata.get("note", ""))
+    classes = torch.tensor([int(label) for label in labels.groups()]) if labels else golden["in/label"]
     for case in sorted({key.split("/")[1] for key in golden.tensors if key.startswith("out/cfg")}):
         raw: list[torch.Tensor] = []
         hook = model.head.register_forward_hook(lambda module, args, output, raw=raw: raw.append(output))
         made = model.generate(
-            torch.tensor([3, 7]),
+            classes,
             guidance_scale=float(case.removeprefix("cfg")),
             do_sample=False,
             output_logits=True,

@@ -15,6 +15,7 @@ from tests.goldens import rows_of, tensors_of
 
 
 def test_internvl_golden() -> None:
+    checked = 0
     for table in rows_of("internvl_tiling.json"):
         canvases: dict[tuple[int, int, int], InternvlCanvas] = {}
         found = []
@@ -25,8 +26,9 @@ def test_internvl_golden() -> None:
             plan = canvases[key](height, width)
             rows, cols = plan.tile_grid
             found.append([width, height, *key, cols, rows, plan.num_views])
-        assert len(found) >= 100
-        assert found == table["rows"]
+        assert found == [row[:8] for row in table["rows"]]
+        checked += len(found)
+    assert checked >= 1636
 
 
 def test_internvl_candidates_golden() -> None:

