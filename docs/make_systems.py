@@ -29,14 +29,21 @@ HEAD = """# Systems
 
 Each system below is one recipe: data in `fila/recipe_files/`, listed by `fila recipes`, shown by `fila recipes NAME`.
 A config comes from `FilaConfig.from_recipe(NAME)`; `low_res=`, `high_res=` and `text=` take other towers or another
-language model.
+language model. [add_a_recipe.md](add_a_recipe.md) says how to add one.
 
-`fila import` reads checkpoints in the original's own names, safetensors or pickles of weights alone; `fila export`
-writes them back, with `--original SRC` where tensors were left behind. Every tensor is renamed, transformed, split, or
-left behind with a reason that the model card repeats; a tensor that is left over is an error. Without `--recipe` the
-first of the system's recipes that the weights fit is taken. Sizes come from the recipe and, where it tells them, from
-the original's config.json; `--low-res`, `--high-res`, `--text`, `--config` and `--image-processor` take JSON for what
-neither tells.
+```console
+fila import path/to/llava-v1.6-vicuna-7b-hf --system llava-next --output my-llava
+fila verify my-llava
+fila ask my-llava page.png "What is the total?"
+fila export my-llava --output back --original path/to/llava-v1.6-vicuna-7b-hf
+```
+
+`fila import` reads checkpoints in the original's own names, safetensors or pickles of weights alone: a folder, or a
+Hub id. `fila export` writes them back, trained since or not, with `--original SRC` where tensors were left behind.
+Every tensor is renamed, transformed, split, or left behind with a reason that the model card repeats; a tensor that is
+left over is an error. Without `--recipe` the first of the system's recipes that the weights fit is taken. Sizes come
+from the recipe and, where it tells them, from the original's config.json; `--low-res`, `--high-res`, `--text`,
+`--config` and `--image-processor` take JSON for what neither tells.
 
 The tokenizer must load without code of its own: `--tokenizer` names a folder or Hub id with a tokenizer.json where
 the original's does not (InternLM2's, which InternVL and LEO have). Where the original was saved without a tower that
@@ -50,6 +57,9 @@ What is checked: transformers' own LLaVA-NeXT and InternVL, tiny and random, giv
 images and text, without any difference. LLaVA-HR's recorded towers, imported, give the recorded features. For every
 system the key templates give the recorded keys and shapes at real sizes, and a tiny original imports without
 leftovers, answers, and is exported as it came. No released checkpoint was at hand.
+
+To train an imported checkpoint, read [training.md](training.md#a-checkpoint-of-another-system) first: `fila train`
+sets a canvas. Videos are in [video.md](video.md), VAR's checkpoints in [codebook.md](codebook.md).
 
 This page is written by `python docs/make_systems.py docs`.
 """

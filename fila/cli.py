@@ -30,10 +30,17 @@ app = typer.Typer(
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Checkpoint = Annotated[str | None, typer.Option(help="Take the settings of this checkpoint: folder or Hub id.")]
-Canvas = Annotated[str, typer.Option(help="Canvas strategy: its name, or a JSON object with `type` and options.")]
-Layout = Annotated[str, typer.Option(help="Prompt layout: its name, or a JSON object with `type` and fields.")]
-Tile = Annotated[int, typer.Option(help="Pixels of one tile.")]
-Patch = Annotated[int, typer.Option(help="Pixels of one patch; each becomes an image token.")]
+# With a checkpoint these four are its own.
+Canvas = Annotated[
+    str, typer.Option(help="Canvas strategy, without --checkpoint: name, or JSON object with `type` and options.")
+]
+Layout = Annotated[
+    str, typer.Option(help="Prompt layout, without --checkpoint: name, or JSON object with `type` and fields.")
+]
+Tile = Annotated[int, typer.Option(help="Pixels per side of one tile, without --checkpoint.")]
+Patch = Annotated[
+    int, typer.Option(help="Pixels per side of one patch, without --checkpoint; each becomes an image token.")
+]
 
 
 def _say(line: str) -> None:
@@ -99,7 +106,7 @@ def ask(
     ],
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token; above 0 samples.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto (the checkpoint's), float32, bfloat16 or float16.")] = "auto",
     debug: Debug = False,
@@ -150,13 +157,15 @@ def view(
     layout: Layout = "fila",
     tile: Tile = 336,
     patch: Patch = 14,
-    high_res: Annotated[bool, typer.Option(help="Whether a high-res canvas is drawn.")] = True,
+    high_res: Annotated[bool, typer.Option(help="Whether there is a high-res canvas, without --checkpoint.")] = True,
     tokens: Annotated[
-        str | None, typer.Option(help="Mark image tokens, and what they show: 137, or 100:140 without the last.")
+        str | None,
+        typer.Option(help="Mark image tokens and the pixels that they show: 137, or 100:140, which ends before 140."),
     ] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Draw every canvas strategy instead of one.")] = False,
     page: Annotated[
-        Path | None, typer.Option("--html", help="Write a page of every canvas strategy here, and no PNG.")
+        Path | None,
+        typer.Option("--html", help="HTML page to write of every canvas strategy; a PNG then needs --compare."),
     ] = None,
     debug: Debug = False,
 ) -> None:
@@ -246,8 +255,9 @@ def plan(
 ) -> None:
     """Tell the tiles and tokens of images.
 
-    Only the headers of files are read. Sizes are height x width; without a checkpoint the settings below count. Each
-    image is planned alone in its prompt; one that a limit of image tokens shrinks is told as it is then.
+    Only the headers of files are read. Sizes are height x width, such as 3508x2480. The settings are those of
+    --checkpoint or else of the options. Each image is planned alone in its prompt; one that a limit of image tokens
+    shrinks is told as it is then.
     """
     from fila.eyes import open_eyes, read_size
 
@@ -270,7 +280,9 @@ def plan(
 @_told_in_one_line
 def estimate(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE|HEIGHTxWIDTH...", help="Image files or sizes.")],
-    model: Annotated[str | None, typer.Option(help="Checkpoint, folder or Hub id; FILA's own sizes without.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Checkpoint: folder or Hub id; a model of FILA's own sizes if not given.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -307,22 +319,41 @@ def assemble(
     low_res: Annotated[str, typer.Option(help="CLIP, SigLIP, DINOv2 or InternViT checkpoint: folder or Hub id.")],
     text: Annotated[str, typer.Option(help="Language model: folder, Hub id or GGUF file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
-    high_res: Annotated[str | None, typer.Option(help="ConvNeXt, SAM, Pix2Struct or ViT checkpoint.")] = None,
+    high_res: Annotated[
+        str | None,
+        typer.Option(
+            help="ConvNeXt, SAM, Pix2Struct or ViT checkpoint: folder or Hub id. None goes with `--fusion none`."
+        ),
+    ] = None,
     high_res_init: Annotated[
         str | None, typer.Option(help="Start the high-res tower from random weights: a size such as convnext-femto.")
     ] = None,
     text_gguf_file: Annotated[str | None, typer.Option(help="GGUF file in the Hub repository of --text.")] = None,
-    fusion: Annotated[str | None, typer.Option(help="Name, or JSON object with `type` and options.")] = None,
-    connector: Annotated[str | None, typer.Option(help="Name, or JSON object with `type` and options.")] = None,
-    canvas: Annotated[str | None, typer.Option(help="Name, or JSON object with `type` and options.")] = None,
-    vision_feature_layer: Annotated[int, typer.Option(help="Layer of the low-res tower to read.")] = -2,
-    tile_size: Annotated[int | None, typer.Option(help="Pixels of one view; the low-res tower's own.")] = None,
-    high_res_tile_size: Annotated[int | None, typer.Option(help="High-res pixels of one view; fitting ones.")] = None,
+    fusion: Annotated[
+        str | None, typer.Option(help="Name, or JSON object with `type` and options; cvfm if not given.")
+    ] = None,
+    connector: Annotated[
+        str | None, typer.Option(help="Name, or JSON object with `type` and options; mlp if not given.")
+    ] = None,
+    canvas: Annotated[
+        str | None, typer.Option(help="Name, or JSON object with `type` and options; fila if not given.")
+    ] = None,
+    vision_feature_layer: Annotated[
+        int, typer.Option(help="Layer of the low-res tower to read; -1 is the last, 1 the first.")
+    ] = -2,
+    tile_size: Annotated[
+        int | None, typer.Option(help="Pixels per side of one view; the low-res tower's own if not given.")
+    ] = None,
+    high_res_tile_size: Annotated[
+        int | None, typer.Option(help="High-res pixels per side of one view; what fits the towers if not given.")
+    ] = None,
     high_res_overview: Annotated[str, typer.Option(help="pool or encode: the overview's high-res features.")] = "pool",
     image_token: Annotated[str, typer.Option(help="Placeholder of an image.")] = "<image>",
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; the language model's.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16; the language model's if not given.")
+    ] = None,
     max_shard_size: Annotated[str, typer.Option(help="Largest weight file.")] = "5GB",
-    seed: Annotated[int, typer.Option(help="Of the new weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the new weights.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     debug: Debug = False,
 ) -> None:

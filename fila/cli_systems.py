@@ -28,7 +28,7 @@ IMPORTED = (
 )
 MAX_SHARD = "5GB"
 
-Json = Annotated[str | None, typer.Option(help="JSON object of settings that recipe and source leave open.")]
+LEFT_OPEN = "JSON object: what recipe and source leave open of"
 Shards = Annotated[str, typer.Option(help="Largest weight file.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 
@@ -54,21 +54,27 @@ def import_(
     source: Annotated[str, typer.Argument(help="The original: folder or Hub id; VAR: a file.")],
     system: Annotated[str, typer.Option(help=f"{', '.join(IMPORTED[:-1])} or {IMPORTED[-1]}.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
-    recipe: Annotated[str | None, typer.Option(help="Its size, see `fila recipes`; the first that fits.")] = None,
-    low_res: Json = None,
-    high_res: Json = None,
-    text: Json = None,
-    config: Json = None,
-    image_processor: Json = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe of its size, see `fila recipes`; the first that fits if not given.")
+    ] = None,
+    low_res: Annotated[str | None, typer.Option(help=f"{LEFT_OPEN} the low-res tower.")] = None,
+    high_res: Annotated[str | None, typer.Option(help=f"{LEFT_OPEN} the high-res tower.")] = None,
+    text: Annotated[str | None, typer.Option(help=f"{LEFT_OPEN} the language model.")] = None,
+    config: Annotated[str | None, typer.Option(help=f"{LEFT_OPEN} the FilaConfig; VAR: `patch_nums` alone.")] = None,
+    image_processor: Annotated[str | None, typer.Option(help=f"{LEFT_OPEN} the image processor.")] = None,
     tokenizer: Annotated[
         str | None,
         typer.Option(help="Where the tokenizer is, if not in the source; VAR: the image tokenizer's file."),
     ] = None,
     low_res_weights: Annotated[
-        str | None, typer.Option(help="CLIP checkpoint, where the original was saved without its frozen tower.")
+        str | None, typer.Option(help="Checkpoint of the low-res tower, where the original was saved without it.")
     ] = None,
-    high_res_weights: Annotated[str | None, typer.Option(help="ConvNeXt checkpoint, likewise.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; the source's.")] = None,
+    high_res_weights: Annotated[
+        str | None, typer.Option(help="Checkpoint of the high-res tower, where the original was saved without it.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16; the widest of the source if not given.")
+    ] = None,
     max_shard_size: Shards = MAX_SHARD,
     overwrite: Overwrite = False,
     debug: Debug = False,

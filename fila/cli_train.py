@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The commands `fila train` and `fila evaluate`."""
+"""The commands `fila train`, `fila evaluate` and `fila pages`."""
 
 import contextlib
 import dataclasses
@@ -17,11 +17,12 @@ from fila.cli import Debug, _options, _say, _table, _told_in_one_line, app
 Data = Annotated[
     str,
     typer.Option(
-        help="JSON-lines file with `images` and `messages`, folder of `datasets`, or pages:SPLIT[:COUNT].",
+        help="JSON-lines file with `images` and `messages`, folder that `save_to_disk` of `datasets` wrote, or "
+        "pages:SPLIT[:COUNT] for generated pages (train, varied, test).",
         metavar="DATA",
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto or cpu.")]
+Device = Annotated[str, typer.Option(help="auto or cpu; CUDA_VISIBLE_DEVICES chooses among GPUs.")]
 Plots = Annotated[bool, typer.Option(help="Draw PNGs, if matplotlib is installed.")]
 
 
@@ -50,29 +51,38 @@ def train(
     checkpoint: Annotated[str, typer.Argument(help="Folder or Hub id to start from.")],
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the training run.")],
-    stage: Annotated[str, typer.Option(help="align (fusion and connector) or finetune (everything).")] = "finetune",
+    stage: Annotated[
+        str, typer.Option(help="Training stage: align (fusion and connector) or finetune (everything).")
+    ] = "finetune",
     max_steps: Annotated[int, typer.Option(min=-1, help="Optimizer steps; -1: by --epochs.")] = -1,
     epochs: Annotated[float, typer.Option(min=0, help="Passes over the data.")] = 1.0,
-    learning_rate: Annotated[float | None, typer.Option(help="The stage's if not given.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples per forward and device.")] = 8,
-    accumulation: Annotated[int, typer.Option(min=1, help="Forwards per optimizer step.")] = 1,
+    learning_rate: Annotated[float | None, typer.Option(help="Align has 1e-3 and finetune 2e-5 if not given.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples per forward pass and device.")] = 8,
+    accumulation: Annotated[int, typer.Option(min=1, help="Forward passes per optimizer step.")] = 1,
     max_length: Annotated[int | None, typer.Option(min=1, help="Longest sequence in tokens.")] = None,
-    canvas: Annotated[str | None, typer.Option(help="Name, or JSON object; the stage's if not given.")] = None,
+    canvas: Annotated[
+        str | None,
+        typer.Option(
+            help="Name, or JSON object with `type` and options; if not given align sets `single` and finetune `fila`."
+        ),
+    ] = None,
     random_scale: Annotated[
-        tuple[float, float] | None, typer.Option(help="Bounds of a random resizing of the images.")
+        tuple[float, float] | None, typer.Option(help="Bounds of a random resizing of the images, such as 0.5 1.5.")
     ] = None,
     group_by_resolution: Annotated[
-        bool, typer.Option("--group-by-resolution", help="Batches of images of like resolution.")
+        bool, typer.Option("--group-by-resolution", help="Fill batches with images of one canvas.")
     ] = False,
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Less memory for more time.")
     ] = False,
     bf16: Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16; weights stay in float32.")] = False,
-    seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 0,
     logging_steps: Annotated[int, typer.Option(min=1, help="Steps between two logged losses.")] = 10,
     save_steps: Annotated[int, typer.Option(min=1, help="Steps between two checkpoints.")] = 500,
     save_limit: Annotated[int, typer.Option(min=1, help="Checkpoints that are kept.")] = 2,
-    eval_data: Annotated[str | None, typer.Option(help="Data to ask about while training.", metavar="DATA")] = None,
+    eval_data: Annotated[
+        str | None, typer.Option(help="Data to ask about while training, in the forms of --data.", metavar="DATA")
+    ] = None,
     eval_steps: Annotated[int, typer.Option(min=1, help="Steps between two evaluations.")] = 500,
     eval_questions: Annotated[int, typer.Option(min=1, help="Questions per evaluation.")] = 200,
     report_to: Annotated[str, typer.Option(help="none, tensorboard, trackio, ...")] = "none",
@@ -182,7 +192,7 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the table as JSON, the answers and plots.")
     ] = None,
-    max_questions: Annotated[int | None, typer.Option(min=1, help="Ask no more than so many.")] = None,
+    max_questions: Annotated[int | None, typer.Option(min=1, help="Questions, at most.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions at once.")] = 8,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
@@ -241,14 +251,14 @@ def evaluate(
 @_told_in_one_line
 def pages(
     output: Annotated[Path, typer.Argument(help="Folder that gets images/ and pages.jsonl.")],
-    split: Annotated[str, typer.Option(help="train, varied or test: fonts, words and layouts.")] = "train",
+    split: Annotated[str, typer.Option(help="Whose fonts, words and layouts: train, varied or test.")] = "train",
     count: Annotated[int, typer.Option(min=1, help="How many pages.")] = 100,
     first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first page.")] = 0,
     dense: Annotated[
-        bool, typer.Option("--dense", help="Full of text, without questions: to warm towers up.")
+        bool, typer.Option("--dense", help="Pages full of text, without questions: to warm towers up.")
     ] = False,
-    num_questions: Annotated[int, typer.Option("--questions", min=1, help="Per page, at most.")] = 6,
-    read: Annotated[int, typer.Option(min=0, help="Also ask to read so many fields from the top.")] = 0,
+    num_questions: Annotated[int, typer.Option("--questions", min=1, help="Questions per page, at most.")] = 6,
+    read: Annotated[int, typer.Option(min=0, help="Also ask to read so many fields from the top; 0: do not.")] = 0,
     pdf: Annotated[
         list[Path] | None, typer.Option(help="Cut pieces out of this PDF instead; can be repeated. Needs pypdfium2.")
     ] = None,
