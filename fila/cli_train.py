@@ -63,7 +63,8 @@ def train(
     canvas: Annotated[
         str | None,
         typer.Option(
-            help="Name, or JSON object with `type` and options; if not given align sets `single` and finetune `fila`."
+            help="Name, or JSON object with `type` and options; if not given align makes `fila` `single` and finetune "
+            "`single` `fila`, and another canvas stays."
         ),
     ] = None,
     random_scale: Annotated[

@@ -21,7 +21,7 @@ from .collator import _size, _source, message_text
 
 
 class JsonLines(Dataset[dict[str, Any]]):
-    """One sample per line; image paths are relative to the file.
+    """One sample per line; paths of images and videos are relative to the file.
 
     Args:
         path: The file.
@@ -53,10 +53,19 @@ class JsonLines(Dataset[dict[str, Any]]):
                 f"Line {number} of {self.path} must be an object with `messages` and, where there are any, `images`; "
                 f"got {line.strip()[:60]!r}."
             )
-        images = [str(self.path.parent / image) for image in sample.get("images") or []]
-        if missing := [image for image in images if not Path(image).is_file()]:
-            raise ValueError(f"Line {number} of {self.path} names the image {missing[0]}, which is no file.")
-        return {**sample, "images": images}
+        found = {"images": self._paths(sample, "images", number)}
+        if "videos" in sample:
+            found["videos"] = self._paths(sample, "videos", number)
+        return {**sample, **found}
+
+    def _paths(self, sample: dict[str, Any], column: str, number: int) -> list[str]:
+        paths = [str(self.path.parent / name) for name in sample.get(column) or []]
+        if missing := [path for path in paths if not Path(path).is_file()]:
+            raise ValueError(
+                f"Line {number} of {self.path} names {missing[0]} among its `{column}`, which is no file. Paths are "
+                "relative to the file of the samples."
+            )
+        return paths
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class Stage:
     Attributes:
         name: How the command line calls it.
         trained: Prefixes of the parameters of `FilaForConditionalGeneration` that it trains.
-        image_processor: Settings of the image processor that it changes.
+        image_processor: Settings of the image processor: the canvas.
         arguments: Training arguments where the user sets none.
     """
 
@@ -97,7 +97,8 @@ def select_trained(model: nn.Module, stage: str) -> list[str]:
 def set_geometry(processor: Any, stage: str) -> None:
     """Give a processor the image geometry of a stage.
 
-    A canvas of the stage's type stays as it is, with its options.
+    A canvas of the stage's type stays as it is, with its options, and so does one that no stage has: a checkpoint of
+    another system is trained on the views that it knows.
 
     Args:
         processor: A `FilaProcessor`.
@@ -106,7 +107,7 @@ def set_geometry(processor: Any, stage: str) -> None:
     Raises:
         ValueError: If there is no such stage.
     """
-    image_processor = processor.image_processor
-    for name, value in find_stage(stage).image_processor.items():
-        if name != "canvas" or image_processor.canvas["type"] != value["type"]:
-            setattr(image_processor, name, value)
+    image_processor, settings = processor.image_processor, find_stage(stage).image_processor
+    of_stages = {each.image_processor["canvas"]["type"] for each in STAGES.values()}
+    if image_processor.canvas["type"] in of_stages - {settings["canvas"]["type"]}:
+        image_processor.canvas = settings["canvas"]

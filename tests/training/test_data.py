@@ -32,7 +32,14 @@ def test_json_lines_open_beside_their_images(tmp_path: Path, monkeypatch: pytest
         ("{", r"Line 2 of .*data\.jsonl is not JSON: "),
         ('{"images": []}', r"Line 2 of .* must be an object with `messages` .*; got '\{\"images\": \[\]\}'"),
         ("[]", "Line 2 of .* must be an object with `messages`"),
-        ('{"messages": [], "images": ["gone.png"]}', r"Line 2 of .* names the image .*gone\.png, which is no file"),
+        (
+            '{"messages": [], "images": ["gone.png"]}',
+            r"Line 2 of .* names .*gone\.png among its `images`, which is no file",
+        ),
+        (
+            '{"messages": [], "videos": ["gone.mp4"]}',
+            r"Line 2 of .* names .*gone\.mp4 among its `videos`, which is no",
+        ),
     ],
 )
 def test_a_wrong_line_is_named(line: str, match: str, tmp_path: Path) -> None:

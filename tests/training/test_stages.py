@@ -77,3 +77,11 @@ def test_geometry_is_set_and_a_canvas_of_the_right_type_keeps_its_options(stage:
         assert processor.image_processor.canvas == (before if before["type"] == wanted else {"type": wanted})
     with pytest.raises(ValueError, match=r"must be one of \['align', 'finetune'\]; got 'warm'"):
         set_geometry(tiny_processor(), "warm")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_canvas_of_another_system_stays(stage: str) -> None:
+    canvas = {"type": "square_pad", "exact": True}
+    processor = tiny_processor(canvas=canvas)
+    set_geometry(processor, stage)
+    assert processor.image_processor.canvas == canvas
