@@ -18,7 +18,7 @@ from typing import Any
 from fila.training.evaluation import Score, wilson_interval
 from fila.training.recipe import FINETUNE, FINETUNE_PAGES, assemble_start, call, warm_up
 
-FUSIONS = ("cvfm", "channel_concat", "none")
+FUSIONS = ("cvfm", "cvfm_wide", "channel_concat", "none")
 SPLIT = "tile_cap_height"
 SMALL = "at most 4 px on tiles, on the high-res canvas"
 

@@ -96,13 +96,14 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run", type=Path)
+    parser.add_argument("--steps", nargs="+", default=[*TOWER_STEPS, *LANGUAGE_STEPS, *OF_FUSION])
     parser.add_argument("--pages", type=int, default=100)
     given = parser.parse_args()
     files = {kind: given.run / "pages" / kind / "pages.jsonl" for kind in (TRAINED, "test")}
     tested = sorted(set(layouts(files["test"], given.pages)))
     head = ["step", "training pages", "test pages", *(f"of them `{layout}`" for layout in tested)]
     print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|")
-    for name in (*TOWER_STEPS, *LANGUAGE_STEPS, *OF_FUSION):
+    for name in given.steps:
         with torch.no_grad():
             trained, test = (scores(name, given.run, path, given.pages) for path in files.values())
         columns = [[*chain(*found.values())] for found in (trained, test)] + [test[layout] for layout in tested]
