@@ -3,6 +3,7 @@
 """Rendering: what lies where, on numpy arrays and on tensors."""
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from fila.processing.render import (
     scale_geometry,
     side_by_side,
 )
+from tests.goldens import tensors_of
 
 LOW, HIGH = Size(14, 14), Size(32, 32)
 PLAN = CanvasPlan(
@@ -178,6 +180,15 @@ def test_side_by_side_puts_patches_in_row_major_order(to_backend: Any) -> None:
     np.testing.assert_array_equal(packed[:, :, :3], view[:, :3, :3])
     np.testing.assert_array_equal(packed[:, :, 6:9], view[:, :3, 6:])
     np.testing.assert_array_equal(packed[:, :, 9:12], view[:, 3:, :3])
+
+
+def test_side_by_side_holds_the_recorded_patches() -> None:
+    for _, values in tensors_of("autoglm_seed_values.safetensors"):
+        for view, patches in zip(values["in/patchify"], values["out/patchify"], strict=True):
+            channels = len(view)
+            side = math.isqrt(patches.shape[1] // channels)
+            found = side_by_side(view, side).unflatten(2, (-1, side)).permute(2, 0, 1, 3).flatten(1)
+            assert torch.equal(found, patches)
 
 
 def test_side_by_side_rejects_parts_of_patches() -> None:

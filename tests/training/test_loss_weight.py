@@ -5,25 +5,19 @@ import torch
 from torch.nn import functional as F
 
 from fila.training.loss_weight import ResolutionWeight, weighted_loss
+from tests.goldens import tensors_of
 from tests.helpers import assert_close
 
-# The source's own arithmetic at base 256.
-GOLDEN = {
-    (64, 64): 1.75,
-    (128, 256): 1.2928932188134525,
-    (256, 256): 1.0,
-    (384, 384): 1.5,
-    (224, 448): 1.2374368670764582,
-    (512, 512): 2.0,
-    (1344, 1344): 5.25,
-}
 
-
-@pytest.mark.parametrize(("size", "weight"), GOLDEN.items())
-def test_weights_are_the_sources(size: tuple[int, int], weight: float) -> None:
-    assert ResolutionWeight()([size]) == weight
-    assert ResolutionWeight()([size[::-1]]) == weight
-    assert ResolutionWeight(maximum=1.5)([size]) == min(weight, 1.5)
+def test_weights_are_the_sources() -> None:
+    """The source's own arithmetic at base 256, exactly."""
+    for _, values in tensors_of("autoglm_seed_values.safetensors"):
+        for size, weight in zip(
+            values["in/loss_hw"].tolist(), values["out/loss_weight_base256"].tolist(), strict=True
+        ):
+            assert ResolutionWeight()([size]) == weight
+            assert ResolutionWeight()([size[::-1]]) == weight
+            assert ResolutionWeight(maximum=1.5)([size]) == min(weight, 1.5)
 
 
 def test_weight_of_several_images_is_their_mean_and_of_none_is_one() -> None:
