@@ -13,9 +13,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from fila.training.evaluation import edit_distance
-
-SMALL, LARGE_ENOUGH = "at most 4 px on tiles, on the high-res canvas", "8 px or more"
+from fila.training.evaluation import LARGE_ENOUGH, SMALL_PRINT, edit_distance
 
 
 def kind(reference: str, prediction: str, others: set[str]) -> str:
@@ -44,7 +42,7 @@ def main() -> None:
     for answer, (field, fields) in zip(answers, asked, strict=False):
         if answer["question"] != field["question"]:
             raise ValueError(f"The pages must be those of the answers; {answer['question']!r} is not {field!r}.")
-        if answer["buckets"].get(SMALL) != LARGE_ENOUGH:
+        if answer["buckets"].get(SMALL_PRINT) != LARGE_ENOUGH:
             continue
         count += 1
         layouts[field["layout"], answer["exact"]] += 1

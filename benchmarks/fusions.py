@@ -15,12 +15,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fila.training.evaluation import Score, wilson_interval
+from fila.training.evaluation import LARGE_ENOUGH, SMALL_PRINT, Score, wilson_interval
 from fila.training.recipe import FINETUNE, FINETUNE_PAGES, assemble_start, call, warm_up
 
 FUSIONS = ("cvfm", "cvfm_wide", "channel_concat", "none")
 SPLIT = "tile_cap_height"
-SMALL = "at most 4 px on tiles, on the high-res canvas"
 
 
 def train_and_evaluate(run: Path, fusion: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
@@ -76,7 +75,7 @@ def main() -> None:
     print("| fusion | " + " | ".join(f"seed {seed}" for seed in given.seeds) + " | all seeds, 95 % interval |")
     print("|---" * (len(given.seeds) + 2) + "|")
     for fusion, scores in found.items():
-        small = [each[SMALL]["8 px or more"] for each in scores]
+        small = [each[SMALL_PRINT][LARGE_ENOUGH] for each in scores]
         total = pool(small)
         cells = [f"{each['exact_match']:.1%}" for each in small]
         print(f"| {fusion} | {' | '.join(cells)} | {total.exact_match:.1%} ({total.low:.1%} to {total.high:.1%}) |")

@@ -21,6 +21,7 @@ from .data import Question, image_size
 
 Bucket = Callable[[Question], str | None]  # the bucket a question falls into, None for none
 CAP_HEIGHTS = (2, 3, 4, 6, 8, 12, 16)
+SMALL_PRINT, LARGE_ENOUGH = "at most 4 px on tiles, on the high-res canvas", "8 px or more"  # a split, and its bucket
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def small_print(question: Question) -> str | None:
     field = question.field or {}
     if not {"tile_cap_height", "high_res_cap_height"} <= set(field) or field["tile_cap_height"] > 4:
         return None
-    return "8 px or more" if field["high_res_cap_height"] >= 8 else "below 8 px"
+    return LARGE_ENOUGH if field["high_res_cap_height"] >= 8 else "below 8 px"
 
 
 def default_buckets(processor: Any) -> dict[str, Bucket]:
@@ -140,7 +141,7 @@ def default_buckets(processor: Any) -> dict[str, Bucket]:
     return {
         "tile_cap_height": by_number("tile_cap_height"),
         "high_res_cap_height": by_number("high_res_cap_height"),
-        "at most 4 px on tiles, on the high-res canvas": small_print,
+        SMALL_PRINT: small_print,
         "resolution": by_tiles(processor.image_processor),
     }
 
