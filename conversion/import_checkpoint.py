@@ -17,7 +17,7 @@ import torch
 from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerFast
 
 from fila.modeling.configuration_fila import AUTO_MAP, FilaConfig
-from fila.recipes import Recipe, config_settings, load_recipe, processor, replaced
+from fila.recipes import Recipe, chat_template, config_settings, load_recipe, processor, replaced
 
 from .assemble import parse_dtype, stored_dtype
 from .key_rules import Drop, Pair, Rule, apply_rules, check_targets
@@ -40,12 +40,13 @@ _SECTIONS = {"vision_config": "low_res", "high_res_vision_config": "high_res", "
 
 @dataclass(frozen=True)
 class Source:
-    """What is imported: the original, how its keys are named, what its config says, its tokenizer, other towers."""
+    """What is imported: the original, how its keys are named, what its config says, its text side, other towers."""
 
     part: Part
     layout: SourceLayout
     settings: Settings
     tokens: Any
+    chat_template: str
     low_res: Part | None
     high_res: Part | None
 
@@ -112,11 +113,15 @@ def import_checkpoint(
         scratch = folder / "pickled.partial"
         part = open_source(source, scratch)
         names = found.recipes if recipe is None else (recipe,)
+        settings = found.settings(part.config)
+        # before the rows of the vocabulary are counted; recipes that are tried in turn have one prompt format
+        tokens, template = _text_side(tokenizer or part.folder, part, load_recipe(names[0]), settings)
         opened = Source(
             part=part,
             layout=found.layout_of(part.tensors, part.name),
-            settings=found.settings(part.config),
-            tokens=_tokenizer(tokenizer or part.folder, load_recipe(names[0])),
+            settings=settings,
+            tokens=tokens,
+            chat_template=template,
             low_res=None if low_res_weights is None else open_part(low_res_weights),
             high_res=None if high_res_weights is None else open_part(high_res_weights),
         )
@@ -204,8 +209,8 @@ def _fit(recipe: Recipe, config: FilaConfig, source: Source) -> Fit:
     return Fit(recipe, config, model, account)
 
 
-def _tokenizer(source: str | Path, recipe: Recipe) -> Any:
-    """The tokenizer with the recipe's tokens; code that lies beside it is not run."""
+def _text_side(source: str | Path, part: Part, recipe: Recipe, settings: Settings) -> tuple[Any, str]:
+    """The tokenizer, with all tokens that prompts have, and the chat template; code that lies beside is not run."""
     try:
         tokens = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (ValueError, OSError, KeyError, ImportError) as error:
@@ -220,19 +225,23 @@ def _tokenizer(source: str | Path, recipe: Recipe) -> Any:
     tokens.add_tokens(special, special_tokens=True)  # those that it has keep their ids
     add_image_token(tokens, image_token_of(tokens, recipe.processor["image_token"]))
     ensure_pad_token(tokens)
-    return tokens
+    chosen = choose_chat_template(
+        tokens,
+        image_token_of(tokens, recipe.processor["image_token"]),
+        own=part.read_json("chat_template.json").get("chat_template"),
+        of_system=lambda own: chat_template(recipe, own=own, **settings.prompt),
+        media_end="\n",
+    )
+    return tokens, chosen
 
 
 def _save_processor(folder: Path, fit: Fit, source: Source, images: Mapping[str, Any]) -> None:
-    tokens = source.tokens
-    # a system with a prompt format that is nobody else's has it in its recipe
-    chat_template = fit.recipe.processor.get("chat_template") or choose_chat_template(
-        tokens, image_token_of(tokens, fit.recipe.processor["image_token"])
-    )
     settings = {**source.settings.image_processor, **images}
-    made = processor(fit.recipe, fit.config, tokens, image_processor=settings, chat_template=chat_template)
+    made = processor(
+        fit.recipe, fit.config, source.tokens, image_processor=settings, chat_template=source.chat_template
+    )
     made.save_pretrained(folder)
-    save_generation_config(folder, source.part, fit.config, tokens, chat_template=chat_template)
+    save_generation_config(folder, source.part, fit.config, source.tokens, chat_template=source.chat_template)
 
 
 def _save_card(folder: Path, name: str, fit: Fit, source: Source) -> None:

@@ -83,7 +83,7 @@ def save_generation_config(folder: Path, text: Part, config: Any, tokenizer: Any
     own = generation.eos_token_id
     stops = [] if own is None else list(own) if isinstance(own, list) else [own]
     stops.append(tokenizer.eos_token_id)
-    if TURN_END in chat_template:
+    if TURN_END in chat_template and TURN_END in tokenizer.get_vocab():
         stops.append(tokenizer.convert_tokens_to_ids(TURN_END))
     stops = [stop for stop in dict.fromkeys(stops) if stop is not None]
     generation.eos_token_id = stops[0] if len(stops) == 1 else stops or None

@@ -41,6 +41,7 @@ class Settings:
         low_res, high_res, text: Settings of the towers and the language model, whole.
         config: Settings of `FilaConfig`.
         image_processor: Settings of `FilaImageProcessor`.
+        prompt: Of the recipe's prompt format.
     """
 
     low_res: Mapping[str, Any] | None = None
@@ -48,6 +49,7 @@ class Settings:
     text: Mapping[str, Any] | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     image_processor: Mapping[str, Any] = field(default_factory=dict)
+    prompt: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,30 @@ def intern_vit_config(section: Mapping[str, Any] | None) -> dict[str, Any] | Non
     return sub_config({"attention_bias": True, **values}, "internvl_vision")
 
 
+# What the name of a prompt format in InternVL's config changes in that of its recipe.
+_INTERNVL_PROMPTS: dict[str, dict[str, str]] = {
+    "internlm2-chat": {},
+    "Hermes-2": {},
+    "internvl2_5": {
+        "system_message": "你是书生·万象，英文名是InternVL，"  # noqa: RUF001
+        "是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。",
+        "turn_end": "<|im_end|>\n",
+    },
+}
+
+
+def internvl_prompt(source: Mapping[str, Any]) -> dict[str, str]:
+    """Changes of the recipe's prompt format.
+
+    Raises:
+        ValueError: If the config names a format that is none of InternVL 2's or 2.5's with these language models.
+    """
+    name = source.get("template") or "internlm2-chat"
+    if name not in _INTERNVL_PROMPTS:
+        raise ValueError(f"`template` in InternVL's config must be one of {sorted(_INTERNVL_PROMPTS)}; got {name!r}.")
+    return _INTERNVL_PROMPTS[name]
+
+
 def internvl_settings(source: Mapping[str, Any]) -> Settings:
     """InternVL's config, OpenGVLab's or transformers'."""
     factor = round(1 / source.get("downsample_ratio", 0.5))
@@ -107,6 +131,7 @@ def internvl_settings(source: Mapping[str, Any]) -> Settings:
         text=language_model(source),
         config={"connector": connector, "vision_feature_layer": source.get("select_layer", -1)},
         image_processor={"canvas": canvas},
+        prompt=internvl_prompt(source),
     )
 
 

@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """The tokenizer's side of a checkpoint: the image token, the pad token, the chat template, the vocabulary's size."""
 
+from collections.abc import Callable
 from typing import Any
 
 from jinja2.exceptions import TemplateError
@@ -50,7 +51,7 @@ def padded_vocabulary(tokenizer: Any, num_rows: int) -> int:
 
 
 # Put before a language model's own template: writes a message's text and images as one string, which is what it
-# expects.
+# expects. `media_end` is what stands between an image or a video and what follows it.
 _FLATTEN_PARTS = """\
 {%- set flat = namespace(messages=[]) -%}
 {%- for message in messages -%}
@@ -61,10 +62,15 @@ _FLATTEN_PARTS = """\
 {%- for part in message['content'] -%}
 {%- if part['type'] == 'text' -%}
 {%- set joined.text = joined.text ~ part['text'] -%}
-{%- elif part['type'] == 'image' -%}
+{%- elif part['type'] in ('image', 'video') -%}
+{%- if part['type'] == 'image' -%}
 {%- set joined.text = joined.text ~ (image_token | default('<image>')) -%}
-{%- elif part['type'] == 'video' -%}
+{%- else -%}
 {%- set joined.text = joined.text ~ (video_token | default('<video>')) -%}
+{%- endif -%}
+{%- if not loop.last -%}
+{%- set joined.text = joined.text ~ media_end -%}
+{%- endif -%}
 {%- else -%}
 {{- raise_exception("A part of a message must be of type 'text', 'image' or 'video'; got " ~ part['type']) -}}
 {%- endif -%}
@@ -85,23 +91,42 @@ _DIALOGUE = [
 ]
 
 
-def choose_chat_template(tokenizer: Any, image_token: str) -> str:
+def choose_chat_template(
+    tokenizer: Any,
+    image_token: str,
+    *,
+    own: str | None = None,
+    of_system: Callable[[str | None], str | None] = lambda own: None,
+    media_end: str = "",
+) -> str:
     """Choose the prompt format: the one that the language model was trained with, able to place images.
 
-    In this order: the tokenizer's own template if it places images; the default if it writes the same dialogue
-    (and marks the assistant's turns, which the own template may not); the own template behind a prelude that joins
-    the parts of a message; the default, for a tokenizer without a template, which is given the tokens that it writes.
-    """
-    from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
+    In this order: the checkpoint's own template if it places images; that of its system; the default if it writes the
+    same dialogue as the own (and marks the assistant's turns, which the own may not); the own template behind a
+    prelude that joins the parts of a message; the default, for a tokenizer without a template, which is given the
+    tokens that it writes, so that its vocabulary may grow.
 
-    own = tokenizer.chat_template
+    Args:
+        tokenizer: The tokenizer.
+        image_token: What stands for an image.
+        own: The checkpoint's template, where it is not the tokenizer's.
+        of_system: Gives the template of the system, if it has one, for a checkpoint whose own is the argument.
+        media_end: What the prelude writes between an image or a video and what follows it.
+    """
+    from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE, with_values
+
+    own = own or tokenizer.chat_template
     if isinstance(own, dict):
         own = own.get("default")
     if own and places_images(tokenizer, own, image_token):
         return str(own)
-    flattened = f"{_FLATTEN_PARTS}{own}"
-    same = _render(tokenizer, own, _DIALOGUE, image_token) == _render(
-        tokenizer, DEFAULT_CHAT_TEMPLATE, _DIALOGUE, image_token
+    if template := of_system(own):
+        return template
+    flattened = with_values(f"{_FLATTEN_PARTS}{own}", image_token=image_token, media_end=media_end)
+    same = not media_end and all(
+        _render(tokenizer, own, dialogue, image_token)
+        == _render(tokenizer, DEFAULT_CHAT_TEMPLATE, dialogue, image_token)
+        for dialogue in (_DIALOGUE, _DIALOGUE[1:])  # a template may have a system message of its own
     )
     if own and not same and places_images(tokenizer, flattened, image_token):
         return flattened
@@ -112,11 +137,10 @@ def choose_chat_template(tokenizer: Any, image_token: str) -> str:
 
 
 def places_images(tokenizer: Any, template: str, image_token: str) -> bool:
-    """Whether a chat template writes the image token where a message has an image."""
+    """Whether a chat template writes the image token once for an image, wherever it wants images."""
     content = [{"type": "text", "text": "before"}, {"type": "image"}, {"type": "text", "text": "after"}]
     text = _render(tokenizer, template, [{"role": "user", "content": content}], image_token) or ""
-    before, found, after = text.partition(image_token)
-    return bool(found) and before.endswith("before") and after.startswith("after") and image_token not in after
+    return text.count(image_token) == 1 and "after" in text.partition("before")[2]
 
 
 def _render(tokenizer: Any, template: str | None, messages: list[dict[str, Any]], image_token: str) -> str | None:

@@ -178,6 +178,7 @@ def section(recipe: Recipe, config: FilaConfig, made: Any) -> str:
         "fusion": f"`{recipe.config['fusion']}`",
         "connector": f"`{recipe.config['connector']}`",
         "layout": f"`{recipe.processor['layout']['type']}`",
+        "prompt": prompt_format(recipe),
         "image tokens": f"{made.tokens_per_tile} per view, {made._count(plan):,} for the image of the picture",
         "parameters": f"{parameters(config) / 1e9:.2f} billion",
     }
@@ -192,6 +193,14 @@ def section(recipe: Recipe, config: FilaConfig, made: Any) -> str:
         lines += [f"- {layout.name}" for layout in system.layouts] + [""]
     lines += ["Deviations:", "", *[f"- {text}" for text in recipe.deviations], ""]
     return "\n".join(lines)
+
+
+def prompt_format(recipe: Recipe) -> str:
+    """Whose chat template an imported checkpoint gets, if its own does not place images."""
+    if not recipe.prompt:
+        return "the language model's own, a line break behind images"
+    own = ", or the language model's own" if recipe.prompt.get("only_without_own") else ""
+    return f"`{recipe.prompt['file']}`{own}"
 
 
 def parameters(config: FilaConfig) -> int:

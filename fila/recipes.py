@@ -19,6 +19,7 @@ from transformers.utils import is_torchvision_available
 
 from fila.fit import fitting_settings
 from fila.modeling.configuration_fila import FilaConfig
+from fila.processing.chat_template import with_values
 from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
 from fila.processing.layout import build_layout
 from fila.processing.processing_fila import FilaProcessor
@@ -34,7 +35,6 @@ PROCESSOR_KEYS = {
     "video_processor",
     "video_token",
     "video_layout",
-    "chat_template",
 }
 assert set(inspect.signature(FilaProcessor).parameters) >= PROCESSOR_KEYS
 
@@ -55,6 +55,7 @@ class Recipe:
         processor: Settings of `FilaProcessor`; what `fit.py` can find out it leaves out.
         special_tokens: Tokens of the layout, added to a tokenizer that lacks them; the image token comes by itself.
         deviations: In what the recipe differs from the system.
+        prompt: The prompt format, see `chat_template`; empty where it is the language model's own.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Recipe:
     processor: dict[str, Any]
     special_tokens: list[str]
     deviations: list[str]
+    prompt: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def recipe_names() -> list[str]:
@@ -90,9 +92,9 @@ def check_recipe(name: str, values: Mapping[str, Any]) -> Recipe:
     Raises:
         ValueError: If a key is missing or unknown, or a part has the wrong form; names the recipe and the key.
     """
-    expected = {field.name for field in dataclasses.fields(Recipe)} - {"name"}
-    if set(values) != expected:
-        missing, unknown = sorted(expected - set(values)), sorted(set(values) - expected)
+    expected = {field.name for field in dataclasses.fields(Recipe)} - {"name", "prompt"}
+    if set(values) - {"prompt"} != expected:
+        missing, unknown = sorted(expected - set(values)), sorted(set(values) - expected - {"prompt"})
         raise ValueError(
             f"Recipe {name!r} must have the keys {sorted(expected)}; missing {missing}, unknown {unknown}."
         )
@@ -109,7 +111,31 @@ def check_recipe(name: str, values: Mapping[str, Any]) -> Recipe:
     for part in ("special_tokens", "deviations"):
         if not isinstance(values[part], list) or not all(isinstance(text, str) for text in values[part]):
             raise ValueError(f"Recipe {name!r}: `{part}` must be a list of strings; got {values[part]!r}.")
+    prompt, files = values.get("prompt", {}), sorted(path.name for path in FOLDER.glob("*.jinja"))
+    if not isinstance(prompt, dict) or (prompt and prompt.get("file") not in files):
+        raise ValueError(f"Recipe {name!r}: `prompt` must be an object, its `file` one of {files}; got {prompt!r}.")
     return Recipe(name=name, **values)
+
+
+def chat_template(recipe: Recipe, *, own: str | None = None, **changes: Any) -> str | None:
+    """The chat template that writes prompts as the system's weights were trained with them.
+
+    Args:
+        recipe: The recipe. Its `prompt` names a `file` beside the recipes and what the file's template takes, such as
+            the system message. `only_without_own` is for systems that were released with several language models,
+            each with its own format, of which some have no template.
+        own: The language model's own template.
+        changes: Values that replace single ones of `prompt`.
+
+    Returns:
+        The template, or `None` if the recipe has none or leaves it to the language model.
+    """
+    values = {**recipe.prompt, **changes}
+    file, only_without_own = values.pop("file", None), values.pop("only_without_own", False)
+    if file is None or (own and only_without_own):
+        return None
+    values |= {"image_token": recipe.processor["image_token"]}
+    return with_values((FOLDER / file).read_text(encoding="utf-8"), **values)
 
 
 def config_settings(
@@ -164,6 +190,8 @@ def processor(recipe: Recipe, config: FilaConfig, tokenizer: Any, **changes: Any
     """
     images = image_processor(recipe, config, **changes.pop("image_processor", {}))
     settings = {**recipe.processor, **changes}
+    if "chat_template" not in settings and (template := chat_template(recipe, own=tokenizer.chat_template)):
+        settings["chat_template"] = template
     if isinstance(frames := settings.get("video_processor"), dict):
         side = config.tile_size
         settings["video_processor"] = {"size": {"height": side, "width": side}, **frames}

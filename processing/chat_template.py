@@ -13,6 +13,9 @@ Contents are strings, or lists of parts: `{"type": "text", "text": ...}`, `{"typ
 to stop.
 """
 
+import json
+from typing import Any
+
 DEFAULT_CHAT_TEMPLATE = """\
 {%- macro render(content) -%}
 {%- if content is string -%}
@@ -46,3 +49,9 @@ DEFAULT_CHAT_TEMPLATE = """\
 {{- '<|im_start|>assistant\\n' -}}
 {%- endif -%}
 """
+
+
+def with_values(template: str, **values: Any) -> str:
+    """The template with values for some of its variables, whoever renders it."""
+    settings = [f"{{%- set {name} = {json.dumps(value, ensure_ascii=False)} -%}}\n" for name, value in values.items()]
+    return "".join(settings) + template

@@ -25,7 +25,7 @@ from transformers.processing_utils import MultiModalData, ProcessorMixin
 from transformers.utils import logging
 
 from .assistant_masks import assistant_masks
-from .chat_template import DEFAULT_CHAT_TEMPLATE
+from .chat_template import DEFAULT_CHAT_TEMPLATE, with_values
 from .control_tokens import control_token_pattern, escape_messages
 from .fingerprint import check_preprocessing, trained_with
 from .image_input import ImageInputError, image_size, load_images, resized
@@ -351,11 +351,15 @@ class FilaProcessor(ProcessorMixin):
         Control tokens in the text of messages, tools and documents stay text, see `control_tokens.py`: images come out
         of image parts alone.
         """
-        pattern = control_token_pattern(self.tokenizer, self._template(chat_template), self.image_token)
+        template = self._template(chat_template)
+        pattern = control_token_pattern(self.tokenizer, template, self.image_token)
         if hasattr(conversation, "messages"):
             conversation = conversation.messages
         conversation = escape_messages([getattr(item, "messages", item) for item in conversation], pattern)
         kwargs |= {"tools": escape_messages(tools, pattern), "documents": escape_messages(documents, pattern)}
+        if template:  # else the base says what is missing
+            tokens = {"image_token": self.image_token, "video_token": self.video_token}
+            chat_template = with_values(template, **{name: token for name, token in tokens.items() if token})
         wants_mask = (
             kwargs.get("tokenize") and kwargs.get("return_dict") and kwargs.get("return_assistant_tokens_mask")
         )

@@ -49,6 +49,14 @@ LLAMA_SIZES: dict[str, Any] = {
 BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 # Role and content in double brackets: no other template writes it.
 BRACKETS = "{% for m in messages %}[[{{ m['role'] }}:{{ m['content'] + ']]' }}{% endfor %}"
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+PLACES = (
+    "{% for m in messages %}{% for p in m['content'] %}{{ '<image>' if p['type'] == 'image' else p['text'] }}"
+    "{% endfor %}{% endfor %}"
+)
 
 
 def write_clip(folder: Path, kind: str = "CLIPVisionModel") -> CLIPVisionModel:

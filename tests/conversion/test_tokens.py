@@ -14,17 +14,8 @@ from fila.conversion.tokens import (
     places_images,
 )
 from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
-from tests.conversion.parts import BRACKETS, byte_tokenizer
+from tests.conversion.parts import BRACKETS, CHATML, PLACES, byte_tokenizer
 from tests.helpers import tiny_tokenizer
-
-CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-PLACES = (
-    "{% for m in messages %}{% for p in m['content'] %}{{ '<image>' if p['type'] == 'image' else p['text'] }}"
-    "{% endfor %}{% endfor %}"
-)
 
 
 def test_add_image_token_appends_a_special_token() -> None:

@@ -214,6 +214,9 @@ def test_image_token_can_be_another_one(image_processor: FilaImageProcessorPil) 
     processor = FilaProcessor(image_processor, tokenizer, image_token="<img>", tokens_per_tile=5)
     out = processor(text="<image> is text, <img> is not", images=WIDE)
     assert out["input_ids"][0].count(tokenizer.convert_tokens_to_ids("<img>")) == 20
+    messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}]
+    prompt = processor.apply_chat_template(messages, DEFAULT_CHAT_TEMPLATE)
+    assert prompt == "<|im_start|>user\n<img>What?<|im_end|>\n"
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "5"])
