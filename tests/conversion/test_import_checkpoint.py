@@ -31,7 +31,14 @@ def test_import_answers_and_exports_what_came_in(name: str, tmp_path: Path) -> N
     folder = imported(tmp_path, name)
     model = AutoModelForImageTextToText.from_pretrained(folder).eval()
     processor = AutoProcessor.from_pretrained(folder)
-    inputs = processor(images=random_image(53, 97), text=f"a {processor.image_token}?", return_tensors="pt")
+    content = [{"type": "image", "image": random_image(53, 97)}, {"type": "text", "text": "What?"}]
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
     answer = model.generate(**inputs, max_new_tokens=1, do_sample=False)
     assert answer.shape[1] == inputs["input_ids"].shape[1] + 1
     export_checkpoint(folder, tmp_path / "back", original=tmp_path / "theirs", progress=False)
