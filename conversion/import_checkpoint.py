@@ -17,7 +17,7 @@ import torch
 from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerFast
 
 from fila.modeling.configuration_fila import AUTO_MAP, FilaConfig
-from fila.recipes import Recipe, chat_template, config_settings, load_recipe, processor, replaced
+from fila.recipes import MEDIA_END, Recipe, chat_template, config_settings, load_recipe, processor, replaced
 
 from .assemble import parse_dtype, stored_dtype
 from .key_rules import Drop, Pair, Rule, apply_rules, check_targets
@@ -230,7 +230,7 @@ def _text_side(source: str | Path, part: Part, recipe: Recipe, settings: Setting
         image_token_of(tokens, recipe.processor["image_token"]),
         own=part.read_json("chat_template.json").get("chat_template"),
         of_system=lambda own: chat_template(recipe, own=own, **settings.prompt),
-        media_end="\n",
+        media_end=MEDIA_END,
     )
     return tokens, chosen
 

@@ -50,36 +50,6 @@ def padded_vocabulary(tokenizer: Any, num_rows: int) -> int:
     return -(-needed // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
 
-# Put before a language model's own template: writes a message's text and images as one string, which is what it
-# expects. `media_end` is what stands between an image or a video and what follows it.
-_FLATTEN_PARTS = """\
-{%- set flat = namespace(messages=[]) -%}
-{%- for message in messages -%}
-{%- if message['content'] is string or not message['content'] -%}
-{%- set flat.messages = flat.messages + [message] -%}
-{%- else -%}
-{%- set joined = namespace(text='') -%}
-{%- for part in message['content'] -%}
-{%- if part['type'] == 'text' -%}
-{%- set joined.text = joined.text ~ part['text'] -%}
-{%- elif part['type'] in ('image', 'video') -%}
-{%- if part['type'] == 'image' -%}
-{%- set joined.text = joined.text ~ (image_token | default('<image>')) -%}
-{%- else -%}
-{%- set joined.text = joined.text ~ (video_token | default('<video>')) -%}
-{%- endif -%}
-{%- if not loop.last -%}
-{%- set joined.text = joined.text ~ media_end -%}
-{%- endif -%}
-{%- else -%}
-{{- raise_exception("A part of a message must be of type 'text', 'image' or 'video'; got " ~ part['type']) -}}
-{%- endif -%}
-{%- endfor -%}
-{%- set flat.messages = flat.messages + [dict(message, content=joined.text)] -%}
-{%- endif -%}
-{%- endfor -%}
-{%- set messages = flat.messages -%}
-"""
 # What the default template writes around a turn.
 TURN_END = "<|im_end|>"
 TURN_TOKENS = ("<|im_start|>", TURN_END)
@@ -113,7 +83,7 @@ def choose_chat_template(
         of_system: Gives the template of the system, if it has one, for a checkpoint whose own is the argument.
         media_end: What the prelude writes between an image or a video and what follows it.
     """
-    from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE, with_values
+    from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE, with_joined_parts
 
     own = own or tokenizer.chat_template
     if isinstance(own, dict):
@@ -122,14 +92,14 @@ def choose_chat_template(
         return str(own)
     if template := of_system(own):
         return template
-    flattened = with_values(f"{_FLATTEN_PARTS}{own}", image_token=image_token, media_end=media_end)
+    joined = with_joined_parts(own or "", image_token=image_token, media_end=media_end)
     same = not media_end and all(
         _render(tokenizer, own, dialogue, image_token)
         == _render(tokenizer, DEFAULT_CHAT_TEMPLATE, dialogue, image_token)
         for dialogue in (_DIALOGUE, _DIALOGUE[1:])  # a template may have a system message of its own
     )
-    if own and not same and places_images(tokenizer, flattened, image_token):
-        return flattened
+    if own and not same and places_images(tokenizer, joined, image_token):
+        return joined
     tokenizer.add_tokens(
         [AddedToken(token, special=True, normalized=False) for token in TURN_TOKENS], special_tokens=True
     )

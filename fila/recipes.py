@@ -19,12 +19,14 @@ from transformers.utils import is_torchvision_available
 
 from fila.fit import fitting_settings
 from fila.modeling.configuration_fila import FilaConfig
-from fila.processing.chat_template import with_values
+from fila.processing.chat_template import with_joined_parts, with_values
 from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
 from fila.processing.layout import build_layout
 from fila.processing.processing_fila import FilaProcessor
 
 FOLDER = Path(__file__).parent / "recipe_files"
+# All published systems were trained with images on a line of their own.
+MEDIA_END = "\n"
 # What each part of a recipe must and may hold. Values are checked by the classes that take them.
 CONFIG_KEYS = {field.name for field in dataclasses.fields(FilaConfig)}
 IMAGE_PROCESSOR_KEYS = set(FilaImageProcessorPil.valid_kwargs.__annotations__)
@@ -134,8 +136,10 @@ def chat_template(recipe: Recipe, *, own: str | None = None, **changes: Any) -> 
     file, only_without_own = values.pop("file", None), values.pop("only_without_own", False)
     if file is None or (own and only_without_own):
         return None
-    values |= {"image_token": recipe.processor["image_token"]}
-    return with_values((FOLDER / file).read_text(encoding="utf-8"), **values)
+    template, image_token = (FOLDER / file).read_text(encoding="utf-8"), recipe.processor["image_token"]
+    if "image_token" not in template:  # it takes messages as strings
+        template = with_joined_parts(template, image_token=image_token, media_end=MEDIA_END)
+    return with_values(template, **values)
 
 
 def config_settings(

@@ -16,6 +16,35 @@ to stop.
 import json
 from typing import Any
 
+# Put before a template that expects messages to be strings: makes one string of a message's text and images.
+_JOIN_PARTS = """\
+{%- set flat = namespace(messages=[]) -%}
+{%- for message in messages -%}
+{%- if message['content'] is string or not message['content'] -%}
+{%- set flat.messages = flat.messages + [message] -%}
+{%- else -%}
+{%- set joined = namespace(text='') -%}
+{%- for part in message['content'] -%}
+{%- if part['type'] == 'text' -%}
+{%- set joined.text = joined.text ~ part['text'] -%}
+{%- elif part['type'] in ('image', 'video') -%}
+{%- if part['type'] == 'image' -%}
+{%- set joined.text = joined.text ~ (image_token | default('<image>')) -%}
+{%- else -%}
+{%- set joined.text = joined.text ~ (video_token | default('<video>')) -%}
+{%- endif -%}
+{%- if not loop.last -%}
+{%- set joined.text = joined.text ~ media_end -%}
+{%- endif -%}
+{%- else -%}
+{{- raise_exception("A part of a message must be of type 'text', 'image' or 'video'; got " ~ part['type']) -}}
+{%- endif -%}
+{%- endfor -%}
+{%- set flat.messages = flat.messages + [dict(message, content=joined.text)] -%}
+{%- endif -%}
+{%- endfor -%}
+{%- set messages = flat.messages -%}
+"""
 DEFAULT_CHAT_TEMPLATE = """\
 {%- macro render(content) -%}
 {%- if content is string -%}
@@ -55,3 +84,14 @@ def with_values(template: str, **values: Any) -> str:
     """The template with values for some of its variables, whoever renders it."""
     settings = [f"{{%- set {name} = {json.dumps(value, ensure_ascii=False)} -%}}\n" for name, value in values.items()]
     return "".join(settings) + template
+
+
+def with_joined_parts(template: str, *, image_token: str, media_end: str) -> str:
+    """A language model's template, which takes strings as messages, made to take images and videos.
+
+    Args:
+        template: The template.
+        image_token: What stands for an image.
+        media_end: What stands between an image or a video and what follows it.
+    """
+    return with_values(_JOIN_PARTS + template, image_token=image_token, media_end=media_end)

@@ -185,5 +185,5 @@ def test_the_last_answer_alone_is_learned(tmp_path: Path) -> None:
     mask = torch.as_tensor(batch["assistant_masks"]).bool()
     learned = processor.tokenizer.decode(torch.as_tensor(batch["input_ids"])[mask])
     assert learned == "Four." + (processor.tokenizer.eos_token or "")
-    with pytest.raises(Exception, match="have the roles 'user' and 'assistant' alone; got system"):
+    with pytest.raises(Exception, match=r"have the roles 'user' and 'assistant' alone, .* got system"):
         processor.apply_chat_template([{"role": "system", "content": "Be brief."}], tokenize=False)
