@@ -83,7 +83,7 @@ def choose_chat_template(
         of_system: Gives the template of the system, if it has one, for a checkpoint whose own is the argument.
         media_end: What the prelude writes between an image or a video and what follows it.
     """
-    from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE, with_joined_parts
+    from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE, with_joined_parts, with_values
 
     own = own or tokenizer.chat_template
     if isinstance(own, dict):
@@ -103,7 +103,9 @@ def choose_chat_template(
     tokenizer.add_tokens(
         [AddedToken(token, special=True, normalized=False) for token in TURN_TOKENS], special_tokens=True
     )
-    return DEFAULT_CHAT_TEMPLATE
+    if image_token == "<image>":  # which the default writes by itself
+        return DEFAULT_CHAT_TEMPLATE
+    return with_values(DEFAULT_CHAT_TEMPLATE, image_token=image_token)
 
 
 def places_images(tokenizer: Any, template: str, image_token: str) -> bool:

@@ -121,3 +121,8 @@ def test_choose_chat_template_gives_the_default_its_tokens(template: str | None)
     assert choose_chat_template(tokenizer, "<image>") == DEFAULT_CHAT_TEMPLATE
     assert set(TURN_TOKENS) <= {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     assert all(token in DEFAULT_CHAT_TEMPLATE for token in TURN_TOKENS)
+    other = choose_chat_template(byte_tokenizer([], template), "<img>")
+    turn = [{"role": "user", "content": [{"type": "image"}]}]
+    assert tokenizer.apply_chat_template(turn, chat_template=other, tokenize=False) == (
+        "<|im_start|>user\n<img><|im_end|>\n"
+    )
