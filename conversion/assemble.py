@@ -113,7 +113,7 @@ def assemble(
         tokenizer.init_kwargs.pop("auto_map", None)  # code that stays behind
         image_token = image_token_of(tokenizer, image_token)
         image_token_id = add_image_token(tokenizer, image_token)
-        ensure_pad_token(tokenizer)
+        ensure_pad_token(tokenizer, image_token)
         chat_template = choose_chat_template(tokenizer, image_token)
         options = {
             "fusion": fusion,

@@ -223,11 +223,12 @@ def _text_side(source: str | Path, part: Part, recipe: Recipe, settings: Setting
     tokens.init_kwargs.pop("auto_map", None)
     special = [AddedToken(token, special=True, normalized=False) for token in recipe.special_tokens]
     tokens.add_tokens(special, special_tokens=True)  # those that it has keep their ids
-    add_image_token(tokens, image_token_of(tokens, recipe.processor["image_token"]))
-    ensure_pad_token(tokens)
+    image_token = image_token_of(tokens, recipe.processor["image_token"])
+    add_image_token(tokens, image_token)
+    ensure_pad_token(tokens, image_token)
     chosen = choose_chat_template(
         tokens,
-        image_token_of(tokens, recipe.processor["image_token"]),
+        image_token,
         own=part.read_json("chat_template.json").get("chat_template"),
         of_system=lambda own: chat_template(recipe, own=own, **settings.prompt),
         media_end=MEDIA_END,

@@ -31,12 +31,13 @@ def image_token_of(tokenizer: Any, image_token: str) -> str:
     return str(getattr(tokenizer, "image_token", None) or image_token)
 
 
-def ensure_pad_token(tokenizer: Any) -> None:
-    """Give the tokenizer a pad token, without which images of several samples cannot be batched."""
-    if tokenizer.pad_token is not None:
+def ensure_pad_token(tokenizer: Any, image_token: str) -> None:
+    """Give the tokenizer a pad token other than the image token, so that samples can be batched."""
+    if tokenizer.pad_token not in (None, image_token):
         return
     vocabulary = tokenizer.get_vocab()
-    found = next((token for token in _PAD_TOKENS if token in vocabulary), tokenizer.eos_token)
+    usable = [token for token in _PAD_TOKENS if token in vocabulary and token != image_token]
+    found = usable[0] if usable else tokenizer.eos_token
     if found is None:
         raise ValueError("The text part's tokenizer has neither a pad token nor an eos token; set `pad_token` in it.")
     tokenizer.pad_token = found

@@ -178,7 +178,10 @@ def train(
     if plots and _can_plot():
         from fila.training.plots import plot_accuracy, plot_loss
 
-        plot_loss(trainer.state.log_history, output / "loss.png")
+        if any("loss" in entry for entry in trainer.state.log_history):
+            plot_loss(trainer.state.log_history, output / "loss.png")
+        else:
+            _say(f"no plot of the loss: the training ended before --logging-steps {logging_steps}")
         if asked and asked.scores:
             split = next(name for name in ("tile_cap_height", "resolution", "all") if name in asked.scores)
             plot_accuracy({output.name: asked.scores[split]}, output / "accuracy.png", xlabel=split)

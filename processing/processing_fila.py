@@ -128,6 +128,11 @@ class FilaProcessor(ProcessorMixin):
                     f"The image token {self.image_token!r} must be an added token of the tokenizer; add it with "
                     f"`tokenizer.add_tokens([{self.image_token!r}], special_tokens=True)`."
                 )
+            if tokenizer.pad_token == self.image_token:
+                raise ValueError(
+                    f"Padding must not be images; the tokenizer's pad token is the image token {self.image_token!r}. "
+                    "Set `tokenizer.pad_token` to another one, such as its eos token."
+                )
         if inside := [name for name, text in self._layout.texts.items() if self.image_token in text]:
             raise ValueError(
                 f"The image token {self.image_token!r} must not occur in the text of the layout; it is in {inside}. "

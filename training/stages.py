@@ -98,7 +98,8 @@ def set_geometry(processor: Any, stage: str) -> None:
     """Give a processor the image geometry of a stage.
 
     A canvas of the stage's type stays as it is, with its options, and so does one that no stage has: a checkpoint of
-    another system is trained on the views that it knows.
+    another system is trained on the views that it knows. So is a model of videos with one tower, whose whole images
+    are no stage of FILA's.
 
     Args:
         processor: A `FilaProcessor`.
@@ -108,6 +109,8 @@ def set_geometry(processor: Any, stage: str) -> None:
         ValueError: If there is no such stage.
     """
     image_processor, settings = processor.image_processor, find_stage(stage).image_processor
+    if processor.video_processor is not None and image_processor.high_res_size is None:
+        return
     of_stages = {each.image_processor["canvas"]["type"] for each in STAGES.values()}
     if image_processor.canvas["type"] in of_stages - {settings["canvas"]["type"]}:
         image_processor.canvas = settings["canvas"]

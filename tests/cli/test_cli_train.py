@@ -18,7 +18,9 @@ from transformers import AutoProcessor
 
 from fila import cli_train
 from fila.cli_train import _settings
+from fila.conversion.import_checkpoint import import_checkpoint
 from fila.conversion.verify import verify
+from tests.conversion.originals import ORIGINALS, write_original
 from tests.training.samples import make_samples, write_json_lines
 
 SHORT = ("--max-steps", 2, "--batch-size", 2, "--logging-steps", 1, "--save-steps", 2, "--device", "cpu")
@@ -202,3 +204,33 @@ def test_plots_are_left_out_without_matplotlib(
     assert result.exit_code == 0, result.stderr
     assert "no plots: matplotlib is not installed (`pip install fila[train]`)" in result.stderr
     assert not list((tmp_path / "run").glob("*.png"))
+
+
+def test_training_that_ends_before_the_first_log_is_no_error(
+    fila: Callable[..., Any], checkpoint: str, data: str, tmp_path: Path
+) -> None:
+    result = fila("train", checkpoint, "--data", data, "-o", tmp_path / "run", "--max-steps", 1, "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    assert "no plot of the loss: the training ended before --logging-steps 10" in result.stderr
+    assert (tmp_path / "run" / "final" / "config.json").is_file()
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_imported_checkpoint_is_asked_drawn_trained_and_evaluated(
+    name: str, fila: Callable[..., Any], data: str, image: str, tmp_path: Path
+) -> None:
+    """What a user does with a system that is not FILA, one command after the other."""
+    write_original(tmp_path / "theirs", ORIGINALS[name])
+    ours = import_checkpoint(tmp_path / "theirs", tmp_path / "ours", progress=False, **ORIGINALS[name].settings)
+    trained = tmp_path / "run" / "final"
+    for command in (
+        ("ask", ours, image, "What?", "--max-new-tokens", 2),
+        ("view", image, "--checkpoint", ours, "-o", tmp_path / "view.png"),
+        ("train", ours, "--data", data, "-o", tmp_path / "run", *SHORT, "--no-plots"),
+        ("evaluate", trained, "--data", data, "-o", tmp_path / "scores", "--max-questions", 2, "--no-plots"),
+    ):
+        result = fila(*command)
+        assert result.exit_code == 0, result.stderr
+    assert json.loads((trained / "processor_config.json").read_text()) == json.loads(
+        (ours / "processor_config.json").read_text()
+    )

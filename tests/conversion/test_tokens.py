@@ -44,14 +44,22 @@ def test_image_token_of_a_tokenizer_that_names_one() -> None:
 )
 def test_ensure_pad_token_finds_one(tokens: list[str], expected: str) -> None:
     tokenizer = byte_tokenizer(tokens, None)
-    ensure_pad_token(tokenizer)
+    ensure_pad_token(tokenizer, "<image>")
     assert tokenizer.pad_token == expected
 
 
 def test_ensure_pad_token_keeps_the_tokenizers_own() -> None:
     tokenizer = tiny_tokenizer()
-    ensure_pad_token(tokenizer)
+    ensure_pad_token(tokenizer, "<image>")
     assert tokenizer.pad_token == "<pad>"
+
+
+def test_ensure_pad_token_does_not_pad_with_images() -> None:
+    tokenizer = byte_tokenizer([], None)
+    for _ in range(2):  # also where the tokenizer itself says so
+        ensure_pad_token(tokenizer, "<unk>")
+        assert tokenizer.pad_token == "</s>"
+        tokenizer.pad_token = "<unk>"
 
 
 def test_ensure_pad_token_rejects_a_tokenizer_that_has_nothing() -> None:
@@ -62,7 +70,7 @@ def test_ensure_pad_token_rejects_a_tokenizer_that_has_nothing() -> None:
             return {"a": 0}
 
     with pytest.raises(ValueError, match="neither a pad token nor an eos token"):
-        ensure_pad_token(Bare())
+        ensure_pad_token(Bare(), "<image>")
 
 
 @pytest.mark.parametrize(("num_rows", "expected"), [(300, 300), (259, 259), (258, 320), (64, 320)])

@@ -219,6 +219,13 @@ def test_image_token_can_be_another_one(image_processor: FilaImageProcessorPil) 
     assert prompt == "<|im_start|>user\n<img>What?<|im_end|>\n"
 
 
+def test_image_token_is_not_the_pad_token(image_processor: FilaImageProcessorPil) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = "<image>"
+    with pytest.raises(ValueError, match="Padding must not be images; the tokenizer's pad token is the image token"):
+        FilaProcessor(image_processor, tokenizer)
+
+
 @pytest.mark.parametrize("value", [0, -1, 1.5, "5"])
 def test_tokens_per_tile_must_be_positive(value: Any) -> None:
     with pytest.raises(ValueError, match=r".tokens_per_tile. must be a positive integer; got "):
