@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from fila.training.evaluation import LARGE_ENOUGH, SMALL_PRINT, Score, wilson_interval
-from fila.training.recipe import FINETUNE, FINETUNE_PAGES, assemble_start, call, warm_up
+from fila.training.recipe import FINETUNE_PAGES, FINETUNES, assemble_start, call, warm_up
 
-FUSIONS = ("cvfm", "cvfm_wide", "channel_concat", "none")
+FUSIONS = ("cvfm", "channel_concat", "none")
 SPLIT = "tile_cap_height"
 
 
@@ -33,7 +33,12 @@ def train_and_evaluate(run: Path, fusion: str, seed: int, given: argparse.Namesp
         assemble_start(run, folder / "start", fusion, encoder=folder / "connector")
         pages = run / "pages"
         steps = ["--max-steps", str(given.steps), "--save-steps", str(given.steps), "--seed", str(seed)]
-        train = ["--data", str(pages / FINETUNE_PAGES / "pages.jsonl"), "--learning-rate", str(FINETUNE.lr)]
+        train = [
+            "--data",
+            str(pages / FINETUNE_PAGES / "pages.jsonl"),
+            "--learning-rate",
+            str(FINETUNES["finetune"].lr),
+        ]
         train += ["--batch-size", str(given.batch_size)]
         resume = ["--resume"] if any((folder / "finetune").glob("checkpoint-*")) else []
         call("fila", "train", str(folder / "start"), "-o", str(folder / "finetune"), *train, *steps, *resume)

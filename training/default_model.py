@@ -29,11 +29,10 @@ from fila.processing.processing_fila import FilaProcessor
 
 TILE, PATCH, HIGH_RES_TILE = 32, 4, 128
 HIGH_RES_DEPTHS = (1, 2, 3, 2)
-# How the two towers are joined, by name: the flagship, the same with a wider hidden layer, joined at the end, and no
-# high-res tower.
+# How the two towers are joined, by name: the flagship, joined at the end, and no high-res tower. MLPs as wide as the
+# low-res tower, 192 channels, hold back the flagship (docs/default_model.md).
 FUSIONS: dict[str, dict[str, Any]] = {
-    "cvfm": {"type": "cvfm", "taps": [1, 2, 3, 4], "stages": [1, 2, 3, 4]},
-    "cvfm_wide": {"type": "cvfm", "taps": [1, 2, 3, 4], "stages": [1, 2, 3, 4], "hidden_size": 768},
+    "cvfm": {"type": "cvfm", "taps": [1, 2, 3, 4], "stages": [1, 2, 3, 4], "hidden_size": 768},
     "channel_concat": {"type": "channel_concat"},
     "none": {"type": "none"},
 }

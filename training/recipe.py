@@ -16,6 +16,7 @@
 9. `connector`: low-res tower, fusion and connector spell what the high-res tower sees.
 10. `encoder`: the high-res tower joins them.
 11. `finetune`: everything, by `fila train`.
+12. `finish`: it goes on at a lower rate.
 
 Each step writes RUN/NAME with its log and weights. docs/default_model.md has the curves and what came out.
 """
@@ -100,7 +101,8 @@ WARM_UP_PAGES = {
 }
 OF_FUSION = ("connector", "encoder")  # the others are the same for every fusion
 SAVE_STEPS, LOG_STEPS = 200, 25
-FINETUNE = Step(1000, 8, 0.0, 5e-4)  # AdamW alone
+# By `fila train`, with AdamW alone; each goes on from the last.
+FINETUNES = {"finetune": Step(1600, 8, 0.0, 5e-4), "finish": Step(700, 8, 0.0, 2e-4)}
 FINETUNE_PAGES = "varied"
 
 
@@ -175,6 +177,11 @@ def load_parts(model: Any, processor: Any, run: Path) -> LanguageWarmUp:
 def warm_up_folder(name: str, run: Path, fusion: str) -> Path:
     """Where a warm-up lies."""
     return run / (f"{name}-{fusion}" if name in OF_FUSION else name)
+
+
+def finetune_folder(name: str, run: Path, fusion: str) -> Path:
+    """Where a finetuning lies, its model in `final`."""
+    return run / f"{name}-{fusion}"
 
 
 def warm_up(
@@ -276,28 +283,21 @@ def train_default_model(run: Path, fusion: str = "cvfm") -> None:
     for name in WARM_UPS:
         if not (warm_up_folder(name, run, fusion) / "weights.pt").is_file():
             call(*spread, "fila.training.recipe", name, str(run), "--fusion", fusion)
-    start, output = run / f"start-{fusion}", run / f"finetune-{fusion}"
+    start = run / f"start-{fusion}"
     if not (start / "config.json").is_file():
         assemble_start(run, start, fusion)
-    if not (output / "final" / "config.json").is_file():
-        data = ["--data", str(run / "pages" / FINETUNE_PAGES / "pages.jsonl"), "--save-steps", "100"]
-        size = ["--max-steps", str(FINETUNE.steps), "--batch-size", str(FINETUNE.batch_per_process(processes))]
-        resume = ["--resume"] if any(output.glob("checkpoint-*")) else []
-        call(
-            *spread,
-            "fila",
-            "train",
-            str(start),
-            "-o",
-            str(output),
-            *data,
-            *size,
-            "--learning-rate",
-            str(FINETUNE.lr),
-            *resume,
-        )
-    test = str(run / "pages" / "test" / "pages.jsonl")
-    call("fila", "evaluate", str(output / "final"), "--data", test, "-o", str(run / f"evaluation-{fusion}"))
+    pages = run / "pages"
+    for seed, (name, step) in enumerate(FINETUNES.items()):
+        output = finetune_folder(name, run, fusion)
+        if not (output / "final" / "config.json").is_file():
+            data = ["--data", str(pages / FINETUNE_PAGES / "pages.jsonl"), "--save-steps", "100", "--seed", str(seed)]
+            size = ["--max-steps", str(step.steps), "--batch-size", str(step.batch_per_process(processes))]
+            rate = ["--learning-rate", str(step.lr)]
+            resume = ["--resume"] if any(output.glob("checkpoint-*")) else []
+            call(*spread, "fila", "train", str(start), "-o", str(output), *data, *size, *rate, *resume)
+        start = output / "final"
+    test = str(pages / "test" / "pages.jsonl")
+    call("fila", "evaluate", str(start), "--data", test, "-o", str(run / f"evaluation-{fusion}"))
 
 
 def main() -> None:

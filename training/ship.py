@@ -23,7 +23,7 @@ from .data import questions
 from .default_model import FUSIONS
 from .evaluation import answer_questions
 from .plots import plot_loss, plot_shares
-from .recipe import WARM_UPS, call, warm_up_folder
+from .recipe import FINETUNES, WARM_UPS, call, finetune_folder, warm_up_folder
 
 DEMO_FIELDS = 4  # questions that a page of the demonstration has at least
 
@@ -44,9 +44,14 @@ these weights: they load where `fila` is installed.
 """
 
 
+def final_model(run: Path, fusion: str) -> Path:
+    """Where the last finetuning left its model."""
+    return finetune_folder(list(FINETUNES)[-1], run, fusion) / "final"
+
+
 def ship(run: Path, output: Path, fusion: str = "cvfm") -> None:
     """Write the trained model as the package carries it: half precision, without copies of the package's own code."""
-    final = run / f"finetune-{fusion}" / "final"
+    final = final_model(run, fusion)
     model = FilaForConditionalGeneration.from_pretrained(final, dtype=torch.float16)
     model.save_pretrained(output)
     FilaProcessor.from_pretrained(final).save_pretrained(output)
@@ -68,7 +73,7 @@ def pick_pages(run: Path, output: Path, fonts: Path, fusion: str = "cvfm", *, co
         fusion: Of the model.
         count: How many pages.
     """
-    final, candidates = run / f"finetune-{fusion}" / "final", run / "candidates"
+    final, candidates = final_model(run, fusion), run / "candidates"
     if not (candidates / "pages.jsonl").is_file():
         size = ["--count", "150", "--first-seed", "500000", "--fonts", str(fonts)]
         call("fila", "pages", str(candidates), "--split", "test", *size)
@@ -97,11 +102,14 @@ def report(run: Path, output: Path, fusion: str = "cvfm") -> None:
     logs = {}
     for name in WARM_UPS:
         logs[name] = json.loads((warm_up_folder(name, run, fusion) / "log.json").read_text(encoding="utf-8"))
-    state = run / f"finetune-{fusion}" / "trainer_state.json"
-    finetuned = json.loads(state.read_text(encoding="utf-8"))["log_history"]
     plot_shares(logs, output / "warm_ups.png", key="accuracy", title="Warm-ups: accuracy on training batches")
-    plot_loss(finetuned, output / "finetune.png", title="Finetuning: loss of the answers")
-    kept = {name: [_rounded(entry) for entry in log] for name, log in {**logs, "finetune": finetuned}.items()}
+    curve: list[dict[str, Any]] = []
+    for name in FINETUNES:
+        state = json.loads((finetune_folder(name, run, fusion) / "trainer_state.json").read_text(encoding="utf-8"))
+        logs[name], done = state["log_history"], max((entry["step"] for entry in curve), default=0)
+        curve += [{**entry, "step": done + entry["step"]} for entry in logs[name]]
+    plot_loss(curve, output / "finetune.png", title=f"{' and '.join(FINETUNES)}: loss of the answers")
+    kept = {name: [_rounded(entry) for entry in log] for name, log in logs.items()}
     text = json.dumps(kept).replace("}, ", "},\n").replace("], ", "],\n")
     (output / "logs.json").write_text(text + "\n", encoding="utf-8")
     evaluation = run / f"evaluation-{fusion}"

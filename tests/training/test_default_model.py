@@ -59,5 +59,5 @@ def test_default_model_is_saved_and_loaded(tmp_path: Path) -> None:
 
 
 def test_default_model_rejects_an_unknown_fusion() -> None:
-    with pytest.raises(ValueError, match=r"one of \['channel_concat', 'cvfm', 'cvfm_wide', 'none'\]; got 'sum'"):
+    with pytest.raises(ValueError, match=r"one of \['channel_concat', 'cvfm', 'none'\]; got 'sum'"):
         make_model(make_processor(), "sum")

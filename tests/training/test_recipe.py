@@ -17,7 +17,7 @@ from fila.training.evaluation import Answered
 from fila.training.page_files import write_pages
 from fila.training.page_fonts import DEFAULT_FACES
 from fila.training.recipe import Step, assemble_start, warm_up, warm_up_folder
-from fila.training.ship import pick_pages, report, ship
+from fila.training.ship import final_model, pick_pages, report, ship
 from fila.training.warm_up import WarmUpTrainer
 
 
@@ -47,19 +47,22 @@ def test_warm_ups_end_in_a_checkpoint_that_holds_them(fusion: str, run: Path) ->
     connector = torch.load(warm_up_folder("encoder", run, fusion) / "weights.pt")
     linear = model.model.multi_modal_projector.linear_1.weight
     assert torch.equal(linear, connector["connector.linear_1.weight"])
-    shutil.copytree(run / "start", run / f"finetune-{fusion}" / "final")
+    shutil.copytree(run / "start", final_model(run, fusion))
     ship(run, run / "shipped", fusion)
     shipped = AutoModelForImageTextToText.from_pretrained(run / "shipped")
     assert shipped.dtype == torch.float16
     assert not list((run / "shipped").glob("*.py"))
     assert torch.equal(shipped.model.language_model.get_parameter(norm), language[f"language_model.{norm}"].half())
-    (run / f"finetune-{fusion}" / "trainer_state.json").write_text('{"log_history": [{"step": 1, "loss": 0.123456}]}')
+    for name in recipe.FINETUNES:
+        folder = recipe.finetune_folder(name, run, fusion)
+        folder.mkdir(exist_ok=True)
+        (folder / "trainer_state.json").write_text('{"log_history": [{"step": 1, "loss": 0.123456}]}')
     (run / f"evaluation-{fusion}").mkdir()
     (run / f"evaluation-{fusion}" / "evaluation.json").write_text("{}")
     report(run, run / "report", fusion)
     logs = json.loads((run / "report" / "logs.json").read_text())
-    assert set(logs) == {*recipe.WARM_UPS, "finetune"}
-    assert logs["finetune"] == [{"step": 1, "loss": 0.1235}]
+    assert set(logs) == {*recipe.WARM_UPS, *recipe.FINETUNES}
+    assert logs["finetune"] == logs["finish"] == [{"step": 1, "loss": 0.1235}]
     assert {path.name for path in (run / "report").iterdir()} == {
         "logs.json",
         "evaluation.json",
@@ -77,7 +80,7 @@ def test_warm_ups_end_in_a_checkpoint_that_holds_them(fusion: str, run: Path) ->
 def test_demonstration_gets_the_first_pages_that_are_read_right(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     processor = make_processor()
     for part in (make_model(processor), processor):
-        part.save_pretrained(run / "finetune-cvfm" / "final")
+        part.save_pretrained(final_model(run, "cvfm"))
     write_pages(run / "candidates", "test", 12, processor.image_processor, faces=DEFAULT_FACES, first_seed=7)
     candidates = [json.loads(line) for line in (run / "candidates" / "pages.jsonl").read_text().splitlines()]
     unread = candidates[0]["fields"][0]["question"]
