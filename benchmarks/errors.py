@@ -10,7 +10,7 @@ high-res canvas. Each wrong one is counted once, as the first of the kinds that 
 
 import argparse
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from fila.training.evaluation import LARGE_ENOUGH, SMALL_PRINT, edit_distance
@@ -38,24 +38,27 @@ def main() -> None:
     answers = [json.loads(line) for line in given.answers.read_text(encoding="utf-8").splitlines()]
     pages = [json.loads(line)["fields"] for line in given.pages.read_text(encoding="utf-8").splitlines()]
     asked = [(field, fields) for fields in pages for field in fields]
-    kinds, layouts, count = Counter[str](), Counter[tuple[str, bool]](), 0
+    kinds, groups, count = Counter[str](), defaultdict[str, dict[str, list[bool]]](lambda: defaultdict(list)), 0
     for answer, (field, fields) in zip(answers, asked, strict=False):
         if answer["question"] != field["question"]:
             raise ValueError(f"The pages must be those of the answers; {answer['question']!r} is not {field!r}.")
         if answer["buckets"].get(SMALL_PRINT) != LARGE_ENOUGH:
             continue
         count += 1
-        layouts[field["layout"], answer["exact"]] += 1
+        length = len(answer["reference"]) // 3 * 3
+        of = {"layout": field["layout"], "font": field["family"], "characters": f"{length} to {length + 2}"}
+        for group, name in of.items():
+            groups[group][name].append(answer["exact"])
         if not answer["exact"]:
             others = {other["answer"] for other in fields if other is not field}
             kinds[kind(answer["reference"], answer["prediction"], others)] += 1
     print(f"{sum(kinds.values())} of {count} answers are wrong.\n\n| how | answers |\n|---|---|")
     for name, number in kinds.most_common():
         print(f"| {name} | {number} |")
-    print("\n| layout | questions | right |\n|---|---|---|")
-    for layout in sorted({name for name, _ in layouts}):
-        right, wrong = layouts[layout, True], layouts[layout, False]
-        print(f"| `{layout}` | {right + wrong} | {right / (right + wrong):.1%} |")
+    for group, found in groups.items():
+        print(f"\n| {group} | questions | right |\n|---|---|---|")
+        for name, exact in sorted(found.items(), key=lambda item: sum(item[1]) / len(item[1])):
+            print(f"| {name} | {len(exact)} | {sum(exact) / len(exact):.1%} |")
 
 
 if __name__ == "__main__":
