@@ -3,7 +3,7 @@
 """What joining two towers costs beside running both, what the wrapper costs beside a bare LLaMA, and two peers.
 
     python benchmarks/encoder.py flops    operations, full depth and width, no weights: seconds
-    python benchmarks/encoder.py time     CPU seconds, real widths, few layers: minutes
+    python benchmarks/encoder.py time     CPU seconds, real widths, few layers: minutes; `--full` for all layers
     python benchmarks/encoder.py text     prefill and decode of `fila` over those of LlamaForCausalLM
     python benchmarks/encoder.py peers    operations of DeepSeek-VL-hybrid's and LLaVA-NeXT's encoders
 
@@ -155,6 +155,17 @@ def timed(fusions: list[str], rounds: int) -> None:
         print(f"| {fusion} | {' | '.join(cells)} | {1 + (times['hybrid'] - alone) / deep:.3f} |", flush=True)
 
 
+def timed_at_full_depth(fusions: list[str], rounds: int) -> None:
+    """Print the times of some fusions in FILA's own encoder, one tile of 336 pixels and its 768 of the canvas."""
+    print("| fusion | low-res | high-res | hybrid | ratio | ratio of operations |\n|---|---|---|---|---|---|")
+    for fusion in fusions:
+        found = seconds(candidates(fusion, {}, {}, "cpu"), rounds)
+        counted = {name: operations(run) for name, run in candidates(fusion, {}, {}, "meta").items()}
+        ratios = (each["hybrid"] / (each["low"] + each["high"]) for each in (found, counted))
+        cells = [*(f"{found[name]:.2f}" for name in ("low", "high", "hybrid")), *(f"{one:.3f}" for one in ratios)]
+        print(f"| {fusion} | {' | '.join(cells)} |", flush=True)
+
+
 def text(rounds: int, tokens: int = 96, steps: int = 6) -> None:
     """Print prefill and decode of the language model inside and outside."""
     sizes = {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 4, "num_attention_heads": 8}
@@ -262,10 +273,11 @@ def main() -> None:
     parser.add_argument("what", choices=["flops", "time", "text", "peers"])
     parser.add_argument("--fusions", nargs="+", default=["cvfm", "mixture_of_resolution"])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--full", action="store_true", help="of `time`: all layers")
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.what == "time":
-        timed(given.fusions, given.rounds)
+        (timed_at_full_depth if given.full else timed)(given.fusions, given.rounds)
     elif given.what == "text":
         text(given.rounds)
     else:
