@@ -37,12 +37,14 @@ class Sheet:
         ink: Colour of the text.
         paper: Colour of the page.
         glyphs: Every character but spaces.
+        squeeze: Width of what is written, as a share of the font's own.
     """
 
     image: Image.Image
     ink: Colour
     paper: Colour
     glyphs: list[Glyph] = field(default_factory=list)
+    squeeze: float = 1.0
 
     def __post_init__(self) -> None:
         self.draw = ImageDraw.Draw(self.image)
@@ -50,9 +52,12 @@ class Sheet:
     def write(self, x: float, baseline: float, text: str, font: ImageFont.FreeTypeFont, *, cap: float) -> float:
         """Write one line of text and return the x where it ends; `cap` is the font's cap height in pixels."""
         x, baseline = round(x), round(baseline)
-        self.draw.text((x, baseline), text, fill=self.ink, font=font, anchor="ls")
+        if self.squeeze == 1:
+            self.draw.text((x, baseline), text, fill=self.ink, font=font, anchor="ls")
+        else:
+            self._paste_squeezed(x, baseline, text, font)
         ends = np.cumsum([_advance(font, character) for character in text])
-        width = font.getlength(text)
+        width = self.width_of(text, font)
         ends *= width / max(ends[-1], 1e-6)  # kerning, spread evenly
         start = 0.0
         for character, end in zip(text, ends.tolist(), strict=True):
@@ -60,6 +65,19 @@ class Sheet:
                 self.glyphs.append(Glyph(character, baseline - cap / 2, x + (start + end) / 2))
             start = end
         return x + width
+
+    def width_of(self, text: str, font: ImageFont.FreeTypeFont) -> float:
+        """Width of a line of text in pixels."""
+        return font.getlength(text) * self.squeeze
+
+    def _paste_squeezed(self, x: int, baseline: int, text: str, font: ImageFont.FreeTypeFont) -> None:
+        left, top, right, bottom = (round(side) for side in font.getbbox(text, anchor="ls"))
+        if right <= left or bottom <= top:
+            return
+        mask = Image.new("L", (right - left, bottom - top))
+        ImageDraw.Draw(mask).text((-left, -top), text, fill=255, font=font, anchor="ls")
+        mask = mask.resize((max(1, round(mask.width * self.squeeze)), mask.height), Image.Resampling.LANCZOS)
+        self.image.paste(self.ink, (x + round(left * self.squeeze), baseline + top), mask)
 
     def rule(self, start: tuple[float, float], end: tuple[float, float], *, width: int = 1) -> None:
         """Draw a line in a colour between ink and paper; points are (x, y)."""

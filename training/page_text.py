@@ -18,10 +18,10 @@ _LISTS = json.loads(files("fila.training").joinpath("page_words.json").read_text
 _WORDS, _ENDINGS, _ONSETS, _RIMES = (_LISTS[name] for name in ("words", "endings", "onsets", "rimes"))
 
 
-def make_word(rng: Random, split: str) -> str:
-    """Make a word that nobody has seen, capitalised."""
+def make_word(rng: Random, split: str, *, longest: int = 10) -> str:
+    """Make a word that nobody has seen, capitalised; `longest` is for varied ones, of any letters."""
     if split == "varied":
-        return "".join(rng.choice(ascii_lowercase) for _ in range(rng.randint(4, 10))).capitalize()
+        return "".join(rng.choice(ascii_lowercase) for _ in range(rng.randint(4, longest))).capitalize()
     syllables = [rng.choice(_ONSETS[split]) + rng.choice(_RIMES[split]) for _ in range(rng.choice((2, 2, 3)))]
     return "".join(syllables).capitalize()
 
@@ -55,4 +55,4 @@ def make_value(rng: Random, split: str) -> str:
     if kind < 0.8:
         day, month, year = rng.randint(1, 28), rng.randint(1, 12), rng.randint(1970, 2039)
         return rng.choice((f"{year}-{month:02d}-{day:02d}", f"{day:02d}.{month:02d}.{year}", f"{day}/{month}/{year}"))
-    return make_word(rng, split)
+    return make_word(rng, split, longest=15)

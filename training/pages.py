@@ -109,7 +109,7 @@ class _Writer:
 
     def width_of(self, text: str, *, label: bool = False) -> float:
         """Width of a text in pixels."""
-        return (self.label_font if label else self.font).getlength(text)
+        return self.sheet.width_of(text, self.label_font if label else self.font)
 
     def title(self) -> None:
         """Write a larger heading, most of the time."""
@@ -117,7 +117,7 @@ class _Writer:
             cap = self.cap * self.rng.uniform(1.3, 2.0)
             font = self.bold.at_cap_height(cap)
             text = make_label(self.rng, self.split)
-            if font.getlength(text) < self.width - 2 * self.margin:
+            if self.sheet.width_of(text, font) < self.width - 2 * self.margin:
                 self.sheet.write(self.margin, self.top + cap - self.cap, text, font, cap=cap)
                 self.top += cap - self.cap + self.pitch * 1.4
 
@@ -361,6 +361,8 @@ def make_page(
     face = rng.choice(faces)
     bolder = [other for other in faces if other.family == face.family]
     sheet = blank_sheet(rng, height, width)
+    if split == "varied" and rng.random() < 0.5:  # few families are narrow, and those are the hard ones
+        sheet.squeeze = rng.uniform(0.6, 1)
     layout = layout or rng.choice(LAYOUTS[split])
     writer = _Writer(sheet, rng, split, face, rng.choice(bolder) if rng.random() < 0.4 else face, cap, [])
     layout(writer)
