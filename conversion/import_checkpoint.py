@@ -230,7 +230,7 @@ def _text_side(source: str | Path, part: Part, recipe: Recipe, settings: Setting
         tokens,
         image_token,
         own=part.read_json("chat_template.json").get("chat_template"),
-        of_system=lambda own: chat_template(recipe, own=own, **settings.prompt),
+        of_system=lambda own: chat_template(recipe, own=own, image_token=image_token, **settings.prompt),
         media_end=MEDIA_END,
     )
     return tokens, chosen

@@ -119,7 +119,9 @@ def check_recipe(name: str, values: Mapping[str, Any]) -> Recipe:
     return Recipe(name=name, **values)
 
 
-def chat_template(recipe: Recipe, *, own: str | None = None, **changes: Any) -> str | None:
+def chat_template(
+    recipe: Recipe, *, own: str | None = None, image_token: str | None = None, **changes: Any
+) -> str | None:
     """The chat template that writes prompts as the system's weights were trained with them.
 
     Args:
@@ -127,6 +129,7 @@ def chat_template(recipe: Recipe, *, own: str | None = None, **changes: Any) -> 
             the system message. `only_without_own` is for systems that were released with several language models,
             each with its own format, of which some have no template.
         own: The language model's own template.
+        image_token: What stands for an image; the recipe's if not given.
         changes: Values that replace single ones of `prompt`.
 
     Returns:
@@ -136,7 +139,7 @@ def chat_template(recipe: Recipe, *, own: str | None = None, **changes: Any) -> 
     file, only_without_own = values.pop("file", None), values.pop("only_without_own", False)
     if file is None or (own and only_without_own):
         return None
-    template, image_token = (FOLDER / file).read_text(encoding="utf-8"), recipe.processor["image_token"]
+    template, image_token = (FOLDER / file).read_text(encoding="utf-8"), image_token or recipe.processor["image_token"]
     if "image_token" not in template:  # it takes messages as strings
         template = with_joined_parts(template, image_token=image_token, media_end=MEDIA_END)
     return with_values(template, **values)
@@ -194,8 +197,9 @@ def processor(recipe: Recipe, config: FilaConfig, tokenizer: Any, **changes: Any
     """
     images = image_processor(recipe, config, **changes.pop("image_processor", {}))
     settings = {**recipe.processor, **changes}
-    if "chat_template" not in settings and (template := chat_template(recipe, own=tokenizer.chat_template)):
-        settings["chat_template"] = template
+    if "chat_template" not in settings:
+        image_token = getattr(tokenizer, "image_token", None) or settings["image_token"]
+        settings["chat_template"] = chat_template(recipe, own=tokenizer.chat_template, image_token=image_token)
     if isinstance(frames := settings.get("video_processor"), dict):
         side = config.tile_size
         settings["video_processor"] = {"size": {"height": side, "width": side}, **frames}

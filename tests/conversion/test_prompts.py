@@ -28,13 +28,15 @@ def chat_ml(system: str, image: str, end: str = "<|im_end|>") -> str:
     return "".join(f"<|im_start|>{turn}{end}" for turn in turns) + "<|im_start|>assistant\n"
 
 
-def imported(folder: Path, name: str, *, own: str | None = None, **entries: Any) -> Any:
-    """Processor of an imported tiny original; the template of its language model is `own`."""
+def imported(folder: Path, name: str, *, own: str | None = None, pictures: str = "", **entries: Any) -> Any:
+    """Processor of an imported tiny original; its tokenizer has the template `own` and the image token `pictures`."""
     original = ORIGINALS[name]
     write_original(folder / "theirs", original)
     edit_json(folder / "theirs" / "config.json", **entries)
     tokens = byte_tokenizer(load_recipe(original.recipe).special_tokens, own)
     tokens.save_pretrained(folder / "theirs")
+    if pictures:
+        edit_json(folder / "theirs" / "tokenizer_config.json", extra_special_tokens={"image_token": pictures})
     return AutoProcessor.from_pretrained(
         import_checkpoint(folder / "theirs", folder / "ours", progress=False, **original.settings)
     )
@@ -105,6 +107,15 @@ def test_images_stand_on_a_line_of_their_own(tmp_path: Path) -> None:
     image = processor.image_token
     assert f"user\n{image}\nWhat?<|im_end|>" in prompt
     assert f"user\nWhat? {image}<|im_end|>" in prompt
+
+
+@pytest.mark.parametrize("name", ["internvl2", "llava-hr"])
+def test_image_token_that_the_tokenizer_names_is_written(name: str, tmp_path: Path) -> None:
+    processor = imported(tmp_path, name, pictures="<pic>")
+    prompt = prompt_of(processor, ASK)
+    assert processor.image_token == "<pic>"
+    assert "<pic>\nWhat?" in prompt
+    assert load_recipe(ORIGINALS[name].recipe).processor["image_token"] not in prompt
 
 
 def test_template_that_places_images_is_kept(tmp_path: Path) -> None:
