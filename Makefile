@@ -5,7 +5,8 @@ VENV := .venv
 OLDEST := .venv-oldest
 VLLM := .venv-vllm
 TORCHVISION := .cache/torchvision
-PIP := -m pip --disable-pip-version-check -qq install
+# without bytecode for every file of every package: what is imported is compiled then, and most never is
+PIP := -m pip --disable-pip-version-check -qq install --no-compile
 PYTEST := -m pytest -m "not slow and not gpu"
 # Two processes with one thread each: the default thread count of torch slows every test down on a small machine.
 export OMP_NUM_THREADS := 1

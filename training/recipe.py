@@ -17,6 +17,7 @@
 10. `encoder`: the high-res tower joins them.
 11. `finetune`: everything, by `fila train`.
 12. `finish`: it goes on at a lower rate.
+13. `restart`: the rate goes up once more and comes down over more steps than before.
 
 Each step writes RUN/NAME with its log and weights. docs/default_model.md has the curves and what came out.
 """
@@ -102,7 +103,11 @@ WARM_UP_PAGES = {
 OF_FUSION = ("connector", "encoder")  # the others are the same for every fusion
 SAVE_STEPS, LOG_STEPS = 200, 25
 # By `fila train`, with AdamW alone; each goes on from the last.
-FINETUNES = {"finetune": Step(1600, 8, 0.0, 5e-4), "finish": Step(700, 8, 0.0, 2e-4)}
+FINETUNES = {
+    "finetune": Step(1600, 8, 0.0, 5e-4),
+    "finish": Step(700, 8, 0.0, 2e-4),
+    "restart": Step(3600, 8, 0.0, 4e-4),
+}
 FINETUNE_PAGES = "varied"
 
 

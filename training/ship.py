@@ -108,7 +108,7 @@ def report(run: Path, output: Path, fusion: str = "cvfm") -> None:
         state = json.loads((finetune_folder(name, run, fusion) / "trainer_state.json").read_text(encoding="utf-8"))
         logs[name], done = state["log_history"], max((entry["step"] for entry in curve), default=0)
         curve += [{**entry, "step": done + entry["step"]} for entry in logs[name]]
-    plot_loss(curve, output / "finetune.png", title=f"{' and '.join(FINETUNES)}: loss of the answers")
+    plot_loss(curve, output / "finetune.png", title=f"{', '.join(FINETUNES)}: loss of the answers")
     kept = {name: [_rounded(entry) for entry in log] for name, log in logs.items()}
     text = json.dumps(kept).replace("}, ", "},\n").replace("], ", "],\n")
     (output / "logs.json").write_text(text + "\n", encoding="utf-8")
