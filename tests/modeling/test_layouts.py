@@ -159,6 +159,27 @@ def test_grids_that_contradict_the_pixels_are_refused() -> None:
 
 
 @torch.no_grad()
+def test_patches_of_another_size_are_refused() -> None:
+    canvas = {"type": "native", "patch_size": 14, "max_patches": 60}
+    processor = FilaProcessor(tiny_image_processor(canvas=canvas, high_res_size=None), tiny_tokenizer(), token_size=14)
+    inputs = processor(text="<image>", images=WIDE, return_tensors="pt")  # as many tokens as placeholders
+    with pytest.raises(ValueError, match=r"The patches of image 0 must have 7x7 pixels; `pixel_values` holds 14x14\."):
+        tiny_model(**single_tower())(**inputs)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["tensor", "list"])
+def test_views_of_another_size_are_refused(kind: str) -> None:
+    high_res = {"height": 256, "width": 256}
+    images = tiny_image_processor(size={"height": 56, "width": 56}, high_res_size=high_res)
+    inputs = images(WIDE, return_tensors="pt")
+    if kind == "list":
+        inputs["pixel_values"] = list(inputs["pixel_values"])
+    with pytest.raises(ValueError, match=r"The views of image 0 must have 28x28 pixels; `pixel_values` holds 56x56\."):
+        tiny_model().get_image_features(**inputs)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("of_the_model", [False, True])
 def test_slice_positions_must_be_on_both_sides(of_the_model: bool) -> None:
     layout = {"type": "fila", "slice_positions": not of_the_model}
