@@ -231,11 +231,7 @@ class FilaModel(FilaPreTrainedModel):
             ValueError: If placeholders and image tokens do not pair up.
         """
         token_id = self.config.image_token_id if token_id is None else token_id
-        if input_ids is None:
-            image_token = torch.full((), token_id, dtype=torch.long, device=inputs_embeds.device)
-            placeholders: torch.Tensor = (inputs_embeds == self.get_input_embeddings()(image_token)).all(-1)
-        else:
-            placeholders = input_ids == token_id
+        placeholders = self.find_placeholders(token_id, input_ids, inputs_embeds)
         lengths = [features.shape[0] for features in image_features]
         if is_torchdynamo_compiling() or (pre_encoded and len(lengths) == 1):
             torch_compilable_check(
@@ -245,6 +241,17 @@ class FilaModel(FilaPreTrainedModel):
         else:
             images_per_sample(placeholders, lengths, contiguous=not in_runs)
         return placeholders.unsqueeze(-1).to(inputs_embeds.device)
+
+    def find_placeholders(
+        self, token_id: int, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None
+    ) -> torch.Tensor:
+        """`(B, L)` bool: which of the ids `(B, L)`, or without them of the embeddings `(B, L, M)`, are the token's."""
+        if input_ids is not None:
+            return input_ids == token_id
+        assert inputs_embeds is not None
+        token = torch.full((), token_id, dtype=torch.long, device=inputs_embeds.device)
+        found: torch.Tensor = (inputs_embeds == self.get_input_embeddings()(token)).all(-1)
+        return found
 
     def _video_mask(
         self, input_ids: Any, inputs_embeds: torch.Tensor, tokens: list[torch.Tensor], *, pre_encoded: bool
@@ -264,14 +271,20 @@ class FilaModel(FilaPreTrainedModel):
             raise ValueError(str(error).replace("image", "video").replace("Image", "Video")) from error
 
     def shared_position_ids(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None, past_key_values: Cache | None = None
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
     ) -> torch.Tensor | None:
         """Positions of a prompt with `shared_positions`; None where there is a cache, whose own are not known."""
         if past_key_values is not None and past_key_values.get_seq_length() > 0:
             return None
-        ids = [token for token in (self.config.image_token_id, self.config.video_token_id) if token is not None]
-        mask = attention_mask if attention_mask is not None and attention_mask.shape == input_ids.shape else None
-        return shared_positions(torch.isin(input_ids, torch.tensor(ids, device=input_ids.device)), mask)
+        placeholders = self.find_placeholders(self.config.image_token_id, input_ids, inputs_embeds)
+        if self.config.video_token_id is not None:
+            placeholders = placeholders | self.find_placeholders(self.config.video_token_id, input_ids, inputs_embeds)
+        mask = attention_mask if attention_mask is not None and attention_mask.shape == placeholders.shape else None
+        return shared_positions(placeholders, mask)
 
     def _touch_vision_parameters(self, inputs_embeds: torch.Tensor, past_key_values: Cache | None) -> torch.Tensor:
         """Run one black view beside a batch without images, where other processes or the optimiser count on it.
@@ -377,8 +390,9 @@ class FilaModel(FilaPreTrainedModel):
                 video_token_index=video_token_index,
                 return_dict=True,
             )
-        if position_ids is None and self.config.shared_positions and input_ids is not None:
-            position_ids = self.shared_position_ids(input_ids, attention_mask, past_key_values)  # type: ignore[assignment]
+        if position_ids is None and self.config.shared_positions:
+            shared = self.shared_position_ids(input_ids, attention_mask, past_key_values, inputs_embeds)
+            position_ids = shared  # type: ignore[assignment]
         image_features = None
         if encoded is not None:
             mask = self.get_placeholder_mask(
@@ -567,10 +581,12 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
 
     def _prepare_position_ids_for_generation(self, inputs_tensor: Any, model_kwargs: dict[str, Any]) -> torch.Tensor:
         """Positions of the prompt; later tokens count on from its last."""
-        input_ids = model_kwargs.get("input_ids", inputs_tensor)
-        if self.config.shared_positions and input_ids.ndim == 2 and not input_ids.is_floating_point():
+        if self.config.shared_positions:
+            ids, embeds = model_kwargs.get("input_ids", inputs_tensor), None
+            if ids.is_floating_point() or not ids.shape[1]:  # the prompt came as embeddings
+                ids, embeds = None, model_kwargs.get("inputs_embeds", inputs_tensor)
             cache = model_kwargs.get("past_key_values")
-            shared = self.model.shared_position_ids(input_ids, model_kwargs.get("attention_mask"), cache)
+            shared = self.model.shared_position_ids(ids, model_kwargs.get("attention_mask"), cache, embeds)
             if shared is not None and shared.shape[1]:
                 return shared
         positions: torch.Tensor = super()._prepare_position_ids_for_generation(inputs_tensor, model_kwargs)
@@ -610,18 +626,20 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         """
         if expand_size > 1 and input_ids is not None:
             repeated: dict[str, Any] = {}
+            embeds = model_kwargs.get("inputs_embeds")
+            ids = input_ids if embeds is None else None
             if model_kwargs.get("pixel_values") is not None:
                 in_runs = model_kwargs.get("image_token_index") is not None
                 lengths = self._image_lengths(model_kwargs)
-                counts = images_per_sample(input_ids == self.config.image_token_id, lengths, contiguous=not in_runs)
+                placeholders = self.model.find_placeholders(self.config.image_token_id, ids, embeds)
+                counts = images_per_sample(placeholders, lengths, contiguous=not in_runs)
                 repeated |= repeated_rows(model_kwargs, IMAGE_INPUTS, counts, expand_size)
             if model_kwargs.get("pixel_values_videos") is not None:
                 lengths = video_lengths(
                     self.model.multi_modal_projector, self.model.vision_tower.fusion.output_grid, model_kwargs
                 )
-                counts = images_per_sample(
-                    torch.eq(input_ids, self.config.video_token_id or 0), lengths, contiguous=False
-                )
+                placeholders = self.model.find_placeholders(self.config.video_token_id or 0, ids, embeds)
+                counts = images_per_sample(placeholders, lengths, contiguous=False)
                 names = (*VIDEO_INPUTS.values(), "video_token_index")
                 repeated |= repeated_rows(model_kwargs, names, counts, expand_size)
             input_ids, model_kwargs = super()._expand_inputs_for_generation(

@@ -127,3 +127,12 @@ def test_embeddings_made_by_the_caller_give_the_same_logits() -> None:
     with torch.no_grad():
         embeds = model.get_input_embeddings()(ids)
         assert torch.equal(model(inputs_embeds=embeds, **inputs).logits, model(input_ids=ids, **inputs).logits)
+
+
+def test_beams_take_embeddings_made_by_the_caller() -> None:
+    model, processor = build("fila")
+    options = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False, "num_beams": 2}
+    inputs = inputs_of(processor, SAMPLES, padding_side="left")
+    expected = model.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :]
+    embeds = model.get_input_embeddings()(inputs.pop("input_ids"))
+    assert model.generate(inputs_embeds=embeds, **inputs, **options).tolist() == expected.tolist()

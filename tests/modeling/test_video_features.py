@@ -167,6 +167,19 @@ def test_shared_positions_change_the_answer_and_save_range() -> None:
         assert (model(**batch).logits - shared).abs().max() > 1e-3
 
 
+def test_embeddings_made_by_the_caller_share_positions_too() -> None:
+    model = video_model({"type": "conv_glu"}, shared_positions=True)
+    batch = video_processor(model)(text="a <video> b", videos=[frames(3)], return_tensors="pt")
+    expected = generated(model, batch)
+    with torch.no_grad():
+        logits = model(**batch).logits
+        ids = batch.pop("input_ids")
+        embeds = model.get_input_embeddings()(ids)
+        assert torch.equal(model(inputs_embeds=embeds, **batch).logits, logits)
+    options: dict[str, Any] = {"max_new_tokens": 5, "do_sample": False, "eos_token_id": None}
+    assert model.generate(inputs_embeds=embeds, **batch, **options).tolist() == expected
+
+
 def test_gradient_reaches_tower_and_connector() -> None:
     model = video_model(STC).train()
     batch = video_processor(model)(text="a <video> b", videos=[frames(5)], return_tensors="pt")
