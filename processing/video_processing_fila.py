@@ -39,7 +39,7 @@ from transformers.video_utils import VideoMetadata
 from .canvas import Canvas
 from .canvas_plan import CanvasPlan
 from .frame_crop import center_crop, center_crop_without_antialias
-from .frame_sampling import DEFAULT_SAMPLING, Clip, check_sampling, sample
+from .frame_sampling import DEFAULT_SAMPLING, Clip, check_sampling, frame_range, sample
 from .image_error import ImageInputError
 from .image_input import to_channels_first
 from .image_processing_fila import DEFAULT_SIZE, FilaImageProcessorPil
@@ -100,7 +100,7 @@ class FilaVideoProcessor(BaseVideoProcessor):
         start, end (`float`, *optional*):
             Seconds between which frames are chosen.
         num_frames, fps (*optional*):
-            Of a call: transformers' even sampling instead of `sampling`.
+            Of a call: transformers' even sampling instead of `sampling`, between `start` and `end` too.
         size, high_res_size, resample, image_mean, image_std, high_res_image_mean, high_res_image_std, do_convert_rgb,
         do_rescale, rescale_factor, do_normalize:
             As in `FilaImageProcessor`; there is no high-res canvas unless `high_res_size` is set.
@@ -176,14 +176,20 @@ class FilaVideoProcessor(BaseVideoProcessor):
             return sample(kwargs.get("sampling") or self.sampling, clip, start=start, end=end)
         if num_frames is not None and fps is not None:
             raise ValueError("`num_frames` and `fps` are two ways to sample; pass one of them.")
-        count = num_frames if fps is None else max(1, int(clip.num_frames / clip.rate() * fps))
+        for name, value in (("num_frames", num_frames), ("fps", fps)):
+            if value is not None and not value > 0:
+                raise ValueError(f"`{name}` must be positive; got {value!r}.")
+        first, last = frame_range(clip, start, end)
+        length = last - first + 1
+        count = num_frames if fps is None else max(1, int(length / clip.rate() * fps))
         assert count is not None
-        if count > clip.num_frames:
+        if count > length:
             raise ValueError(
-                f"{count} frames were asked for, and the video has {clip.num_frames}. Ask for fewer, or set "
+                f"{count} frames were asked for, and the video has {length}"
+                f"{'' if length == clip.num_frames else ' between `start` and `end`'}. Ask for fewer, or set "
                 '`sampling={"type": "uniform", ...}`, which repeats frames.'
             )
-        return [index * clip.num_frames // count for index in range(count)]
+        return [first + index * length // count for index in range(count)]
 
     def preprocess(self, videos: Any, **kwargs: Unpack[FilaVideoProcessorKwargs]) -> BatchFeature:
         """Load, choose, draw and pack.

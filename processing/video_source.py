@@ -145,6 +145,8 @@ def _encoded(source: Any) -> str | bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if callable(getattr(source, "read", None)):
+        if callable(getattr(source, "seekable", None)) and source.seekable():
+            source.seek(0)  # as for images: who opened it may have read it, and it may come again
         data = source.read()
         if isinstance(data, bytes):
             return data

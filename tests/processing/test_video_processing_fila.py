@@ -59,6 +59,8 @@ def test_encoded_video_is_sampled() -> None:
         ({"num_frames": 5}, [0, 5, 10, 15, 20]),
         ({"fps": 2}, [0, 5, 10, 15, 20]),
         ({"start": 1.0, "end": 2.0}, [10, 13, 15, 18]),
+        ({"start": 1.0, "end": 2.0, "num_frames": 2}, [9, 14]),
+        ({"start": 1.0, "end": 2.0, "fps": 2}, [9, 14]),
     ],
 )
 def test_call_says_which_frames(options: dict[str, Any], expected: list[int]) -> None:
@@ -78,6 +80,11 @@ def test_every_kind_of_source_gives_the_same_frames(tmp_path: Path) -> None:
     sources += [arrays, torch.from_numpy(arrays).permute(0, 3, 1, 2), list(arrays)]
     for source in sources:
         assert numbers(raw()(source, **options)) == [[1, 4, 7]]
+
+
+def test_open_file_is_read_from_its_start() -> None:
+    file = io.BytesIO(video_bytes(9))
+    assert numbers(raw()(file, return_tensors="np")) == numbers(raw()(file, return_tensors="np"))
 
 
 def test_frames_that_are_handed_in_are_all_used() -> None:
@@ -188,6 +195,13 @@ def test_unusable_video_is_named(videos: Any, message: str) -> None:
         ({"sampling": {"type": "all"}}, {}, r"`sampling` must be a dict whose 'type'"),
         ({}, {"num_frames": 9}, r"9 frames were asked for, and the video has 5"),
         ({}, {"num_frames": 2, "fps": 2}, r"`num_frames` and `fps` are two ways to sample"),
+        ({}, {"num_frames": 0}, r"`num_frames` must be positive; got 0"),
+        ({}, {"fps": -1}, r"`fps` must be positive; got -1"),
+        (
+            {},
+            {"num_frames": 3, "start": 0, "end": 1, "video_metadata": [{"fps": 2}]},
+            r"3 frames were asked for, and the video has 2 between `start` and `end`",
+        ),
         ({}, {"sampling": {"type": "seconds"}}, r"needs the frames per second of the video"),
         ({"max_frames": 4}, {}, r"5 frames of a video would be shown, and `max_frames` is 4"),
         (
