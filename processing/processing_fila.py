@@ -33,7 +33,7 @@ from .layout import PADDING, Geometry, as_text, build_layout, count_tokens, lay_
 from .token_budget import POLICIES, fit_prompt
 from .video_processing_fila import FilaVideoProcessor
 from .video_prompt import build_video_layout, check_clip_tokens, lay_out_video
-from .video_source import split_videos
+from .video_source import of_samples, split_samples, split_videos
 
 __all__ = ["DEFAULT_CHAT_TEMPLATE", "FilaProcessor"]
 
@@ -216,7 +216,10 @@ class FilaProcessor(ProcessorMixin):
             images = self._per_prompt(images, text)
         if images is not None and (self.max_image_tokens or self.max_prompt_image_tokens):
             self.validate_inputs(images=images, text=text, **kwargs)
-            images, text = self._within_budget(images, text, kwargs)
+            prompts = text
+            images, text, kept = self._within_budget(images, text, kwargs)
+            if videos is not None and prompts is not None and len(kept) < len(prompts):
+                videos = of_samples(videos, [prompt.count(self.video_token) for prompt in prompts], kept)
         return images, text, videos, audio
 
     def _per_prompt(self, images: list[Any], text: Any) -> list[Any]:
@@ -227,8 +230,8 @@ class FilaProcessor(ProcessorMixin):
         left = iter(images)
         return [[next(left) for _ in range(count)] for count in counts]
 
-    def _within_budget(self, images: Any, text: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """Apply the limits of image tokens, prompt by prompt."""
+    def _within_budget(self, images: Any, text: Any, kwargs: dict[str, Any]) -> tuple[Any, Any, list[int]]:
+        """Apply the limits of image tokens, prompt by prompt; the last result are the numbers of those kept."""
         images = load_images(images)  # with a cache, files are not read until here
         images = images if isinstance(images, list) else [images]
         nested = images if isinstance(images[0], list) else [images]
@@ -256,7 +259,7 @@ class FilaProcessor(ProcessorMixin):
             if (record := _KEPT.get()) is not None:
                 record[:] = kept
             text = None if text is None else [text[sample] for sample in kept]
-        return fitted if text is not None or nested is images else fitted[0], text
+        return fitted if text is not None or nested is images else fitted[0], text, kept
 
     def _budgeted_sizes(
         self, sizes: list[tuple[int, int]], sample: int, kwargs: dict[str, Any], *, may_drop: bool
@@ -318,11 +321,7 @@ class FilaProcessor(ProcessorMixin):
                     "passed. Pass one list of images per prompt to see which one is wrong."
                 )
             return
-        if len(images) != len(prompts):
-            raise ValueError(f"{rule}: there are {len(images)} lists of images for {len(prompts)} prompts.")
-        for sample, (num_tokens, own) in enumerate(zip(in_text, images, strict=True)):
-            if num_tokens != len(own):
-                raise ValueError(f"{rule}: sample {sample} has {num_tokens} {token} tokens and {len(own)} images.")
+        _check_samples(rule, in_text, images, token, "images")
 
     def _validate_videos(self, videos: Any, prompts: Any) -> None:
         """Check that there is a video processor, and as many video tokens as videos."""
@@ -337,11 +336,13 @@ class FilaProcessor(ProcessorMixin):
             return
         in_text = [prompt.count(self.video_token) for prompt in prompts]
         num_videos = 0 if videos is None else len(split_videos(videos))
+        rule = f"The number of {self.video_token} tokens in the prompts should be the same as the number of videos"
         if num_videos != sum(in_text):
             raise ValueError(
-                f"The number of {self.video_token} tokens in the prompts should be the same as the number of videos "
-                f"passed: the prompts hold {in_text} (in all {sum(in_text)}), and {num_videos} were passed."
+                f"{rule} passed: the prompts hold {in_text} (in all {sum(in_text)}), and {num_videos} were passed."
             )
+        if (samples := split_samples(videos)) is not None:
+            _check_samples(f"{rule} passed", in_text, samples, str(self.video_token), "videos")
 
     def apply_chat_template(
         self,
@@ -562,6 +563,15 @@ class FilaProcessor(ProcessorMixin):
         """Image tokens of an image with this plan."""
         geometry = self._geometry_of(plan.tile_grid, plan.view_sizes, plan.image_size)
         return int(count_tokens(self._layout, geometry))
+
+
+def _check_samples(rule: str, in_text: list[int], given: list[list[Any]], token: str, noun: str) -> None:
+    """Check sample by sample, where there is a list for each: the first that is wrong is named."""
+    if len(given) != len(in_text):
+        raise ValueError(f"{rule}: there are {len(given)} lists of {noun} for {len(in_text)} prompts.")
+    for sample, (num_tokens, own) in enumerate(zip(in_text, given, strict=True)):
+        if num_tokens != len(own):
+            raise ValueError(f"{rule}: sample {sample} has {num_tokens} {token} tokens and {len(own)} {noun}.")
 
 
 def _of_kept(samples: list[Any]) -> list[Any]:

@@ -78,6 +78,29 @@ def _split(item: Any, depth: int) -> list[Any]:
     return [video for entry in item for video in _split(entry, depth + 1)]
 
 
+def split_samples(videos: Any) -> list[list[Any]] | None:
+    """The videos of each sample, where they come as a list per sample; else None."""
+    if not isinstance(videos, list | tuple) or not videos:
+        return None
+    if any(not isinstance(item, list | tuple) or (item and all(map(is_frame, item))) for item in videos):
+        return None
+    return [_split(item, 1) for item in videos]
+
+
+def of_samples(videos: Any, counts: Sequence[int], kept: Sequence[int]) -> list[list[Any]] | None:
+    """The videos of some samples, a list per sample; None where they have none.
+
+    Args:
+        videos: Those of all samples.
+        counts: Videos of each sample.
+        kept: Numbers of the samples.
+    """
+    left = iter(split_videos(videos))
+    samples = [[next(left) for _ in range(count)] for count in counts]
+    chosen = [samples[sample] for sample in kept]
+    return chosen if any(chosen) else None
+
+
 def load_videos(
     videos: Any, choose: Choose, *, fps: Sequence[float | None] | None = None, progress: Progress | None = None
 ) -> list[Frames]:

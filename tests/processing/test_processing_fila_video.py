@@ -112,11 +112,32 @@ def test_processor_without_videos_is_saved_as_before(tmp_path: Path) -> None:
         ({"text": "<video><video>", "videos": [pictures(2)]}, r"hold \[2\] \(in all 2\), and 1 were passed"),
         ({"text": "a", "videos": [pictures(2)]}, r"hold \[0\] \(in all 0\), and 1 were passed"),
         ({"text": "<video>"}, r"hold \[1\] \(in all 1\), and 0 were passed"),
+        (
+            {"text": ["<video><video>", "b"], "videos": [[b"one"], [b"two"]]},
+            r"sample 0 has 2 <video> tokens and 1 videos",
+        ),
+        ({"text": ["<video>", "b"], "videos": [[b"one"]]}, r"there are 1 lists of videos for 2 prompts"),
     ],
 )
 def test_counts_of_videos_are_checked(call: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         processor()(**call, return_tensors="pt")
+
+
+def test_videos_are_dropped_with_their_samples() -> None:
+    texts = ["<image><video>a", "b<video>", "<image>c<video><video>"]
+    images = [[random_image(56, 56)], [], [random_image(28, 28)]]
+    clips = [pictures(3), video_bytes(20), pictures(4), pictures(5)]
+    canvas = tiny_image_processor(high_res_size=None)
+    ours = processor(max_image_tokens=16, image_token_policy="drop_sample")
+    plain = processor()
+    ours.image_processor = plain.image_processor = canvas
+    for videos in (clips, [clips[:1], clips[1:2], clips[2:]]):
+        batch = ours(text=texts, images=images, videos=videos, padding=True, return_tensors="pt")
+        alone = plain(text=texts[1:], images=images[1:], videos=clips[1:], padding=True, return_tensors="pt")
+        assert all(batch[name].equal(value) for name, value in alone.items())
+    batch = ours(text=[texts[0], "<image>"], images=[images[0], images[2]], videos=clips[:1], return_tensors="pt")
+    assert "pixel_values_videos" not in batch
 
 
 def test_processor_without_a_video_processor_refuses_videos() -> None:
