@@ -276,9 +276,7 @@ def read_size(source: str, number: int = 0) -> Size:
                 raise UnusableImage("has no bytes", "Write or download the file again.")
             image = open_header(file, prefix)
             choose_frame(image, frame)
-            # A PNG without EXIF data in front would be decoded whole to look for some behind.
-            has_exif = image.format != "PNG" or "exif" in image.info
-            sideways = has_exif and orientation(image) in SIDEWAYS
+            sideways = orientation(image, of_header=True) in SIDEWAYS
             width, height = image.size
             if isinstance(image, TiffImagePlugin.TiffImageFile):  # PIL turns the size of these, in newer versions
                 width, height = image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]

@@ -120,10 +120,16 @@ def upright(image: Image.Image) -> Image.Image:
     return turned
 
 
-def orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none, or none that can be read."""
+def orientation(image: Image.Image, *, of_header: bool = False) -> int:
+    """EXIF or XMP orientation, 1 to 8; 1 where there is none, or none that can be read.
+
+    Args:
+        image: The image.
+        of_header: Read nothing more. A PNG without EXIF data in front is else decoded whole, to look for some behind.
+    """
     try:
-        return int(image.getexif().get(ORIENTATION, 1))
+        exif = Image.Image.getexif(image) if of_header else image.getexif()
+        return int(exif.get(ORIENTATION, 1))
     except Exception:  # broken metadata is no reason to lose an image
         return 1
 

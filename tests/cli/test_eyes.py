@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from PIL import Image, ImageFile
+from PIL.PngImagePlugin import PngInfo
 
 from fila.eyes import check_checkpoint, open_eyes, read_size, token_grid
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import Size
-from fila.processing.image_input import ImageInputError
+from fila.processing.image_input import ImageInputError, load_images
 from tests.contract.settings import fusion_settings
 from tests.helpers import PATCH, TILE, TOKENS_PER_TILE, single_tower, tiny_config
 
@@ -42,6 +43,23 @@ def test_read_size_turns_the_image_upright(
     Image.new("RGB", (53, 97)).save(path, exif=exif)
     refuse_to_decode(monkeypatch)
     assert read_size(str(path)) == size
+
+
+@pytest.mark.parametrize("holder", ["Raw profile type exif", "XML:com.adobe.xmp"])
+def test_read_size_finds_the_orientation_wherever_a_png_has_it(
+    holder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, chunks, exif = tmp_path / "turned.png", PngInfo(), Image.Exif()
+    exif[0x0112] = 6
+    data = exif.tobytes()
+    if holder == "XML:com.adobe.xmp":
+        chunks.add_itxt(holder, '<rdf:Description tiff:Orientation="6"/>')
+    else:
+        chunks.add_text(holder, f"\nexif\n{len(data):8}\n{data.hex()}\n", zip=True)
+    Image.new("RGB", (53, 97)).save(path, pnginfo=chunks)
+    assert load_images(str(path)).size == (97, 53)
+    refuse_to_decode(monkeypatch)
+    assert read_size(str(path)) == (53, 97)
 
 
 def test_read_size_reads_height_before_width() -> None:
