@@ -45,8 +45,14 @@ def save_processor(
 
     Returns:
         Its settings, which the model's config keeps.
+
+    Raises:
+        ValueError: If the model does not take the canvas.
     """
+    from fila.fit import fitting_settings
+    from fila.processing.canvas import build_canvas
     from fila.processing.image_processing_fila import FilaImageProcessorPil
+    from fila.processing.layout import Layout
     from fila.processing.processing_fila import FilaProcessor
 
     config = model.config
@@ -57,16 +63,18 @@ def save_processor(
         **normalization(low_res, config.vision_config),
     }
     if canvas is not None:
-        settings["canvas"] = dict(canvas)
+        own = {} if build_canvas(canvas, (side, side)).equal_views else {"patch_size": side // config.patch_grid[0]}
+        settings["canvas"] = {**own, **canvas}
     if high_res is not None:
         found = normalization(high_res, config.high_res_vision_config)
         settings |= {f"high_res_{name}": value for name, value in found.items()}
+    images = FilaImageProcessorPil(**settings)
     processor = FilaProcessor(
-        FilaImageProcessorPil(**settings),
+        images,
         tokenizer,
         chat_template=chat_template,
-        tokens_per_tile=model.model.tokens_per_tile,
         image_token=image_token,
+        **fitting_settings(config, images, Layout()),
     )
     processor.save_pretrained(folder)
     settings_of_pixels: dict[str, Any] = processor.preprocessing()

@@ -31,7 +31,7 @@ def fitting_settings(config: Any, image_processor: Any, layout: Any) -> dict[str
         ValueError: If model, canvas and layout do not fit together; says why and what to change.
     """
     plans, kind = image_processor.plans(), config.connector["type"]
-    _check_views(config, image_processor, plans.equal_views)
+    _check_views(config, image_processor, plans)
     _check_layout(config, layout)
     model = model_on_meta(config).model
     (rows, cols), count = model.vision_tower.fusion.output_grid, int(model.tokens_per_tile)
@@ -51,9 +51,14 @@ def fitting_settings(config: Any, image_processor: Any, layout: Any) -> dict[str
     return settings
 
 
-def _check_views(config: Any, image_processor: Any, equal_views: bool) -> None:
+def _check_views(config: Any, image_processor: Any, plans: Any) -> None:
     """Views of unequal size go with one tower and no fusion, a high-res canvas with a high-res tower."""
-    high, fusion = config.high_res_vision_config, config.fusion["type"]
+    high, fusion, equal_views = config.high_res_vision_config, config.fusion["type"], plans.equal_views
+    if not equal_views and plans.patch_size != (patch := config.tile_size // config.patch_grid[0]):
+        raise ValueError(
+            f"The patches of canvas {image_processor.canvas['type']!r} must be those of the low-res tower, {patch} "
+            f"pixels; got {plans.patch_size}. Set the canvas's `patch_size`."
+        )
     if not equal_views and fusion != "none":
         raise ValueError(
             f"The views of canvas {image_processor.canvas['type']!r} differ in size, and fusion {fusion!r} needs "

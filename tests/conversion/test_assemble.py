@@ -153,6 +153,16 @@ def test_single_tower_has_no_high_res_side(tmp_path: Path) -> None:
     assert AutoProcessor.from_pretrained(folder).image_processor.high_res_size is None
 
 
+@pytest.mark.parametrize("canvas", ["native", "minicpm", "uhd"])
+def test_views_of_any_size_answer(tmp_path: Path, canvas: str) -> None:
+    """The canvas takes the tower's patches, which have 7 pixels, and the processor counts them."""
+    folder = Parts(tmp_path).assemble(high_res=None, fusion={"type": "none"}, canvas={"type": canvas})
+    processor = AutoProcessor.from_pretrained(folder)
+    assert processor.image_processor.canvas["patch_size"] == 7
+    inputs = processor(text="<image>", images=random_image(60, 100), return_tensors="pt")
+    assert _load(folder)(**inputs).logits.isfinite().all()
+
+
 @pytest.mark.parametrize("from_folder", [True, False])
 def test_high_res_tower_from_random_weights_is_called_untrained(tmp_path: Path, from_folder: bool) -> None:
     parts = Parts(tmp_path)
@@ -305,6 +315,10 @@ def test_quantized_weights_are_refused(tmp_path: Path) -> None:
         ({"fusion": {"type": "glue"}}, r"`fusion\.type` must be one of .*got 'glue'"),
         ({"connector": {"type": "mlp", "depht": 3}}, r"has no option \['depht'\]"),
         ({"canvas": {"type": "round"}}, r"round"),
+        (
+            {"high_res": None, "fusion": {"type": "none"}, "canvas": {"type": "native", "patch_size": 14}},
+            r"patches of canvas 'native' must be those of the low-res tower, 7 pixels; got 14",
+        ),
     ],
 )
 def test_wrong_options_raise(tmp_path: Path, options: dict[str, Any], message: str) -> None:
