@@ -76,7 +76,7 @@ def assemble(
         vision_feature_layer: Layer of the low-res tower that the connector reads; later ones are left behind.
         tile_size: Pixels per side of a view, where the low-res tower's own size is not whole patches or too small.
         high_res_tile_size: High-res pixels per side of a view, see `FilaConfig`; Pix2Struct has no size of its own.
-        high_res_overview: What the overview receives from the high-res tower, `"pool"` or `"encode"`.
+        high_res_overview: What the overview receives from the high-res tower, `"pool"`, `"interpolate"` or `"encode"`.
         image_token: Placeholder of an image; added to the tokenizer unless it is there. A tokenizer that names an
             image token of its own decides.
         dtype: Of all weights: float32, bfloat16 or float16; by default what the language model is stored in (bfloat16

@@ -47,6 +47,10 @@ def _say(line: str) -> None:
     typer.echo(line, err=True)
 
 
+# ImportError: a package that only some commands need
+_TOLD: tuple[type[Exception], ...] = (ValueError, OSError, RuntimeError, ImportError)
+
+
 def _told_in_one_line(command: Callable[..., None]) -> Callable[..., None]:
     """Turn errors that a user can cause into one line and status 2, unless `debug` is set."""
 
@@ -56,8 +60,10 @@ def _told_in_one_line(command: Callable[..., None]) -> Callable[..., None]:
             command(**kwargs)
         except typer.Exit:  # a RuntimeError too
             raise
-        except (ValueError, OSError, RuntimeError) as error:
-            if kwargs["debug"]:
+        except Exception as error:
+            from huggingface_hub.errors import StrictDataclassError  # a wrong type in a config
+
+            if kwargs["debug"] or not isinstance(error, (*_TOLD, StrictDataclassError)):
                 raise
             _say(f"error: {' '.join(str(error).split()) or type(error).__name__}")
             raise typer.Exit(2) from error
@@ -347,7 +353,9 @@ def assemble(
     high_res_tile_size: Annotated[
         int | None, typer.Option(help="High-res pixels per side of one view; what fits the towers if not given.")
     ] = None,
-    high_res_overview: Annotated[str, typer.Option(help="pool or encode: the overview's high-res features.")] = "pool",
+    high_res_overview: Annotated[
+        str, typer.Option(help="pool, interpolate or encode: the overview's high-res features.")
+    ] = "pool",
     image_token: Annotated[str, typer.Option(help="Placeholder of an image.")] = "<image>",
     dtype: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or float16; the language model's if not given.")

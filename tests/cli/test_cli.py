@@ -223,8 +223,9 @@ def test_assemble_makes_a_checkpoint_that_verify_passes(fila: Run, parts: tuple[
         ),
         (["--dtype", "float7"], r"`dtype` must be one of .*; got 'float7'\."),
         (["--text", "./absent"], r"'./absent' is neither a folder nor a Hub id"),
+        (["--high-res-overview", "fold"], r"'high_res_overview'.* got fold"),
     ],
-    ids=["fusion", "fusion-option", "dtype", "text"],
+    ids=["fusion", "fusion-option", "dtype", "text", "overview"],
 )
 def test_assemble_tells_what_is_wrong_in_one_line(
     fila: Run, change: list[str], message: str, parts: tuple[Path, Path], tmp_path: Path

@@ -1,5 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,17 @@ def test_view_draws_a_contact_sheet(fila: Callable[..., Any], videos: str, tmp_p
         assert found.stderr.count("frame ") == frames
         with Image.open(tmp_path / "sheet.png") as sheet:
             assert sheet.width == 1240
+
+
+def test_missing_decoder_is_named_in_one_line(
+    fila: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.setitem(sys.modules, "torchcodec", None)
+    found = fila("view", real_clip(), "-o", tmp_path / "sheet.png")
+    assert found.exit_code == 2
+    assert found.stderr.startswith("error: Decoding a video needs PyAV or torchcodec")
+    assert found.stderr.count("\n") == 1
 
 
 def test_contact_sheet_shows_the_pixels_of_the_processor() -> None:
