@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoProcessor, PreTrainedTokenizerFast
 from transformers.utils import is_torchvision_available
 
 from fila import FilaConfig, FilaImageProcessor, FilaImageProcessorPil, FilaProcessor, FilaVideoProcessor
+from fila.modeling.clips import clip_token_rule
 from fila.modeling.connector import build_connector
 from fila.modeling.fusion import build_fusion
 from fila.processing.canvas import CANVASES, build_canvas
@@ -146,7 +147,8 @@ class Eyes:
 def token_grid(config: FilaConfig) -> tuple[int, int] | None:
     """Image tokens per axis of a tile, or None where a token does not stand for a place.
 
-    Queries read a whole view each, and a sequence of two towers' tokens has each place twice.
+    Queries read a whole view each, and a sequence of two towers' tokens has each place twice. Connectors of videos may
+    show an image several times, or put vectors of their own beside it; pixel shuffle's first order reads columns.
     """
     import torch
 
@@ -157,7 +159,10 @@ def token_grid(config: FilaConfig) -> tuple[int, int] | None:
     count = connector.tokens_per_tile((rows, cols))
     if (rows == 1 < cols) or connector.tokens_per_tile((rows, 2 * cols)) == count:
         return None
-    return math.isqrt(count), math.isqrt(count)
+    side, rule = math.isqrt(count), clip_token_rule(connector, (rows, cols)) or {}
+    if side**2 != count or rows != cols or rows % side or rule.get("per_step", count) != count:
+        return None
+    return None if getattr(connector, "order", None) == "v1" else (side, side)
 
 
 def placeholder_tokenizer() -> PreTrainedTokenizerFast:

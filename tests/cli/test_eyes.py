@@ -137,8 +137,26 @@ def test_eyes_take_every_canvas_their_own_first(checkpoint: str) -> None:
         (single_tower(connector={"type": "resampler", "num_queries": 9, "num_heads": 4}), None),
         (fusion_settings("sequence_concat"), None),
         (fusion_settings("upsample_concat"), (4, 4)),
+        ({"connector": {"type": "pixel_shuffle", "order": "v1"}}, None),
+        (single_tower(connector={"type": "conv_glu"}), None),  # 2 x 2 and a vector at either end
+        (single_tower(connector={"type": "stc", "depth": 1, "image_frames": 3}), None),
+        (single_tower(connector={"type": "stc_v35", "depth": 1, "image_frames": 8}), None),  # 4 x 2 x 2, not 4 x 4
+        (single_tower(connector={"type": "stc_v35", "depth": 1, "image_frames": 2}), (2, 2)),
+        (single_tower(connector={"type": "dual_path"}), (2, 2)),
     ],
-    ids=["mlp", "pixel_shuffle", "resampler", "sequence_concat", "upsample_concat"],
+    ids=[
+        "mlp",
+        "pixel_shuffle",
+        "resampler",
+        "sequence_concat",
+        "upsample_concat",
+        "pixel_shuffle-v1",
+        "conv_glu",
+        "stc",
+        "stc_v35-8",
+        "stc_v35-2",
+        "dual_path",
+    ],
 )
 def test_token_grid_of_a_config(changes: dict[str, Any], expected: tuple[int, int] | None) -> None:
     assert token_grid(tiny_config(**changes)) == expected
