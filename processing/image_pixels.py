@@ -53,6 +53,16 @@ def is_elsewhere(image: Any) -> bool:
     return is_torch_available() and isinstance(image, torch.Tensor) and image.device.type not in ("cpu", "meta")
 
 
+def is_float(image: Any) -> bool:
+    """Whether an array or tensor holds floats."""
+    return image.dtype.kind == "f" if isinstance(image, np.ndarray) else bool(image.is_floating_point())
+
+
+def as_levels(image: Any) -> Any:
+    """An array or tensor of floats in 0..255 as uint8."""
+    return np.rint(image).astype(np.uint8) if isinstance(image, np.ndarray) else image.round().to(torch.uint8)
+
+
 def check_array(image: Any) -> None:
     """Check an array or tensor of one image; a tensor is checked where it is.
 

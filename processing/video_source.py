@@ -20,7 +20,7 @@ from .frame_sampling import Clip
 from .image_download import download
 from .image_error import ImageInputError, UnusableImage
 from .image_input import load_images
-from .image_pixels import is_array
+from .image_pixels import as_levels, is_array, is_float
 from .video_decode import Progress, open_video
 from .video_error import UnusableVideo, VideoInputError
 
@@ -141,10 +141,19 @@ def _load(source: Any, choose: Choose, rate: float | None, progress: Progress | 
             raise UnusableVideo("has no frames", "Pass at least one frame.")
         clip = Clip(len(frames), rate)
         indices = choose(clip, True)
-        return Frames(load_images([frames[index] for index in indices]), indices, clip)
+        return Frames(_on_one_scale(load_images([frames[index] for index in indices])), indices, clip)
     with open_video(_encoded(source), progress) as video:
         indices = choose(video.clip, False)
         return Frames(video.frames(indices), indices, video.clip)
+
+
+def _on_one_scale(frames: list[Any]) -> list[Any]:
+    """Frames of which the dark ones are not taken for fractions, where another one's floats exceed 1."""
+    largest = [float(frame.max()) if is_array(frame) and is_float(frame) else None for frame in frames]
+    if not any(level is not None and level > 1 for level in largest):
+        return frames
+    dark = [level is not None and level <= 1 for level in largest]
+    return [as_levels(frame) if is_dark else frame for frame, is_dark in zip(frames, dark, strict=True)]
 
 
 def _given_frames(source: Any, rate: float | None) -> tuple[Any, float | None]:

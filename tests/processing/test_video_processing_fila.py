@@ -93,6 +93,16 @@ def test_frames_that_are_handed_in_are_all_used() -> None:
     assert numbers(raw(do_sample_frames=False)(video_bytes(5), return_tensors="np")) == [list(range(5))]
 
 
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_floats_of_a_video_have_one_scale(kind: Any) -> None:
+    clip = np.zeros((3, 28, 28, 3), np.float32)
+    clip[1], clip[2] = 1, 200  # a fade from black
+    pixels = np.asarray(processor(do_normalize=False)(kind(clip), return_tensors="np")["pixel_values_videos"])
+    np.testing.assert_allclose(pixels.max(axis=(0, 2, 3, 4, 5)), [0, 1 / 255, 200 / 255], rtol=1e-6)
+    fractions = np.asarray(processor(do_normalize=False)(kind(clip[:2]), return_tensors="np")["pixel_values_videos"])
+    assert fractions.max() == 1
+
+
 def test_folder_counts_as_three_frames_per_second(tmp_path: Path) -> None:
     for index, picture in enumerate(pictures(9)):
         picture.save(tmp_path / f"{index:03}.png")
