@@ -14,10 +14,11 @@ hash (`fingerprint`). Where they are compared:
 | an image processor is loaded, and its hash is not that of its settings | edited, or named in the call | a warning |
 """
 
+import difflib
 import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from transformers.utils import cached_file, logging
@@ -92,6 +93,17 @@ def check_preprocessing(
         )
     if names:
         logger.warning(f"The processor differs from what the model was trained with: {told}.")
+
+
+def refuse_misspelt(named: Iterable[str], settings: Collection[str]) -> None:
+    """Check what a call of `from_pretrained` names; transformers ignores what nothing reads.
+
+    Raises:
+        ValueError: If it is almost a setting. Whatever else is unknown may be the tokenizer's or the Hub's.
+    """
+    for name in named:
+        if name not in settings and (close := difflib.get_close_matches(name, settings, n=1, cutoff=0.9)):
+            raise ValueError(f"The processor has no setting `{name}`; did you mean `{close[0]}`?")
 
 
 def trained_with(folder_or_id: Any, **options: Any) -> dict[str, Any] | None:

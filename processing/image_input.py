@@ -86,17 +86,17 @@ def rgb_tensor(image: Any, sample: int | None, number: int, *, to_uint8: bool, d
         return rgb_levels(image, data_format, to_uint8=to_uint8)
 
 
-def image_size(image: Any, sample: int | None, number: int) -> tuple[int, int]:
-    """Height and width of a loaded image."""
+def image_size(image: Any, sample: int | None, number: int, data_format: str | None = None) -> tuple[int, int]:
+    """Height and width of a loaded image; `data_format` as in `to_channels_first`."""
     if isinstance(image, Image.Image):
         return image.height, image.width
-    pixels = to_channels_first(image, sample, number, to_rgb=False, to_uint8=False, data_format=None)
+    pixels = to_channels_first(image, sample, number, to_rgb=False, to_uint8=False, data_format=data_format)
     return int(pixels.shape[1]), int(pixels.shape[2])
 
 
-def resized(image: Any, size: tuple[int, int]) -> Image.Image:
-    """A loaded image as RGB, resized to (height, width)."""
-    pixels = to_channels_first(image, None, 0, to_rgb=True, to_uint8=True, data_format=None)
+def resized(image: Any, size: tuple[int, int], data_format: str | None = None) -> Image.Image:
+    """A loaded image as RGB, resized to (height, width); `data_format` as in `to_channels_first`."""
+    pixels = to_channels_first(image, None, 0, to_rgb=True, to_uint8=True, data_format=data_format)
     picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     return picture.resize(size[::-1], Image.Resampling.BICUBIC)
 

@@ -27,7 +27,7 @@ from transformers.utils import logging
 from .assistant_masks import assistant_masks
 from .chat_template import DEFAULT_CHAT_TEMPLATE, with_values
 from .control_tokens import control_token_pattern, escape_messages
-from .fingerprint import check_preprocessing, trained_with
+from .fingerprint import check_preprocessing, refuse_misspelt, trained_with
 from .image_input import ImageInputError, image_size, load_images, resized
 from .layout import PADDING, Geometry, as_text, build_layout, count_tokens, lay_out, slice_positions, token_indices
 from .token_budget import POLICIES, fit_prompt
@@ -151,8 +151,10 @@ class FilaProcessor(ProcessorMixin):
 
         Raises:
             PreprocessingError: If the model was trained with other settings, and the call does not name them.
+            ValueError: If the call names what is almost a setting.
         """
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        refuse_misspelt(kwargs, {*processor.to_dict(), *processor.image_processor.valid_kwargs.__annotations__})
         trained = trained_with(pretrained_model_name_or_path, **kwargs)
         check_preprocessing(trained, processor.preprocessing(), named=kwargs)
         return processor
@@ -238,16 +240,17 @@ class FilaProcessor(ProcessorMixin):
         if nested is not images and text is not None:
             left = iter(images)
             nested = [[next(left) for _ in range(prompt.count(self.image_token))] for prompt in text]
+        form = self._merge_kwargs(self.valid_processor_kwargs, **kwargs)["images_kwargs"].get("input_data_format")
         kept: list[int] = []
         fitted: list[list[Any]] = []
         for sample, own in enumerate(nested):
-            given = [image_size(image, sample, number) for number, image in enumerate(own)]
+            given = [image_size(image, sample, number, form) for number, image in enumerate(own)]
             sizes = self._budgeted_sizes(given, sample, kwargs, may_drop=True)
             if sizes is not None:
                 kept.append(sample)
                 fitted.append(
                     [
-                        image if size == before else resized(image, size)
+                        image if size == before else resized(image, size, form)
                         for image, size, before in zip(own, sizes, given, strict=True)
                     ]
                 )

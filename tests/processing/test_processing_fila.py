@@ -254,6 +254,19 @@ def test_settings_are_saved(processor: FilaProcessor, tmp_path: Path) -> None:
     assert loaded.to_dict() == processor.image_processor.to_dict()
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("canvass", "canvas"), ("max_image_token", "max_image_tokens"), ("image_tokn_policy", "image_token_policy")],
+)
+def test_misspelt_settings_of_a_loaded_processor_are_refused(
+    processor: FilaProcessor, tmp_path: Path, name: str, meant: str
+) -> None:
+    processor.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"no setting `{name}`; did you mean `{meant}`"):
+        FilaProcessor.from_pretrained(tmp_path, **{name: 5})
+    FilaProcessor.from_pretrained(tmp_path, padding_side="left", revision="main", max_image_tokens=5)
+
+
 def test_an_empty_batch_is_refused(processor: FilaProcessor) -> None:
     with pytest.raises(ValueError, match=r"`text` must hold at least one prompt; got an empty list"):
         processor(text=[], return_tensors="pt")

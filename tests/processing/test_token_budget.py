@@ -5,6 +5,7 @@
 import logging
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -166,6 +167,13 @@ def test_samples_over_a_limit_are_dropped_with_a_warning(caplog: pytest.LogCaptu
     plain = processor()(text=["<image>b", "d"], images=[images[0], []])
     assert batch["input_ids"] == plain["input_ids"]
     assert len(batch["view_boxes"]) == 1
+
+
+def test_budget_reads_arrays_in_the_format_of_the_call() -> None:
+    made = processor(max_image_tokens=48, image_token_policy="shrink_images")
+    ambiguous = np.zeros((3, 99, 3), np.uint8)
+    batch = made(text="<image>", images=ambiguous, input_data_format="channels_last")
+    assert batch["input_ids"][0].count(made.image_token_id) == 48
 
 
 def test_dropping_every_sample_is_an_error() -> None:
