@@ -132,8 +132,8 @@ def import_checkpoint(
         for section in (fit.config, fit.config.text_config, *towers):
             if section is not None:
                 section.dtype = values_dtype
+        fit.config.preprocessing = _save_processor(folder, fit, opened, image_processor or {})
         fit.config.save_pretrained(folder)
-        _save_processor(folder, fit, opened, image_processor or {})
         copy_remote_code(folder)
         _save_card(folder, output.name, fit, opened)
         write_json(folder / RECORD, _record(found.name, fit, opened))
@@ -236,13 +236,16 @@ def _text_side(source: str | Path, part: Part, recipe: Recipe, settings: Setting
     return tokens, chosen
 
 
-def _save_processor(folder: Path, fit: Fit, source: Source, images: Mapping[str, Any]) -> None:
+def _save_processor(folder: Path, fit: Fit, source: Source, images: Mapping[str, Any]) -> dict[str, Any]:
+    """Write processor and generation config; the settings of the first are what the weights were trained with."""
     settings = {**source.settings.image_processor, **images}
     made = processor(
         fit.recipe, fit.config, source.tokens, image_processor=settings, chat_template=source.chat_template
     )
     made.save_pretrained(folder)
     save_generation_config(folder, source.part, fit.config, source.tokens, chat_template=source.chat_template)
+    trained: dict[str, Any] = made.preprocessing()
+    return trained
 
 
 def _save_card(folder: Path, name: str, fit: Fit, source: Source) -> None:

@@ -31,6 +31,7 @@ def test_import_answers_and_exports_what_came_in(name: str, tmp_path: Path) -> N
     folder = imported(tmp_path, name)
     model = AutoModelForImageTextToText.from_pretrained(folder).eval()
     processor = AutoProcessor.from_pretrained(folder)
+    assert model.config.preprocessing == processor.preprocessing()
     content = [{"type": "image", "image": random_image(53, 97)}, {"type": "text", "text": "What?"}]
     inputs = processor.apply_chat_template(
         [{"role": "user", "content": content}],
