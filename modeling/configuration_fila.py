@@ -185,6 +185,11 @@ class FilaConfig(PreTrainedConfig):
             self.fusion = {"type": "none" if single_tower else "cvfm"}
         if self.connector is None:
             self.connector = {"type": "mlp"}
+        if not hasattr(self.vision_config, "image_size") or not hasattr(self.vision_config, "patch_size"):
+            raise ValueError(
+                f"`vision_config.model_type` {self.vision_config.model_type!r} must be a vision tower with an "
+                "`image_size` and a `patch_size`, such as 'clip_vision_model'."
+            )
         if self.tile_size is None:
             self.tile_size = _side(self.vision_config.image_size)
         if not single_tower and self.high_res_tile_size is None:
@@ -270,6 +275,9 @@ class FilaConfig(PreTrainedConfig):
                 '\'patch\', or `fusion={"type": "none"}`.'
             )
         assert self.tile_size is not None
+        for name, least in (("tile_size", 1), ("high_res_tile_size", 1), ("slice_positions", 0)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ValueError(f"`{name}` must be at least {least}; got {value}.")
         patch = _side(self.vision_config.patch_size)
         if self.tile_size % patch:
             own = self.tile_size == _side(self.vision_config.image_size)

@@ -43,7 +43,7 @@ from .high_res_views import (
 )
 from .tower_convnext import ConvNextBlock, GlobalResponseNorm
 from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage
-from .view_layout import ViewLayout
+from .view_layout import ViewLayout, check_views
 
 
 class FilaPreTrainedModel(PreTrainedModel):
@@ -352,24 +352,10 @@ class FilaVisionModel(FilaPreTrainedModel):
         """The real views `(T, 3, S, S)`, or `(T, 3, p, L * p)` with their patch grids `(T, 2)`."""
         if self.config.low_res_views != "processor":
             return low_res_views(self.config, canvases, boxes), None
-        self._check_sizes(pixel_values, are_packed=patch_grids is not None)
+        check_views(self.config, pixel_values, [len(found) for found in boxes], are_packed=patch_grids is not None)
         if patch_grids is not None:
             return packed_views(pixel_values, patch_grids, [len(found) for found in boxes])
         return torch.cat([pixels[: len(found)] for pixels, found in zip(pixel_values, boxes, strict=True)]), None
-
-    def _check_sizes(self, pixel_values: PerImage, *, are_packed: bool) -> None:
-        """Raise if views, or patches that lie side by side, have another size than the model's: nothing else would."""
-        side, named, fix = self.config.tile_size, "views", "the model's `tile_size` or the image processor's `size`"
-        if are_packed:
-            side, named, fix = side // self.config.patch_grid[0], "patches", "`patch_size` of the processor's `canvas`"
-        for index, pixels in enumerate(pixel_values):
-            height, width = pixels.shape[-2:]
-            if height != side or (width != side and not are_packed):
-                found = f"{height}x{height if are_packed else width}"
-                raise ValueError(
-                    f"The {named} of image {index} must have {side}x{side} pixels; `pixel_values` holds {found}. Load "
-                    f"processor and model from one checkpoint, or set {fix}."
-                )
 
     def _high_res_maps(
         self, canvases: list[torch.Tensor], boxes: list[list[Box]], layout: ViewLayout

@@ -66,6 +66,10 @@ def test_tied_embeddings_follow_the_text_model_unless_set() -> None:
         ({"vision_feature_layer": 0}, r"must name one of the 5 layers .* got 0"),
         ({"vision_config": {"image_size": 30, "patch_size": 7}}, r"must be a multiple of `patch_size`; got 30 and 7"),
         ({"vision_config": {"model_type": "clop"}}, r"`vision_config.model_type` 'clop' is not a model type"),
+        ({"vision_config": {"model_type": "bert"}}, r"`vision_config.model_type` 'bert' must be a vision tower"),
+        ({"tile_size": 0}, r"`tile_size` must be at least 1; got 0"),
+        ({"high_res_tile_size": -128}, r"`high_res_tile_size` must be at least 1; got -128"),
+        ({"slice_positions": -1}, r"`slice_positions` must be at least 0; got -1"),
     ],
 )
 def test_config_rejects_what_does_not_fit(changes: dict[str, Any], message: str) -> None:
