@@ -47,7 +47,8 @@ class Estimate:
         num_tokens: Image tokens; None where the strategy's views are not whole tokens of the connector.
         encoder_flops: Operations of all towers, the fusion and the connector; None there, and where the model
             refuses the strategy: views that differ in size, and a fusion.
-        text_flops: Operations of the language model reading these tokens; None without them.
+        text_flops: Operations of the language model reading these tokens; None without them, and for a language model
+            whose layout is not LLaMA's, such as GPT-2's.
         cache_bytes: Keys and values of these tokens in the language model; None without them.
     """
 
@@ -179,8 +180,10 @@ class Estimator:
         return int(counter.get_total_flops())
 
 
-def text_flops(text: Any, tokens: int) -> int:
-    """Operations of a language model of LLaMA's layout reading so many tokens."""
+def text_flops(text: Any, tokens: int) -> int | None:
+    """Operations of a language model of LLaMA's layout reading so many tokens; None for one of another layout."""
+    if not hasattr(text, "intermediate_size"):
+        return None
     width, heads = text.hidden_size, text.num_attention_heads
     head = getattr(text, "head_dim", None) or width // heads
     cached = getattr(text, "num_key_value_heads", None) or heads

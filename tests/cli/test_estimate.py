@@ -202,3 +202,13 @@ def test_command_names_the_file_that_is_none() -> None:
     result = CliRunner().invoke(app, ["estimate", "nowhere.png"])
     assert result.exit_code == 2
     assert "'nowhere.png' does not exist" in result.output
+
+
+def test_language_model_of_another_layout_is_not_counted() -> None:
+    text = {"model_type": "gpt2", "n_embd": 24, "n_layer": 2, "n_head": 4, "vocab_size": 262}
+    (own, *_) = made = tiny_estimator(text_config=text).all_canvases("a", Size(28, 28))
+    assert own.num_tokens
+    assert own.encoder_flops
+    assert own.cache_bytes == 2 * 2 * 24 * 2 * own.num_tokens
+    assert own.text_flops is None
+    assert as_rows(made)[1][6] == "-"
