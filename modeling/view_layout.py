@@ -2,7 +2,6 @@
 # Licensed under the Apache License, Version 2.0.
 """Which views of a batch belong to one image, and where they lie on it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,12 +47,13 @@ class ViewLayout:
         return torch.tensor(found, device=device)
 
 
-def check_views(config: Any, pixel_values: Sequence[torch.Tensor], num_views: list[int], *, are_packed: bool) -> None:
+def check_views(config: Any, pixel_values: Any, num_views: list[int], *, are_packed: bool) -> None:
     """Check that every view is there, in the size that the model has; nothing else would tell.
 
     Args:
         config: The `FilaConfig`.
-        pixel_values: `(I, V, 3, S, S)`, or `(I, V, 3, p, L * p)` with the patches of a view side by side.
+        pixel_values: `(I, V, 3, S, S)`, or `(I, V, 3, p, L * p)` with the patches of a view side by side; or a list with
+            one tensor per image.
         num_views: Views of each image.
         are_packed: Whether patches lie side by side.
 
