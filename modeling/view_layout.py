@@ -52,8 +52,8 @@ def check_views(config: Any, pixel_values: Any, num_views: list[int], *, are_pac
 
     Args:
         config: The `FilaConfig`.
-        pixel_values: `(I, V, 3, S, S)`, or `(I, V, 3, p, L * p)` with the patches of a view side by side; or a list with
-            one tensor per image.
+        pixel_values: `(I, V, 3, S, S)`, or `(I, V, 3, p, L * p)` with the patches of a view side by side; or a
+            list with one tensor per image.
         num_views: Views of each image.
         are_packed: Whether patches lie side by side.
 
