@@ -19,8 +19,8 @@ class FilaTrainingArguments(TrainingArguments):  # type: ignore[misc, unused-ign
     r"""`TrainingArguments` with some defaults changed and some arguments added.
 
     Other defaults have `learning_rate`, `warmup_steps` and `lr_scheduler_type` (the stage's, see `STAGES`),
-    `remove_unused_columns` (`False`: the collator reads `images` and `messages`) and `dataloader_pin_memory` (only
-    with an accelerator).
+    `remove_unused_columns` (`False`: the collator reads `images` and `messages`), `dataloader_pin_memory` (only
+    with an accelerator) and `accelerator_config` (`dispatch_batches` is `False`: every process reads streams itself).
 
     Args:
         stage (`str`, *optional*, defaults to `"finetune"`):
@@ -72,6 +72,9 @@ class FilaTrainingArguments(TrainingArguments):  # type: ignore[misc, unused-ign
             raise ValueError(
                 "`loss_weight_max` and `loss_weight_mean_one` need `resolution_loss_weight`, which is false."
             )
+        if self.accelerator_config.dispatch_batches is None:
+            # by default one process reads a stream and cuts its batches by rows; images are other rows than samples
+            self.accelerator_config.dispatch_batches = False
         if not torch.accelerator.is_available():
             self.dataloader_pin_memory = False
 

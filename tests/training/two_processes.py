@@ -146,7 +146,14 @@ def save(rank: int, folder: Path) -> dict[str, Any]:
     return {"weights": whole(model.state_dict())}
 
 
-def run_trainer(folder: Path, batch_size: int, rank: int = 0) -> dict[str, Any]:
+class Stream(torch.utils.data.IterableDataset[Any]):
+    """Samples in their order, without a length."""
+
+    def __iter__(self) -> Any:
+        yield from make_samples(8)
+
+
+def run_trainer(folder: Path, batch_size: int, rank: int = 0, *, stream: bool = False) -> dict[str, Any]:
     """Weights and logs of a weighted run that is asked meanwhile."""
     samples = make_samples(8)
     settings = arguments(
@@ -161,7 +168,9 @@ def run_trainer(folder: Path, batch_size: int, rank: int = 0) -> dict[str, Any]:
         loss_weight_mean_one=True,
         use_cpu=True,
     )
-    trainer = FilaTrainer(tiny_model(), settings, processing_class=tiny_processor(), train_dataset=samples)
+    trainer = FilaTrainer(
+        tiny_model(), settings, processing_class=tiny_processor(), train_dataset=Stream() if stream else samples
+    )
     callback = GenerativeEvalCallback(trainer, list(questions(samples[:3])), every=1, max_new_tokens=3)
     trainer.add_callback(callback)
     trainer.train()
@@ -184,6 +193,7 @@ SCENARIOS: dict[str, Callable[[int, Path], dict[str, Any]]] = {
     "evaluate": evaluate,
     "save": save,
     "trainer": lambda rank, folder: run_trainer(folder, 2, rank),
+    "trainer-stream": lambda rank, folder: run_trainer(folder, 2, rank, stream=True),
 }
 
 
