@@ -45,14 +45,14 @@ def bind_images(sample: Mapping[str, Any], images: Sequence[Any], name: str = "T
     messages = []
     for message in sample["messages"]:
         content = message["content"]
-        if not isinstance(content, str):
+        if not isinstance(content, str | None):
             parts = []
             for part in content:
                 bound = {key: value for key, value in part.items() if value is not None}
                 if part["type"] == "image":
                     num_parts += 1
                     bound = {"type": "image", "image": waiting.pop(0) if waiting else None}
-                if part["type"] == "video" and set(bound) == {"type"}:
+                if _is_bound_video(part):
                     if not videos:
                         raise ValueError(f'{name} has more {{"type": "video"}} parts than `videos`.')
                     bound = {"type": "video", "video": videos.pop(0)}
@@ -67,6 +67,18 @@ def bind_images(sample: Mapping[str, Any], images: Sequence[Any], name: str = "T
             f"{num_parts} parts and {len(images)} images."
         )
     return messages
+
+
+def bound_parts(messages: Sequence[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
+    """The parts of messages that `images` (kind "image") or `videos` (kind "video") are put into."""
+    contents = [message["content"] for message in messages if not isinstance(message["content"], str | None)]
+    parts = [part for content in contents for part in content]
+    return [part for part in parts if (part["type"] == "image" if kind == "image" else _is_bound_video(part))]
+
+
+def _is_bound_video(part: Mapping[str, Any]) -> bool:
+    """Whether it is the part of a video that does not name its own source."""
+    return part["type"] == "video" and {key for key, value in part.items() if value is not None} == {"type"}
 
 
 @dataclass
@@ -122,6 +134,8 @@ class FilaCollator:
             `input_ids`, `attention_mask` `(B, L)`, the image tensors of the processor, and in training `labels`
             `(B, L)` and, if asked for, `loss_weight` `(B,)`.
         """
+        for number, sample in enumerate(samples):
+            _check_messages(sample, number, str(self.processor.chat_template))
         names = [_name(sample, number) for number, sample in enumerate(samples)]
         images = load_images([[_source(image) for image in sample.get("images") or []] for sample in samples])
         if self.random_scale is not None:
@@ -209,7 +223,30 @@ class FilaCollator:
 def message_text(message: Mapping[str, Any]) -> str:
     """The text of a message, without its images."""
     content = message["content"]
-    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
+    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content or [])
+
+
+def _check_messages(sample: Mapping[str, Any], number: int, template: str) -> None:
+    """Refuse what is no conversation, and calls of tools that the chat template would leave out."""
+    messages = sample.get("messages")
+    wrong = [message for message in messages if not _is_message(message)] if isinstance(messages, list) else [messages]
+    if wrong:
+        raise ValueError(
+            f"Sample {number} of the batch must have `messages`, each with a `role` and a `content` that is text or a "
+            f"list of parts with a `type`; got {wrong[0]!r:.80}."
+        )
+    if "tool_calls" not in template and any(message.get("tool_calls") for message in messages or []):
+        raise ValueError(f"Sample {number} of the batch has `tool_calls`, which the chat template does not write.")
+
+
+def _is_message(message: Any) -> bool:
+    if not isinstance(message, Mapping) or not message.get("role") or "content" not in message:
+        return False
+    content = message["content"]
+    parts = content if isinstance(content, list) else []
+    return (isinstance(content, list | str) or bool(message.get("tool_calls"))) and all(
+        isinstance(part, Mapping) and part.get("type") for part in parts
+    )
 
 
 def _name(sample: Mapping[str, Any], number: int) -> str:

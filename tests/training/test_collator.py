@@ -100,6 +100,27 @@ def test_parts_as_datasets_stores_them_and_undecoded_images(processor: FilaProce
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_turns_of_tools_are_read_and_calls_are_learnt(processor: FilaProcessor) -> None:
+    call = {"type": "function", "function": {"name": "ocr", "arguments": {"page": 1}}}
+    messages = [
+        {"role": "user", "content": [{"type": "image"}, text("Total?")]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "12.50"},
+        {"role": "assistant", "content": "It is 12.50."},
+    ]
+    sample = {"images": [random_image(9, 41)], "messages": messages}
+    refused(
+        FilaCollator(processor), sample, "Sample 1 of the batch has `tool_calls`, which the chat template does not"
+    )
+    written = [{**messages[1], "content": "ocr(1)", "tool_calls": None}, *messages[2:]]
+    batch = FilaCollator(processor)([{**sample, "messages": [messages[0], *written]}])
+    assert learnt(processor, batch) == ["ocr(1)<|im_end|>It is 12.50.<|im_end|>"]
+    processor.chat_template = str(processor.chat_template).replace(
+        "{%- generation -%}", "{%- generation -%}{{- message.tool_calls[0].function.name if message.tool_calls -}}"
+    )
+    assert learnt(processor, FilaCollator(processor)([sample])) == ["ocr<|im_end|>It is 12.50.<|im_end|>"]
+
+
 # --- what is refused ---
 
 
@@ -134,6 +155,24 @@ def test_images_and_parts_must_pair_up(processor: FilaProcessor, num_images: int
     sample = conversation([random_image(9, 9)] * num_parts, "Which?", "a")
     sample["images"] = [random_image(9, 9)] * num_images
     refused(FilaCollator(processor), sample, f"Sample 1 .* it has {num_parts} parts and {num_images} images")
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        None,
+        {"role": ["user"], "content": ["a"]},
+        [{"from": "human", "value": "a"}],
+        [{"role": None, "content": "a"}],
+        [{"role": "user", "content": None}],
+        [{"role": "user", "content": ["a"]}],
+        [{"role": "user", "content": [{"text": "a"}]}],
+    ],
+    ids=str,
+)
+def test_what_is_no_conversation_is_refused(messages: Any, processor: FilaProcessor) -> None:
+    match = r"Sample 1 of the batch must have `messages`, each with a `role` and a `content` that is text or a list of"
+    refused(FilaCollator(processor), {"messages": messages}, match)
 
 
 def test_a_broken_image_is_named(processor: FilaProcessor) -> None:
