@@ -25,6 +25,8 @@ Data = Annotated[
 Device = Annotated[str, typer.Option(help="auto or cpu; CUDA_VISIBLE_DEVICES chooses among GPUs.")]
 Plots = Annotated[bool, typer.Option(help="Draw PNGs, if matplotlib is installed.")]
 
+_NOTHING_TO_ASK = "There must be something to ask, messages of the assistant or `fields`; {} has neither."
+
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
     """Read `name=value` pairs; values are JSON or else text.
@@ -229,6 +231,8 @@ def evaluate(
             progress=sys.stderr.isatty(),
         )
     )
+    if not answers:
+        raise ValueError(_NOTHING_TO_ASK.format(data))
     scores = score_buckets(answers)
     rows = [["split", "bucket", "questions", "exact match", "95 % interval", "character errors"]]
     for split, found in scores.items():
@@ -322,4 +326,6 @@ def _evaluation_callback(trainer: Any, dataset: Any, every: int, count: int) -> 
     from fila.training.evaluation import GenerativeEvalCallback
 
     asked = list(islice(questions(dataset[index] for index in range(len(dataset))), count))
+    if not asked:
+        raise ValueError(_NOTHING_TO_ASK.format("--eval-data"))
     return GenerativeEvalCallback(trainer, asked, every=every)

@@ -196,6 +196,18 @@ def test_evaluate_asks_no_more_than_it_is_told(fila: Callable[..., Any], checkpo
     assert result.stdout.splitlines()[1].split()[:3] == ["all", "all", "2"]
 
 
+def test_data_without_a_question_is_refused(
+    fila: Callable[..., Any], checkpoint: str, data: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "asked.jsonl"
+    path.write_text(json.dumps({"messages": [{"role": "user", "content": "Hm?"}]}) + "\n")
+    result = fila("evaluate", checkpoint, "--data", path)
+    assert result.exit_code == 2
+    assert f"messages of the assistant or `fields`; {path} has neither." in result.stderr
+    result = fila("train", checkpoint, "--data", data, "-o", tmp_path / "run", *SHORT, "--eval-data", path)
+    assert "error: There must be something to ask" in result.stderr
+
+
 def test_plots_are_left_out_without_matplotlib(
     fila: Callable[..., Any], checkpoint: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
