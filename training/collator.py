@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from transformers.utils import logging
 
 from fila.processing.image_input import load_images, to_channels_first
 
 IGNORED = -100
+logger = logging.get_logger(__name__)
 
 
 def bind_images(sample: Mapping[str, Any], images: Sequence[Any], name: str = "The sample") -> list[dict[str, Any]]:
@@ -143,6 +145,9 @@ class FilaCollator:
                 self._rescaled(own, sample, number)
                 for number, (own, sample) in enumerate(zip(images, samples, strict=True))
             ]
+        if self.processor.image_token_policy == "drop_sample":
+            kept = self._within_limits(images, names)
+            samples, images, names = ([each[number] for number in kept] for each in (samples, images, names))
         batch = self.processor.apply_chat_template(
             [bind_images(*each) for each in zip(samples, images, names, strict=True)],
             add_generation_prompt=self.generate,
@@ -158,6 +163,19 @@ class FilaCollator:
             if self.loss_weight is not None:
                 batch["loss_weight"] = torch.tensor([self.loss_weight([_size(i) for i in own]) for own in images])
         return batch
+
+    def _within_limits(self, images: list[list[Any]], names: list[str]) -> list[int]:
+        """The samples that the processor does not leave out; it does not say which, and a question must not be."""
+        kept = []
+        for number, own in enumerate(images):
+            try:
+                self.processor._get_num_multimodal_tokens([_size(image) for image in own])
+                kept.append(number)
+            except ValueError as error:
+                if self.generate:
+                    raise ValueError(f"{names[number]} is a question, which is never left out. {error}") from error
+                logger.warning(f"{names[number]} is left out. {error}")
+        return kept or list(range(len(images)))  # the processor says that none is left
 
     def _rescaled(self, images: list[Any], sample: Mapping[str, Any], number: int) -> list[Image.Image]:
         """Resize the images of a sample by one random factor."""

@@ -208,6 +208,22 @@ def test_an_answer_behind_the_limit_is_refused(processor: FilaProcessor) -> None
     refused(FilaCollator(processor, max_length=120), sample, "or the answer lies behind `max_length` = 120")
 
 
+def test_samples_over_the_limit_of_image_tokens_are_left_out_of_training_alone(processor: FilaProcessor) -> None:
+    processor.image_token_policy, processor.max_image_tokens = "drop_sample", 48
+    samples = [make_sample(3), make_sample(0), TEXT_ONLY, make_sample(1)]  # 80, 48, 0 and 48 image tokens
+    collator = FilaCollator(processor, loss_weight=ResolutionWeight())
+    found, expected = collator(samples), collator(samples[1:])
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert learnt(processor, found) == ["aa<|im_end|>", "No image.<|im_end|>", "bbb<|im_end|>"]
+    with pytest.raises(ValueError, match="No sample keeps the limits of image tokens"):
+        collator(samples[:1])
+    prompts = [{**sample, "messages": sample["messages"][:1]} for sample in samples]
+    with pytest.raises(
+        ValueError, match=r"Sample 0 .* is a question, which is never left out\. Image 0 .* has 80 image"
+    ):
+        FilaCollator(processor, generate=True)(prompts)
+
+
 def test_a_prompt_is_never_cut(processor: FilaProcessor) -> None:
     sample = {**make_sample(0), "messages": make_sample(0)["messages"][:1]}
     with pytest.raises(ValueError, match=r"Sample 0 .* and may have 60; a prompt is never cut"):
