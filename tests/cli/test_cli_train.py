@@ -150,6 +150,12 @@ def test_train_does_not_write_over_a_run(fila: Callable[..., Any], checkpoint: s
         (("--device", "cuda:1"), "error: --device must be auto or cpu; got 'cuda:1'."),
         (("--set", "optim"), "error: `--set` takes name=value; got 'optim'."),
         (("--set", "optimm=1"), "fields of transformers' TrainingArguments; there is no ['optimm']."),
+        (
+            ("--set", "stage=align"),
+            "`--set` is for what has no option of its own; `fila train --help` has those of ['stage']",
+        ),
+        (("--set", "resume_from_checkpoint=x"), "has those of ['resume_from_checkpoint']"),
+        (("--max-steps", 0), "error: --max-steps must be positive, or -1 for as many as --epochs takes; got 0."),
         (("--data", "nowhere"), "error: Data must be a JSON-lines file"),
     ],
 )
