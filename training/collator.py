@@ -60,7 +60,8 @@ def bind_images(sample: Mapping[str, Any], images: Sequence[Any], name: str = "T
                     bound = {"type": "video", "video": videos.pop(0)}
                 parts.append(bound)
             content = parts
-        messages.append({**message, "content": content})
+        bound = {**message, "content": content}
+        messages.append({key: value for key, value in bound.items() if value is not None})  # as newer transformers
     if videos:
         raise ValueError(f'{name} has {len(videos)} of its `videos` left after its {{"type": "video"}} parts.')
     if num_parts != len(images):
@@ -88,7 +89,8 @@ class FilaCollator:
     """Makes batches for training, or prompts for generation.
 
     Args:
-        processor: A `FilaProcessor` whose chat template marks what the assistant writes.
+        processor: A `FilaProcessor` whose chat template marks what the assistant writes, or writes messages one after
+            the other.
         generate: Make prompts that end where the assistant begins, padded on the left, without labels. Else labels are
             made and padding is on the right.
         max_length: Longest sequence in tokens. What is longer is cut at its end, as long as that holds no image token
@@ -147,7 +149,8 @@ class FilaCollator:
             ]
         if self.processor.image_token_policy == "drop_sample":
             kept = self._within_limits(images, names)
-            samples, images, names = ([each[number] for number in kept] for each in (samples, images, names))
+            samples, images = [samples[number] for number in kept], [images[number] for number in kept]
+            names = [names[number] for number in kept]
         batch = self.processor.apply_chat_template(
             [bind_images(*each) for each in zip(samples, images, names, strict=True)],
             add_generation_prompt=self.generate,
@@ -233,7 +236,7 @@ class FilaCollator:
                 cut = f" or the answer lies behind `max_length` = {self.max_length}" if self.max_length else ""
                 raise ValueError(
                     f"{name} has nothing to learn: none of its {int((~is_pad[row]).sum())} tokens was written by the "
-                    f"assistant. It has no assistant message, the chat template has no {{% generation %}} span{cut}."
+                    f"assistant. It has no assistant message{cut}."
                 )
         return ids.masked_fill(~supervised, IGNORED)
 

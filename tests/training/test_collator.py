@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from fila.conversion.tokens import choose_chat_template
 from fila.processing.image_input import ImageInputError
 from fila.processing.processing_fila import FilaProcessor
 from fila.training.collator import FilaCollator
 from fila.training.loss_weight import ResolutionWeight
-from tests.helpers import TOKENS_PER_TILE, random_image, tiny_processor
+from tests.helpers import TOKENS_PER_TILE, random_image, tiny_processor, tiny_tokenizer
 from tests.training.samples import conversation, make_sample, make_samples, text
 
 TEXT_ONLY = {"messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "No image."}]}
@@ -136,10 +137,38 @@ def test_a_sample_that_teaches_nothing_is_refused(processor: FilaProcessor) -> N
     refused(FilaCollator(processor), sample, match)
 
 
-def test_a_template_without_spans_is_refused(processor: FilaProcessor) -> None:
+def test_a_template_that_does_not_mark_the_assistant_teaches_the_same(processor: FilaProcessor) -> None:
+    expected = FilaCollator(processor)([TWO_TURNS, TEXT_ONLY, make_sample(3)])
     template = str(processor.chat_template)
     processor.chat_template = template.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
-    refused(FilaCollator(processor), make_sample(0), r"Sample 0 .* the chat template has no \{% generation %\} span\.")
+    found = FilaCollator(processor)([TWO_TURNS, TEXT_ONLY, make_sample(3)])
+    assert processor.chat_template != template
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_the_template_of_a_language_model_that_was_assembled_in_teaches_its_answers(processor: FilaProcessor) -> None:
+    """LLaMA 3's, as its tokenizer has it, with other control tokens."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{% for message in messages %}{% set content = '<|im_start|>' + message['role'] + '<|end|>\n\n'+ "
+        "message['content'] | trim + '<|im_end|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}"
+        "{% endif %}{{ content }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant<|end|>\n\n' }}{% endif %}"
+    )
+    processor.chat_template = choose_chat_template(tokenizer, "<image>")
+    assert "generation %}" not in processor.chat_template
+    batch = FilaCollator(processor)([TWO_TURNS, TEXT_ONLY, make_sample(3)])
+    assert learnt(processor, batch) == ["The first.<|im_end|>Yes.<|im_end|>", "No image.<|im_end|>", "dd<|im_end|>"]
+
+
+def test_a_template_that_neither_marks_the_assistant_nor_goes_message_by_message_is_refused(
+    processor: FilaProcessor,
+) -> None:
+    processor.chat_template = "{{ messages | length }}{% for message in messages %}{{ message.content }}{% endfor %}"
+    with pytest.raises(
+        ValueError, match=r"with \{% generation %\} and \{% endgeneration %\}, or .* as message 1 shows"
+    ):
+        FilaCollator(processor)([TEXT_ONLY])
 
 
 def test_an_image_in_an_answer_is_refused(processor: FilaProcessor) -> None:
