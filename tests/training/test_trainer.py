@@ -191,6 +191,19 @@ def test_a_resumed_run_goes_on_with_the_same_batches_and_losses(settings: dict[s
     assert any(a.shape != b.shape or not torch.equal(a, b) for a, b in zip(first, second, strict=False))
 
 
+def test_a_run_that_began_with_text_alone_resumes(tmp_path: Path) -> None:
+    class Stream(torch.utils.data.IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            yield from [TEXT_ONLY] * 2 + make_samples(2)
+
+    settings = {"max_steps": 4, "per_device_train_batch_size": 1, "save_strategy": "steps", "save_steps": 2}
+    whole, resumed = (make_trainer(tmp_path, Stream(), **settings)[0] for _ in range(2))  # type: ignore[arg-type]
+    whole.train()
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert losses(resumed) == losses(whole)
+    assert len(losses(whole)) == 4
+
+
 def test_every_pass_over_a_stream_draws_other_scales(tmp_path: Path) -> None:
     class Stream(torch.utils.data.IterableDataset[Any]):
         def __iter__(self) -> Any:
