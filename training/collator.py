@@ -115,10 +115,9 @@ class FilaCollator:
     _epoch: torch.Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.int64).share_memory_(), repr=False)
 
     def __post_init__(self) -> None:
-        if self.random_scale is not None:
-            low, high = self.random_scale
-            if not 0 < low <= high:
-                raise ValueError(f"`random_scale` must be two rising positive factors; got {list(self.random_scale)}.")
+        bounds = self.random_scale
+        if bounds is not None and (len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]):
+            raise ValueError(f"`random_scale` must be two rising positive factors; got {list(bounds)}.")
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the coming batches belong to."""

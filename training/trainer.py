@@ -3,6 +3,7 @@
 """`Trainer` and what it lacks: batches by resolution, a loss weighted by resolution, checkpoints that are whole."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -142,15 +143,25 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
             )
         return super().get_train_dataloader()
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """Trainer's, without augmentation and loss weights."""
+    @contextmanager
+    def _collator_for_evaluation(self) -> Iterator[None]:
         collator = self.data_collator
         if isinstance(collator, FilaCollator):
             self.data_collator = collator.for_evaluation()
         try:
-            return super().get_eval_dataloader(eval_dataset)
+            yield
         finally:
             self.data_collator = collator
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Trainer's, without augmentation and loss weights."""
+        with self._collator_for_evaluation():
+            return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Any) -> Any:
+        """Trainer's, without augmentation and loss weights."""
+        with self._collator_for_evaluation():
+            return super().get_test_dataloader(test_dataset)
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """Trainer's; divides loss weights by their mean over the step's tokens if that is asked for."""

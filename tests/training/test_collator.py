@@ -324,8 +324,8 @@ def test_random_scale_keeps_its_bounds_and_scales_a_samples_images_alike(
     assert all(abs(first[1] / 2 - second[1]) <= 1 for first, second in sizes)
 
 
-@pytest.mark.parametrize("bounds", [(0.0, 1.0), (1.0, 0.5), (-1.0, 1.0)])
-def test_random_scale_needs_rising_positive_bounds(processor: FilaProcessor, bounds: tuple[float, float]) -> None:
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (1.0, 0.5), (-1.0, 1.0), (0.5,)])
+def test_random_scale_needs_rising_positive_bounds(processor: FilaProcessor, bounds: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match=r"`random_scale` must be two rising positive factors; got"):
         FilaCollator(processor, random_scale=bounds)
 

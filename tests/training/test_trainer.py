@@ -158,6 +158,8 @@ def test_evaluation_is_neither_weighted_nor_augmented(tmp_path: Path) -> None:
     parts = sample_losses(tiny_model(), samples)
     expected = sum(loss * count for loss, count in parts) / sum(count for _, count in parts)
     assert trainer.evaluate(samples)["eval_loss"] == pytest.approx(expected, rel=1e-5)
+    trainer.args.prediction_loss_only = True
+    assert trainer.predict(samples).metrics["test_loss"] == pytest.approx(expected, rel=1e-5)
     assert trainer.data_collator.random_scale == [0.3, 0.5]
 
 
