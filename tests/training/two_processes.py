@@ -26,7 +26,7 @@ from fila.training.evaluation import GenerativeEvalCallback
 from fila.training.stages import select_trained
 from fila.training.trainer import FilaTrainer
 from tests.helpers import random_image, tiny_model, tiny_processor
-from tests.training.samples import arguments, make_samples
+from tests.training.samples import arguments, conversation, make_samples
 
 STEPS = 3
 LEARNING_RATE = 0.05
@@ -147,10 +147,11 @@ def save(rank: int, folder: Path) -> dict[str, Any]:
 
 
 class Stream(torch.utils.data.IterableDataset[Any]):
-    """Samples in their order, without a length."""
+    """Samples in their order, without a length; in the first step process 1 of two has text alone."""
 
     def __iter__(self) -> Any:
-        yield from make_samples(8)
+        samples, text = make_samples(8), conversation([], "Hm?", "No.")
+        yield from [*samples[:2], text, text, *samples[4:]]
 
 
 def run_trainer(folder: Path, batch_size: int, rank: int = 0, *, stream: bool = False) -> dict[str, Any]:
