@@ -25,6 +25,8 @@ Data = Annotated[
 Device = Annotated[str, typer.Option(help="auto or cpu; CUDA_VISIBLE_DEVICES chooses among GPUs.")]
 Plots = Annotated[bool, typer.Option(help="Draw PNGs, if matplotlib is installed.")]
 
+_NOTHING_TO_ASK = "There must be something to ask, messages of the assistant or `fields`; {} has neither."
+
 
 def _settings(pairs: list[str]) -> dict[str, Any]:
     """Read `name=value` pairs; values are JSON or else text.
@@ -86,7 +88,7 @@ def train(
     ] = None,
     eval_steps: Annotated[int, typer.Option(min=1, help="Steps between two evaluations.")] = 500,
     eval_questions: Annotated[int, typer.Option(min=1, help="Questions per evaluation.")] = 200,
-    report_to: Annotated[str, typer.Option(help="none, tensorboard, trackio, ...")] = "none",
+    report_to: Annotated[str, typer.Option(help="none, or tensorboard, trackio, ..., with commas between.")] = "none",
     more: Annotated[
         list[str] | None, typer.Option("--set", help="Any other training argument, name=value; can be repeated.")
     ] = None,
@@ -114,6 +116,8 @@ def train(
     settings = _settings(more or [])
     if unknown := sorted(set(settings) - known):
         raise ValueError(f"`--set` takes fields of transformers' TrainingArguments; there is no {unknown}.")
+    if max_steps == 0:
+        raise ValueError("--max-steps must be positive, or -1 for as many as --epochs takes; got 0.")
     found = last_complete_checkpoint(output)
     if any(output.glob("checkpoint-*")) and not resume:
         raise ValueError(f"{output} holds checkpoints of a training run; pass --resume to go on, or another --output.")
@@ -126,30 +130,31 @@ def train(
         )
     # newer transformers has another name for it
     checkpointing = next(n for n in ("activation_checkpointing", "gradient_checkpointing") if n in known)
-    arguments = FilaTrainingArguments(
-        **{
-            "output_dir": str(output),
-            "stage": stage,
-            "max_steps": max_steps,
-            "num_train_epochs": epochs,
-            "learning_rate": learning_rate,
-            "per_device_train_batch_size": batch_size,
-            "gradient_accumulation_steps": accumulation,
-            "max_length": max_length,
-            "random_scale": list(random_scale) if random_scale else None,
-            "group_by_resolution": group_by_resolution,
-            checkpointing: gradient_checkpointing,
-            "bf16": bf16,
-            "seed": seed,
-            "logging_steps": logging_steps,
-            "save_steps": save_steps,
-            "save_total_limit": save_limit,
-            "report_to": report_to,
-            # said, or processes without an accelerator would not find each other
-            "use_cpu": device == "cpu" or choose_device("auto").type == "cpu",
-            **settings,
-        }
-    )
+    options: dict[str, Any] = {
+        "output_dir": str(output),
+        "stage": stage,
+        "max_steps": max_steps,
+        "num_train_epochs": epochs,
+        "learning_rate": learning_rate,
+        "per_device_train_batch_size": batch_size,
+        "gradient_accumulation_steps": accumulation,
+        "max_length": max_length,
+        "random_scale": list(random_scale) if random_scale else None,
+        "group_by_resolution": group_by_resolution,
+        checkpointing: gradient_checkpointing,
+        "bf16": bf16,
+        "seed": seed,
+        "logging_steps": logging_steps,
+        "save_steps": save_steps,
+        "save_total_limit": save_limit,
+        "report_to": report_to.split(","),
+        # said, or processes without an accelerator would not find each other
+        "use_cpu": device == "cpu" or choose_device("auto").type == "cpu",
+    }
+    # the canvas, the folder that --resume looks at and the checks above go by the options
+    if own := sorted(set(settings) & {*options, "gradient_checkpointing", "resume_from_checkpoint"}):
+        raise ValueError(f"`--set` is for what has no option of its own; `fila train --help` has those of {own}.")
+    arguments = FilaTrainingArguments(**options, **settings)
     with quiet():
         model, processor = load_checkpoint(checkpoint, device="cpu", dtype="float32")
     set_geometry(processor, stage)
@@ -229,6 +234,8 @@ def evaluate(
             progress=sys.stderr.isatty(),
         )
     )
+    if not answers:
+        raise ValueError(_NOTHING_TO_ASK.format(data))
     scores = score_buckets(answers)
     rows = [["split", "bucket", "questions", "exact match", "95 % interval", "character errors"]]
     for split, found in scores.items():
@@ -322,4 +329,6 @@ def _evaluation_callback(trainer: Any, dataset: Any, every: int, count: int) -> 
     from fila.training.evaluation import GenerativeEvalCallback
 
     asked = list(islice(questions(dataset[index] for index in range(len(dataset))), count))
+    if not asked:
+        raise ValueError(_NOTHING_TO_ASK.format("--eval-data"))
     return GenerativeEvalCallback(trainer, asked, every=every)

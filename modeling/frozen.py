@@ -25,6 +25,8 @@ def graph_if_needed(method: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(self: Any, *inputs: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled() or any(map(_wants_gradient, inputs)):
             return method(self, *inputs, **kwargs)
+        if getattr(self, "_is_replica", False):  # of `nn.DataParallel`, whose copies have no parameters of their own
+            return method(self, *inputs, **kwargs)
         if any(parameter.requires_grad for parameter in self.parameters()):
             return method(self, *inputs, **kwargs)
         with torch.no_grad():

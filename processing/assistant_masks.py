@@ -3,12 +3,52 @@
 """Which tokens the assistant wrote, after images have been expanded.
 
 A chat template marks the assistant's text by character positions in the prompt; every image token expanded before them
-moves them. Newer versions of transformers account for that in `ProcessorMixin`; this is for those that do not.
+moves them. Newer versions of transformers account for that in `ProcessorMixin`; this is for those that do not, and for
+templates that mark nothing, as those of most language models.
 """
 
+import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+
+def marks_assistant(template: str) -> bool:
+    """Whether a chat template marks what the assistant writes."""
+    return re.search(r"\{%-?\s*generation\s*-?%\}", template) is not None
+
+
+def assistant_spans(render: Callable[[list[Any], bool], str], messages: list[Any]) -> list[tuple[int, int]]:
+    """Find what the assistant's messages add to a prompt, for a template that does not mark it.
+
+    Args:
+        render: Writes messages; with True, the beginning of an answer behind them.
+        messages: A conversation.
+
+    Returns:
+        (start, end) in characters of the prompt of all messages, without the white space behind a turn.
+
+    Raises:
+        ValueError: If the prompt of all messages does not begin as that of the first ones.
+
+    Example:
+        >>> def render(messages, begin_answer):
+        ...     return "".join(f"{m['role'][0]}:{m['content']}; " for m in messages) + "a:" * begin_answer
+        >>> turns = [{"role": "user", "content": "One?"}, {"role": "assistant", "content": "Two."}]
+        >>> assistant_spans(render, turns), render(turns, False)[10:15]
+        ([(10, 15)], 'Two.;')
+    """
+    prompt, spans = render(messages, False), []
+    for number, message in enumerate(messages):
+        if message["role"] == "assistant":
+            before, after = render(messages[:number], True), render(messages[: number + 1], False)
+            if not (prompt.startswith(before) and prompt.startswith(after)):
+                raise ValueError(
+                    "A chat template must mark what the assistant writes with {% generation %} and {% endgeneration "
+                    f"%}}, or write messages one after the other; this one does neither, as message {number} shows."
+                )
+            spans.append((len(before), len(after.rstrip())))
+    return spans
 
 
 def assistant_masks(

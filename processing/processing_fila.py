@@ -24,7 +24,7 @@ import numpy as np
 from transformers.processing_utils import MultiModalData, ProcessorMixin
 from transformers.utils import logging
 
-from .assistant_masks import assistant_masks
+from .assistant_masks import assistant_masks, assistant_spans, marks_assistant
 from .chat_template import DEFAULT_CHAT_TEMPLATE, with_values
 from .control_tokens import control_token_pattern, escape_messages
 from .fingerprint import check_preprocessing, refuse_misspelt, trained_with
@@ -376,7 +376,8 @@ class FilaProcessor(ProcessorMixin):
             wants_mask = False  # the base refuses the combination
         record = _KEPT.set([])
         try:
-            if wants_mask and not hasattr(ProcessorMixin, "_adjust_assistant_masks_indices"):
+            is_theirs = hasattr(ProcessorMixin, "_adjust_assistant_masks_indices") and marks_assistant(template)
+            if wants_mask and not is_theirs:
                 return self._with_assistant_masks(conversation, chat_template, **kwargs)
             return super().apply_chat_template(conversation, chat_template, **kwargs)
         finally:
@@ -407,15 +408,23 @@ class FilaProcessor(ProcessorMixin):
         outputs = super().apply_chat_template(conversation, chat_template, processor_kwargs=processor_kwargs, **kwargs)
 
         variables = {name: value for name, value in kwargs.items() if name not in of_base}
-        _, spans = render_jinja_template(
-            conversations=conversation if isinstance(conversation[0], list) else [conversation],
-            chat_template=template,
-            tools=kwargs["tools"],
-            documents=kwargs["documents"],
-            return_assistant_tokens_mask=True,
-            add_generation_prompt=kwargs.get("add_generation_prompt", False),
-            **{**self.tokenizer.special_tokens_map, **variables},
-        )
+
+        def render(chats: list[Any], begin_answer: bool, is_marked: bool) -> Any:
+            return render_jinja_template(
+                conversations=chats,
+                chat_template=template,
+                tools=kwargs["tools"],
+                documents=kwargs["documents"],
+                return_assistant_tokens_mask=is_marked,
+                add_generation_prompt=begin_answer,
+                **{**self.tokenizer.special_tokens_map, **variables},
+            )
+
+        chats = conversation if isinstance(conversation[0], list) else [conversation]
+        if marks_assistant(template):
+            _, spans = render(chats, kwargs.get("add_generation_prompt", False), True)
+        else:
+            spans = [assistant_spans(lambda some, begin: render([some], begin, False)[0][0], chat) for chat in chats]
         offsets = np.asarray(outputs.pop("offset_mapping"), dtype=object).tolist()
         replaced = outputs.pop("text_replacement_offsets")
         outputs["assistant_masks"] = assistant_masks(offsets, replaced, _of_kept(spans))

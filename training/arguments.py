@@ -19,8 +19,9 @@ class FilaTrainingArguments(TrainingArguments):  # type: ignore[misc, unused-ign
     r"""`TrainingArguments` with some defaults changed and some arguments added.
 
     Other defaults have `learning_rate`, `warmup_steps` and `lr_scheduler_type` (the stage's, see `STAGES`),
-    `remove_unused_columns` (`False`: the collator reads `images` and `messages`) and `dataloader_pin_memory` (only
-    with an accelerator).
+    `remove_unused_columns` (`False`: the collator reads `images` and `messages`), `dataloader_pin_memory` (only
+    with an accelerator), `accelerator_config` (`dispatch_batches` is `False`: every process reads streams itself) and
+    `ddp_find_unused_parameters` (`False`: there are none).
 
     Args:
         stage (`str`, *optional*, defaults to `"finetune"`):
@@ -46,6 +47,7 @@ class FilaTrainingArguments(TrainingArguments):  # type: ignore[misc, unused-ign
     warmup_steps: float | None = field(default=None, metadata={"help": "Steps, or a share below 1; the stage's."})
     lr_scheduler_type: Any = field(default=None, metadata={"help": "The stage's if not given."})
     remove_unused_columns: bool | None = field(default=False, metadata={"help": "Must stay false."})
+    ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "There are none to find."})
     stage: str | None = field(
         default="finetune", metadata={"help": "What trains: a training stage.", "choices": [*STAGES, None]}
     )
@@ -72,6 +74,9 @@ class FilaTrainingArguments(TrainingArguments):  # type: ignore[misc, unused-ign
             raise ValueError(
                 "`loss_weight_max` and `loss_weight_mean_one` need `resolution_loss_weight`, which is false."
             )
+        if self.accelerator_config.dispatch_batches is None:
+            # by default one process reads a stream and cuts its batches by rows; images are other rows than samples
+            self.accelerator_config.dispatch_batches = False
         if not torch.accelerator.is_available():
             self.dataloader_pin_memory = False
 

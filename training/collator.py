@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from transformers.utils import logging
 
 from fila.processing.image_input import load_images, to_channels_first
 
 IGNORED = -100
+logger = logging.get_logger(__name__)
 
 
 def bind_images(sample: Mapping[str, Any], images: Sequence[Any], name: str = "The sample") -> list[dict[str, Any]]:
@@ -45,20 +47,21 @@ def bind_images(sample: Mapping[str, Any], images: Sequence[Any], name: str = "T
     messages = []
     for message in sample["messages"]:
         content = message["content"]
-        if not isinstance(content, str):
+        if not isinstance(content, str | None):
             parts = []
             for part in content:
                 bound = {key: value for key, value in part.items() if value is not None}
                 if part["type"] == "image":
                     num_parts += 1
                     bound = {"type": "image", "image": waiting.pop(0) if waiting else None}
-                if part["type"] == "video" and set(bound) == {"type"}:
+                if _is_bound_video(part):
                     if not videos:
                         raise ValueError(f'{name} has more {{"type": "video"}} parts than `videos`.')
                     bound = {"type": "video", "video": videos.pop(0)}
                 parts.append(bound)
             content = parts
-        messages.append({**message, "content": content})
+        bound = {**message, "content": content}
+        messages.append({key: value for key, value in bound.items() if value is not None})  # as newer transformers
     if videos:
         raise ValueError(f'{name} has {len(videos)} of its `videos` left after its {{"type": "video"}} parts.')
     if num_parts != len(images):
@@ -69,12 +72,25 @@ def bind_images(sample: Mapping[str, Any], images: Sequence[Any], name: str = "T
     return messages
 
 
+def bound_parts(messages: Sequence[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
+    """The parts of messages that `images` (kind "image") or `videos` (kind "video") are put into."""
+    contents = [message["content"] for message in messages if not isinstance(message["content"], str | None)]
+    parts = [part for content in contents for part in content]
+    return [part for part in parts if (part["type"] == "image" if kind == "image" else _is_bound_video(part))]
+
+
+def _is_bound_video(part: Mapping[str, Any]) -> bool:
+    """Whether it is the part of a video that does not name its own source."""
+    return part["type"] == "video" and {key for key, value in part.items() if value is not None} == {"type"}
+
+
 @dataclass
 class FilaCollator:
     """Makes batches for training, or prompts for generation.
 
     Args:
-        processor: A `FilaProcessor` whose chat template marks what the assistant writes.
+        processor: A `FilaProcessor` whose chat template marks what the assistant writes, or writes messages one after
+            the other.
         generate: Make prompts that end where the assistant begins, padded on the left, without labels. Else labels are
             made and padding is on the right.
         max_length: Longest sequence in tokens. What is longer is cut at its end, as long as that holds no image token
@@ -99,10 +115,9 @@ class FilaCollator:
     _epoch: torch.Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.int64).share_memory_(), repr=False)
 
     def __post_init__(self) -> None:
-        if self.random_scale is not None:
-            low, high = self.random_scale
-            if not 0 < low <= high:
-                raise ValueError(f"`random_scale` must be two rising positive factors; got {list(self.random_scale)}.")
+        bounds = self.random_scale
+        if bounds is not None and (len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]):
+            raise ValueError(f"`random_scale` must be two rising positive factors; got {list(bounds)}.")
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the coming batches belong to."""
@@ -122,6 +137,8 @@ class FilaCollator:
             `input_ids`, `attention_mask` `(B, L)`, the image tensors of the processor, and in training `labels`
             `(B, L)` and, if asked for, `loss_weight` `(B,)`.
         """
+        for number, sample in enumerate(samples):
+            _check_messages(sample, number, str(self.processor.chat_template))
         names = [_name(sample, number) for number, sample in enumerate(samples)]
         images = load_images([[_source(image) for image in sample.get("images") or []] for sample in samples])
         if self.random_scale is not None:
@@ -129,6 +146,10 @@ class FilaCollator:
                 self._rescaled(own, sample, number)
                 for number, (own, sample) in enumerate(zip(images, samples, strict=True))
             ]
+        if self.processor.image_token_policy == "drop_sample":
+            kept = self._within_limits(images, names)
+            samples, images = [samples[number] for number in kept], [images[number] for number in kept]
+            names = [names[number] for number in kept]
         batch = self.processor.apply_chat_template(
             [bind_images(*each) for each in zip(samples, images, names, strict=True)],
             add_generation_prompt=self.generate,
@@ -144,6 +165,19 @@ class FilaCollator:
             if self.loss_weight is not None:
                 batch["loss_weight"] = torch.tensor([self.loss_weight([_size(i) for i in own]) for own in images])
         return batch
+
+    def _within_limits(self, images: list[list[Any]], names: list[str]) -> list[int]:
+        """The samples that the processor does not leave out; it does not say which, and a question must not be."""
+        kept = []
+        for number, own in enumerate(images):
+            try:
+                self.processor._get_num_multimodal_tokens([_size(image) for image in own])
+                kept.append(number)
+            except ValueError as error:
+                if self.generate:
+                    raise ValueError(f"{names[number]} is a question, which is never left out. {error}") from error
+                logger.warning(f"{names[number]} is left out. {error}")
+        return kept or list(range(len(images)))  # the processor says that none is left
 
     def _rescaled(self, images: list[Any], sample: Mapping[str, Any], number: int) -> list[Image.Image]:
         """Resize the images of a sample by one random factor."""
@@ -201,7 +235,7 @@ class FilaCollator:
                 cut = f" or the answer lies behind `max_length` = {self.max_length}" if self.max_length else ""
                 raise ValueError(
                     f"{name} has nothing to learn: none of its {int((~is_pad[row]).sum())} tokens was written by the "
-                    f"assistant. It has no assistant message, the chat template has no {{% generation %}} span{cut}."
+                    f"assistant. It has no assistant message{cut}."
                 )
         return ids.masked_fill(~supervised, IGNORED)
 
@@ -209,7 +243,30 @@ class FilaCollator:
 def message_text(message: Mapping[str, Any]) -> str:
     """The text of a message, without its images."""
     content = message["content"]
-    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
+    return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content or [])
+
+
+def _check_messages(sample: Mapping[str, Any], number: int, template: str) -> None:
+    """Refuse what is no conversation, and calls of tools that the chat template would leave out."""
+    messages = sample.get("messages")
+    wrong = [message for message in messages if not _is_message(message)] if isinstance(messages, list) else [messages]
+    if wrong:
+        raise ValueError(
+            f"Sample {number} of the batch must have `messages`, each with a `role` and a `content` that is text or a "
+            f"list of parts with a `type`; got {wrong[0]!r:.80}."
+        )
+    if "tool_calls" not in template and any(message.get("tool_calls") for message in messages or []):
+        raise ValueError(f"Sample {number} of the batch has `tool_calls`, which the chat template does not write.")
+
+
+def _is_message(message: Any) -> bool:
+    if not isinstance(message, Mapping) or not message.get("role") or "content" not in message:
+        return False
+    content = message["content"]
+    parts = content if isinstance(content, list) else []
+    return (isinstance(content, list | str) or bool(message.get("tool_calls"))) and all(
+        isinstance(part, Mapping) and part.get("type") for part in parts
+    )
 
 
 def _name(sample: Mapping[str, Any], number: int) -> str:

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from fila.eyes import read_size
 from fila.processing.image_input import load_images
 
-from .collator import _size, _source, message_text
+from .collator import _size, _source, bound_parts, message_text
 
 
 class JsonLines(Dataset[dict[str, Any]]):
@@ -59,7 +59,12 @@ class JsonLines(Dataset[dict[str, Any]]):
         return {**sample, **found}
 
     def _paths(self, sample: dict[str, Any], column: str, number: int) -> list[str]:
-        paths = [str(self.path.parent / name) for name in sample.get(column) or []]
+        names = sample.get(column) or []
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(
+                f"Line {number} of {self.path} must have a list of paths as `{column}`; got {names!r:.60}."
+            )
+        paths = [str(self.path.parent / name) for name in names]
         if missing := [path for path in paths if not Path(path).is_file()]:
             raise ValueError(
                 f"Line {number} of {self.path} names {missing[0]} among its `{column}`, which is no file. Paths are "
@@ -165,19 +170,27 @@ def image_size(image: Any) -> tuple[int, int]:
 def questions(samples: Iterable[Mapping[str, Any]]) -> Iterator["Question"]:
     """What can be asked about samples: their `fields`, or else every message of the assistant.
 
-    A field is asked on its own, after the sample's images; a message of the assistant after all that precedes it.
+    A field is asked on its own, after the sample's images and videos; a message of the assistant after all that
+    precedes it.
+
+    Raises:
+        ValueError: If a field does not have both as text.
     """
     for sample in samples:
-        images = list(sample.get("images") or [])
+        images, videos = list(sample.get("images") or []), list(sample.get("videos") or [])
         for entry in sample.get("fields") or []:
-            content = [{"type": "image"} for _ in images] + [{"type": "text", "text": entry["question"]}]
-            yield Question(images, [{"role": "user", "content": content}], entry["answer"], entry)
+            if not all(isinstance(entry.get(name), str) for name in ("question", "answer")):
+                raise ValueError(f"A field must have `question` and `answer`, both text; got {entry!r:.80}.")
+            content = [{"type": "image"} for _ in images] + [{"type": "video"} for _ in videos]
+            content.append({"type": "text", "text": entry["question"]})
+            yield Question(images, [{"role": "user", "content": content}], entry["answer"], entry, videos)
         if sample.get("fields"):
             continue
         for number, message in enumerate(sample["messages"]):
             if message["role"] == "assistant":
                 before = sample["messages"][:number]
-                yield Question(images[: _num_images(before)], before, message_text(message))
+                num_images, num_videos = (len(bound_parts(before, kind)) for kind in ("image", "video"))
+                yield Question(images[:num_images], before, message_text(message), None, videos[:num_videos])
 
 
 @dataclass(frozen=True)
@@ -186,22 +199,19 @@ class Question:
 
     Attributes:
         images: As a sample holds them.
-        messages: Up to the question, with image parts for the images.
+        messages: Up to the question, with image and video parts for the images and videos.
         answer: What is right.
         field: What else is known, for buckets.
+        videos: As a sample holds them.
     """
 
     images: Sequence[Any]
     messages: Sequence[Mapping[str, Any]]
     answer: str
     field: Mapping[str, Any] | None = None
+    videos: Sequence[Any] = ()
 
     @property
     def text(self) -> str:
         """The last message, without its images."""
         return message_text(self.messages[-1]) if self.messages else ""
-
-
-def _num_images(messages: Sequence[Mapping[str, Any]]) -> int:
-    parts = [part for message in messages if not isinstance(message["content"], str) for part in message["content"]]
-    return sum(part["type"] == "image" for part in parts)

@@ -176,7 +176,8 @@ def answer_questions(
     try:
         with tqdm(total=total, unit=" questions", disable=not progress) as bar:
             while batch := list(islice(waiting, batch_size)):
-                inputs = collate([{"images": asked.images, "messages": asked.messages} for asked in batch])
+                names = ("images", "videos", "messages")
+                inputs = collate([{name: getattr(asked, name) for name in names} for asked in batch])
                 inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
                 tokens = model.generate(
                     **inputs,

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from transformers.utils import cached_file
+
 _FRONT_MATTER = "---\nlibrary_name: transformers\npipeline_tag: image-text-to-text\ntags:\n- fila\n---\n"
 _CARD = """{front}
 # {name}
@@ -34,8 +36,15 @@ def save_final_model(trainer: Any, folder: Path, *, parent: str, data: str) -> N
     if not trainer.args.should_save:
         return
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle, and about this machine
-    card = Path(parent) / "README.md"
-    front, body = _split(card.read_text(encoding="utf-8")) if card.is_file() else (_FRONT_MATTER, "")
+    # None where there is no card, or no network to ask the Hub for it
+    card = cached_file(
+        parent,
+        "README.md",
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        _raise_exceptions_for_gated_repo=False,
+    )
+    front, body = _split(Path(card).read_text(encoding="utf-8")) if card else (_FRONT_MATTER, "")
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     text = _CARD.format(
         front=front,

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from .page_fonts import Face
 from .page_sheet import Glyph
-from .pages import dense_text, make_page, make_sample
+from .pages import LAYOUTS, dense_text, make_page, make_sample
 from .pdf_pages import make_crop
 
 JPEG = {"quality": 95, "subsampling": 0}
@@ -42,7 +42,7 @@ def write_pages(
 
     Args:
         folder: Is made; must not hold pages yet.
-        split: "train" or "test".
+        split: "train", "varied" or "test".
         count: How many pages.
         image_processor: Of the model that is to read them, see `make_page`.
         faces: Fonts of the split.
@@ -58,8 +58,10 @@ def write_pages(
         The file with the samples; the same for the same arguments.
 
     Raises:
-        ValueError: If the folder holds pages.
+        ValueError: If the folder holds pages, or there is no such split.
     """
+    if split not in LAYOUTS:
+        raise ValueError(f"The split must be one of {sorted(LAYOUTS)}; got {split!r}.")
     folder = Path(folder)
     lines = folder / "pages.jsonl"
     if lines.exists():

@@ -103,8 +103,9 @@ def make_crop(
     import pypdfium2
 
     rng = Random(f"pdf {seed}")
-    enlarged = image_processor.high_res_size["height"] / image_processor.size["height"]
-    side = 2 * image_processor.size["height"] * enlarged
+    size, high_res_size = image_processor.size, image_processor.high_res_size
+    enlarged = high_res_size["height"] / size["height"] if high_res_size else 32 / 14
+    side = 2 * size["height"] * enlarged
     for _ in range(100):
         path = rng.choice(list(paths))
         try:

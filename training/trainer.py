@@ -3,6 +3,7 @@
 """`Trainer` and what it lacks: batches by resolution, a loss weighted by resolution, checkpoints that are whole."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,18 @@ class _Epochs(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
     def __init__(self, trainer: "FilaTrainer") -> None:
         self.trainer = trainer
+        self.epoch = -1
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.epoch = -1
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # a resumed run does not begin with epoch 0; of a stream Trainer counts all passes as one epoch
+        self.epoch = max(self.epoch + 1, int(state.epoch or 0))
         parts: tuple[Any, ...] = (self.trainer.data_collator, self.trainer.resolution_sampler)
         for part in parts:
             if hasattr(part, "set_epoch"):
-                part.set_epoch(int(state.epoch or 0))
+                part.set_epoch(self.epoch)
 
 
 class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
@@ -43,11 +50,11 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         model: The model; its parameters are frozen and freed as `args.stage` says.
         args: [`FilaTrainingArguments`].
         processing_class: The [`FilaProcessor`]; it is saved into every checkpoint.
-        data_collator: A [`FilaCollator`] by default, made with the arguments.
+        data_collator: A [`FilaCollator`] by default, made with the arguments; another must do what they say.
         kwargs: Of `Trainer`.
 
     Raises:
-        ValueError: If there is no processor, or options exclude each other.
+        ValueError: If there is no processor, options exclude each other, or the process has several GPUs.
     """
 
     data_collator: Any
@@ -75,6 +82,7 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
                 seed=args.data_seed if args.data_seed is not None else args.seed,
                 loss_weight=args.loss_weight,
             )
+        _check_collator(args, data_collator)
         if args.loss_weight is not None:
             if kwargs.get("compute_loss_func") is not None:
                 raise ValueError(
@@ -86,6 +94,12 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         super().__init__(
             model=model, args=args, processing_class=processing_class, data_collator=data_collator, **kwargs
         )
+        if self.args.n_gpu > 1:
+            raise ValueError(
+                f"FilaTrainer takes one process per GPU; this process has {self.args.n_gpu}, and Trainer would deal "
+                "images out to them without regard to samples. Start it by `accelerate launch` or torchrun, or choose "
+                "one GPU with CUDA_VISIBLE_DEVICES."
+            )
         self.add_callback(_Epochs(self))
 
     def _keep_preprocessing(self) -> None:
@@ -129,15 +143,25 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
             )
         return super().get_train_dataloader()
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """Trainer's, without augmentation and loss weights."""
+    @contextmanager
+    def _collator_for_evaluation(self) -> Iterator[None]:
         collator = self.data_collator
         if isinstance(collator, FilaCollator):
             self.data_collator = collator.for_evaluation()
         try:
-            return super().get_eval_dataloader(eval_dataset)
+            yield
         finally:
             self.data_collator = collator
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Trainer's, without augmentation and loss weights."""
+        with self._collator_for_evaluation():
+            return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Any) -> Any:
+        """Trainer's, without augmentation and loss weights."""
+        with self._collator_for_evaluation():
+            return super().get_test_dataloader(test_dataset)
 
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """Trainer's; divides loss weights by their mean over the step's tokens if that is asked for."""
@@ -169,3 +193,13 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
             return
         if missing := missing_files(folder, resumable=not self.args.save_only_model):
             raise RuntimeError(f"A checkpoint must open and resume by itself; {folder} lacks {missing}.")
+
+
+def _check_collator(args: FilaTrainingArguments, collator: Any) -> None:
+    """Refuse arguments that the caller's own collator does not follow, and weights that the arguments do not use."""
+    options = {"max_length": "max_length", "random_scale": "random_scale", "resolution_loss_weight": "loss_weight"}
+    for name, option in options.items():
+        if getattr(args, option) is not None and getattr(collator, option, None) is None:
+            raise ValueError(f"`{name}` is for the default collator; set `{option}` of the `data_collator` as well.")
+    if args.loss_weight is None and getattr(collator, "loss_weight", None) is not None:
+        raise ValueError("The `data_collator` makes loss weights; they need `resolution_loss_weight`, which is false.")

@@ -150,6 +150,12 @@ def test_train_does_not_write_over_a_run(fila: Callable[..., Any], checkpoint: s
         (("--device", "cuda:1"), "error: --device must be auto or cpu; got 'cuda:1'."),
         (("--set", "optim"), "error: `--set` takes name=value; got 'optim'."),
         (("--set", "optimm=1"), "fields of transformers' TrainingArguments; there is no ['optimm']."),
+        (
+            ("--set", "stage=align"),
+            "`--set` is for what has no option of its own; `fila train --help` has those of ['stage']",
+        ),
+        (("--set", "resume_from_checkpoint=x"), "has those of ['resume_from_checkpoint']"),
+        (("--max-steps", 0), "error: --max-steps must be positive, or -1 for as many as --epochs takes; got 0."),
         (("--data", "nowhere"), "error: Data must be a JSON-lines file"),
     ],
 )
@@ -194,6 +200,18 @@ def test_evaluate_prints_a_table_and_writes_what_it_saw(
 def test_evaluate_asks_no_more_than_it_is_told(fila: Callable[..., Any], checkpoint: str, data: str) -> None:
     result = fila("evaluate", checkpoint, "--data", data, "--max-questions", 2, "--max-new-tokens", 1)
     assert result.stdout.splitlines()[1].split()[:3] == ["all", "all", "2"]
+
+
+def test_data_without_a_question_is_refused(
+    fila: Callable[..., Any], checkpoint: str, data: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "asked.jsonl"
+    path.write_text(json.dumps({"messages": [{"role": "user", "content": "Hm?"}]}) + "\n")
+    result = fila("evaluate", checkpoint, "--data", path)
+    assert result.exit_code == 2
+    assert f"messages of the assistant or `fields`; {path} has neither." in result.stderr
+    result = fila("train", checkpoint, "--data", data, "-o", tmp_path / "run", *SHORT, "--eval-data", path)
+    assert "error: There must be something to ask" in result.stderr
 
 
 def test_plots_are_left_out_without_matplotlib(

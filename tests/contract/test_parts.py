@@ -75,6 +75,18 @@ def test_fusion_makes_the_tokens_it_promises(name: str, dtype: torch.dtype) -> N
     assert features.isfinite().all()
 
 
+@each_part
+def test_part_trains_under_autocast(name: str) -> None:
+    model = whole_model(name).train()
+    batch = two_samples(model)
+    expected = model(**batch).loss
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(**batch).loss
+    loss.backward()
+    assert abs(loss - expected) <= 0.05 * expected  # bfloat16 keeps 8 bits
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
+
+
 @each_fusion
 def test_image_features_do_not_depend_on_the_batch(name: str) -> None:
     model = encoder(name).double()

@@ -3,6 +3,7 @@
 """What a frozen tower keeps for the backward pass: bytes of saved tensors that are no weights."""
 
 import gc
+import importlib
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -132,6 +133,18 @@ def test_unfreezing_later_works(monkeypatch: pytest.MonkeyPatch) -> None:
     for (name, trained), expected in zip(model.named_parameters(), always.parameters(), strict=True):
         assert trained.grad is not None, name
         assert torch.equal(trained.grad, expected.grad), name
+
+
+def test_replicas_of_data_parallel_train_the_towers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainer makes them when one process has several GPUs; their parameters are plain tensors."""
+    replicate = importlib.import_module("torch.nn.parallel.replicate")
+    # what copies to GPUs, without a GPU
+    copies = "_broadcast_coalesced_reshape"
+    monkeypatch.setattr(replicate, copies, lambda tensors, devices, detach: [[tensor.clone() for tensor in tensors]])
+    model = tiny_model().train()
+    (replica,) = replicate.replicate(model, [0])
+    step(replica, monkeypatch)
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
 def test_gradient_reaches_the_pixels_of_a_frozen_model() -> None:

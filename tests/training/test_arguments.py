@@ -16,6 +16,8 @@ def test_defaults_are_the_stages(stage: str, tmp_path: Path) -> None:
     assert {name: getattr(arguments, name) for name in STAGES[stage].arguments} == STAGES[stage].arguments
     assert arguments.get_warmup_steps(200) == 6
     assert arguments.remove_unused_columns is False
+    assert arguments.ddp_find_unused_parameters is False
+    assert arguments.accelerator_config.dispatch_batches is False
     assert arguments.loss_weight is None
 
 

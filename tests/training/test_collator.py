@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from fila.conversion.tokens import choose_chat_template
 from fila.processing.image_input import ImageInputError
 from fila.processing.processing_fila import FilaProcessor
 from fila.training.collator import FilaCollator
 from fila.training.loss_weight import ResolutionWeight
-from tests.helpers import TOKENS_PER_TILE, random_image, tiny_processor
+from tests.helpers import TOKENS_PER_TILE, random_image, tiny_processor, tiny_tokenizer
 from tests.training.samples import conversation, make_sample, make_samples, text
 
 TEXT_ONLY = {"messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "No image."}]}
@@ -100,6 +101,27 @@ def test_parts_as_datasets_stores_them_and_undecoded_images(processor: FilaProce
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_turns_of_tools_are_read_and_calls_are_learnt(processor: FilaProcessor) -> None:
+    call = {"type": "function", "function": {"name": "ocr", "arguments": {"page": 1}}}
+    messages = [
+        {"role": "user", "content": [{"type": "image"}, text("Total?")]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "12.50"},
+        {"role": "assistant", "content": "It is 12.50."},
+    ]
+    sample = {"images": [random_image(9, 41)], "messages": messages}
+    refused(
+        FilaCollator(processor), sample, "Sample 1 of the batch has `tool_calls`, which the chat template does not"
+    )
+    written = [{**messages[1], "content": "ocr(1)", "tool_calls": None}, *messages[2:]]
+    batch = FilaCollator(processor)([{**sample, "messages": [messages[0], *written]}])
+    assert learnt(processor, batch) == ["ocr(1)<|im_end|>It is 12.50.<|im_end|>"]
+    processor.chat_template = str(processor.chat_template).replace(
+        "{%- generation -%}", "{%- generation -%}{{- message.tool_calls[0].function.name if message.tool_calls -}}"
+    )
+    assert learnt(processor, FilaCollator(processor)([sample])) == ["ocr<|im_end|>It is 12.50.<|im_end|>"]
+
+
 # --- what is refused ---
 
 
@@ -115,10 +137,38 @@ def test_a_sample_that_teaches_nothing_is_refused(processor: FilaProcessor) -> N
     refused(FilaCollator(processor), sample, match)
 
 
-def test_a_template_without_spans_is_refused(processor: FilaProcessor) -> None:
+def test_a_template_that_does_not_mark_the_assistant_teaches_the_same(processor: FilaProcessor) -> None:
+    expected = FilaCollator(processor)([TWO_TURNS, TEXT_ONLY, make_sample(3)])
     template = str(processor.chat_template)
     processor.chat_template = template.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
-    refused(FilaCollator(processor), make_sample(0), r"Sample 0 .* the chat template has no \{% generation %\} span\.")
+    found = FilaCollator(processor)([TWO_TURNS, TEXT_ONLY, make_sample(3)])
+    assert processor.chat_template != template
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_the_template_of_a_language_model_that_was_assembled_in_teaches_its_answers(processor: FilaProcessor) -> None:
+    """LLaMA 3's, as its tokenizer has it, with other control tokens."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{% for message in messages %}{% set content = '<|im_start|>' + message['role'] + '<|end|>\n\n'+ "
+        "message['content'] | trim + '<|im_end|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}"
+        "{% endif %}{{ content }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant<|end|>\n\n' }}{% endif %}"
+    )
+    processor.chat_template = choose_chat_template(tokenizer, "<image>")
+    assert "generation %}" not in processor.chat_template
+    batch = FilaCollator(processor)([TWO_TURNS, TEXT_ONLY, make_sample(3)])
+    assert learnt(processor, batch) == ["The first.<|im_end|>Yes.<|im_end|>", "No image.<|im_end|>", "dd<|im_end|>"]
+
+
+def test_a_template_that_neither_marks_the_assistant_nor_goes_message_by_message_is_refused(
+    processor: FilaProcessor,
+) -> None:
+    processor.chat_template = "{{ messages | length }}{% for message in messages %}{{ message.content }}{% endfor %}"
+    with pytest.raises(
+        ValueError, match=r"with \{% generation %\} and \{% endgeneration %\}, or .* as message 1 shows"
+    ):
+        FilaCollator(processor)([TEXT_ONLY])
 
 
 def test_an_image_in_an_answer_is_refused(processor: FilaProcessor) -> None:
@@ -134,6 +184,24 @@ def test_images_and_parts_must_pair_up(processor: FilaProcessor, num_images: int
     sample = conversation([random_image(9, 9)] * num_parts, "Which?", "a")
     sample["images"] = [random_image(9, 9)] * num_images
     refused(FilaCollator(processor), sample, f"Sample 1 .* it has {num_parts} parts and {num_images} images")
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        None,
+        {"role": ["user"], "content": ["a"]},
+        [{"from": "human", "value": "a"}],
+        [{"role": None, "content": "a"}],
+        [{"role": "user", "content": None}],
+        [{"role": "user", "content": ["a"]}],
+        [{"role": "user", "content": [{"text": "a"}]}],
+    ],
+    ids=str,
+)
+def test_what_is_no_conversation_is_refused(messages: Any, processor: FilaProcessor) -> None:
+    match = r"Sample 1 of the batch must have `messages`, each with a `role` and a `content` that is text or a list of"
+    refused(FilaCollator(processor), {"messages": messages}, match)
 
 
 def test_a_broken_image_is_named(processor: FilaProcessor) -> None:
@@ -167,6 +235,22 @@ def test_image_tokens_are_never_cut(processor: FilaProcessor) -> None:
 def test_an_answer_behind_the_limit_is_refused(processor: FilaProcessor) -> None:
     sample = conversation([random_image(20, 50)], "Which? " * 30, "a")
     refused(FilaCollator(processor, max_length=120), sample, "or the answer lies behind `max_length` = 120")
+
+
+def test_samples_over_the_limit_of_image_tokens_are_left_out_of_training_alone(processor: FilaProcessor) -> None:
+    processor.image_token_policy, processor.max_image_tokens = "drop_sample", 48
+    samples = [make_sample(3), make_sample(0), TEXT_ONLY, make_sample(1)]  # 80, 48, 0 and 48 image tokens
+    collator = FilaCollator(processor, loss_weight=ResolutionWeight())
+    found, expected = collator(samples), collator(samples[1:])
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert learnt(processor, found) == ["aa<|im_end|>", "No image.<|im_end|>", "bbb<|im_end|>"]
+    with pytest.raises(ValueError, match="No sample keeps the limits of image tokens"):
+        collator(samples[:1])
+    prompts = [{**sample, "messages": sample["messages"][:1]} for sample in samples]
+    with pytest.raises(
+        ValueError, match=r"Sample 0 .* is a question, which is never left out\. Image 0 .* has 80 image"
+    ):
+        FilaCollator(processor, generate=True)(prompts)
 
 
 def test_a_prompt_is_never_cut(processor: FilaProcessor) -> None:
@@ -240,8 +324,8 @@ def test_random_scale_keeps_its_bounds_and_scales_a_samples_images_alike(
     assert all(abs(first[1] / 2 - second[1]) <= 1 for first, second in sizes)
 
 
-@pytest.mark.parametrize("bounds", [(0.0, 1.0), (1.0, 0.5), (-1.0, 1.0)])
-def test_random_scale_needs_rising_positive_bounds(processor: FilaProcessor, bounds: tuple[float, float]) -> None:
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (1.0, 0.5), (-1.0, 1.0), (0.5,)])
+def test_random_scale_needs_rising_positive_bounds(processor: FilaProcessor, bounds: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match=r"`random_scale` must be two rising positive factors; got"):
         FilaCollator(processor, random_scale=bounds)
 

@@ -37,6 +37,14 @@ def test_json_lines_open_beside_their_images(tmp_path: Path, monkeypatch: pytest
             r"Line 2 of .* names .*gone\.png among its `images`, which is no file",
         ),
         (
+            '{"messages": [], "images": "gone.png"}',
+            "Line 2 of .* must have a list of paths as `images`; got 'gone.png'",
+        ),
+        (
+            '{"messages": [], "videos": [{"path": "a"}]}',
+            r"must have a list of paths as `videos`; got \[\{'path': 'a'\}\]",
+        ),
+        (
             '{"messages": [], "videos": ["gone.mp4"]}',
             r"Line 2 of .* names .*gone\.mp4 among its `videos`, which is no",
         ),
@@ -128,3 +136,21 @@ def test_questions_are_the_fields_or_the_assistants_messages() -> None:
     assert (asked.answer, asked.text, asked.field, asked.images) == ("7", "Total?", field, sample["images"])
     assert [part["type"] for part in asked.messages[0]["content"]] == ["image", "image", "text"]
     assert json.dumps(asked.messages)
+    for field in ({"question": "Total?", "answer": 7.5}, {"answer": "7"}):
+        with pytest.raises(ValueError, match="A field must have `question` and `answer`, both text; got"):
+            next(questions([{**sample, "fields": [field]}]))
+
+
+def test_questions_have_the_videos_before_them() -> None:
+    video, own = {"type": "video", "path": None}, {"type": "video", "path": "c.mp4"}
+    turns = [[video, text("First?")], [own, text("Second?")], [video, text("Third?")]]
+    messages = [
+        message for content in turns for message in (
+            {"role": "user", "content": content}, {"role": "assistant", "content": "Yes."},
+        )
+    ]  # fmt: skip
+    sample = {"messages": messages, "videos": ["a.mp4", "b.mp4"]}
+    assert [asked.videos for asked in questions([sample])] == [["a.mp4"], ["a.mp4"], ["a.mp4", "b.mp4"]]
+    (asked,) = questions([{**sample, "fields": [{"question": "Who?", "answer": "A bunny."}]}])
+    assert [part["type"] for part in asked.messages[0]["content"]] == ["video", "video", "text"]
+    assert asked.videos == ["a.mp4", "b.mp4"]

@@ -93,9 +93,10 @@ def test_sharded_model_evaluates_and_generates_as_a_whole_one(rank: int, folder:
     assert actual["calls"] == 3  # once for the logits and once for each of two texts, not for each token
 
 
-def test_trainer_weighs_and_asks_in_two_processes_as_in_one(folder: Path, tmp_path: Path) -> None:
-    alone = two_processes.run_trainer(tmp_path, 4)
-    first, second = (result(folder, "trainer", rank) for rank in range(2))
+@pytest.mark.parametrize("scenario", ["trainer", "trainer-stream"])
+def test_trainer_weighs_and_asks_in_two_processes_as_in_one(scenario: str, folder: Path, tmp_path: Path) -> None:
+    alone = two_processes.run_trainer(tmp_path, 4, stream=scenario == "trainer-stream")
+    first, second = (result(folder, scenario, rank) for rank in range(2))
     assert [alone["world"], first["world"], second["world"]] == [1, 2, 2]
     assert len(alone["logs"]) == len(first["logs"]) == 4
     for expected, actual in zip(alone["logs"], first["logs"], strict=True):

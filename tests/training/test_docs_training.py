@@ -10,6 +10,7 @@ from typing import Any
 
 import datasets
 import pytest
+import torch
 from typer.main import get_command
 
 from fila.cli import app
@@ -25,7 +26,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 @pytest.fixture(autouse=True)
 def _data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny_model().save_pretrained(tmp_path / "my-checkpoint")
+    tiny_model().bfloat16().save_pretrained(tmp_path / "my-checkpoint")
     tiny_processor().save_pretrained(tmp_path / "my-checkpoint")
     path = write_json_lines(tmp_path, make_samples(3))
     for name in ("my-data.jsonl", "my-test.jsonl"):
@@ -62,6 +63,7 @@ def test_there_are_the_blocks_that_are_tested() -> None:
 def test_block_trains(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = run(BLOCKS[number], {}, monkeypatch)
     assert trainer.state.epoch == 3
+    assert {parameter.dtype for parameter in trainer.model.parameters()} == {torch.float32}
     assert missing_files(Path("my-run") / f"checkpoint-{trainer.state.max_steps}") == []
 
 

@@ -2,6 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 from pathlib import Path
 
+import pytest
+
 from fila.conversion.part import read_card
 from fila.conversion.verify import verify
 from fila.training.final_model import save_final_model
@@ -10,7 +12,9 @@ from tests.helpers import tiny_model, tiny_processor
 from tests.training.samples import arguments, make_samples
 
 
-def test_final_model_passes_verify_and_keeps_licence_and_card_of_its_parent(tmp_path: Path) -> None:
+def test_final_model_passes_verify_and_keeps_licence_and_card_of_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     parent = tmp_path / "assembled"
     parent.mkdir()
     (parent / "README.md").write_text("---\nlicense: mit\n---\n\n# assembled\n\n## Parts\n\n**UNTRAINED: fusion.**\n")
@@ -36,3 +40,7 @@ def test_final_model_passes_verify_and_keeps_licence_and_card_of_its_parent(tmp_
     assert "What it was trained from" not in card
     assert read_card(folder)["library_name"] == "transformers"
     assert str(tmp_path) not in card
+
+    monkeypatch.setattr("fila.training.final_model.cached_file", lambda repository, *_, **__: parent / "README.md")
+    save_final_model(trainer, folder, parent="owner/name", data="pages:train")
+    assert read_card(folder)["license"] == "mit"

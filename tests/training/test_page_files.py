@@ -49,3 +49,9 @@ def test_pages_are_not_written_over(tmp_path: Path) -> None:
     path = write_pages(tmp_path, "train", 1, image_processor, faces=DEFAULT_FACES)
     with pytest.raises(ValueError, match=r"pages\.jsonl exists\. Pass another folder, or remove it\."):
         write_pages(path.parent, "train", 1, image_processor, faces=DEFAULT_FACES)
+
+
+def test_a_split_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must be one of \['test', 'train', 'varied'\]; got 'dev'"):
+        write_pages(tmp_path / "pages", "dev", 1, None, faces=DEFAULT_FACES)
+    assert not (tmp_path / "pages").exists()

@@ -73,6 +73,11 @@ def test_crop_of_a_page_without_words_is_refused(tmp_path: Path) -> None:
         make_crop([path], 0, make_processor().image_processor)
 
 
+def test_crop_for_a_model_without_a_high_res_tower(tmp_path: Path) -> None:
+    path = write_pdf(tmp_path / "a.pdf", LINES)
+    assert make_crop([path], 0, make_processor("none").image_processor)["fields"]
+
+
 def test_crop_of_what_is_no_pdf_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.pdf"
     path.write_text("hello")

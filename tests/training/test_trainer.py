@@ -158,6 +158,8 @@ def test_evaluation_is_neither_weighted_nor_augmented(tmp_path: Path) -> None:
     parts = sample_losses(tiny_model(), samples)
     expected = sum(loss * count for loss, count in parts) / sum(count for _, count in parts)
     assert trainer.evaluate(samples)["eval_loss"] == pytest.approx(expected, rel=1e-5)
+    trainer.args.prediction_loss_only = True
+    assert trainer.predict(samples).metrics["test_loss"] == pytest.approx(expected, rel=1e-5)
     assert trainer.data_collator.random_scale == [0.3, 0.5]
 
 
@@ -189,6 +191,31 @@ def test_a_resumed_run_goes_on_with_the_same_batches_and_losses(settings: dict[s
     assert losses(resumed) == losses(whole)
     first, second = expected[:4], expected[4:]
     assert any(a.shape != b.shape or not torch.equal(a, b) for a, b in zip(first, second, strict=False))
+
+
+def test_a_run_that_began_with_text_alone_resumes(tmp_path: Path) -> None:
+    class Stream(torch.utils.data.IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            yield from [TEXT_ONLY] * 2 + make_samples(2)
+
+    settings = {"max_steps": 4, "per_device_train_batch_size": 1, "save_strategy": "steps", "save_steps": 2}
+    whole, resumed = (make_trainer(tmp_path, Stream(), **settings)[0] for _ in range(2))  # type: ignore[arg-type]
+    whole.train()
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert losses(resumed) == losses(whole)
+    assert len(losses(whole)) == 4
+
+
+def test_every_pass_over_a_stream_draws_other_scales(tmp_path: Path) -> None:
+    class Stream(torch.utils.data.IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            yield from make_samples(2)
+
+    trainer, _ = make_trainer(tmp_path, Stream(), max_steps=3, random_scale=[0.4, 1.6])  # type: ignore[arg-type]
+    batches = drawn(trainer)
+    trainer.train()
+    first, second, third = batches
+    assert not any(a.shape == b.shape and torch.equal(a, b) for a, b in ((first, second), (second, third)))
 
 
 def test_batches_hold_images_of_like_resolution(tmp_path: Path) -> None:
@@ -251,6 +278,37 @@ def test_one_loss_only(tmp_path: Path) -> None:
             processing_class=tiny_processor(),
             compute_loss_func=print,
         )
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "match"),
+    [
+        ({}, {"max_length": 90}, "`max_length` is for the default collator; set `max_length` of the `data_collator`"),
+        ({}, {"random_scale": [0.5, 1.0]}, "`random_scale` is for the default collator"),
+        ({}, {"resolution_loss_weight": True}, "`resolution_loss_weight` is for .*; set `loss_weight` of the"),
+        ({"loss_weight": ResolutionWeight()}, {}, "makes loss weights; they need `resolution_loss_weight`"),
+    ],
+)
+def test_a_collator_of_ones_own_must_do_what_the_arguments_say(
+    options: dict[str, Any], changes: dict[str, Any], match: str, tmp_path: Path
+) -> None:
+    processor = tiny_processor()
+    with pytest.raises(ValueError, match=match):
+        FilaTrainer(
+            tiny_model(),
+            arguments(tmp_path, **changes),
+            processing_class=processor,
+            data_collator=FilaCollator(processor, **options),
+        )
+
+
+def test_several_gpus_need_as_many_processes(tmp_path: Path) -> None:
+    settings = arguments(tmp_path)
+    settings._n_gpu = 2
+    with pytest.raises(
+        ValueError, match=r"one process per GPU; this process has 2.*by `accelerate launch` or torchrun"
+    ):
+        FilaTrainer(tiny_model(), settings, processing_class=tiny_processor())
 
 
 def test_streams_and_generated_samples_cannot_be_grouped(tmp_path: Path) -> None:

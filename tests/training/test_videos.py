@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from fila.training.collator import FilaCollator
+from fila.training.data import questions
+from fila.training.evaluation import answer_questions
 from fila.training.trainer import FilaTrainer
 from tests.processing.videos import pictures
 from tests.real_clip import real_clip
@@ -33,6 +35,15 @@ def test_trainer_steps_on_a_real_clip(tmp_path: Path) -> None:
     found = losses(trainer)
     assert len(found) == 3
     assert found[-1] < found[0]
+
+
+def test_questions_about_videos_are_asked() -> None:
+    model = video_model(STC)
+    samples = [sample({"type": "video"}, videos=[pictures(3)]), sample({"type": "video", "path": real_clip()})]
+    samples.append({**samples[0], "fields": [{"question": "Who?", "answer": "A bunny."}]})
+    answers = list(answer_questions(model, video_processor(model), list(questions(samples)), max_new_tokens=2))
+    assert [answer.reference for answer in answers] == ["A bunny."] * 3
+    assert answers[2].prediction == answers[0].prediction != answers[1].prediction
 
 
 def test_placeholders_of_videos_are_not_learnt() -> None:

@@ -26,7 +26,7 @@ from fila.training.evaluation import GenerativeEvalCallback
 from fila.training.stages import select_trained
 from fila.training.trainer import FilaTrainer
 from tests.helpers import random_image, tiny_model, tiny_processor
-from tests.training.samples import arguments, make_samples
+from tests.training.samples import arguments, conversation, make_samples
 
 STEPS = 3
 LEARNING_RATE = 0.05
@@ -146,7 +146,15 @@ def save(rank: int, folder: Path) -> dict[str, Any]:
     return {"weights": whole(model.state_dict())}
 
 
-def run_trainer(folder: Path, batch_size: int, rank: int = 0) -> dict[str, Any]:
+class Stream(torch.utils.data.IterableDataset[Any]):
+    """Samples in their order, without a length; in the first step process 1 of two has text alone."""
+
+    def __iter__(self) -> Any:
+        samples, text = make_samples(8), conversation([], "Hm?", "No.")
+        yield from [*samples[:2], text, text, *samples[4:]]
+
+
+def run_trainer(folder: Path, batch_size: int, rank: int = 0, *, stream: bool = False) -> dict[str, Any]:
     """Weights and logs of a weighted run that is asked meanwhile."""
     samples = make_samples(8)
     settings = arguments(
@@ -161,7 +169,9 @@ def run_trainer(folder: Path, batch_size: int, rank: int = 0) -> dict[str, Any]:
         loss_weight_mean_one=True,
         use_cpu=True,
     )
-    trainer = FilaTrainer(tiny_model(), settings, processing_class=tiny_processor(), train_dataset=samples)
+    trainer = FilaTrainer(
+        tiny_model(), settings, processing_class=tiny_processor(), train_dataset=Stream() if stream else samples
+    )
     callback = GenerativeEvalCallback(trainer, list(questions(samples[:3])), every=1, max_new_tokens=3)
     trainer.add_callback(callback)
     trainer.train()
@@ -184,6 +194,7 @@ SCENARIOS: dict[str, Callable[[int, Path], dict[str, Any]]] = {
     "evaluate": evaluate,
     "save": save,
     "trainer": lambda rank, folder: run_trainer(folder, 2, rank),
+    "trainer-stream": lambda rank, folder: run_trainer(folder, 2, rank, stream=True),
 }
 
 
