@@ -37,6 +37,8 @@ class Fusion(Protocol):
         output_size: Channels of what `finish` returns.
         output_grid: (rows, cols) in which the P' tokens per view that `finish` returns lie; the patch grid, unless
             the fusion makes another number of tokens.
+        joins_views: Whether `finish` reads the views of an image together. If not, it may get a chunk of the views,
+            and must not read the layout.
 
     Shapes: T views, N prefix tokens (CLS), P patches, D low-res width, E width of the stage or group, s cells per side
     that one view owns of that map.
@@ -46,6 +48,7 @@ class Fusion(Protocol):
     final_stages: tuple[tuple[int, ...], ...]
     output_size: int
     output_grid: tuple[int, int]
+    joins_views: bool
 
     def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         """Tap number `tap`, from 0: `(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""

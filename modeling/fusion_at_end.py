@@ -19,6 +19,7 @@ class FusionAtEnd(nn.Module):
     """
 
     taps: tuple[tuple[int, int], ...] = ()
+    joins_views = False
 
     def __init__(self, config: Any, *final_stages: tuple[int, ...]) -> None:
         super().__init__()

@@ -87,6 +87,7 @@ class CrossAttentionFusion(nn.Module):
     """
 
     final_stages: tuple[tuple[int, ...], ...] = ()
+    joins_views = False
 
     def __init__(
         self,

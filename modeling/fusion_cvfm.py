@@ -92,6 +92,7 @@ class CvfmFusion(nn.Module):
     """
 
     final_stages: tuple[tuple[int, ...], ...] = ()
+    joins_views = False
 
     def __init__(
         self,

@@ -105,6 +105,8 @@ class MixtureOfResolutionFusion(nn.Module):
             reads the high-res tower.
     """
 
+    joins_views = False
+
     def __init__(self, config: Any, *, taps: list[int] | None = None, final: bool = True) -> None:
         super().__init__()
         stage = count_stages(config)

@@ -88,6 +88,8 @@ class QueryGateFusion(FusionAtEnd):
         ValueError: If the stage does not exist or the width is not divisible by the heads or, with positions, by 4.
     """
 
+    joins_views = True
+
     def __init__(
         self, config: Any, *, stage: int | None = None, num_heads: int | None = None, position: bool = True
     ) -> None:

@@ -93,7 +93,7 @@ def low_res_views(config: Any, canvases: list[torch.Tensor], boxes: list[list[Bo
 
 
 class EncodedViews:
-    """The map of a tower that encodes every view alone; it has one stage.
+    """The map of a tower that encodes every view alone; it has one stage, and runs when a chunk of the views is read.
 
     Args:
         tower: The tower.
@@ -101,11 +101,16 @@ class EncodedViews:
     """
 
     def __init__(self, tower: Any, views: torch.Tensor) -> None:
-        self.map: torch.Tensor = tower(views)
+        self.tower = tower
+        self.views = views
+        self.chunk: slice | None = None
+        self.map: torch.Tensor | None = None
 
     def advance(self, stage: int) -> None:
         """There is nothing more to run."""
 
-    def per_view(self, stages: Sequence[int]) -> torch.Tensor:
-        """`(T, E, s, s)`."""
+    def per_view(self, stages: Sequence[int], chunk: slice) -> torch.Tensor:
+        """`(T, E, s, s)`, T views of `chunk`."""
+        if self.map is None or chunk != self.chunk:
+            self.map, self.chunk = self.tower(self.views[chunk]), chunk
         return self.map

@@ -43,7 +43,7 @@ from .high_res_views import (
 )
 from .tower_convnext import ConvNextBlock, GlobalResponseNorm
 from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage
-from .view_layout import ViewLayout, check_views
+from .view_layout import ViewLayout, check_views, chunks_of, packed_views
 
 
 class FilaPreTrainedModel(PreTrainedModel):
@@ -130,38 +130,6 @@ def real_view_boxes(view_boxes: PerImage) -> list[list[Box]]:
     return boxes
 
 
-def packed_views(
-    pixel_values: PerImage, patch_grids: PerImage, num_views: list[int]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The real views of a batch whose views differ in size.
-
-    Args:
-        pixel_values: `(I, V, 3, p, L * p)` float, or one `(V_i, 3, p, L_i * p)` per image: a view's patches side by
-            side.
-        patch_grids: `(I, V, 2)` int, or one `(V_i, 2)` per image: rows and columns of each view's patches.
-        num_views: Views of each image.
-
-    Returns:
-        `(T, 3, p, L * p)` and `(T, 2)`.
-
-    Raises:
-        ValueError: If a view has more patches than pixels, or none.
-    """
-    grids = [torch.as_tensor(found)[:count] for found, count in zip(patch_grids, num_views, strict=True)]
-    pixels = [found[:count] for found, count in zip(pixel_values, num_views, strict=True)]
-    length = max(views.shape[-1] for views in pixels)
-    for index, (views, found) in enumerate(zip(pixels, grids, strict=True)):
-        held = views.shape[-1] // views.shape[-2]
-        counts = found.prod(dim=-1)
-        if int(counts.min()) < 1 or int(counts.max()) > held:
-            raise ValueError(
-                f"Image {index} has views of {counts.tolist()} patches by its `patch_grids`, but `pixel_values` holds "
-                f"{held} patches per view. Pass the processor's output unchanged."
-            )
-    padded = [torch.nn.functional.pad(views, (0, length - views.shape[-1])) for views in pixels]
-    return torch.cat(padded), torch.cat(grids)
-
-
 class Canvases:
     """The maps of a high-res tower that encodes whole canvases, advanced stage by stage.
 
@@ -193,6 +161,7 @@ class Canvases:
         self.stage = 0
         self.kept_stages = kept_stages
         self.kept: dict[int, dict[tuple[str, tuple[int, int]], torch.Tensor]] = {}
+        self.stacks: dict[tuple[int, ...], dict[tuple[str, tuple[int, int]], torch.Tensor]] = {}
         self.groups: dict[tuple[str, tuple[int, int]], list[int]] = {}
         self.has_overview = has_overview(layout)
         inputs: dict[tuple[str, tuple[int, int]], list[torch.Tensor]] = {}
@@ -218,30 +187,41 @@ class Canvases:
                 if stop in self.kept_stages:
                     self.kept[stop] = self.maps
 
-    def per_view(self, stages: Sequence[int]) -> torch.Tensor:
-        """What each view owns of the maps of `stages`, stacked: `(T, E, s, s)`, image by image.
+    def _stacked(self, stages: tuple[int, ...]) -> dict[tuple[str, tuple[int, int]], torch.Tensor]:
+        """The maps of `stages`, stacked once for all chunks."""
+        by_stage = [self.kept.get(stage, self.maps) for stage in stages]
+        if len(stages) == 1:
+            return by_stage[0]
+        if stages not in self.stacks:
+            self.stacks[stages] = {key: stack_stages([maps[key] for maps in by_stage]) for key in self.groups}
+        return self.stacks[stages]
+
+    def per_view(self, stages: Sequence[int], chunk: slice) -> torch.Tensor:
+        """What each view of `chunk` owns of the maps of `stages`, stacked: `(T, E, s, s)`, image by image.
 
         A tile's box is whole cells and is cut out. The overview's box is the image's content: it is averaged (or
         interpolated) onto s x s cells.
         """
         stride = self.tower.stride(stages[0])
         side = self.config.high_res_tile_size // stride
-        by_stage = [self.kept.get(stage, self.maps) for stage in stages]
+        stacked = self._stacked(tuple(stages))
         map_of: dict[tuple[str, int], torch.Tensor] = {}
         for key, indices in self.groups.items():
-            stacked = stack_stages([maps[key] for maps in by_stage])
             for row, index in enumerate(indices):
-                map_of[key[0], index] = stacked[row]
+                map_of[key[0], index] = stacked[key][row]
         squares = []
-        for index, views in enumerate(self.boxes):
-            for view, box in enumerate(views):
-                is_overview = view == 0 and self.has_overview[index]
-                if is_overview and ("overview", index) in map_of:
-                    squares.append(map_of["overview", index])
-                    continue
-                shrink = is_overview and self.config.high_res_overview == "interpolate"
-                resample = interpolate_box if shrink else area_resample
-                squares.append(resample(map_of["canvas", index], scaled_box(self.config, box, stride), (side, side)))
+        views = [(index, view) for index, boxes in enumerate(self.boxes) for view in range(len(boxes))]
+        for index, view in views[chunk]:
+            is_overview = view == 0 and self.has_overview[index]
+            if is_overview and ("overview", index) in map_of:
+                squares.append(map_of["overview", index])
+                continue
+            shrink = is_overview and self.config.high_res_overview == "interpolate"
+            resample = interpolate_box if shrink else area_resample
+            box = scaled_box(self.config, self.boxes[index][view], stride)
+            squares.append(resample(map_of["canvas", index], box, (side, side)))
+        if chunk.stop == len(views):  # the last to read them
+            self.stacks.pop(tuple(stages), None)
         return torch.stack(squares)
 
 
@@ -280,6 +260,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         high_res_pixel_values: PerImage | None = None,
         high_res_sizes: PerImage | None = None,
         patch_grids: PerImage | None = None,
+        views_per_chunk: int | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
         """Encode all views of all images.
@@ -294,6 +275,8 @@ class FilaVisionModel(FilaPreTrainedModel):
             high_res_sizes: `(I, 2)` int, (height, width) of each canvas inside `high_res_pixel_values`.
             patch_grids: `(I, V, 2)` int, or one `(V_i, 2)` per image: where views differ in size, and `pixel_values`
                 holds their patches side by side; see `packed_views`.
+            views_per_chunk: Views that the towers of views and the fusion take at a time; None: all, as they do where
+                hidden states or attentions are asked for. A high-res canvas is encoded whole in either case.
 
         Returns:
             `last_hidden_state` is `(T, P', output_size of the fusion)`, P' the tokens of the fusion's `output_grid`;
@@ -317,21 +300,41 @@ class FilaVisionModel(FilaPreTrainedModel):
                 )
             canvases = real_canvases(self.config, high_res_pixel_values, high_res_sizes, boxes)
         views, grids = self._low_res_input(pixel_values, patch_grids, canvases, boxes)
-        maps_of = self._high_res_maps(canvases, boxes, layout)
+        records = any(
+            kwargs.get(name, getattr(self.config, name)) for name in ("output_hidden_states", "output_attentions")
+        )
+        chunks = chunks_of(len(views), None if records else views_per_chunk)
+        maps_of = self._high_res_maps(canvases, boxes, layout, self.read_stages if len(chunks) > 1 else None)
+        found = []
+        for chunk in chunks:
+            own = self._encode(chunk, views[chunk], None if grids is None else grids[chunk], maps_of, **kwargs)
+            found.append(own if self.fusion.joins_views else (self.fusion.finish(own[0], own[1:], layout),))
+        low, *maps = (own[0] if len(own) == 1 else torch.cat(own) for own in zip(*found, strict=True))
+        if self.fusion.joins_views:
+            low = self.fusion.finish(low, tuple(maps), layout)
+        return BaseModelOutputWithPooling(last_hidden_state=low)
 
+    def _encode(
+        self,
+        chunk: slice,
+        views: torch.Tensor,
+        grids: torch.Tensor | None,
+        maps_of: list[Canvases | EncodedViews],
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, ...]:
+        """What `fusion.finish` takes for a chunk of views: `(T, P, D)`, and `(T, E, s, s)` of each group."""
         low = self.low_res_tower.embed(views, grids)
-        kwargs["attention_mask"] = self.low_res_tower.attention_mask(low, grids)  # type: ignore[typeddict-unknown-key]
+        kwargs["attention_mask"] = self.low_res_tower.attention_mask(low, grids)
         done = 0
         for tap, (layer, stage) in enumerate(self.fusion.taps):
             low = self.low_res_tower.run_layers(low, done, layer, **kwargs)
             done = layer
-            low = self.fusion.fuse(tap, low, self._read(maps_of, (stage,)).to(low.device))
+            low = self.fusion.fuse(tap, low, self._read(maps_of, (stage,), chunk).to(low.device))
         low = self.low_res_tower.run_layers(low, done, self.low_res_tower.num_layers, **kwargs)
         low = self.low_res_tower.finish(low)
         if self.config.vision_feature_select == "patch":
             low = low[:, self.low_res_tower.num_prefix_tokens :]
-        maps = tuple(self._read(maps_of, group).to(low.device) for group in self.fusion.final_stages)
-        return BaseModelOutputWithPooling(last_hidden_state=self.fusion.finish(low, maps, layout))
+        return low, *(self._read(maps_of, group, chunk).to(low.device) for group in self.fusion.final_stages)
 
     def _check_takes_any_views(self) -> None:
         """Raise if all views must have one size."""
@@ -358,11 +361,16 @@ class FilaVisionModel(FilaPreTrainedModel):
         return torch.cat([pixels[: len(found)] for pixels, found in zip(pixel_values, boxes, strict=True)]), None
 
     def _high_res_maps(
-        self, canvases: list[torch.Tensor], boxes: list[list[Box]], layout: ViewLayout
+        self,
+        canvases: list[torch.Tensor],
+        boxes: list[list[Box]],
+        layout: ViewLayout,
+        read_again: Sequence[int] | None,
     ) -> list[Canvases | EncodedViews]:
-        """The maps of each high-res tower, not yet all run."""
+        """The maps of each high-res tower, not yet all run; those of the last stages, or of `read_again`, are kept."""
         towers = [] if self.high_res_tower is None else [self.high_res_tower, *self.extra_towers]
-        kept = [locate_stage(self.config, stage) for group in self.fusion.final_stages for stage in group]
+        final = [stage for group in self.fusion.final_stages for stage in group]
+        kept = [locate_stage(self.config, stage) for stage in (final if read_again is None else read_again)]
         views = None
         if any(tower.encodes_views for tower in towers):
             views = high_res_views(self.config, canvases, boxes, layout)
@@ -376,9 +384,9 @@ class FilaVisionModel(FilaPreTrainedModel):
                 found.append(Canvases(self.config, tower, canvases, boxes, layout, stages))
         return found
 
-    def _read(self, maps_of: list[Canvases | EncodedViews], stages: tuple[int, ...]) -> torch.Tensor:
-        """What each view owns of the maps of `stages`, all of one tower: `(T, E, s, s)`."""
+    def _read(self, maps_of: list[Canvases | EncodedViews], stages: tuple[int, ...], chunk: slice) -> torch.Tensor:
+        """What each view of `chunk` owns of the maps of `stages`, all of one tower: `(T, E, s, s)`."""
         located = [locate_stage(self.config, stage) for stage in stages]
         maps, own = maps_of[located[0][0]], [stage for _, stage in located]
         maps.advance(max(own))
-        return maps.per_view(own)
+        return maps.per_view(own, chunk)

@@ -32,6 +32,7 @@ from .sharding import is_sharded
 from .shared_positions import shared_positions
 from .slice_positions import SlicePositions
 from .video_features import FRAMES_PER_CHUNK, VIDEO_INPUTS, encode_videos, video_lengths, videos_of
+from .view_layout import VIEWS_PER_CHUNK, chunks_of
 
 # Everything the image processor makes beside `pixel_values`.
 IMAGE_INPUTS = (
@@ -56,6 +57,7 @@ class FilaModel(FilaPreTrainedModel):
         self.image_newline = None
         if config.image_newline:
             self.image_newline = nn.Parameter(torch.empty(config.text_config.hidden_size))
+        self.views_per_chunk: int | None = VIEWS_PER_CHUNK
         self.frames_per_chunk = FRAMES_PER_CHUNK
         self.slice_positions = SlicePositions(config) if config.slice_positions else None
         self.tokens_per_tile: int = self.multi_modal_projector.tokens_per_tile(self.vision_tower.fusion.output_grid)
@@ -77,7 +79,7 @@ class FilaModel(FilaPreTrainedModel):
         view_positions: PerImage | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Any, ...] | BaseModelOutputWithPooling:
-        """Encode images into image tokens.
+        """Encode images into image tokens, at most `views_per_chunk` views at a time outside training.
 
         Args:
             pixel_values: `(I, V, 3, S, S)` float views, overview first, or a list with one `(V_i, 3, S, S)` per image.
@@ -103,6 +105,7 @@ class FilaModel(FilaPreTrainedModel):
         if view_boxes is None or tile_grid is None:
             missing = [name for name, value in (("view_boxes", view_boxes), ("tile_grid", tile_grid)) if value is None]
             raise ValueError(f"`pixel_values` came without {missing}. Pass everything the processor returns.")
+        views_per_chunk = None if self.training or is_sharded(self) else self.views_per_chunk
         outputs = self.vision_tower(
             pixel_values,
             view_boxes,
@@ -110,6 +113,7 @@ class FilaModel(FilaPreTrainedModel):
             high_res_pixel_values=high_res_pixel_values,
             high_res_sizes=high_res_sizes,
             patch_grids=patch_grids,
+            views_per_chunk=views_per_chunk,
             return_dict=True,
             **kwargs,
         )
@@ -117,13 +121,16 @@ class FilaModel(FilaPreTrainedModel):
         grid: Grid = self.vision_tower.fusion.output_grid
         if patch_grids is not None:
             grid = torch.cat([grids[:count] for grids, count in zip(patch_grids, num_views, strict=True)])
-        tokens = self.multi_modal_projector(outputs.last_hidden_state, grid)
-        images = self._placed(tokens, view_positions, num_views).split(num_views)
+        views: list[torch.Tensor] = []
+        for chunk in chunks_of(sum(num_views), views_per_chunk):
+            own = grid[chunk] if isinstance(grid, torch.Tensor) else grid
+            tokens = self.multi_modal_projector(outputs.last_hidden_state[chunk], own)
+            views += self._placed(tokens, view_positions, num_views, chunk)
         if isinstance(grid, torch.Tensor):
-            lengths = iter(_tokens_of_views(self.multi_modal_projector, grid))
-            outputs.pooler_output = [torch.cat([view[: next(lengths)] for view in views]) for views in images]
-        else:
-            outputs.pooler_output = [views.flatten(0, 1) for views in images]
+            lengths = _tokens_of_views(self.multi_modal_projector, grid)
+            views = [view[:length] for view, length in zip(views, lengths, strict=True)]
+        rest = iter(views)
+        outputs.pooler_output = [torch.cat([next(rest) for _ in range(count)]) for count in num_views]
         if image_token_index is None:
             return outputs
         ordered = [
@@ -189,8 +196,10 @@ class FilaModel(FilaPreTrainedModel):
             ]
         return FilaImageFeatures(**{**(outputs or {}), "pooler_output": tokens}, in_runs=True)
 
-    def _placed(self, tokens: torch.Tensor, view_positions: PerImage | None, num_views: list[int]) -> torch.Tensor:
-        """`(T, N, M)` with each view's place in the tile grid added, where the model has slice positions."""
+    def _placed(
+        self, tokens: torch.Tensor, view_positions: PerImage | None, num_views: list[int], chunk: slice
+    ) -> torch.Tensor:
+        """`(T, N, M)` of a chunk of the views, each one's place in the tile grid added where the model has such."""
         if (self.slice_positions is None) != (view_positions is None):
             holder, other = ("model", "processor") if view_positions is None else ("processor", "model")
             raise ValueError(
@@ -200,7 +209,7 @@ class FilaModel(FilaPreTrainedModel):
         if self.slice_positions is None or view_positions is None:
             return tokens
         places = [torch.as_tensor(found)[:count] for found, count in zip(view_positions, num_views, strict=True)]
-        placed: torch.Tensor = self.slice_positions(tokens, torch.cat(places))
+        placed: torch.Tensor = self.slice_positions(tokens, torch.cat(places)[chunk])
         return placed
 
     def get_placeholder_mask(

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Which views of a batch belong to one image, and where they lie on it."""
+"""Which views of a batch belong to one image, where they lie on it, and which are encoded together."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 _FIX = "Pass the processor's output unchanged."
+# Views that are encoded together where a batch has more. Training keeps its activations anyway.
+VIEWS_PER_CHUNK = 32
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,18 @@ class ViewLayout:
         return torch.tensor(found, device=device)
 
 
+def chunks_of(num_views: int, views_per_chunk: int | None) -> list[slice]:
+    """A batch's views in chunks of at most `views_per_chunk`; one of all for None.
+
+    Raises:
+        ValueError: If `views_per_chunk` is not positive.
+    """
+    if views_per_chunk is not None and views_per_chunk < 1:
+        raise ValueError(f"`views_per_chunk` must be at least 1, or None for all views; got {views_per_chunk}.")
+    size = views_per_chunk or num_views
+    return [slice(first, min(first + size, num_views)) for first in range(0, num_views, size)]
+
+
 def check_views(config: Any, pixel_values: Any, num_views: list[int], *, are_packed: bool) -> None:
     """Check that every view is there, in the size that the model has; nothing else would tell.
 
@@ -80,3 +94,33 @@ def check_views(config: Any, pixel_values: Any, num_views: list[int], *, are_pac
                 f"The {named} of image {index} must have {side}x{side} pixels; `pixel_values` holds {found}. Load "
                 f"processor and model from one checkpoint, or set {fix}."
             )
+
+
+def packed_views(pixel_values: Any, patch_grids: Any, num_views: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The real views of a batch whose views differ in size.
+
+    Args:
+        pixel_values: `(I, V, 3, p, L * p)` float, or one `(V_i, 3, p, L_i * p)` per image: a view's patches side by
+            side.
+        patch_grids: `(I, V, 2)` int, or one `(V_i, 2)` per image: rows and columns of each view's patches.
+        num_views: Views of each image.
+
+    Returns:
+        `(T, 3, p, L * p)` and `(T, 2)`.
+
+    Raises:
+        ValueError: If a view has more patches than pixels, or none.
+    """
+    grids = [torch.as_tensor(found)[:count] for found, count in zip(patch_grids, num_views, strict=True)]
+    pixels = [found[:count] for found, count in zip(pixel_values, num_views, strict=True)]
+    length = max(views.shape[-1] for views in pixels)
+    for index, (views, found) in enumerate(zip(pixels, grids, strict=True)):
+        held = views.shape[-1] // views.shape[-2]
+        counts = found.prod(dim=-1)
+        if int(counts.min()) < 1 or int(counts.max()) > held:
+            raise ValueError(
+                f"Image {index} has views of {counts.tolist()} patches by its `patch_grids`, but `pixel_values` holds "
+                f"{held} patches per view. {_FIX}"
+            )
+    padded = [torch.nn.functional.pad(views, (0, length - views.shape[-1])) for views in pixels]
+    return torch.cat(padded), torch.cat(grids)
