@@ -28,7 +28,7 @@ from .assistant_masks import assistant_masks
 from .chat_template import DEFAULT_CHAT_TEMPLATE, with_values
 from .control_tokens import control_token_pattern, escape_messages
 from .fingerprint import check_preprocessing, refuse_misspelt, trained_with
-from .image_input import ImageInputError, image_size, load_images, resized
+from .image_input import ImageInputError, image_size, load_images, resized, scales_to_given
 from .layout import PADDING, Geometry, as_text, build_layout, count_tokens, lay_out, slice_positions, token_indices
 from .token_budget import POLICIES, fit_prompt
 from .video_processing_fila import FilaVideoProcessor
@@ -440,6 +440,8 @@ class FilaProcessor(ProcessorMixin):
         if self._layout.unpad != "no":
             kwargs["return_image_sizes"] = True
         processed = self.image_processor(images, **kwargs)
+        if "image_scales" in processed:
+            processed["image_scales"] = scales_to_given(processed["image_scales"], images)
         is_nested = isinstance(images, list) and bool(images) and isinstance(images[0], list)
         numbers = [number for sample in images for number in range(len(sample))] if is_nested else None
         texts, indices, places = [], [], []
