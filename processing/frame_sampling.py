@@ -129,6 +129,17 @@ def check_sampling(options: Mapping[str, Any]) -> None:
             raise ValueError(f"`sampling.{option}` must be a positive number; got {value!r}.")
 
 
+def all_sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a sampler with the defaults of those that are not given.
+
+    Example:
+        >>> all_sampling_options({"type": "linspace", "num_frames": 8})
+        {'num_frames': 8, 'max_seconds': 60, 'type': 'linspace'}
+    """
+    parameters = inspect.signature(SAMPLERS[options["type"]]).parameters.values()
+    return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY} | dict(options)
+
+
 def frame_range(clip: Clip, start: float | None = None, end: float | None = None) -> tuple[int, int]:
     """First and last frame between two seconds, both included, as VideoLLaMA 2 counts them.
 
