@@ -111,7 +111,7 @@ class FilaConfig(PreTrainedConfig):
             image tokens.
         slice_positions (`int`, *optional*, defaults to 0):
             Most rows and columns of tiles whose place is added to their image tokens; 0: no place is. The processor's
-            layout needs `slice_positions` too.
+            layout needs `slice_positions` too. Frames of videos must be one view each then.
         image_token_id (`int`, *optional*, defaults to 128256):
             Id of the placeholder that stands for one image token.
         video_token_id (`int`, *optional*):

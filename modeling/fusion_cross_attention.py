@@ -102,8 +102,7 @@ class CrossAttentionFusion(nn.Module):
         super().__init__()
         one_of("fusion.position", position, ("sincos", "none"))
         last = count_stages(config)
-        if taps is None:
-            taps = layers_at(config, (1 / 4, 1 / 2, 3 / 4))
+        taps = layers_at(config, (1 / 4, 1 / 2, 3 / 4), taps)
         self.taps = checked_taps(config, taps, [last] * len(taps) if stages is None else stages)
         low_size: int = config.vision_config.hidden_size
         heads = config.vision_config.num_attention_heads if num_heads is None else num_heads

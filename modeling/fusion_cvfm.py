@@ -112,8 +112,7 @@ class CvfmFusion(nn.Module):
         one_of("fusion.cls", cls, ("skip", "mean"))
         if hidden_act not in ACT2FN:
             raise ValueError(f"`fusion.hidden_act` must be an activation that transformers knows; got {hidden_act!r}.")
-        if taps is None:
-            taps = layers_at(config, (2 / 24, 6 / 24, 12 / 24, 20 / 24))
+        taps = layers_at(config, (2 / 24, 6 / 24, 12 / 24, 20 / 24), taps)
         if stages is None:
             count = last_stages(config)[0]
             if count < len(taps):

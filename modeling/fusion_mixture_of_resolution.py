@@ -110,8 +110,7 @@ class MixtureOfResolutionFusion(nn.Module):
     def __init__(self, config: Any, *, taps: list[int] | None = None, final: bool = True) -> None:
         super().__init__()
         stage = count_stages(config)
-        if taps is None:
-            taps = layers_at(config, (1 / 4, 1 / 2, 3 / 4))
+        taps = layers_at(config, (1 / 4, 1 / 2, 3 / 4), taps)
         if not taps and not final:
             raise ValueError("`fusion.taps` is empty and `fusion.final` false: nothing reads the high-res tower.")
         self.taps = checked_taps(config, taps, [stage] * len(taps)) if taps else ()

@@ -281,7 +281,8 @@ class FilaVisionModel(FilaPreTrainedModel):
         Returns:
             `last_hidden_state` is `(T, P', output_size of the fusion)`, P' the tokens of the fusion's `output_grid`;
             views image by image. With `patch_grids`, P' is the number of patches of the view that has most, and rows
-            beyond a view's patches mean nothing.
+            beyond a view's patches mean nothing. `hidden_states` and `attentions`, where they are asked for, are those
+            of the low-res tower.
 
         Raises:
             ValueError: If an input is missing or the sizes contradict each other.

@@ -31,7 +31,7 @@ from .patch_grid import Grid
 from .sharding import is_sharded
 from .shared_positions import shared_positions
 from .slice_positions import SlicePositions
-from .video_features import FRAMES_PER_CHUNK, VIDEO_INPUTS, encode_videos, video_lengths, videos_of
+from .video_features import FRAMES_PER_CHUNK, VIDEO_INPUTS, check_one_view, encode_videos, video_lengths, videos_of
 from .view_layout import VIEWS_PER_CHUNK, chunks_of
 
 # Everything the image processor makes beside `pixel_values`.
@@ -169,7 +169,7 @@ class FilaModel(FilaPreTrainedModel):
                 together; `pooler_output`: a list with one `(N_w, M)` per video.
 
         Raises:
-            ValueError: If an input is missing, or the connector cannot take such a video.
+            ValueError: If an input is missing, or the connector or the slice positions cannot take such a video.
         """
         given = (
             pixel_values_videos,
@@ -180,6 +180,8 @@ class FilaModel(FilaPreTrainedModel):
             video_patch_grids,
         )
         videos = videos_of(dict(zip(VIDEO_INPUTS.values(), given, strict=True)))
+        for video in videos if self.slice_positions is not None else ():
+            check_one_view(video, "A model with `slice_positions`, which videos do not send,")
         num_frames = sum(video.num_frames for video in videos)
         outputs, tokens = encode_videos(
             self.vision_tower,

@@ -26,11 +26,13 @@ def build_part(
         The part.
 
     Raises:
-        ValueError: If the name or an option is unknown, or the part refuses a value.
+        ValueError: If the name is no string or unknown, an option is unknown, or the part refuses a value.
     """
+    if not isinstance(options, Mapping):
+        raise ValueError(f"`{family}` must be a dict such as {{'type': {min(table)!r}}}; got {options!r}.")
     chosen = dict(options)
     name = chosen.pop("type", None)
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         raise ValueError(f"`{family}.type` must be one of {sorted(table)}; got {name!r}.")
     parameters = list(inspect.signature(table[name]).parameters)[len(args) :]
     accepted = [parameter for parameter in parameters if parameter not in shared]

@@ -10,8 +10,14 @@ import torch
 from .towers import count_stages
 
 
-def layers_at(config: Any, fractions: Sequence[float]) -> list[int]:
-    """The layers at given fractions of the low-res tower's depth, among those that are run."""
+def layers_at(config: Any, fractions: Sequence[float], taps: Any = None) -> Sequence[int]:
+    """The option `taps`, or without it the layers at fractions of the low-res tower's depth, of those that are run.
+
+    Raises:
+        ValueError: If `taps` is no list of whole numbers.
+    """
+    if taps is not None:
+        return _whole_numbers("taps", taps)
     depth = config.vision_config.num_hidden_layers
     return [min(max(1, round(depth * fraction)), config.num_vision_layers) for fraction in fractions]
 
@@ -20,8 +26,9 @@ def checked_taps(config: Any, taps: Sequence[int], stages: Sequence[int]) -> tup
     """Pair the options `taps` (layers) and `stages`, both counted from 1.
 
     Raises:
-        ValueError: If they do not pair up, do not exist or decrease.
+        ValueError: If they are no lists of whole numbers, do not pair up, do not exist or decrease.
     """
+    taps, stages = _whole_numbers("taps", taps), _whole_numbers("stages", stages)
     count = count_stages(config)
     if len(taps) != len(stages) or not taps:
         raise ValueError(f"`fusion.taps` and `fusion.stages` must pair up; got {taps} and {stages}.")
@@ -32,6 +39,12 @@ def checked_taps(config: Any, taps: Sequence[int], stages: Sequence[int]) -> tup
     if sorted(stages) != list(stages) or not 1 <= stages[0] <= stages[-1] <= count:
         raise ValueError(f"`fusion.stages` must be increasing stages of the high-res tower, 1..{count}; got {stages}.")
     return tuple(zip(taps, stages, strict=True))
+
+
+def _whole_numbers(option: str, values: Any) -> Sequence[int]:
+    if not isinstance(values, list | tuple) or any(type(value) is not int for value in values):
+        raise ValueError(f"`fusion.{option}` must be a list of whole numbers, counted from 1; got {values!r}.")
+    return values
 
 
 def split_prefix(tokens: torch.Tensor, num_patches: int) -> tuple[torch.Tensor, torch.Tensor]:

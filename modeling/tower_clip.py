@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import CLIPVisionModel
-from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
+from transformers.models.clip.modeling_clip import CLIPAttention, CLIPEncoderLayer, CLIPVisionEmbeddings
 
 from .frozen import graph_if_needed
 from .positions import add_positions
-from .tower_vit import VitTower, vit_options
+from .tower_vit import VitTower, of_low_res_tower, vit_options
 
 
 class ClipEmbeddings(CLIPVisionEmbeddings):
@@ -56,6 +56,7 @@ class ClipTower(VitTower, CLIPVisionModel):
 
     # CLIP's list names a class of its text model too, and accelerate stops at a class that the model does not have
     _no_split_modules = ["ClipEmbeddings", "CLIPEncoderLayer"]  # noqa: RUF012
+    _can_record_outputs = of_low_res_tower(CLIPEncoderLayer, CLIPAttention)
 
     def __init__(self, config: Any, num_layers: int | None = None) -> None:
         super().__init__(config)

@@ -26,7 +26,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .positions import add_positions
 from .tower_options import square
-from .tower_vit import VitTower, has_final_norm, vit_options
+from .tower_vit import VitTower, has_final_norm, of_low_res_tower, vit_options
 
 
 def eager_attention(
@@ -228,7 +228,7 @@ class Dinov2Tower(VitTower, PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _can_record_outputs = {"hidden_states": Dinov2Block, "attentions": Dinov2SelfAttention}  # noqa: RUF012
+    _can_record_outputs = of_low_res_tower(Dinov2Block, Dinov2SelfAttention)
 
     def __init__(self, config: Any, num_layers: int | None = None) -> None:
         super().__init__(config)

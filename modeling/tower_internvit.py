@@ -15,10 +15,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.models.internvl.modeling_internvl import InternVLVisionEmbeddings, InternVLVisionModel
+from transformers.models.internvl.modeling_internvl import (
+    InternVLVisionAttention,
+    InternVLVisionEmbeddings,
+    InternVLVisionLayer,
+    InternVLVisionModel,
+)
 
 from .positions import add_positions
-from .tower_vit import VitTower, has_final_norm, vit_options
+from .tower_vit import VitTower, has_final_norm, of_low_res_tower, vit_options
 
 
 class InternVitEmbeddings(InternVLVisionEmbeddings):
@@ -60,6 +65,7 @@ class InternVitTower(VitTower, InternVLVisionModel):
 
     takes_mask = False
     _no_split_modules = ["InternVitEmbeddings", "InternVLVisionLayer"]  # noqa: RUF012
+    _can_record_outputs = of_low_res_tower(InternVLVisionLayer, InternVLVisionAttention)
 
     def __init__(self, config: Any, num_layers: int | None = None) -> None:
         super().__init__(config)

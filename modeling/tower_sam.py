@@ -75,6 +75,7 @@ class SamTower(SamVisionEncoder):
     encodes_views: ClassVar[bool] = True
     # older transformers names the attention inside, and would part it from its residual
     _no_split_modules = ["SamVisionLayer"]  # noqa: RUF012
+    _can_record_outputs: ClassVar[dict[str, Any]] = {}  # a call of the encoder records the low-res tower alone
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import SiglipVisionModel
-from transformers.models.siglip.modeling_siglip import SiglipVisionEmbeddings
+from transformers.models.siglip.modeling_siglip import SiglipAttention, SiglipEncoderLayer, SiglipVisionEmbeddings
 
 from .positions import add_positions
-from .tower_vit import VitTower, has_final_norm, vit_options
+from .tower_vit import VitTower, has_final_norm, of_low_res_tower, vit_options
 
 
 class SiglipEmbeddings(SiglipVisionEmbeddings):
@@ -47,6 +47,7 @@ class SiglipTower(VitTower, SiglipVisionModel):
 
     # SigLIP's list names classes of its text model and head too
     _no_split_modules = ["SiglipEmbeddings", "SiglipEncoderLayer"]  # noqa: RUF012
+    _can_record_outputs = of_low_res_tower(SiglipEncoderLayer, SiglipAttention)
 
     def __init__(self, config: Any, num_layers: int | None = None) -> None:
         super().__init__(config)

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 from transformers.masking_utils import create_bidirectional_mask
+from transformers.utils.output_capturing import OutputRecorder
 
 from .frozen import graph_if_needed
 from .options import one_of
@@ -53,6 +54,14 @@ def has_final_norm(config: Any, num_layers: int | None) -> bool:
     """Whether a tower of which `num_layers` layers are kept applies its final norm."""
     norm = vit_options(config).norm
     return num_layers in (None, config.num_hidden_layers) if norm is None else bool(norm)
+
+
+def of_low_res_tower(layer: type[nn.Module], attention: type[nn.Module]) -> dict[str, OutputRecorder]:
+    """What a call of the encoder records of a tower: nothing where the tower is a high-res one, of the same class."""
+    return {
+        "hidden_states": OutputRecorder(layer, layer_name="low_res_tower"),
+        "attentions": OutputRecorder(attention, index=1, layer_name="low_res_tower"),
+    }
 
 
 class VitTower:

@@ -140,7 +140,7 @@ def _tokens(
     connector: Any, read: Read, video: Video, default: tuple[int, int], frames_per_chunk: int | None
 ) -> torch.Tensor:
     if joins_frames(connector):
-        _check_one_view(video)
+        check_one_view(video, "A connector that joins frames")
         grid = video.grid(default, 0, video.num_frames)
         return clip_tokens(connector, read, video.num_frames, _one(grid), frames_per_chunk)
     parts: list[torch.Tensor] = []
@@ -168,12 +168,17 @@ def _one(grid: Grid) -> tuple[int, int]:
     return found.pop()
 
 
-def _check_one_view(video: Video) -> None:
+def check_one_view(video: Video, who: str) -> None:
+    """Check that every frame of a video is one view, for `who` needs it.
+
+    Raises:
+        ValueError: If a frame has more.
+    """
     most = max(stop - start for start, stop in zip(video.starts, video.starts[1:], strict=False))
     if most > 1:
         raise ValueError(
-            f"A connector that joins frames needs one view per frame; a video has frames of {most} views. Set the "
-            "video processor's `canvas` to one without tiles, for instance 'single' or 'square_pad'."
+            f"{who} needs one view per frame; a video has frames of {most} views. Set the video processor's `canvas` "
+            "to one without tiles, for instance 'single' or 'square_pad'."
         )
 
 

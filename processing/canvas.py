@@ -72,7 +72,7 @@ def build_canvas(options: Mapping[str, Any], tile_size: Size | tuple[int, int]) 
         raise ValueError(f"`canvas` must be a dict such as {{'type': 'fila'}}; got {options!r}.")
     given = dict(options)
     name = given.pop("type", None)
-    if name not in CANVASES:
+    if not isinstance(name, str) or name not in CANVASES:
         raise ValueError(f"`canvas.type` must be one of {sorted(CANVASES)}; got {name!r}.")
     accepted = [parameter for parameter in inspect.signature(CANVASES[name]).parameters if parameter != "tile_size"]
     if unknown := sorted(set(given) - set(accepted)):

@@ -10,7 +10,7 @@
 Contents are strings, or lists of parts: `{"type": "text", "text": ...}`, `{"type": "image", ...}` and
 `{"type": "video", ...}`, written one after the other as they come. There is no default system prompt. The
 `generation` spans hold the assistant's text and the `<|im_end|>` that ends it, so that a model trained on them learns
-to stop.
+to stop. Tools and calls of them are refused: there is no form in which models of this template have learnt them.
 """
 
 import json
@@ -63,7 +63,13 @@ DEFAULT_CHAT_TEMPLATE = """\
 {%- endfor -%}
 {%- endif -%}
 {%- endmacro -%}
+{%- if tools -%}
+{{- raise_exception("This chat template has no place for `tools`. Pass a `chat_template` that writes them.") -}}
+{%- endif -%}
 {%- for message in messages -%}
+{%- if message['tool_calls'] -%}
+{{- raise_exception("This chat template has no place for a message's `tool_calls`. Pass one that writes them.") -}}
+{%- endif -%}
 {{- '<|im_start|>' ~ message['role'] ~ '\\n' -}}
 {%- if message['role'] == 'assistant' -%}
 {%- generation -%}

@@ -12,6 +12,9 @@ hash (`fingerprint`). Where they are compared:
 | | `mode` or `version` alone: by a gray level or so | a warning |
 | `processor.check_model(model)` | any of the first kind | `PreprocessingError` |
 | an image processor is loaded, and its hash is not that of its settings | edited, or named in the call | a warning |
+
+Settings of videos are called `video_canvas` and so on here, and exist where there is a video processor. A setting that
+one side lacks is not compared, so that checkpoints from before it was kept still load.
 """
 
 import difflib

@@ -116,16 +116,28 @@ SAMPLERS: dict[str, Callable[..., list[int]]] = {
 
 def check_sampling(options: Mapping[str, Any]) -> None:
     """Raise a `ValueError` unless `options` name a sampler and options of it, all positive."""
-    if not isinstance(options, Mapping) or options.get("type") not in SAMPLERS:
+    name = options.get("type") if isinstance(options, Mapping) else None
+    if not isinstance(name, str) or name not in SAMPLERS:
         raise ValueError(f"`sampling` must be a dict whose 'type' is one of {sorted(SAMPLERS)}; got {options!r}.")
-    accepted = [*inspect.signature(SAMPLERS[options["type"]]).parameters][1:]
-    for name, value in options.items():
-        if name == "type":
+    accepted = [*inspect.signature(SAMPLERS[name]).parameters][1:]
+    for option, value in options.items():
+        if option == "type":
             continue
-        if name not in accepted:
-            raise ValueError(f"Sampling {options['type']!r} has no option {name!r}; it accepts {accepted}.")
+        if option not in accepted:
+            raise ValueError(f"Sampling {name!r} has no option {option!r}; it accepts {accepted}.")
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise ValueError(f"`sampling.{name}` must be a positive number; got {value!r}.")
+            raise ValueError(f"`sampling.{option}` must be a positive number; got {value!r}.")
+
+
+def all_sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a sampler with the defaults of those that are not given.
+
+    Example:
+        >>> all_sampling_options({"type": "linspace", "num_frames": 8})
+        {'num_frames': 8, 'max_seconds': 60, 'type': 'linspace'}
+    """
+    parameters = inspect.signature(SAMPLERS[options["type"]]).parameters.values()
+    return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY} | dict(options)
 
 
 def frame_range(clip: Clip, start: float | None = None, end: float | None = None) -> tuple[int, int]:

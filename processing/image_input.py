@@ -21,7 +21,10 @@ from .image_error import ImageInputError, UnusableImage
 from .image_pixels import array_pixels, check_array, is_array, picture_pixels, rgb_levels
 from .image_source import is_encoded, read_source, shown
 
-__all__ = ["ImageInputError", "image_size", "load_images", "resized", "to_channels_first"]
+__all__ = ["ImageInputError", "image_size", "load_images", "resized", "scales_to_given", "to_channels_first"]
+
+# Key of a picture's `info`: how many times as high and as wide the image was that it was resized from.
+_RESIZED_BY = "fila_resized_by"
 
 
 def load_images(
@@ -98,7 +101,31 @@ def resized(image: Any, size: tuple[int, int], data_format: str | None = None) -
     """A loaded image as RGB, resized to (height, width); `data_format` as in `to_channels_first`."""
     pixels = to_channels_first(image, None, 0, to_rgb=True, to_uint8=True, data_format=data_format)
     picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    return picture.resize(size[::-1], Image.Resampling.BICUBIC)
+    picture = picture.resize(size[::-1], Image.Resampling.BICUBIC)
+    picture.info[_RESIZED_BY] = (pixels.shape[1] / size[0], pixels.shape[2] / size[1])
+    return picture
+
+
+def scales_to_given(scales: Any, images: Any) -> Any:
+    """Image pixels per canvas pixel, of the images as they came where `resized` made what was drawn.
+
+    Args:
+        scales: `(I, 2)` float, or a list with one `(2,)` per image, of what was drawn.
+        images: What was drawn: an image, a list, or a list per sample.
+
+    Returns:
+        As `scales`.
+    """
+    items = images if isinstance(images, list | tuple) else [images]
+    flat = [image for item in items for image in (item if isinstance(item, list | tuple) else [item])]
+    ratios = [getattr(image, "info", {}).get(_RESIZED_BY) for image in flat]
+    if not any(ratios):
+        return scales
+    factors = np.array([ratio or (1.0, 1.0) for ratio in ratios])
+    factors = factors if isinstance(scales[0], np.ndarray) else scales[0].new_tensor(factors)
+    return (
+        [own * ratio for own, ratio in zip(scales, factors, strict=True)] if type(scales) is list else scales * factors
+    )
 
 
 def _load_all(

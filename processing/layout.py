@@ -130,7 +130,7 @@ def build_layout(options: Mapping[str, Any]) -> Layout:
         raise ValueError(f"`layout` must be a dict such as {{'type': 'fila'}}; got {options!r}.")
     given = dict(options)
     name = given.pop("type", None)
-    if name not in LAYOUTS:
+    if not isinstance(name, str) or name not in LAYOUTS:
         raise ValueError(f"`layout.type` must be one of {sorted(LAYOUTS)}; got {name!r}.")
     accepted = {field.name: type(getattr(LAYOUTS[name], field.name)) for field in fields(Layout)}
     if unknown := sorted(set(given) - set(accepted)):

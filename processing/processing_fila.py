@@ -28,12 +28,13 @@ from .assistant_masks import assistant_masks, assistant_spans, marks_assistant
 from .chat_template import DEFAULT_CHAT_TEMPLATE, with_values
 from .control_tokens import control_token_pattern, escape_messages
 from .fingerprint import check_preprocessing, refuse_misspelt, trained_with
-from .image_input import ImageInputError, image_size, load_images, resized
-from .layout import PADDING, Geometry, as_text, build_layout, count_tokens, lay_out, slice_positions, token_indices
+from .image_input import ImageInputError, image_size, load_images, resized, scales_to_given
+from .layout import Geometry, as_text, build_layout, count_tokens, lay_out, slice_positions, token_indices
 from .token_budget import POLICIES, fit_prompt
-from .video_processing_fila import FilaVideoProcessor
+from .token_rows import token_rows
+from .video_processing_fila import OF_VIDEOS, FilaVideoProcessor
 from .video_prompt import build_video_layout, check_clip_tokens, lay_out_video
-from .video_source import of_samples, split_samples, split_videos
+from .video_source import check_samples, of_samples, split_samples, split_videos
 
 __all__ = ["DEFAULT_CHAT_TEMPLATE", "FilaProcessor"]
 
@@ -149,19 +150,27 @@ class FilaProcessor(ProcessorMixin):
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> "FilaProcessor":
         """Load a processor, and compare it with the model beside it, see `fingerprint.py`.
 
+        Settings that images have too, such as `canvas`, are the images' where a call names them.
+
         Raises:
             PreprocessingError: If the model was trained with other settings, and the call does not name them.
-            ValueError: If the call names what is almost a setting.
+            ValueError: If the call names what is almost a setting, or one of videos where there are none.
         """
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-        refuse_misspelt(kwargs, {*processor.to_dict(), *processor.image_processor.valid_kwargs.__annotations__})
+        of_images = processor.image_processor.valid_kwargs.__annotations__
+        refuse_misspelt(kwargs, {*processor.to_dict(), *of_images, *OF_VIDEOS})
+        named = {*kwargs, *processor._change_videos(kwargs)}
         trained = trained_with(pretrained_model_name_or_path, **kwargs)
-        check_preprocessing(trained, processor.preprocessing(), named=kwargs)
+        check_preprocessing(trained, processor.preprocessing(), named=named)
         return processor
 
     def preprocessing(self) -> dict[str, Any]:
         """The settings that decide pixels, and how many tokens stand for them in which order, as plain JSON."""
         own = {"tokens_per_tile": self.tokens_per_tile, "token_size": self.token_size, "layout": asdict(self._layout)}
+        if self.video_processor is not None:
+            videos = self.video_processor.preprocessing()
+            own |= {f"video_{name}": value for name, value in videos.items()}
+            own |= {"video_layout": asdict(self._video_layout), "clip_tokens": self.clip_tokens}
         return self.image_processor.preprocessing() | own
 
     def check_model(self, model: Any) -> None:
@@ -195,6 +204,18 @@ class FilaProcessor(ProcessorMixin):
                     f"The video token {self.video_token!r} must be an added token of the tokenizer; add it with "
                     f"`tokenizer.add_tokens([{self.video_token!r}], special_tokens=True)`."
                 )
+
+    def _change_videos(self, named: dict[str, Any]) -> set[str]:
+        """Change what a call of `from_pretrained` names of videos; the names that it has in `preprocessing`."""
+        changes = {name: named[name] for name in OF_VIDEOS if name in named}
+        if self.video_processor is None:
+            if changes:
+                raise ValueError(f"The processor has no video processor, whose settings {[*changes]} are.")
+            return set()
+        if changes:
+            self.video_processor = type(self.video_processor)(**{**self.video_processor.to_dict(), **changes})
+        names = self.video_processor.preprocessing() if "video_processor" in named else changes
+        return {f"video_{name}" for name in names}
 
     def to_dict(self) -> dict[str, Any]:
         """Settings as plain JSON, with the `auto_map` that is saved: a loaded processor equals the saved one."""
@@ -324,7 +345,7 @@ class FilaProcessor(ProcessorMixin):
                     "passed. Pass one list of images per prompt to see which one is wrong."
                 )
             return
-        _check_samples(rule, in_text, images, token, "images")
+        check_samples(rule, in_text, images, token, "images")
 
     def _validate_videos(self, videos: Any, prompts: Any) -> None:
         """Check that there is a video processor, and as many video tokens as videos."""
@@ -345,7 +366,7 @@ class FilaProcessor(ProcessorMixin):
                 f"{rule} passed: the prompts hold {in_text} (in all {sum(in_text)}), and {num_videos} were passed."
             )
         if (samples := split_samples(videos)) is not None:
-            _check_samples(f"{rule} passed", in_text, samples, str(self.video_token), "videos")
+            check_samples(f"{rule} passed", in_text, samples, str(self.video_token), "videos")
 
     def apply_chat_template(
         self,
@@ -449,6 +470,8 @@ class FilaProcessor(ProcessorMixin):
         if self._layout.unpad != "no":
             kwargs["return_image_sizes"] = True
         processed = self.image_processor(images, **kwargs)
+        if "image_scales" in processed:
+            processed["image_scales"] = scales_to_given(processed["image_scales"], images)
         is_nested = isinstance(images, list) and bool(images) and isinstance(images[0], list)
         numbers = [number for sample in images for number in range(len(sample))] if is_nested else None
         texts, indices, places = [], [], []
@@ -462,7 +485,7 @@ class FilaProcessor(ProcessorMixin):
                 places.append(slice_positions(geometry))
         for name, values in (("image_token_index", indices), ("view_positions", places)):
             if values:
-                processed[name] = _rows(values, kwargs.get("return_tensors"), processed["tile_grid"])
+                processed[name] = token_rows(values, kwargs.get("return_tensors"), processed["tile_grid"])
         return processed, texts
 
     def _process_videos(self, videos: Any, **kwargs: Any) -> tuple[Any, list[str]]:
@@ -475,7 +498,7 @@ class FilaProcessor(ProcessorMixin):
             indices.append(token_indices(pieces))
         if self.clip_tokens is None and not self._layout.is_one_run and indices:
             like = processed["video_tile_grid"]
-            processed["video_token_index"] = _rows(indices, kwargs.get("return_tensors"), like)
+            processed["video_token_index"] = token_rows(indices, kwargs.get("return_tensors"), like)
         return processed, texts
 
     def _frame_geometries(self, processed: Any, number: int) -> list[Geometry]:
@@ -577,33 +600,7 @@ class FilaProcessor(ProcessorMixin):
         return int(count_tokens(self._layout, geometry))
 
 
-def _check_samples(rule: str, in_text: list[int], given: list[list[Any]], token: str, noun: str) -> None:
-    """Check sample by sample, where there is a list for each: the first that is wrong is named."""
-    if len(given) != len(in_text):
-        raise ValueError(f"{rule}: there are {len(given)} lists of {noun} for {len(in_text)} prompts.")
-    for sample, (num_tokens, own) in enumerate(zip(in_text, given, strict=True)):
-        if num_tokens != len(own):
-            raise ValueError(f"{rule}: sample {sample} has {num_tokens} {token} tokens and {len(own)} {noun}.")
-
-
 def _of_kept(samples: list[Any]) -> list[Any]:
     """Of a list with one entry per conversation those that `drop_sample` kept."""
     kept = _KEPT.get()
     return [samples[index] for index in kept] if kept else samples
-
-
-def _rows(values: list[Any], kind: Any, like: Any) -> Any:
-    """One row of integers per image, `PADDING` beyond its own; a list of unpadded arrays without a kind of tensor."""
-    arrays = [np.array(value, np.int64) for value in values]
-    if kind is None:
-        return [_like(array, like[0]) for array in arrays]
-    length = max(len(array) for array in arrays)
-    padded = np.full((len(arrays), length, *arrays[0].shape[1:]), PADDING, np.int64)
-    for row, array in zip(padded, arrays, strict=True):
-        row[: len(array)] = array
-    return _like(padded, like)
-
-
-def _like(array: np.ndarray, like: Any) -> Any:
-    """`array` as a tensor of the class of `like`: a numpy array stays one."""
-    return array if isinstance(like, np.ndarray) else like.new_tensor(array)

@@ -38,8 +38,9 @@ from transformers.video_utils import VideoMetadata
 
 from .canvas import Canvas
 from .canvas_plan import CanvasPlan
+from .fingerprint import SLIGHT, as_json
 from .frame_crop import center_crop, center_crop_without_antialias
-from .frame_sampling import DEFAULT_SAMPLING, Clip, check_sampling, frame_range, sample
+from .frame_sampling import DEFAULT_SAMPLING, Clip, all_sampling_options, check_sampling, frame_range, sample
 from .image_error import ImageInputError
 from .image_input import to_channels_first
 from .image_processing_fila import DEFAULT_SIZE, FilaImageProcessorPil
@@ -63,6 +64,8 @@ RENDERING = (
     "high_res_image_mean",
     "high_res_image_std",
 )
+# Settings that images do not have.
+OF_VIDEOS = ("sampling", "do_sample_frames", "start", "end", "max_frames", "antialias")
 OF_IMAGES = {"pixel_values": "pixel_values_videos"}
 
 
@@ -141,6 +144,13 @@ class FilaVideoProcessor(BaseVideoProcessor):
         """The image processor that draws the frames; `overrides` as in a call."""
         settings = {name: overrides.get(name, getattr(self, name, None)) for name in RENDERING}
         return FilaImageProcessorPil(**{name: value for name, value in settings.items() if name != "do_resize"})
+
+    def preprocessing(self) -> dict[str, Any]:
+        """The settings that decide which frames are shown and their pixels, defaults written out, as plain JSON."""
+        pixels = self.images().preprocessing()
+        pixels = {name: value for name, value in pixels.items() if name not in SLIGHT}  # one code draws both
+        crop = {"do_center_crop": self.do_center_crop, "antialias": self.antialias}
+        return as_json({"sampling": all_sampling_options(self.sampling), **pixels, **crop})
 
     def plan(self, height: int, width: int, **overrides: Any) -> CanvasPlan:
         """Plan the canvas of a frame, without pixels."""

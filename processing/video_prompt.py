@@ -50,18 +50,19 @@ def build_video_layout(options: Mapping[str, Any]) -> VideoLayout:
     Raises:
         ValueError: If the type, a field or a value is not accepted.
     """
-    if not isinstance(options, Mapping) or options.get("type") not in VIDEO_LAYOUTS:
+    name = options.get("type") if isinstance(options, Mapping) else None
+    if not isinstance(name, str) or name not in VIDEO_LAYOUTS:
         raise ValueError(
             f"`video_layout` must be a dict whose 'type' is one of {sorted(VIDEO_LAYOUTS)}; got {options!r}."
         )
-    given = {name: value for name, value in options.items() if name != "type"}
+    given = {field: value for field, value in options.items() if field != "type"}
     accepted = [field.name for field in fields(VideoLayout)]
-    for name, value in given.items():
-        if name not in accepted:
-            raise ValueError(f"A video layout has no field {name!r}; it has {accepted}.")
+    for field, value in given.items():
+        if field not in accepted:
+            raise ValueError(f"A video layout has no field {field!r}; it has {accepted}.")
         if not isinstance(value, str):
-            raise ValueError(f"`video_layout.{name}` must be a string; got {value!r}.")
-    return replace(VIDEO_LAYOUTS[options["type"]], **given)
+            raise ValueError(f"`video_layout.{field}` must be a string; got {value!r}.")
+    return replace(VIDEO_LAYOUTS[name], **given)
 
 
 def check_clip_tokens(rule: Any) -> None:

@@ -87,6 +87,15 @@ def split_samples(videos: Any) -> list[list[Any]] | None:
     return [_split(item, 1) for item in videos]
 
 
+def check_samples(rule: str, in_text: list[int], given: list[list[Any]], token: str, noun: str) -> None:
+    """Check sample by sample, where there is a list for each: the first that is wrong is named."""
+    if len(given) != len(in_text):
+        raise ValueError(f"{rule}: there are {len(given)} lists of {noun} for {len(in_text)} prompts.")
+    for sample, (num_tokens, own) in enumerate(zip(in_text, given, strict=True)):
+        if num_tokens != len(own):
+            raise ValueError(f"{rule}: sample {sample} has {num_tokens} {token} tokens and {len(own)} {noun}.")
+
+
 def of_samples(videos: Any, counts: Sequence[int], kept: Sequence[int]) -> list[list[Any]] | None:
     """The videos of some samples, a list per sample; None where they have none.
 

@@ -95,6 +95,14 @@ def test_config_rejects_wrong_types(setting: dict[str, Any]) -> None:
             {"fusion": {"type": "cvfm", "tap": [1]}},
             r"Fusion 'cvfm' has no option \['tap'\]; it accepts \['taps', 'stages'",
         ),
+        ({"fusion": {"type": ["cvfm"]}}, r"`fusion.type` must be one of .*; got \['cvfm'\]"),
+        ({"fusion": {"type": "cvfm", "taps": "12"}}, r"`fusion.taps` must be a list of whole numbers, .* got '12'"),
+        ({"fusion": {"type": "cross_attention", "taps": 2}}, r"`fusion.taps` must be a list of whole .* got 2\."),
+        ({"fusion": {"type": "cvfm", "taps": [1.0]}}, r"`fusion.taps` must be a list of whole .* got \[1\.0\]"),
+        (
+            {"fusion": {"type": "cvfm", "taps": [1], "stages": 1}},
+            r"`fusion.stages` must be a list of whole numbers, .* got 1\.",
+        ),
         ({"fusion": {"type": "cvfm", "taps": [2, 1]}}, r"`fusion.taps` must be increasing layers .* got \[2, 1\]"),
         (
             {"fusion": {"type": "cvfm", "taps": [1, 9]}},
@@ -130,6 +138,10 @@ def test_config_rejects_wrong_types(setting: dict[str, Any]) -> None:
         (
             {"connector": {"type": "mpl"}},
             r"`connector.type` must be one of \['adaptive_resampler', .*'resampler', .*\]; got 'mpl'",
+        ),
+        (
+            {"connector": {"type": ["mlp"]}},
+            r"`connector.type` must be one of .*; got \['mlp'\]",
         ),
         (
             {"connector": {"type": "mlp", "input_size": 3}},

@@ -61,6 +61,7 @@ def test_first_training_stage_of_llava_hr_has_no_adapters() -> None:
 @pytest.mark.parametrize(
     ("options", "cells", "message"),
     [
+        ({"taps": "8"}, 5, r"`fusion.taps` must be a list of whole numbers, counted from 1; got '8'"),
         ({"taps": [8]}, 5, r"`fusion.taps` must be increasing layers of the low-res tower, 1\.\.6; got \[8\]"),
         ({"taps": [], "final": False}, 5, r"`fusion.taps` is empty and `fusion.final` false"),
         ({}, 7, r"a view's 7x7 cells of the last stage must be a multiple of its 5x5 patches"),

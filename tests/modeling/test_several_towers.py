@@ -73,6 +73,22 @@ def test_image_features_do_not_depend_on_the_batch() -> None:
         assert_close(alone, expected, 1e-5)
 
 
+@pytest.mark.parametrize("name", LOW_RES)
+@torch.no_grad()
+def test_recorded_layers_are_those_of_the_low_res_tower(name: str) -> None:
+    extra = [high_res(name), high_res("sam_vision_model")]
+    fusion = {"type": "channel_concat", "align": "corners", "grid": 3}
+    model = encoder(vision_config=low_res(name), extra_vision_configs=extra, fusion=fusion, vision_feature_layer=-1)
+    model.set_attn_implementation("eager")
+    expected: list[torch.Tensor] = []
+    for layer in model.low_res_tower.layers:
+        layer.register_forward_hook(lambda _, args, output: expected.append(output))
+    found = model(**encoder_inputs([(1, 2)]), output_hidden_states=True, output_attentions=True)
+    assert len(found.hidden_states) == len(expected) + 1 == 4
+    assert all(map(torch.equal, found.hidden_states[1:], expected))
+    assert [weights.shape[:2] for weights in found.attentions] == [(3, 4)] * 3
+
+
 def test_whole_model_saves_trains_and_generates_with_every_tower(tmp_path: Path) -> None:
     model = FilaForConditionalGeneration(tiny_config(**FIVE)).eval()
     randomise(model)

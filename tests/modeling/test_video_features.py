@@ -204,6 +204,18 @@ def test_too_few_placeholders_are_named_as_the_videos() -> None:
         model(**batch)
 
 
+@torch.no_grad()
+def test_frames_of_several_views_are_refused_where_tiles_have_places() -> None:
+    model = video_model({"type": "mlp"}, slice_positions=9)
+    tiled = video_processor(model, frames={"canvas": {"type": "fila"}}).video_processor
+    batch = tiled([[random_image(28, 60)]], return_tensors="pt")
+    message = r"`slice_positions`, which videos do not send, needs one view per frame; a video has frames of 4 views"
+    with pytest.raises(ValueError, match=message):
+        model.get_video_features(**batch)
+    single = video_processor(model).video_processor([[random_image(28, 60)]], return_tensors="pt")
+    assert len(model.get_video_features(**single).pooler_output[0]) == model.model.tokens_per_tile
+
+
 def test_frames_of_several_views_are_refused_where_frames_are_joined() -> None:
     model = video_model(STC)
     processor = video_processor(model, frames={"canvas": {"type": "fila"}})

@@ -3,6 +3,7 @@
 """Every canvas strategy of the table keeps the promises of a CanvasPlan."""
 
 import inspect
+import re
 from typing import Any
 
 import pytest
@@ -131,9 +132,12 @@ def test_build_canvas_rejects_an_unknown_type() -> None:
         build_canvas({"type": "flia"}, TILE)
 
 
-def test_build_canvas_rejects_a_missing_type() -> None:
-    with pytest.raises(ValueError, match=r"`canvas.type` must be one of .*; got None\."):
-        build_canvas({}, TILE)
+@pytest.mark.parametrize("options", [{}, {"type": None}, {"type": ["fila"]}, {"type": {"fila": 1}}], ids=str)
+def test_build_canvas_rejects_a_type_that_is_no_name(options: dict[str, Any]) -> None:
+    with pytest.raises(
+        ValueError, match=rf"`canvas.type` must be one of .*; got {re.escape(repr(options.get('type')))}"
+    ):
+        build_canvas(options, TILE)
 
 
 def test_build_canvas_rejects_an_unknown_option() -> None:

@@ -67,3 +67,30 @@ def test_template_rejects_other_parts(processor: FilaProcessor) -> None:
         TemplateError, match="A part of a message must be of type 'text', 'image' or 'video'; got audio"
     ):
         processor.apply_chat_template(messages)
+
+
+CALL = {"type": "function", "function": {"name": "get_weather", "arguments": {}}}
+
+
+@pytest.mark.parametrize(
+    ("calls", "tools", "message"),
+    [
+        (None, [CALL], r"This chat template has no place for `tools`\. Pass a `chat_template` that writes them\."),
+        (
+            [CALL],
+            None,
+            r"This chat template has no place for a message's `tool_calls`\. Pass one that writes them",
+        ),
+    ],
+)
+def test_template_rejects_what_it_would_leave_out(
+    processor: FilaProcessor, calls: Any, tools: Any, message: str
+) -> None:
+    with pytest.raises(TemplateError, match=message):
+        processor.apply_chat_template([{"role": "assistant", "content": "", "tool_calls": calls}], tools=tools)
+
+
+@pytest.mark.parametrize("nothing", [None, []])
+def test_template_takes_messages_that_say_there_are_no_tools(processor: FilaProcessor, nothing: Any) -> None:
+    turns = [{**turn, "tool_calls": nothing} for turn in TURNS]
+    assert processor.apply_chat_template(turns, tools=nothing) == RENDERED

@@ -13,7 +13,7 @@ from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import Box
 from fila.processing.image_processing_fila import FilaImageProcessorPil
 from fila.processing.token_boxes import canvas_to_image
-from tests.helpers import tiny_canvas, tiny_canvas_processor
+from tests.helpers import random_image, tiny_canvas, tiny_canvas_processor
 
 SIZES = [(53, 97), (28, 28), (3, 190)]
 ADDED = {"content_mask", "content_boxes", "image_scales"}
@@ -68,3 +68,21 @@ def test_content_goes_through_the_processor() -> None:
     batch: Any = made(text=["<image>"] * 3, images=images, padding=True, return_content=True, return_tensors="pt")
     assert batch["content_mask"].shape == batch["pixel_values"][:, :, 0].shape
     assert [batch[name].dtype for name in ("content_boxes", "image_scales")] == [torch.int64, torch.float64]
+
+
+@pytest.mark.parametrize("kind", [None, "np", "pt"])
+def test_scales_of_a_shrunk_image_map_to_the_image_as_it_came(kind: str | None) -> None:
+    made = tiny_canvas_processor(tiny_canvas("fila"), max_image_tokens=48, image_token_policy="shrink_images")
+    images = [[random_image(28, 28)], [random_image(97, 180), random_image(53, 30)]]
+    batch: Any = made(
+        text=["<image>", "<image><image>"],
+        images=images,
+        padding=kind is not None,
+        return_content=True,
+        return_tensors=kind,
+    )
+    for size, content, scales in zip(
+        [(28, 28), (97, 180), (53, 30)], batch["content_boxes"], batch["image_scales"], strict=True
+    ):
+        top, left, bottom, right = (int(edge) for edge in content)
+        np.testing.assert_allclose(np.asarray(scales) * [bottom - top, right - left], size, rtol=1e-12)

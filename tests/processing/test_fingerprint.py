@@ -13,6 +13,7 @@ from transformers.utils import logging
 from fila import FilaImageProcessorPil, FilaProcessor
 from fila.processing.fingerprint import PreprocessingError, check_preprocessing, differing, fingerprint
 from tests.helpers import tiny_config, tiny_image_processor, tiny_processor
+from tests.tiny_videos import video_tokenizer
 
 
 @pytest.fixture
@@ -150,3 +151,107 @@ def test_config_keeps_the_settings(tmp_path: Path) -> None:
     tiny_config(preprocessing=settings).save_pretrained(tmp_path)
     loaded = type(tiny_config()).from_pretrained(tmp_path)
     assert fingerprint(loaded.preprocessing) == fingerprint(settings)
+
+
+# --- videos ---
+
+FRAMES: dict[str, Any] = {"size": 28, "sampling": {"type": "seconds", "num_frames": 3}}
+VIDEO_CHANGES: list[dict[str, Any]] = [
+    {"sampling": {"type": "seconds", "num_frames": 4}},
+    {"sampling": {"type": "uniform"}},
+    {"canvas": {"type": "fila"}},
+    {"size": 14},
+    {"high_res_size": 64},
+    {"resample": 2},
+    {"do_convert_rgb": False},
+    {"do_rescale": False},
+    {"rescale_factor": 1.0},
+    {"do_normalize": False},
+    {"image_mean": [0.1, 0.2, 0.3]},
+    {"image_std": [0.1, 0.2, 0.3]},
+    {"high_res_image_mean": [0.1, 0.2, 0.3]},
+    {"high_res_image_std": [0.1, 0.2, 0.3]},
+    {"do_center_crop": True},
+    {"antialias": False},
+]
+
+
+def video_processor(frames: dict[str, Any] | None = None, **settings: Any) -> FilaProcessor:
+    images = tiny_image_processor(high_res_size=None)
+    return FilaProcessor(images, video_tokenizer(), video_processor={**FRAMES, **(frames or {})}, **settings)
+
+
+@pytest.fixture
+def video_checkpoint(tmp_path: Path) -> Path:
+    """A processor of videos beside the config of a model that was trained with it."""
+    video_processor().save_pretrained(tmp_path)
+    tiny_config(preprocessing=video_processor().preprocessing()).save_pretrained(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("change", VIDEO_CHANGES, ids=str)
+def test_preprocessing_follows_every_setting_of_videos(change: dict[str, Any]) -> None:
+    plain, changed = video_processor(), video_processor(change)
+    assert differing(plain.preprocessing(), changed.preprocessing()) == [f"video_{name}" for name in change]
+    assert plain.image_processor.fingerprint == changed.image_processor.fingerprint
+
+
+def test_preprocessing_has_the_layout_and_tokens_of_videos() -> None:
+    other = video_processor(video_layout={"type": "frame_index"}, clip_tokens={"per_clip": 3})
+    assert differing(video_processor().preprocessing(), other.preprocessing()) == ["clip_tokens", "video_layout"]
+    same = video_processor({"max_frames": 7, "sampling": {"num_frames": 3, "type": "seconds"}})
+    assert same.preprocessing() == video_processor().preprocessing()
+
+
+def test_preprocessing_without_videos_says_nothing_of_them() -> None:
+    assert not [name for name in tiny_processor().preprocessing() if "video" in name or "clip" in name]
+
+
+def test_processor_of_videos_beside_its_model_is_loaded_in_silence(video_checkpoint: Path, warned: list[str]) -> None:
+    loaded = AutoProcessor.from_pretrained(video_checkpoint)
+    assert loaded.preprocessing() == video_processor().preprocessing()
+    assert warned == []
+
+
+def test_processor_of_a_training_with_other_videos_is_refused(video_checkpoint: Path) -> None:
+    video_processor({"sampling": {"type": "fps"}}).save_pretrained(video_checkpoint)
+    with pytest.raises(
+        PreprocessingError, match=r"`video_sampling` is \{.*'fps'.* here and was .*'seconds'"
+    ) as caught:
+        AutoProcessor.from_pretrained(video_checkpoint)
+    assert caught.value.settings == ("video_sampling",)
+    with pytest.raises(PreprocessingError, match="`video_sampling` is"):  # the canvas that it names is the images'
+        AutoProcessor.from_pretrained(video_checkpoint, canvas={"type": "single"})
+
+
+@pytest.mark.parametrize(
+    "named", [{"sampling": {"type": "fps"}}, {"video_processor": {**FRAMES, "sampling": {"type": "fps"}}}], ids=[*"ab"]
+)
+def test_setting_of_videos_that_the_call_names_is_taken(
+    video_checkpoint: Path, warned: list[str], named: dict[str, Any]
+) -> None:
+    loaded = AutoProcessor.from_pretrained(video_checkpoint, **named)
+    assert loaded.video_processor.sampling == {"type": "fps"}
+    assert dict(loaded.video_processor.size) == {"height": 28, "width": 28}
+    assert len(warned) == 1
+    assert warned[0].startswith("The processor differs from what the model was trained with: `video_sampling` is")
+
+
+def test_settings_of_videos_that_a_call_names_are_checked(video_checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match="`sampling` must be a dict whose 'type' is one of"):
+        FilaProcessor.from_pretrained(video_checkpoint, sampling={"type": "all"})
+    with pytest.raises(ValueError, match="has no setting `samplings`; did you mean `sampling`"):
+        FilaProcessor.from_pretrained(video_checkpoint, samplings={"type": "fps"})
+
+
+def test_setting_of_videos_needs_a_video_processor(checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no video processor, whose settings \['sampling'\] are"):
+        FilaProcessor.from_pretrained(checkpoint, sampling={"type": "fps"})
+
+
+def test_model_that_kept_no_settings_of_videos_takes_any(video_checkpoint: Path, warned: list[str]) -> None:
+    of_images = {k: v for k, v in video_processor().preprocessing().items() if "video" not in k and "clip" not in k}
+    tiny_config(preprocessing=of_images).save_pretrained(video_checkpoint)
+    video_processor({"sampling": {"type": "fps"}}).save_pretrained(video_checkpoint)
+    assert AutoProcessor.from_pretrained(video_checkpoint).video_processor.sampling == {"type": "fps"}
+    assert warned == []

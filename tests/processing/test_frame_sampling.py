@@ -83,6 +83,11 @@ def test_times_that_are_not_even_are_followed() -> None:
     [
         ({"type": "all"}, Clip(9), r"`sampling` must be a dict whose 'type' is one of .*'uniform'.*'all'"),
         ("uniform", Clip(9), r"`sampling` must be a dict whose 'type' is one of"),
+        (
+            {"type": ["uniform"]},
+            Clip(9),
+            r"`sampling` must be a dict whose 'type' is one of .* got \{'type': \['uniform'",
+        ),
         ({"type": "fps", "num_frames": 3}, Clip(9), r"Sampling 'fps' has no option 'num_frames'; .*\['max_frames'\]"),
         ({"type": "uniform", "num_frames": 0}, Clip(9), r"`sampling.num_frames` must be a positive number; got 0"),
         ({"type": "fps"}, Clip(9, fps=0.5), r"the video has 0.5 per second"),

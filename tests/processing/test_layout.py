@@ -224,6 +224,7 @@ def test_one_run_is_what_no_text_divides() -> None:
         ("fila", r"`layout` must be a dict such as \{'type': 'fila'\}; got 'fila'\."),
         ({}, r"`layout.type` must be one of \['fila', .*\]; got None\."),
         ({"type": "flia"}, r"`layout.type` must be one of \['fila', .*\]; got 'flia'\."),
+        ({"type": ["fila"]}, r"`layout.type` must be one of \['fila', .*\]; got \['fila'\]\."),
         ({"type": "fila", "overveiw": "last"}, r"A layout has no field \['overveiw'\]; it has \['overview', "),
         ({"type": "fila", "overview": "middle"}, r"`layout.overview` must be one of \['first', 'last', 'none'\]; got"),
         ({"type": "fila", "tile_end": None}, r"`layout.tile_end` must be a string; got None\."),

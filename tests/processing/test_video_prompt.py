@@ -58,6 +58,7 @@ def test_tokens_are_counted_over_the_video_and_frames_have_no_image_number() -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"type": ["plain"]}, r"`video_layout` must be a dict whose 'type' is one of .* got \{'type': \['plain'\]\}"),
         ({"type": "minutes"}, r"`video_layout` must be a dict whose 'type' is one of \['frame_index', 'plain'"),
         ({"type": "plain", "row_end": ""}, r"A video layout has no field 'row_end'; it has \['video_start'"),
         ({"type": "plain", "video_start": 1}, r"`video_layout.video_start` must be a string; got 1"),

@@ -29,7 +29,6 @@ SKIP_REASONS = {
         "the processor takes no video and no audio"
     ),
     r"Processor has no (audio|video) processor|doesn't accept videos": "the processor takes no video and no audio",
-    r"Chat template does not support tools": "the default chat template has no tools",
     r"does not support grouped_mm|no sparse experts|output_router_logits|Not an MoE model": "there are no experts",
     r"encoder_decoder_loss.*Model is not an encoder-decoder": "not an encoder-decoder",
     r"does not support sliding window mask": "no sliding window",

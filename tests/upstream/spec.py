@@ -13,7 +13,9 @@ import unittest.mock
 from pathlib import Path
 from typing import ClassVar
 
+import pytest
 import torch
+from jinja2 import TemplateError
 from transformers.utils import is_torchvision_available
 
 import fila
@@ -328,6 +330,12 @@ class ProcessorTestOverrides:
     def prepare_processor_dict():
         # few enough that the texts of the tests stay below the lengths that they cut to
         return {"tokens_per_tile": 2, "chat_template": DEFAULT_CHAT_TEMPLATE}
+
+    def test_apply_chat_template_tool_calls_no_content(self):
+        # upstream's takes a template that names tools for one that writes them; ours names them to refuse them
+        calls = [{"type": "function", "function": {"name": "get_weather", "arguments": {}}}]
+        with pytest.raises(TemplateError, match="has no place for a message's `tool_calls`"):
+            self.get_processor().apply_chat_template([{"role": "assistant", "tool_calls": calls}])
 
     # Upstream's tests hand videos to every processor whose call names them; ours needs a video processor for them.
 
