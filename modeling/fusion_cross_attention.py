@@ -102,8 +102,8 @@ class CrossAttentionFusion(nn.Module):
         super().__init__()
         one_of("fusion.position", position, ("sincos", "none"))
         last = count_stages(config)
-        taps = layers_at(config, (1 / 4, 1 / 2, 3 / 4), taps)
-        self.taps = checked_taps(config, taps, [last] * len(taps) if stages is None else stages)
+        layers = layers_at(config, (1 / 4, 1 / 2, 3 / 4), taps)
+        self.taps = checked_taps(config, layers, [last] * len(layers) if stages is None else stages)
         low_size: int = config.vision_config.hidden_size
         heads = config.vision_config.num_attention_heads if num_heads is None else num_heads
         check_heads("fusion.num_heads", heads, low_size)

@@ -112,18 +112,18 @@ class CvfmFusion(nn.Module):
         one_of("fusion.cls", cls, ("skip", "mean"))
         if hidden_act not in ACT2FN:
             raise ValueError(f"`fusion.hidden_act` must be an activation that transformers knows; got {hidden_act!r}.")
-        taps = layers_at(config, (2 / 24, 6 / 24, 12 / 24, 20 / 24), taps)
+        layers = layers_at(config, (2 / 24, 6 / 24, 12 / 24, 20 / 24), taps)
         if stages is None:
             count = last_stages(config)[0]
-            if count < len(taps):
+            if count < len(layers):
                 tower = config.high_res_vision_config.model_type
                 raise TowerError(
-                    f"Fusion 'cvfm' reads as many stages as it has taps, {len(taps)}; tower {tower!r} has {count}. "
+                    f"Fusion 'cvfm' reads as many stages as it has taps, {len(layers)}; tower {tower!r} has {count}. "
                     "Set `fusion.taps` and `fusion.stages`, or choose a fusion that joins the towers after the last "
                     "layer."
                 )
-            stages = list(range(1, count + 1))[-len(taps) :]
-        self.taps = checked_taps(config, taps, stages)
+            stages = list(range(1, count + 1))[-len(layers) :]
+        self.taps = checked_taps(config, layers, stages)
         low_size: int = config.vision_config.hidden_size
         self.output_size = low_size
         self.output_grid: tuple[int, int] = config.patch_grid

@@ -110,10 +110,10 @@ class MixtureOfResolutionFusion(nn.Module):
     def __init__(self, config: Any, *, taps: list[int] | None = None, final: bool = True) -> None:
         super().__init__()
         stage = count_stages(config)
-        taps = layers_at(config, (1 / 4, 1 / 2, 3 / 4), taps)
-        if not taps and not final:
+        layers = layers_at(config, (1 / 4, 1 / 2, 3 / 4), taps)
+        if not layers and not final:
             raise ValueError("`fusion.taps` is empty and `fusion.final` false: nothing reads the high-res tower.")
-        self.taps = checked_taps(config, taps, [stage] * len(taps)) if taps else ()
+        self.taps = checked_taps(config, layers, [stage] * len(layers)) if layers else ()
         self.final_stages: tuple[tuple[int, ...], ...] = ((stage,),) if final else ()
         low_size: int = config.vision_config.hidden_size
         grid: tuple[int, int] = config.patch_grid
