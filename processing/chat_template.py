@@ -45,7 +45,13 @@ _JOIN_PARTS = """\
 {%- endfor -%}
 {%- set messages = flat.messages -%}
 """
-DEFAULT_CHAT_TEMPLATE = """\
+REFUSES_TOOL_CALLS = """\
+{%- if message['tool_calls'] -%}
+{{- raise_exception("This chat template has no place for a message's `tool_calls`. Pass one that writes them.") -}}
+{%- endif -%}
+"""
+DEFAULT_CHAT_TEMPLATE = (
+    """\
 {%- macro render(content) -%}
 {%- if content is string -%}
 {{- content -}}
@@ -67,9 +73,9 @@ DEFAULT_CHAT_TEMPLATE = """\
 {{- raise_exception("This chat template has no place for `tools`. Pass a `chat_template` that writes them.") -}}
 {%- endif -%}
 {%- for message in messages -%}
-{%- if message['tool_calls'] -%}
-{{- raise_exception("This chat template has no place for a message's `tool_calls`. Pass one that writes them.") -}}
-{%- endif -%}
+"""
+    + REFUSES_TOOL_CALLS
+    + """\
 {{- '<|im_start|>' ~ message['role'] ~ '\\n' -}}
 {%- if message['role'] == 'assistant' -%}
 {%- generation -%}
@@ -84,12 +90,18 @@ DEFAULT_CHAT_TEMPLATE = """\
 {{- '<|im_start|>assistant\\n' -}}
 {%- endif -%}
 """
+)
 
 
 def with_values(template: str, **values: Any) -> str:
     """The template with values for some of its variables, whoever renders it."""
     settings = [f"{{%- set {name} = {json.dumps(value, ensure_ascii=False)} -%}}\n" for name, value in values.items()]
     return "".join(settings) + template
+
+
+def writes_tool_calls(template: str) -> bool:
+    """Whether a template has a place for the calls of tools in messages, or does more than refuse them."""
+    return "tool_calls" in template.replace(REFUSES_TOOL_CALLS, "")
 
 
 def with_joined_parts(template: str, *, image_token: str, media_end: str) -> str:

@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from transformers.utils import logging
 
+from fila.processing.chat_template import writes_tool_calls
 from fila.processing.image_input import load_images, to_channels_first
 
 IGNORED = -100
@@ -255,7 +256,7 @@ def _check_messages(sample: Mapping[str, Any], number: int, template: str) -> No
             f"Sample {number} of the batch must have `messages`, each with a `role` and a `content` that is text or a "
             f"list of parts with a `type`; got {wrong[0]!r:.80}."
         )
-    if "tool_calls" not in template and any(message.get("tool_calls") for message in messages or []):
+    if not writes_tool_calls(template) and any(message.get("tool_calls") for message in messages or []):
         raise ValueError(f"Sample {number} of the batch has `tool_calls`, which the chat template does not write.")
 
 

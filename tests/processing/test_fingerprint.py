@@ -35,12 +35,10 @@ def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return told
 
 
-CHANGES: list[dict[str, Any]] = [
-    {"canvas": {"type": "fila", "overview": False}},
+OF_BOTH: list[dict[str, Any]] = [  # images and frames
     {"size": 14},
     {"high_res_size": 64},
     {"resample": 2},
-    {"mode": "fast"},
     {"do_convert_rgb": False},
     {"do_rescale": False},
     {"rescale_factor": 1.0},
@@ -50,6 +48,7 @@ CHANGES: list[dict[str, Any]] = [
     {"high_res_image_mean": [0.1, 0.2, 0.3]},
     {"high_res_image_std": [0.1, 0.2, 0.3]},
 ]
+CHANGES: list[dict[str, Any]] = [{"canvas": {"type": "fila", "overview": False}}, {"mode": "fast"}, *OF_BOTH]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
@@ -160,17 +159,7 @@ VIDEO_CHANGES: list[dict[str, Any]] = [
     {"sampling": {"type": "seconds", "num_frames": 4}},
     {"sampling": {"type": "uniform"}},
     {"canvas": {"type": "fila"}},
-    {"size": 14},
-    {"high_res_size": 64},
-    {"resample": 2},
-    {"do_convert_rgb": False},
-    {"do_rescale": False},
-    {"rescale_factor": 1.0},
-    {"do_normalize": False},
-    {"image_mean": [0.1, 0.2, 0.3]},
-    {"image_std": [0.1, 0.2, 0.3]},
-    {"high_res_image_mean": [0.1, 0.2, 0.3]},
-    {"high_res_image_std": [0.1, 0.2, 0.3]},
+    *OF_BOTH,
     {"do_center_crop": True},
     {"antialias": False},
 ]

@@ -12,6 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from fila.conversion.tokens import choose_chat_template
+from fila.processing.chat_template import REFUSES_TOOL_CALLS
 from fila.processing.image_input import ImageInputError
 from fila.processing.processing_fila import FilaProcessor
 from fila.training.collator import FilaCollator
@@ -116,7 +117,8 @@ def test_turns_of_tools_are_read_and_calls_are_learnt(processor: FilaProcessor) 
     written = [{**messages[1], "content": "ocr(1)", "tool_calls": None}, *messages[2:]]
     batch = FilaCollator(processor)([{**sample, "messages": [messages[0], *written]}])
     assert learnt(processor, batch) == ["ocr(1)<|im_end|>It is 12.50.<|im_end|>"]
-    processor.chat_template = str(processor.chat_template).replace(
+    own = str(processor.chat_template).replace(REFUSES_TOOL_CALLS, "")
+    processor.chat_template = own.replace(
         "{%- generation -%}", "{%- generation -%}{{- message.tool_calls[0].function.name if message.tool_calls -}}"
     )
     assert learnt(processor, FilaCollator(processor)([sample])) == ["ocr<|im_end|>It is 12.50.<|im_end|>"]
