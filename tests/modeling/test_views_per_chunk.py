@@ -198,4 +198,4 @@ def test_memory_of_36_views_in_chunks_is_that_of_4() -> None:
     few, chunked, whole, output = json.loads(printed)
     assert chunked <= 1.3 * few
     assert chunked - few <= 2 * output  # measured 18 MiB; the chunks and what they become, 33
-    assert whole > 1.3 * few
+    assert whole - few > 6 * output  # measured 194 MiB: what the chunks save
