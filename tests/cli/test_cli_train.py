@@ -20,6 +20,7 @@ from fila import cli_train
 from fila.cli_train import _settings
 from fila.conversion.import_checkpoint import import_checkpoint
 from fila.conversion.verify import verify
+from fila.training.checkpoints import last_complete_checkpoint
 from tests.conversion.originals import ORIGINALS, write_original
 from tests.training.samples import make_samples, write_json_lines
 
@@ -76,7 +77,7 @@ def test_a_killed_run_goes_on_bit_by_bit(checkpoint: str, data: str, tmp_path: P
         )
 
     killed, undisturbed = start(broken), start(whole)
-    while not (broken / "checkpoint-4" / "trainer_state.json").exists():
+    while last_complete_checkpoint(broken) is None:
         assert killed.poll() is None, killed.communicate()[1]
         time.sleep(0.005)
     killed.send_signal(signal.SIGKILL)
