@@ -38,6 +38,7 @@ class Sheet:
         paper: Colour of the page.
         glyphs: Every character but spaces.
         squeeze: Width of what is written, as a share of the font's own.
+        stroke: How many pixels every stroke is wider on each side than the font's own.
     """
 
     image: Image.Image
@@ -45,6 +46,7 @@ class Sheet:
     paper: Colour
     glyphs: list[Glyph] = field(default_factory=list)
     squeeze: float = 1.0
+    stroke: float = 0.0
 
     def __post_init__(self) -> None:
         self.draw = ImageDraw.Draw(self.image)
@@ -53,7 +55,7 @@ class Sheet:
         """Write one line of text and return the x where it ends; `cap` is the font's cap height in pixels."""
         x, baseline = round(x), round(baseline)
         if self.squeeze == 1:
-            self.draw.text((x, baseline), text, fill=self.ink, font=font, anchor="ls")
+            self.draw.text((x, baseline), text, fill=self.ink, font=font, anchor="ls", stroke_width=self.stroke)
         else:
             self._paste_squeezed(x, baseline, text, font)
         ends = np.cumsum([_advance(font, character) for character in text])
@@ -71,11 +73,13 @@ class Sheet:
         return font.getlength(text) * self.squeeze
 
     def _paste_squeezed(self, x: int, baseline: int, text: str, font: ImageFont.FreeTypeFont) -> None:
-        left, top, right, bottom = (round(side) for side in font.getbbox(text, anchor="ls"))
+        box = font.getbbox(text, anchor="ls", stroke_width=self.stroke)
+        left, top, right, bottom = (round(side) for side in box)
         if right <= left or bottom <= top:
             return
         mask = Image.new("L", (right - left, bottom - top))
-        ImageDraw.Draw(mask).text((-left, -top), text, fill=255, font=font, anchor="ls")
+        drawn = {"fill": 255, "font": font, "anchor": "ls", "stroke_width": self.stroke}
+        ImageDraw.Draw(mask).text((-left, -top), text, **drawn)
         mask = mask.resize((max(1, round(mask.width * self.squeeze)), mask.height), Image.Resampling.LANCZOS)
         self.image.paste(self.ink, (x + round(left * self.squeeze), baseline + top), mask)
 

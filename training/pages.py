@@ -363,6 +363,8 @@ def make_page(
     sheet = blank_sheet(rng, height, width)
     if split == "varied" and rng.random() < 0.5:  # few families are narrow, and those are the hard ones
         sheet.squeeze = rng.uniform(0.6, 1)
+    if split == "varied" and rng.random() < 0.3:  # and few are as heavy as a text face's display cut
+        sheet.stroke = rng.uniform(0.01, 0.05) * cap
     layout = layout or rng.choice(LAYOUTS[split])
     writer = _Writer(sheet, rng, split, face, rng.choice(bolder) if rng.random() < 0.4 else face, cap, [])
     layout(writer)

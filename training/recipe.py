@@ -18,6 +18,7 @@
 11. `finetune`: everything, by `fila train`.
 12. `finish`: it goes on at a lower rate.
 13. `restart`: the rate goes up once more and comes down over more steps than before.
+14. `again`: and once more, on new pages, some of them with heavier strokes.
 
 Each step writes RUN/NAME with its log and weights. docs/default_model.md has the curves and what came out.
 """
@@ -44,7 +45,7 @@ PAGES = {
     "dense": ["--split", "train", "--count", "12000", "--dense"],
     "read": ["--split", "train", "--count", "16000", "--first-seed", "1000000", "--read", "8"],
     "train": ["--split", "train", "--count", "20000", "--first-seed", "2000000"],
-    "varied": ["--split", "varied", "--count", "16000", "--first-seed", "3000000", "--questions", "16"],
+    "varied": ["--split", "varied", "--count", "24000", "--first-seed", "3000000", "--questions", "16"],
     "letters": ["--split", "varied", "--count", "12000", "--first-seed", "4000000", "--dense"],
     "test": ["--split", "test", "--count", "400"],
 }
@@ -107,6 +108,7 @@ FINETUNES = {
     "finetune": Step(1600, 8, 0.0, 5e-4),
     "finish": Step(700, 8, 0.0, 2e-4),
     "restart": Step(3600, 8, 0.0, 4e-4),
+    "again": Step(2400, 8, 0.0, 3e-4),
 }
 FINETUNE_PAGES = "varied"
 

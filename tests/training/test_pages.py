@@ -6,10 +6,12 @@ from random import Random
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fila.processing.image_processing_fila import FilaImageProcessorPil
 from fila.training import page_text, pages
 from fila.training.page_fonts import DEFAULT_FACES, obtain_faces
+from fila.training.page_sheet import Sheet
 from fila.training.page_text import make_label, make_value
 from fila.training.pages import LAYOUTS, Layout, dense_text, make_page, make_sample
 
@@ -89,6 +91,25 @@ def test_glyphs_lie_where_the_ink_is(clean: bool, image_processor: FilaImageProc
                 box = grey[max(int(y) - 8, 0) : int(y) + 9, max(int(x) - 8, 0) : int(x) + 9]
                 around.append(np.ptp(box))
         assert np.mean(np.array(around) > 0.4 * np.ptp(grey)) > 0.9
+
+
+@pytest.mark.parametrize("squeeze", [1.0, 0.7])
+def test_sheet_widens_strokes_and_narrows_words(squeeze: float) -> None:
+    font = DEFAULT_FACES[0].at_cap_height(40)
+
+    def ink(**options: float) -> tuple[np.ndarray, float, Sheet]:
+        sheet = Sheet(Image.new("RGB", (400, 100), "white"), (0, 0, 0), (255, 255, 255), **options)
+        end = sheet.write(10, 60, "HILT", font, cap=40)
+        return 255 - np.asarray(sheet.image.convert("L"), dtype=np.float64), end, sheet
+
+    plain, end, sheet = ink(squeeze=squeeze)
+    heavy, heavy_end, heavy_sheet = ink(squeeze=squeeze, stroke=2.0)
+    assert heavy.sum() > 1.4 * plain.sum()
+    assert heavy_end == end == pytest.approx(10 + squeeze * font.getlength("HILT"))
+    assert heavy_sheet.glyphs == sheet.glyphs
+    centres = [np.average(np.arange(400), weights=each.sum(axis=0)) for each in (plain, heavy)]
+    assert centres[0] == pytest.approx(centres[1], abs=1)  # it grows on both sides
+    assert np.nonzero(plain.sum(axis=0))[0].max() < end + 1
 
 
 def test_dense_text_has_many_more_characters(image_processor: FilaImageProcessorPil) -> None:
