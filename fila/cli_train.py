@@ -217,12 +217,14 @@ def evaluate(
 
     from fila.ask import load_checkpoint
     from fila.quiet import quiet
-    from fila.training.data import open_data, questions
+    from fila.training.data import MANY_PAGES, open_data, questions
     from fila.training.evaluation import answer_questions, as_json, score_buckets
 
     with quiet():
         model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
     dataset = open_data(data, processor)
+    if max_questions is None and len(dataset) == MANY_PAGES:
+        raise ValueError(f"Pages to evaluate on must be counted, as in `{data}:400`, or --max-questions given.")
     asked = islice(questions(dataset[index] for index in range(len(dataset))), max_questions)
     answers = list(
         answer_questions(

@@ -15,7 +15,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from .configuration_eva02 import Eva02Config
 from .configuration_eva2_clip import Eva2ClipConfig
-from .known_keys import refuse_unknown_keys
+from .known_keys import refuse_misspelt_keys, refuse_unknown_keys
 
 # CLIP-ViT-L/14-336 and ConvNeXt-L: the towers the paper's sizes fit (docs/decisions.md).
 _VISION_DEFAULTS: dict[str, Any] = {
@@ -63,9 +63,13 @@ def _build(name: str, value: "dict[str, Any] | PreTrainedConfig", default_type: 
     if model_type in _OWN_CONFIGS:
         return _OWN_CONFIGS[model_type](**options)
     try:
-        return AutoConfig.for_model(model_type, **options)
+        config = AutoConfig.for_model(model_type, **options)
     except ValueError as error:
         raise ValueError(f"`{name}.model_type` {model_type!r} is not a model type that transformers knows.") from error
+    if strange := options.keys() - {setting.name for setting in fields(config)}:
+        # some have settings that are no fields, made out of others
+        refuse_misspelt_keys(name, [*vars(type(config)()), *config.attribute_map], sorted(strange))
+    return config
 
 
 @strict

@@ -43,9 +43,32 @@ def refuse_unknown_keys(config: str, fields: Iterable[str], given: Iterable[str]
         ValueError: If a key is neither a setting nor one that transformers passes.
     """
     own = list(fields)
+    for key in _unknown(own, given):
+        hint = difflib.get_close_matches(key, own, n=1)
+        raise ValueError(f"`{config}` has no setting `{key}`" + (f"; did you mean `{hint[0]}`?" if hint else "."))
+
+
+def refuse_misspelt_keys(config: str, fields: Iterable[str], given: Iterable[str]) -> None:
+    """Check the keys that a config of transformers' own got beside its fields.
+
+    A checkpoint of another version of transformers can have keys that this one does not know, and they stay; a key
+    that is almost a setting is none of these.
+
+    Args:
+        config: What to call it.
+        fields: Its settings.
+        given: What it got.
+
+    Raises:
+        ValueError: If a key is almost a setting.
+    """
+    own = [name for name in fields if not name.startswith("_")]
+    for key in _unknown(own, given):
+        if not key.startswith("_") and (close := difflib.get_close_matches(key, own, n=1, cutoff=0.9)):
+            raise ValueError(f"`{config}` has no setting `{key}`; did you mean `{close[0]}`?")
+
+
+def _unknown(own: Iterable[str], given: Iterable[str]) -> list[str]:
     # generation settings are popped from old config files by transformers
     known = {*own, *TRANSFORMERS_KEYS, *GenerationConfig._get_default_generation_params()}
-    for key in given:
-        if key not in known:
-            hint = difflib.get_close_matches(key, own, n=1)
-            raise ValueError(f"`{config}` has no setting `{key}`" + (f"; did you mean `{hint[0]}`?" if hint else "."))
+    return [key for key in given if key not in known]

@@ -96,6 +96,9 @@ class GeneratedSamples(Dataset[dict[str, Any]]):
         return self.make(self.first_seed + index)
 
 
+MANY_PAGES = 1_000_000  # where no count is given: more than a training run sees
+
+
 def _open_pages(rest: str, processor: Any) -> Dataset[dict[str, Any]]:
     """`pages:SPLIT` or `pages:SPLIT:COUNT`."""
     split, _, count = rest.partition(":")
@@ -108,7 +111,7 @@ def _open_pages(rest: str, processor: Any) -> Dataset[dict[str, Any]]:
         sample: dict[str, Any] = pages.make_sample(seed, split, processor.image_processor)
         return sample
 
-    return GeneratedSamples(make, int(count or 1_000_000))
+    return GeneratedSamples(make, int(count or MANY_PAGES))
 
 
 # What a prefix `name:` of a data specification opens: (rest, processor) -> dataset.

@@ -1,6 +1,9 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Fonts of generated pages: free font families out of pinned PyPI packages, split between training and test.
+"""Fonts of generated pages: free font families out of pinned PyPI packages, split between training, test and control.
+
+Errors on the test split's fonts say what to train on; the control's were drawn by lot from what was left, and nothing
+was ever chosen by them.
 
 Each package `fontpkg-NAME` carries one family of Google Fonts with its licence (OFL-1.1, Apache-2.0 or UFL). Only font
 files are taken out of the wheels; no code of them is installed or run. Fonts are not part of this repository.
@@ -69,7 +72,7 @@ def obtain_faces(cache_dir: str | Path, split: str) -> tuple[Face, ...]:
 
     Args:
         cache_dir: Folder to keep the font files in, about 100 MB.
-        split: "train" or "test", no family is in both; "varied" has those of "train".
+        split: "train", "test" or "control", no family is in two; "varied" has those of "train".
 
     Returns:
         The faces, in a fixed order.

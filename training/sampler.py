@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Batches of images of like resolution: same views, same canvas, so that a batch is hardly padded."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from random import Random
 from typing import Any
@@ -17,20 +17,6 @@ def resolution_key(sizes: Sequence[tuple[int, int]], image_processor: Any) -> Ke
     plans = [image_processor.plan(height, width) for height, width in sizes]
     heights, widths = zip(*(plan.canvas_size for plan in plans), strict=True) if plans else ((0,), (0,))
     return sum(plan.num_views for plan in plans), max(heights), max(widths)
-
-
-def padded_share(batches: Iterable[Sequence[Key]]) -> float:
-    """Share of the pixels of high-res canvases that is padding, when each batch is padded to its largest canvas.
-
-    Example:
-        >>> padded_share([[(5, 2, 2), (5, 2, 2)], [(3, 1, 2), (3, 2, 1)]])
-        0.25
-    """
-    real = padded = 0
-    for batch in batches:
-        real += sum(height * width for _, height, width in batch)
-        padded += len(batch) * max(height for _, height, _ in batch) * max(width for _, _, width in batch)
-    return 1 - real / padded if padded else 0.0
 
 
 class ResolutionSampler(Sampler[int]):

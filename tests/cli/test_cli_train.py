@@ -198,6 +198,12 @@ def test_evaluate_prints_a_table_and_writes_what_it_saw(
         assert plot.format == "PNG"
 
 
+def test_evaluate_wants_generated_pages_counted(fila: Callable[..., Any], checkpoint: str) -> None:
+    result = fila("evaluate", checkpoint, "--data", "pages:test")
+    assert result.exit_code == 2
+    assert "as in `pages:test:400`, or --max-questions given" in result.stderr
+
+
 def test_evaluate_asks_no_more_than_it_is_told(fila: Callable[..., Any], checkpoint: str, data: str) -> None:
     result = fila("evaluate", checkpoint, "--data", data, "--max-questions", 2, "--max-new-tokens", 1)
     assert result.stdout.splitlines()[1].split()[:3] == ["all", "all", "2"]

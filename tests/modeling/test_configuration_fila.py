@@ -51,6 +51,14 @@ def test_tied_embeddings_follow_the_text_model_unless_set() -> None:
     assert FilaConfig().tie_word_embeddings is False
 
 
+def test_settings_of_a_part_that_this_transformers_does_not_know_stay() -> None:
+    # a checkpoint of a later version has them; what is almost a setting is misspelt instead
+    config = FilaConfig(
+        text_config={"hidden_size": 32, "sparse_mixer": "even", "pretraining_tp": 1, "_commit_hash": "0"}
+    )
+    assert config.text_config.sparse_mixer == "even"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -65,6 +73,14 @@ def test_tied_embeddings_follow_the_text_model_unless_set() -> None:
         ({"vision_feature_layer": 6}, r"must name one of the 5 layers .* got 6"),
         ({"vision_feature_layer": 0}, r"must name one of the 5 layers .* got 0"),
         ({"vision_config": {"image_size": 30, "patch_size": 7}}, r"must be a multiple of `patch_size`; got 30 and 7"),
+        (
+            {"text_config": {"hiden_size": 32}},
+            r"`text_config` has no setting `hiden_size`; did you mean `hidden_size`\?",
+        ),
+        (
+            {"vision_config": {"patch_sizes": 7}},
+            r"`vision_config` has no setting `patch_sizes`; did you mean `patch_s",
+        ),
         ({"vision_config": {"model_type": "clop"}}, r"`vision_config.model_type` 'clop' is not a model type"),
         ({"vision_config": {"model_type": "bert"}}, r"`vision_config.model_type` 'bert' must be a vision tower"),
         ({"tile_size": 0}, r"`tile_size` must be at least 1; got 0"),

@@ -36,7 +36,9 @@ def test_splits_share_no_words_layouts_or_font_families() -> None:
         assert not set(lists["train"]) & set(lists["test"]), name
     assert not {*LAYOUTS["train"], *LAYOUTS["varied"]} & set(LAYOUTS["test"])
     fonts = json.loads(files("fila.training").joinpath("page_fonts.json").read_text(encoding="utf-8"))
-    assert not set(fonts["train"]) & set(fonts["test"])
+    families = [family for split in fonts.values() for family in split]
+    assert list(fonts) == ["train", "test", "control"]
+    assert len(set(families)) == len(families)
     assert all(len(pin["sha256"]) == 64 for split in fonts.values() for pin in split.values())
 
 
@@ -152,7 +154,7 @@ def test_sample_of_an_empty_page_takes_another_page(
 
 
 def test_obtain_faces_rejects_an_unknown_split(tmp_path: object) -> None:
-    with pytest.raises(ValueError, match=r"split must be one of \['test', 'train'\]; got 'validation'"):
+    with pytest.raises(ValueError, match=r"split must be one of \['control', 'test', 'train'\]; got 'validation'"):
         obtain_faces(str(tmp_path), "validation")
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from fila.training.sampler import Key, ResolutionSampler, padded_share, resolution_key
+from fila.training.sampler import Key, ResolutionSampler, resolution_key
 from tests.helpers import tiny_image_processor
 
 
@@ -16,6 +16,15 @@ def random_keys(count: int) -> list[Key]:
 
 def batches(keys: list[Key], order: list[int], size: int) -> list[list[Key]]:
     return [[keys[index] for index in order[start : start + size]] for start in range(0, len(order), size)]
+
+
+def padded_share(batches: list[list[Key]]) -> float:
+    """Share of the pixels of high-res canvases that is padding, when each batch is padded to its largest canvas."""
+    real = padded = 0
+    for batch in batches:
+        real += sum(height * width for _, height, width in batch)
+        padded += len(batch) * max(height for _, height, _ in batch) * max(width for _, _, width in batch)
+    return 1 - real / padded
 
 
 @pytest.mark.parametrize("count", [1, 7, 97])
@@ -41,6 +50,10 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     assert list(resumed) == list(sampler)
 
 
+def test_padding_is_up_to_the_largest_canvas_of_a_batch() -> None:
+    assert padded_share([[(5, 2, 2), (5, 2, 2)], [(3, 1, 2), (3, 2, 1)]]) == 0.25
+
+
 def test_batches_are_padded_less_than_in_random_order() -> None:
     keys = random_keys(400)
     shuffled = list(range(400))
@@ -64,4 +77,3 @@ def test_key_counts_views_and_takes_the_largest_canvas() -> None:
     assert resolution_key([(20, 50)], processor) == (3, 28, 56)
     assert resolution_key([(20, 50), (50, 20)], processor) == (6, 56, 56)
     assert resolution_key([], processor) == (0, 0, 0)
-    assert padded_share([]) == padded_share([[(0, 0, 0)]]) == 0
