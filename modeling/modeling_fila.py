@@ -285,12 +285,9 @@ class FilaModel(FilaPreTrainedModel):
         self,
         input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor | None,
-        past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
-    ) -> torch.Tensor | None:
-        """Positions of a prompt with `shared_positions`; None where there is a cache, whose own are not known."""
-        if past_key_values is not None and past_key_values.get_seq_length() > 0:
-            return None
+    ) -> torch.Tensor:
+        """Positions `(B, L)` of a sequence from its start, for a model with `shared_positions`."""
         placeholders = self.find_placeholders(self.config.image_token_id, input_ids, inputs_embeds)
         if self.config.video_token_id is not None:
             placeholders = placeholders | self.find_placeholders(self.config.video_token_id, input_ids, inputs_embeds)
@@ -401,9 +398,13 @@ class FilaModel(FilaPreTrainedModel):
                 video_token_index=video_token_index,
                 return_dict=True,
             )
-        if position_ids is None and self.config.shared_positions:
-            shared = self.shared_position_ids(input_ids, attention_mask, past_key_values, inputs_embeds)
-            position_ids = shared  # type: ignore[assignment]
+        if self.config.shared_positions:
+            if position_ids is None:
+                _refuse_filled(past_key_values)
+                position_ids = self.shared_position_ids(input_ids, attention_mask, inputs_embeds)  # type: ignore[assignment]
+            if attention_mask is None and past_key_values is None:
+                # without a mask transformers would take positions that repeat for borders of packed sequences
+                attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
         image_features = None
         if encoded is not None:
             mask = self.get_placeholder_mask(
@@ -591,14 +592,16 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         )
 
     def _prepare_position_ids_for_generation(self, inputs_tensor: Any, model_kwargs: dict[str, Any]) -> torch.Tensor:
-        """Positions of the prompt; later tokens count on from its last."""
+        """Positions of the prompt, whole also where a cache has its beginning; later tokens count on from its last."""
         if self.config.shared_positions:
             ids, embeds = model_kwargs.get("input_ids", inputs_tensor), None
             if ids.is_floating_point() or not ids.shape[1]:  # the prompt came as embeddings
                 ids, embeds = None, model_kwargs.get("inputs_embeds", inputs_tensor)
-            cache = model_kwargs.get("past_key_values")
-            shared = self.model.shared_position_ids(ids, model_kwargs.get("attention_mask"), cache, embeds)
-            if shared is not None and shared.shape[1]:
+            mask = model_kwargs.get("attention_mask")
+            shared = self.model.shared_position_ids(ids, mask, embeds)
+            if mask is not None and mask.shape[-1] > shared.shape[1]:
+                _refuse_filled(model_kwargs.get("past_key_values"))
+            if shared.shape[1]:
                 return shared
         positions: torch.Tensor = super()._prepare_position_ids_for_generation(inputs_tensor, model_kwargs)
         return positions
@@ -659,6 +662,15 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             return input_ids, model_kwargs | repeated
         return super()._expand_inputs_for_generation(
             expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
+        )
+
+
+def _refuse_filled(cache: Cache | None) -> None:
+    """Raise ValueError if there is something before the tokens at hand, whose positions nothing tells."""
+    if cache is not None and (length := cache.get_seq_length()) > 0:
+        raise ValueError(
+            f"A model with `shared_positions` needs `position_ids` beside a cache of {length} tokens, which does not "
+            "tell how many positions their images and videos took. Count on from the last one, as `generate` does."
         )
 
 

@@ -158,7 +158,6 @@ def test_shared_positions_change_the_answer_and_save_range() -> None:
     model = video_model({"type": "conv_glu"}, shared_positions=True)
     batch = video_processor(model)(text="a <video> b", videos=[frames(3)], return_tensors="pt")
     positions = model.model.shared_position_ids(batch["input_ids"], batch["attention_mask"])
-    assert positions is not None
     # two letters of text on each side; the frames' runs are one run without text between them
     assert int(positions.max()) + 1 == 7
     with torch.no_grad():
@@ -178,6 +177,45 @@ def test_embeddings_made_by_the_caller_share_positions_too() -> None:
         assert torch.equal(model(inputs_embeds=embeds, **batch).logits, logits)
     options: dict[str, Any] = {"max_new_tokens": 5, "do_sample": False, "eos_token_id": None}
     assert model.generate(inputs_embeds=embeds, **batch, **options).tolist() == expected
+
+
+def test_shared_positions_go_on_beside_a_cache() -> None:
+    model = video_model({"type": "conv_glu"}, shared_positions=True)
+    batch = video_processor(model)(text="a <video> b", videos=[frames(3)], return_tensors="pt")
+    expected = generated(model, batch)[0]
+    with torch.no_grad():
+        prompt = model(**batch, use_cache=True)
+        first = prompt.logits[:, -1:].argmax(-1)
+        with pytest.raises(ValueError, match="needs `position_ids` beside a cache of 22 tokens"):
+            model(input_ids=first, past_key_values=prompt.past_key_values)
+        last = model.model.shared_position_ids(batch["input_ids"], batch["attention_mask"]).max()
+        step = model(input_ids=first, past_key_values=prompt.past_key_values, position_ids=(last + 1).view(1, 1))
+    assert [int(first), int(step.logits.argmax())] == expected[:2]
+
+
+def test_generate_goes_on_from_a_cache_with_shared_positions() -> None:
+    model = video_model({"type": "conv_glu"}, shared_positions=True)
+    batch = video_processor(model)(text="a <video> b", videos=[frames(3)], return_tensors="pt")
+    options: dict[str, Any] = {"do_sample": False, "eos_token_id": None}
+    begun = model.generate(**batch, max_new_tokens=2, return_dict_in_generate=True, **options)
+    rest = {"past_key_values": begun.past_key_values, "max_new_tokens": 3, **options}
+    whole = torch.ones_like(begun.sequences)
+    ended = model.generate(input_ids=begun.sequences, attention_mask=whole, **rest)
+    assert ended[0, 22:].tolist() == generated(model, batch)[0]
+    with pytest.raises(ValueError, match="needs `position_ids` beside a cache of 26 tokens"):
+        model.generate(input_ids=begun.sequences[:, -1:], attention_mask=torch.ones(1, 27), **rest)
+
+
+def test_shared_positions_are_no_borders_of_packed_sequences() -> None:
+    # transformers takes positions that do not count up for such, where there is neither a mask nor a cache
+    model = video_model({"type": "conv_glu"}, shared_positions=True)
+    batch = video_processor(model)(text="a <video> b", videos=[frames(3)], return_tensors="pt")
+    with torch.no_grad():
+        expected = model(**batch).logits
+        mask = batch.pop("attention_mask")
+        torch.testing.assert_close(model(**batch, use_cache=False).logits, expected)
+    batch["attention_mask"] = mask
+    assert generated(model, batch, use_cache=False) == generated(model, batch)
 
 
 def test_gradient_reaches_tower_and_connector() -> None:
