@@ -15,11 +15,11 @@ BIN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test one fmt lint types check wheel upstream upstream-oldest test-torchvision \
-	test-oldest test-slow test-gpu serve-check bench-preprocess pictures report-check \
+	test-torchvision-oldest test-oldest test-slow test-gpu serve-check bench-preprocess pictures report-check \
 	default-model-pages default-model clean
 
 help:            ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (a minute or two, once)"
@@ -89,6 +89,9 @@ upstream-oldest: $(OLDEST)/installed $(TORCHVISION)/installed    ## the same on 
 
 test-torchvision: $(TORCHVISION)/installed    ## the processing tests with torchvision there
 	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN) $(PYTEST) -n 2 tests/processing $(ARGS)
+
+test-torchvision-oldest: $(OLDEST)/installed $(TORCHVISION)/installed    ## the same on the oldest supported transformers
+	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(OLDEST)/bin/python $(PYTEST) -n 2 tests/processing $(ARGS)
 
 test-oldest: $(OLDEST)/installed      ## the CPU tests on the oldest supported transformers
 	HF_HUB_OFFLINE=1 $(OLDEST)/bin/python $(PYTEST) -n 2 $(ARGS)

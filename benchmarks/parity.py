@@ -24,6 +24,8 @@ How far each piece is from numbers recorded of the original code: the largest di
 recorded value, in float32 on the CPU, over all cases of all files. 0 is equal bit by bit; "exact" are integers.
 `tests/parity/` fails above the bound. Which commit of which system was recorded stands in the module's head.
 
+Not compared for want of a recording: VAR's tokenizer as a whole, whose parts are below, and VideoLLaMA 2's `stc_v35`.
+
 Written by `benchmarks/parity.py`.
 
 | system | piece | ours | files | cases | worst error | bound |

@@ -159,14 +159,23 @@ def _open_high_res(high_res: str | Path | None, high_res_init: str | Path | None
 
 def _open_text(text: str | Path, gguf_file: str | None, scratch: Path, dtype: torch.dtype) -> Part:
     """Open the language model; a GGUF file is converted into `scratch` first."""
-    found = find_gguf(text)
-    if gguf_file is not None and found is None:
-        found = Path(hf_hub_download(str(text), gguf_file)).parent, Path(gguf_file).name
+    found = find_gguf(text) if gguf_file is None else _named_gguf(text, gguf_file)
     if found is None:
         return open_part(text)
     folder, file_name = found
     convert_gguf(folder, file_name, scratch, dtype=dtype)
     return dataclasses.replace(open_part(scratch), name=file_name, card=read_card(folder))
+
+
+def _named_gguf(text: str | Path, name: str) -> tuple[Path, str]:
+    """Folder and name of a GGUF file in a folder or on the Hub."""
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder.name} has no file {name!r}.")
+        return (folder / name).parent, Path(name).name
+    repo_id, _, revision = str(text).partition("@")
+    return Path(hf_hub_download(repo_id, name, revision=revision or None)).parent, Path(name).name
 
 
 # Bookkeeping of a part's own checkpoint, which means nothing in another one.
@@ -249,7 +258,7 @@ def _entries(
 
 def _entry(role: str, part: Part) -> PartEntry:
     source = str(part.card.get("fila_source", part.name))
-    return PartEntry(role, source, trained=True, license=part.card.get("license"), note=part.card.get("fila_note", ""))
+    return PartEntry(role, source, trained=True, license=part.license, note=part.card.get("fila_note", ""))
 
 
 def stored_dtype(part: Part) -> torch.dtype:

@@ -65,7 +65,8 @@ def export_checkpoint(
     record = part.read_json(RECORD)
     if not record:
         raise ValueError(
-            f"{part.name} has no {RECORD}: it was not made by `fila import`, and there is no original to go back to."
+            f"{part.name} has no {RECORD}, which `fila import` writes and `fila train` keeps. If it was trained in "
+            "another way, copy the file from the imported checkpoint; otherwise there is no original to go back to."
         )
     system = find_system(record["system"])
     (layout,) = [one for one in system.layouts if one.name == record["layout"]]

@@ -24,7 +24,7 @@ from .key_rules import Drop, Pair, Rule, apply_rules, check_targets
 from .model_card import PartEntry, write_model_card
 from .new_weights import model_on_meta, stored_shapes
 from .output import parse_size, write_json, write_weights, written_atomically
-from .part import Part, open_part
+from .part import Part, open_part, resolve_folder
 from .pickled_weights import has_pickled_weights, read_pickled_weights
 from .processor_files import save_generation_config
 from .remote_code import copy_remote_code
@@ -115,7 +115,8 @@ def import_checkpoint(
         names = found.recipes if recipe is None else (recipe,)
         settings = found.settings(part.config)
         # before the rows of the vocabulary are counted; recipes that are tried in turn have one prompt format
-        tokens, template = _text_side(tokenizer or part.folder, part, load_recipe(names[0]), settings)
+        own = part.folder if tokenizer is None else resolve_folder(tokenizer)[1]
+        tokens, template = _text_side(own, part, load_recipe(names[0]), settings)
         opened = Source(
             part=part,
             layout=found.layout_of(part.tensors, part.name),
@@ -145,6 +146,8 @@ def import_checkpoint(
 def open_source(source: str | Path, scratch: Path) -> Part:
     """Open an original checkpoint; pickled weights are converted into `scratch` first."""
     part = open_part(source, weights=False)
+    if not any(part.folder.glob("*.safetensors")):  # a Hub id gave none, and no pickles before they were asked for
+        resolve_folder(source, pickles=True)
     if not has_pickled_weights(part.folder):
         return open_part(source)
     tensors = read_pickled_weights(part.folder, scratch, part.name)
@@ -209,15 +212,15 @@ def _fit(recipe: Recipe, config: FilaConfig, source: Source) -> Fit:
     return Fit(recipe, config, model, account)
 
 
-def _text_side(source: str | Path, part: Part, recipe: Recipe, settings: Settings) -> tuple[Any, str]:
+def _text_side(source: Path, part: Part, recipe: Recipe, settings: Settings) -> tuple[Any, str]:
     """The tokenizer, with all tokens that prompts have, and the chat template; code that lies beside is not run."""
     try:
         tokens = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (ValueError, OSError, KeyError, ImportError) as error:
-        if not (Path(source) / "tokenizer.json").is_file():
+        if not (source / "tokenizer.json").is_file():
             raise ValueError(
-                f"The source has no tokenizer that loads without code of its own ({error}). Pass `tokenizer`, the "
-                "folder or Hub id of its language model."
+                f"{part.name if source == part.folder else source.name} has no tokenizer that loads without code of "
+                f"its own ({error}). Pass `tokenizer`, a folder or Hub id with a tokenizer.json."
             ) from error
         tokens = PreTrainedTokenizerFast.from_pretrained(source)
     tokens.init_kwargs.pop("auto_map", None)
@@ -252,7 +255,7 @@ def _save_card(folder: Path, name: str, fit: Fit, source: Source) -> None:
     roles = {"low-res tower": source.low_res, "high-res tower": source.high_res}
     parts = {"the rest" if any(roles.values()) else "the whole model": source.part, **roles}
     entries = [
-        PartEntry(role, part.name, trained=True, license=part.card.get("license"))
+        PartEntry(role, part.name, trained=True, license=part.license)
         for role, part in parts.items()
         if part is not None
     ]

@@ -27,9 +27,12 @@ def written_atomically(output: Path, *, overwrite: bool) -> Iterator[Path]:
 
     Raises:
         FileExistsError: If `output` exists and is not an empty folder, unless `overwrite` is set.
+        ValueError: If `output` is a mount point, which nothing can be renamed to.
     """
-    if output.name in ("", ".."):
+    if output.name in ("", "..") or output.is_symlink():
         output = output.resolve()
+    if output.is_mount():
+        raise ValueError(f"{output} is a mount point, which nothing can be renamed to. Name a folder inside it.")
     occupied = output.is_file() or (output.is_dir() and any(output.iterdir()))
     if occupied and not overwrite:
         raise FileExistsError(f"{output} exists. Choose another output, or pass `overwrite` to replace it.")

@@ -19,6 +19,7 @@ from .safetensors_file import StoredTensor, read_header
 _HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.md", "LICENSE*", "LICENCE*", "NOTICE*"]
 _SINGLE_FILES = ("model.safetensors", "open_clip_model.safetensors")
 _INDEX_FILES = ("model.safetensors.index.json", "open_clip_model.safetensors.index.json")
+_PICKLED_WEIGHTS = ["pytorch_model.bin", "pytorch_model-*.bin"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 
 
@@ -46,6 +47,12 @@ class Part:
         """Key to shape."""
         return {key: tensor.shape for key, tensor in self.tensors.items()}
 
+    @property
+    def license(self) -> str | None:
+        """Its licences, as its card names them."""
+        found = self.card.get("license")
+        return ", ".join(map(str, found)) if isinstance(found, list) else found
+
     def read_json(self, name: str) -> dict[str, Any]:
         """Contents of a JSON file of the part, or an empty dict if there is none."""
         path = self.folder / name
@@ -67,11 +74,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return contents
 
 
-def resolve_folder(source: str | Path) -> tuple[str, Path]:
+def resolve_folder(source: str | Path, *, pickles: bool = False) -> tuple[str, Path]:
     """Find a part's folder, downloading it if `source` is a Hub id.
 
     Args:
         source: A local folder, or `owner/name` or `owner/name@revision` on the Hub.
+        pickles: Whether pickled weights may be downloaded too, for `pickled_weights.py`.
 
     Returns:
         What to call it (folder name, or Hub id and commit), and where it is.
@@ -87,7 +95,8 @@ def resolve_folder(source: str | Path) -> tuple[str, Path]:
     if folder.is_absolute() or text.startswith((".", "~")) or repo_id.count("/") != 1:
         raise ValueError(f"{text!r} is neither a folder nor a Hub id of the form owner/name.")
     try:
-        snapshot = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=_HUB_PATTERNS))
+        patterns = [*_HUB_PATTERNS, *(_PICKLED_WEIGHTS if pickles else [])]
+        snapshot = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=patterns))
     except (OSError, ValueError) as error:
         raise ValueError(f"{text!r} is no folder here, and the Hub did not give it: {error}") from error
     return f"{repo_id}@{snapshot.name[:12]}", snapshot

@@ -73,7 +73,7 @@ def convert(pickle: Path, output: Path) -> None:
     Raises:
         ValueError: If it holds anything else; names the file.
     """
-    command = [sys.executable, "-I", "-c", _CHILD, str(pickle.resolve()), str(output.resolve())]
+    command = [sys.executable, "-P", "-c", _CHILD, str(pickle.resolve()), str(output.resolve())]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
         reason = process.stderr.strip().splitlines()

@@ -13,6 +13,8 @@ from fila.modeling.tower_pix2struct import pix2struct_options
 from .part import Part
 from .tokens import TURN_END
 
+_OF_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+
 
 def normalization(part: Part, config: Any) -> dict[str, Any]:
     """The image mean and standard deviation that the part was trained with, as far as its files say.
@@ -22,7 +24,9 @@ def normalization(part: Part, config: Any) -> dict[str, Any]:
     if config.model_type == "pix2struct_vision_model":
         options = pix2struct_options(config)
         return {"image_mean": list(options.mean), "image_std": list(options.std)}
-    values = part.read_json("preprocessor_config.json")
+    # newer transformers writes the images' settings into the processor's file, where there is one
+    together = part.read_json("processor_config.json").get("image_processor", {})
+    values = part.read_json("preprocessor_config.json") or together
     if "image_mean" not in values:
         settings = part.config.get("pretrained_cfg") or part.config.get("preprocess_cfg") or {}
         values = {"image_mean": settings.get("mean"), "image_std": settings.get("std")}
@@ -88,6 +92,10 @@ def save_generation_config(folder: Path, text: Part, config: Any, tokenizer: Any
     else:
         generation = GenerationConfig.from_model_config(config.text_config)
     generation._from_model_config = False
+    if generation.do_sample is not True:  # of no effect then, and transformers saves no such settings
+        defaults = GenerationConfig()
+        for name in _OF_SAMPLING:
+            setattr(generation, name, getattr(defaults, name))
     own = generation.eos_token_id
     stops = [] if own is None else list(own) if isinstance(own, list) else [own]
     stops.append(tokenizer.eos_token_id)

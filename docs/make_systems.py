@@ -59,7 +59,8 @@ system the key templates give the recorded keys and shapes at real sizes, and a 
 leftovers, answers, and is exported as it came. No released checkpoint was at hand.
 
 To train an imported checkpoint, read [training.md](training.md#a-checkpoint-of-another-system) first: `fila train`
-sets a canvas. Videos are in [video.md](video.md), VAR's checkpoints in [codebook.md](codebook.md).
+keeps the canvas, but turns `single` into `fila` in the stage `finetune`. Videos are in [video.md](video.md), VAR's
+checkpoints in [codebook.md](codebook.md).
 
 This page is written by `python docs/make_systems.py docs`.
 """

@@ -88,6 +88,11 @@ def import_(
 
     given = {"low_res": low_res, "high_res": high_res, "text": text, "config": config}
     given["image_processor"] = image_processor
+    for name, value in given.items():
+        if value is not None and not value.lstrip().startswith("{"):
+            option = f"--{name.replace('_', '-')}"
+            weights = f"; weights go with {option}-weights" if name.endswith("_res") else ""
+            raise ValueError(f"{option} takes a JSON object of settings; got {value!r}{weights}.")
     if system == "var":
         others = {"recipe": recipe, "low-res-weights": low_res_weights, "high-res-weights": high_res_weights}
         others |= {"dtype": dtype, "max-shard-size": None if max_shard_size == MAX_SHARD else max_shard_size}

@@ -106,7 +106,7 @@ def train(
     from fila.ask import choose_device, load_checkpoint
     from fila.quiet import quiet
     from fila.training.arguments import FilaTrainingArguments
-    from fila.training.checkpoints import last_complete_checkpoint
+    from fila.training.checkpoints import last_complete_checkpoint, last_saved_checkpoint, missing_files
     from fila.training.data import open_data
     from fila.training.final_model import save_final_model
     from fila.training.stages import set_geometry
@@ -121,6 +121,13 @@ def train(
     found = last_complete_checkpoint(output)
     if any(output.glob("checkpoint-*")) and not resume:
         raise ValueError(f"{output} holds checkpoints of a training run; pass --resume to go on, or another --output.")
+    # what a kill left half written is no loss; what was saved to its end and cannot be resumed from is somebody's work
+    if resume and found is None and last_saved_checkpoint(output):
+        lacking = {folder.name: missing_files(folder) for folder in sorted(output.glob("checkpoint-*"))}
+        raise ValueError(
+            f"No checkpoint in {output} can be resumed from; what they lack: {lacking}. Put it back, or remove them "
+            f"to start again from {checkpoint}."
+        )
     if device not in ("auto", "cpu"):
         raise ValueError(f"--device must be auto or cpu; got {device!r}. CUDA_VISIBLE_DEVICES chooses among GPUs.")
     if save_steps % logging_steps:
@@ -157,9 +164,13 @@ def train(
     arguments = FilaTrainingArguments(**options, **settings)
     with quiet():
         model, processor = load_checkpoint(checkpoint, device="cpu", dtype="float32")
+    before = processor.image_processor.canvas
     set_geometry(processor, stage)
     if canvas:
         processor.image_processor.canvas = _options(canvas)
+    elif processor.image_processor.canvas != before and len(before) > 1:
+        told = json.dumps(before)
+        _say(f"canvas {told} is replaced; to get its options back, finetune needs --canvas '{told}'")
     trainer = FilaTrainer(model, arguments, processing_class=processor, train_dataset=open_data(data, processor))
     sizes = [(parameter.numel() / 1e6, parameter.requires_grad) for parameter in model.parameters()]
     trained, everything = sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
@@ -264,7 +275,9 @@ def evaluate(
 @_told_in_one_line
 def pages(
     output: Annotated[Path, typer.Argument(help="Folder that gets images/ and pages.jsonl.")],
-    split: Annotated[str, typer.Option(help="Whose fonts, words and layouts: train, varied or test.")] = "train",
+    split: Annotated[
+        str | None, typer.Option(help="Whose fonts, words and layouts: train (if not given), varied or test.")
+    ] = None,
     count: Annotated[int, typer.Option(min=1, help="How many pages.")] = 100,
     first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first page.")] = 0,
     dense: Annotated[
@@ -295,6 +308,10 @@ def pages(
     from fila.training.page_files import write_pages
     from fila.training.page_fonts import DEFAULT_FACES, obtain_faces
 
+    of_made = {"--split": split, "--dense": dense, "--read": read, "--fonts": fonts}
+    if pdf and (given := [name for name, value in of_made.items() if value]):
+        raise ValueError(f"--pdf cuts pieces out of documents; {given} are for pages that are made.")
+    split = split or "train"
     with quiet():
         image_processor = (
             AutoImageProcessor.from_pretrained(checkpoint) if checkpoint else make_processor().image_processor

@@ -22,6 +22,7 @@ from transformers import AutoConfig, AutoProcessor
 
 from fila import FilaConfig, FilaImageProcessorPil, FilaProcessor
 from fila.eyes import Eyes, check_checkpoint, placeholder_tokenizer
+from fila.fit import ONE_GRID
 from fila.modeling.align import map_shapes
 from fila.modeling.connector import build_connector
 from fila.modeling.fusion import build_fusion
@@ -46,7 +47,7 @@ class Estimate:
         num_views: Tiles, and the overview where there is one.
         num_tokens: Image tokens; None where the strategy's views are not whole tokens of the connector.
         encoder_flops: Operations of all towers, the fusion and the connector; None there, and where the model
-            refuses the strategy: views that differ in size, and a fusion.
+            refuses the strategy: views that differ in size, and a fusion or a connector that reads one patch grid.
         text_flops: Operations of the language model reading these tokens; None without them, and for a language model
             whose layout is not LLaMA's, such as GPT-2's.
         cache_bytes: Keys and values of these tokens in the language model; None without them.
@@ -147,7 +148,8 @@ class Estimator:
     def encoder_flops(self, plan: CanvasPlan, canvas: dict[str, Any]) -> int | None:
         """Operations of all towers, the fusion and the connector for one image; None where the model refuses it."""
         equal_views = self.processor.image_processor.plans(canvas=canvas).equal_views
-        if not equal_views and not isinstance(self.fusion, NoFusion):
+        one_grid = not isinstance(self.fusion, NoFusion) or (self.config.connector or {}).get("type") in ONE_GRID
+        if not equal_views and one_grid:
             return None
         patch = self.patch_size
         grids = [(height // patch, width // patch) for height, width in plan.view_sizes]

@@ -12,7 +12,7 @@ from fila.modeling.towers import LOW_RES_TOWERS
 _QUERIES = ("codebook", "resampler")
 # Connectors that read views of one patch grid, and whose tokens are rows of something else: of steps, or with vectors
 # of their own at both ends.
-_ONE_GRID = ("conv_glu", "dual_path", "spatial_conv", "spatial_pool", "stc", "stc_v35", "stp")
+ONE_GRID = ("conv_glu", "dual_path", "spatial_conv", "spatial_pool", "stc", "stc_v35", "stp")
 
 
 def fitting_settings(config: Any, image_processor: Any, layout: Any) -> dict[str, Any]:
@@ -36,10 +36,21 @@ def fitting_settings(config: Any, image_processor: Any, layout: Any) -> dict[str
     model = model_on_meta(config).model
     (rows, cols), count = model.vision_tower.fusion.output_grid, int(model.tokens_per_tile)
     unlike = kind == "adaptive_resampler" and not plans.equal_views  # as many tokens, whatever a view's size
-    if layout.row_newlines and (kind in _QUERIES + _ONE_GRID or unlike or rows != cols):
+    if layout.row_newlines and (kind in _QUERIES + ONE_GRID or unlike or rows != cols):
         raise ValueError(
             f"A layout with `row_newlines` reads the tokens of a view row by row; those of connector {kind!r} behind "
             f"fusion {config.fusion['type']!r} lie on no grid. Choose another layout or connector."
+        )
+    if layout.row_newlines and getattr(model.multi_modal_projector, "order", None) == "v1":
+        raise ValueError(
+            "A layout with `row_newlines` reads the tokens of a view row by row; those of connector 'pixel_shuffle' "
+            "with `order` 'v1' stand column by column. Choose another layout or order."
+        )
+    if layout.unpad != "no" and not getattr(plans, "centred", False):
+        raise ValueError(
+            "A layout with `unpad` drops the rows and columns around an image in the middle of its canvas, its aspect "
+            f"ratio kept; canvas {image_processor.canvas} draws it otherwise, so they would show the image. Set the "
+            "layout's `unpad` to 'no', or choose another canvas."
         )
     settings: dict[str, Any] = {"tokens_per_tile": count}
     if config.video_token_id is not None:
@@ -64,7 +75,7 @@ def _check_views(config: Any, image_processor: Any, plans: Any) -> None:
             f"The views of canvas {image_processor.canvas['type']!r} differ in size, and fusion {fusion!r} needs "
             "equal ones. Choose another canvas, or a model with one tower and no fusion."
         )
-    if not equal_views and config.connector["type"] in _ONE_GRID:
+    if not equal_views and config.connector["type"] in ONE_GRID:
         raise ValueError(
             f"The views of canvas {image_processor.canvas['type']!r} differ in size, and connector "
             f"{config.connector['type']!r} reads views of one patch grid. Choose another canvas or connector."

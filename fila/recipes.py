@@ -195,11 +195,23 @@ def processor(recipe: Recipe, config: FilaConfig, tokenizer: Any, **changes: Any
         ValueError: If the tokenizer lacks the image token, a setting is not accepted, or model and processor do not
             fit together.
     """
+    from fila.conversion.tokens import choose_chat_template  # which needs recipes
+
     images = image_processor(recipe, config, **changes.pop("image_processor", {}))
     settings = {**recipe.processor, **changes}
     if "chat_template" not in settings:
         image_token = getattr(tokenizer, "image_token", None) or settings["image_token"]
-        settings["chat_template"] = chat_template(recipe, own=tokenizer.chat_template, image_token=image_token)
+        own = tokenizer.chat_template
+
+        def of_system(own: str | None) -> str | None:
+            return chat_template(recipe, own=own, image_token=image_token)
+
+        # without any there is nothing to place images in, and none is made up: it would need tokens of its own
+        settings["chat_template"] = (
+            choose_chat_template(tokenizer, image_token, of_system=of_system, media_end=MEDIA_END)
+            if own
+            else of_system(None)
+        )
     if isinstance(frames := settings.get("video_processor"), dict):
         side = config.tile_size
         settings["video_processor"] = {"size": {"height": side, "width": side}, **frames}

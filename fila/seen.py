@@ -19,7 +19,7 @@ from PIL import Image
 
 from fila.eyes import Eyes
 from fila.processing.canvas_plan import Box, CanvasPlan, Size
-from fila.processing.image_input import image_size, resized, to_channels_first
+from fila.processing.image_input import image_size, load_images, resized, to_channels_first
 from fila.processing.layout import NEWLINE, Piece, lay_out, token_indices
 from fila.processing.token_boxes import TokenPlace, token_box
 
@@ -145,12 +145,13 @@ def look(eyes: Eyes, image: Any) -> Seen:
 
     Args:
         eyes: Whose eyes.
-        image: A loaded image: of PIL, an array or a tensor.
+        image: An image: of PIL, an array or a tensor.
 
     Raises:
         ImageInputError: If the processor refuses the image.
         ValueError: If a view is not whole tokens, or the layout does not fit.
     """
+    image = load_images(image)  # upright, as the processor will have it
     source = Size(*image_size(image, None, 0))
     size = eyes.fitted(source)
     if size != source:
@@ -191,12 +192,13 @@ def _joined(patches: npt.NDArray[Any], grid: Sequence[int]) -> npt.NDArray[Any]:
 
 
 def _picture(
-    image_processor: Any, pixels: npt.NDArray[Any], mean: Sequence[float], std: Sequence[float]
+    image_processor: Any, pixels: npt.NDArray[Any], mean: float | Sequence[float], std: float | Sequence[float]
 ) -> Image.Image:
     """Turn normalised `(3, H, W)` floats back into an 8-bit picture."""
     shown = pixels.astype(np.float64)
     if image_processor.do_normalize:
-        shown = shown * np.reshape(std, (3, 1, 1)) + np.reshape(mean, (3, 1, 1))
+        scale, shift = (np.broadcast_to(value, 3).reshape(3, 1, 1) for value in (std, mean))  # one number or three
+        shown = shown * scale + shift
     if image_processor.do_rescale:
         shown = shown / image_processor.rescale_factor
     return Image.fromarray(np.clip(np.rint(shown), 0, 255).astype(np.uint8).transpose(1, 2, 0), "RGB")

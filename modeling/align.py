@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .options import one_of
-from .resize import resize_corners, resize_edges
+from .resize import resize, resize_corners, resize_edges
 from .towers import count_stages, locate_stage, stage_shape
 
 ALIGNMENTS = ("conv", "pool", "bilinear", "corners")
@@ -148,7 +148,7 @@ class Align(nn.Module):
             side = high.shape[-1]
             flat = area_resample(high.flatten(0, 1), (0, 0, side, side), (self.grid, self.grid))
             return flat.unflatten(0, high.shape[:2])
-        return F.interpolate(high, size=(self.grid, self.grid), mode="bilinear", antialias=True)
+        return resize(high, (self.grid, self.grid), "antialias")
 
 
 class AlignedTokens(nn.Module):

@@ -12,10 +12,13 @@ from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
+from transformers.utils import logging
 
 from .configuration_eva02 import Eva02Config
 from .configuration_eva2_clip import Eva2ClipConfig
-from .known_keys import refuse_misspelt_keys, refuse_unknown_keys
+from .known_keys import refuse_misspelt_keys, refuse_unknown_keys, unknown_keys
+
+logger = logging.get_logger(__name__)
 
 # CLIP-ViT-L/14-336 and ConvNeXt-L: the towers the paper's sizes fit (docs/decisions.md).
 _VISION_DEFAULTS: dict[str, Any] = {
@@ -222,9 +225,16 @@ class FilaConfig(PreTrainedConfig):
         settings = recipes.config_settings(recipe, low_res=low_res, high_res=high_res, text=text)
         return cls(**{**settings, **changes})
 
+    # of no use to a metric, and not every batch has images
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "image_hidden_states"]
+
     def to_dict(self) -> dict[str, Any]:
         """Settings as plain JSON; once a model is saved, the `auto_map` names every class."""
         output: dict[str, Any] = super().to_dict()
+        if strange := unknown_keys([f.name for f in fields(self)], output):
+            # scripts set such on any model; a checkpoint with them could not be loaded
+            logger.warning_once(f"{strange} of the config are no settings of `FilaConfig`, and are not saved.")
+            output = {key: value for key, value in output.items() if key not in strange}
         if any(name.startswith("AutoModel") for name in output.get("auto_map") or {}):
             output["auto_map"] = dict(AUTO_MAP)
         output["extra_vision_configs"] = [

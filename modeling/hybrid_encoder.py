@@ -27,6 +27,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .align import MeanConv2d, area_resample, interpolate_box, stack_stages
+from .casting import at_entry
 from .configuration_fila import FilaConfig
 from .fusion import build_fusion
 from .fusion_cvfm import CvfmLayer
@@ -41,6 +42,7 @@ from .high_res_views import (
     real_canvases,
     scaled_box,
 )
+from .layer_names import layers_of
 from .tower_convnext import ConvNextBlock, GlobalResponseNorm
 from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage
 from .view_layout import ViewLayout, check_views, chunks_of, packed_views
@@ -70,17 +72,9 @@ class FilaPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
 
     def post_init(self) -> None:
-        """As in every model of transformers; and the names of layers are those of all parts, but of no others.
-
-        transformers reads them off the direct children, which towers in a list are not; accelerate stops at a class to
-        wrap that it does not find in the model.
-        """
+        """As in every model of transformers; and the names of layers are those of all parts, but of no others."""
         super().post_init()
-        names = set(self._no_split_modules)
-        for part in self.modules():
-            if isinstance(part, PreTrainedModel):
-                names.update(part._no_split_modules or ())
-        self._no_split_modules = names & {type(module).__name__ for module in self.modules()}
+        self._no_split_modules = layers_of(self)
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -309,10 +303,10 @@ class FilaVisionModel(FilaPreTrainedModel):
         found = []
         for chunk in chunks:
             own = self._encode(chunk, views[chunk], None if grids is None else grids[chunk], maps_of, **kwargs)
-            found.append(own if self.fusion.joins_views else (self.fusion.finish(own[0], own[1:], layout),))
+            found.append(own if self.fusion.joins_views else (self._finished(own[0], own[1:], layout),))
         low, *maps = (own[0] if len(own) == 1 else torch.cat(own) for own in zip(*found, strict=True))
         if self.fusion.joins_views:
-            low = self.fusion.finish(low, tuple(maps), layout)
+            low = self._finished(low, tuple(maps), layout)
         return BaseModelOutputWithPooling(last_hidden_state=low)
 
     def _encode(
@@ -330,12 +324,17 @@ class FilaVisionModel(FilaPreTrainedModel):
         for tap, (layer, stage) in enumerate(self.fusion.taps):
             low = self.low_res_tower.run_layers(low, done, layer, **kwargs)
             done = layer
-            low = self.fusion.fuse(tap, low, self._read(maps_of, (stage,), chunk).to(low.device))
+            high = self._read(maps_of, (stage,), chunk).to(low.device)
+            low = self.fusion.fuse(tap, at_entry(self.fusion, low), high).to(low.dtype)
         low = self.low_res_tower.run_layers(low, done, self.low_res_tower.num_layers, **kwargs)
         low = self.low_res_tower.finish(low)
         if self.config.vision_feature_select == "patch":
             low = low[:, self.low_res_tower.num_prefix_tokens :]
         return low, *(self._read(maps_of, group, chunk).to(low.device) for group in self.fusion.final_stages)
+
+    def _finished(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
+        finished: torch.Tensor = self.fusion.finish(at_entry(self.fusion, low), maps, layout)
+        return finished
 
     def _check_takes_any_views(self) -> None:
         """Raise if all views must have one size."""

@@ -43,7 +43,7 @@ def refuse_unknown_keys(config: str, fields: Iterable[str], given: Iterable[str]
         ValueError: If a key is neither a setting nor one that transformers passes.
     """
     own = list(fields)
-    for key in _unknown(own, given):
+    for key in unknown_keys(own, given):
         hint = difflib.get_close_matches(key, own, n=1)
         raise ValueError(f"`{config}` has no setting `{key}`" + (f"; did you mean `{hint[0]}`?" if hint else "."))
 
@@ -63,12 +63,13 @@ def refuse_misspelt_keys(config: str, fields: Iterable[str], given: Iterable[str
         ValueError: If a key is almost a setting.
     """
     own = [name for name in fields if not name.startswith("_")]
-    for key in _unknown(own, given):
+    for key in unknown_keys(own, given):
         if not key.startswith("_") and (close := difflib.get_close_matches(key, own, n=1, cutoff=0.9)):
             raise ValueError(f"`{config}` has no setting `{key}`; did you mean `{close[0]}`?")
 
 
-def _unknown(own: Iterable[str], given: Iterable[str]) -> list[str]:
+def unknown_keys(own: Iterable[str], given: Iterable[str]) -> list[str]:
+    """Those of the keys `given` that are neither among a config's `own` nor passed by transformers."""
     # generation settings are popped from old config files by transformers
     known = {*own, *TRANSFORMERS_KEYS, *GenerationConfig._get_default_generation_params()}
     return [key for key in given if key not in known]

@@ -20,6 +20,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.import_utils import is_torchdynamo_compiling, torch_compilable_check
 
+from .casting import at_entry
 from .clips import clip_token_rule
 from .configuration_fila import FilaConfig
 from .connector import build_connector
@@ -31,7 +32,15 @@ from .patch_grid import Grid
 from .sharding import is_sharded
 from .shared_positions import shared_positions
 from .slice_positions import SlicePositions
-from .video_features import FRAMES_PER_CHUNK, VIDEO_INPUTS, check_one_view, encode_videos, video_lengths, videos_of
+from .video_features import (
+    FRAMES_PER_CHUNK,
+    VIDEO_INPUTS,
+    check_one_view,
+    encode_videos,
+    video_lengths,
+    videos_in_errors,
+    videos_of,
+)
 from .view_layout import VIEWS_PER_CHUNK, chunks_of
 
 # Everything the image processor makes beside `pixel_values`.
@@ -124,7 +133,9 @@ class FilaModel(FilaPreTrainedModel):
         views: list[torch.Tensor] = []
         for chunk in chunks_of(sum(num_views), views_per_chunk):
             own = grid[chunk] if isinstance(grid, torch.Tensor) else grid
-            tokens = self.multi_modal_projector(outputs.last_hidden_state[chunk], own)
+            tokens = self.multi_modal_projector(
+                at_entry(self.multi_modal_projector, outputs.last_hidden_state[chunk]), own
+            )
             views += self._placed(tokens, view_positions, num_views, chunk)
         if isinstance(grid, torch.Tensor):
             lengths = _tokens_of_views(self.multi_modal_projector, grid)
@@ -268,18 +279,25 @@ class FilaModel(FilaPreTrainedModel):
         self, input_ids: Any, inputs_embeds: torch.Tensor, tokens: list[torch.Tensor], *, pre_encoded: bool
     ) -> torch.Tensor:
         """As `get_placeholder_mask`, for videos: their placeholders may stand in several runs."""
-        token_id = self.config.video_token_id
+        token_id = self.video_token()
+        with videos_in_errors():
+            return self.get_placeholder_mask(
+                input_ids, inputs_embeds, tokens, pre_encoded=pre_encoded, in_runs=True, token_id=token_id
+            )
+
+    def video_token(self) -> int:
+        """The placeholder of videos.
+
+        Raises:
+            ValueError: If the model has none.
+        """
+        token_id: int | None = self.config.video_token_id
         if token_id is None:
             raise ValueError(
                 "`pixel_values_videos` were passed to a model without a video placeholder. Set `video_token_id` in "
                 "its config to the id that the processor writes for a video token."
             )
-        try:
-            return self.get_placeholder_mask(
-                input_ids, inputs_embeds, tokens, pre_encoded=pre_encoded, in_runs=True, token_id=token_id
-            )
-        except ValueError as error:  # the pairing is the images', and so are its words
-            raise ValueError(str(error).replace("image", "video").replace("Image", "Video")) from error
+        return token_id
 
     def shared_position_ids(
         self,
@@ -300,13 +318,15 @@ class FilaModel(FilaPreTrainedModel):
         In training every parameter that trains must get a gradient, here of zero, or data-parallel training stops
         with an error. Where the vision weights are sharded, every process must run the same modules, or the others
         wait for ever: in evaluation and with frozen weights too. Only later steps of generation, which have a cache,
-        run the language model alone everywhere.
+        run the language model alone everywhere. Videos do not stand in for images: they have neither newline nor
+        slice positions, and are a call of their own.
         """
         vision = (self.vision_tower, self.multi_modal_projector)
         trains = self.training and torch.is_grad_enabled()
         if not (trains and any(weight.requires_grad for part in vision for weight in part.parameters())):
-            is_first_step = past_key_values is None or past_key_values.get_seq_length() == 0
-            if not (is_first_step and any(is_sharded(part) for part in vision)):
+            # the cache is asked last: a static one answers with a tensor, which ends a compiled graph
+            sharded = any(is_sharded(part) for part in vision)
+            if not sharded or (past_key_values is not None and past_key_values.get_seq_length() > 0):
                 return inputs_embeds
         side, high_res_side = self.config.tile_size or 0, self.config.high_res_tile_size or 0
         images: dict[str, torch.Tensor | None] = {
@@ -421,7 +441,8 @@ class FilaModel(FilaPreTrainedModel):
             mask = self._video_mask(input_ids, inputs_embeds, tokens, pre_encoded=pre_encoded_videos)
             video_features = torch.cat(tokens).to(inputs_embeds.device, inputs_embeds.dtype)
             inputs_embeds = inputs_embeds.masked_scatter(mask, video_features)
-        if encoded is None and encoded_videos is None:
+        of_images_alone = self.image_newline is not None or self.slice_positions is not None
+        if encoded is None and (encoded_videos is None or of_images_alone or is_sharded(self.vision_tower)):
             inputs_embeds = self._touch_vision_parameters(inputs_embeds, past_key_values)
 
         outputs = self.language_model(
@@ -523,6 +544,8 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             labels: `(B, L)` int, the ids to predict; -100 where nothing is.
             logits_to_keep: Compute logits of the last so many positions (0: all), or of the positions in the tensor.
         """
+        if "loss_weight" in kwargs:
+            raise ValueError("`loss_weight` is for FilaTrainer, which weights the loss; the model itself does not.")
         outputs = self.model(
             input_ids,
             pixel_values=pixel_values,
@@ -638,6 +661,8 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         every tensor row by row, which gives sample 0 the images A A B B instead of A B A B. This repeats whole blocks
         for those.
         """
+        if "video" in (model_kwargs.get("mm_encoder_outputs") or {}):
+            self.model.video_token()  # or transformers looks for the token None
         if expand_size > 1 and input_ids is not None:
             repeated: dict[str, Any] = {}
             embeds = model_kwargs.get("inputs_embeds")
@@ -652,8 +677,9 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
                 lengths = video_lengths(
                     self.model.multi_modal_projector, self.model.vision_tower.fusion.output_grid, model_kwargs
                 )
-                placeholders = self.model.find_placeholders(self.config.video_token_id or 0, ids, embeds)
-                counts = images_per_sample(placeholders, lengths, contiguous=False)
+                placeholders = self.model.find_placeholders(self.model.video_token(), ids, embeds)
+                with videos_in_errors():
+                    counts = images_per_sample(placeholders, lengths, contiguous=False)
                 names = (*VIDEO_INPUTS.values(), "video_token_index")
                 repeated |= repeated_rows(model_kwargs, names, counts, expand_size)
             input_ids, model_kwargs = super()._expand_inputs_for_generation(

@@ -216,7 +216,8 @@ class VarForImageGeneration(VarPreTrainedModel):
             eligible = filtered_logits(logits, top_k=top_k, top_p=top_p)
             ids = draw(eligible, do_sample, generator)
             if smooth:  # of the codes that may be drawn: the source filters its logits in place
-                codes = _mixed(eligible, progress, generator).to(condition.dtype) @ quantizer.embedding.weight
+                every = quantizer.embedding(torch.arange(quantizer.codebook_size, device=condition.device))
+                codes = _mixed(eligible, progress, generator).to(condition.dtype) @ every
             else:
                 codes = quantizer.embedding(ids)
             fhat, following = quantizer.next_scale_input(scale, fhat, codes.transpose(1, 2).unflatten(2, (num, num)))

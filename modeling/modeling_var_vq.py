@@ -25,6 +25,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_var import VarVQConfig
 from .conv_autoencoder import Decoder, Encoder
+from .layer_names import layers_of
 from .multi_scale_quantizer import FilaMultiScaleQuantizer, PatchNums
 
 
@@ -55,7 +56,12 @@ class VarPreTrainedModel(PreTrainedModel):
     input_modalities: tuple[str, ...] = ("image",)
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _no_split_modules = ["ResidualBlock", "MapAttention"]  # noqa: RUF012
+    _no_split_modules: list[str] | set[str] = ["ResidualBlock", "MapAttention"]  # noqa: RUF012
+
+    def post_init(self) -> None:
+        """As in every model of transformers; and the names of layers are those that the model has."""
+        super().post_init()
+        self._no_split_modules = layers_of(self)
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -111,7 +117,7 @@ class VarVQModel(VarPreTrainedModel):
                 f"Height and width must be multiples of {step}, the encoder's downsampling; got "
                 f"{tuple(pixel_values.shape[-2:])}."
             )
-        quantised: torch.Tensor = self.quant_conv(self.encoder(pixel_values))
+        quantised: torch.Tensor = self.quant_conv(self.encoder(pixel_values.to(self.quant_conv.weight.dtype)))
         return quantised
 
     @torch.no_grad()

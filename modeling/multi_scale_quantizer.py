@@ -334,11 +334,13 @@ class FilaMultiScaleQuantizer(nn.Module):
                 f"The last scale must be the map's grid; the map is {tuple(features.shape[-2:])} and `patch_nums` "
                 f"ends in {grids[-1]}. Resize the images, or pass `patch_nums`."
             )
-        rest = features.detach().to(self.embedding.weight.dtype)
+        # by a call: where weights are offloaded, they are there in calls alone
+        codes = self.embedding(torch.arange(self.codebook_size, device=features.device)).detach()
+        rest = features.detach().to(codes.dtype)
         for scale, grid in enumerate(grids):
             pooled = rest if scale == len(grids) - 1 else F.interpolate(rest, size=grid, mode="area")
             vectors = pooled.permute(0, 2, 3, 1).flatten(0, 2)
-            ids = nearest_codes(vectors, self.embedding.weight, cosine=self.normalize_codes).view(len(rest), -1)
+            ids = nearest_codes(vectors, codes, cosine=self.normalize_codes).view(len(rest), -1)
             part = self._drawn(scale, grids, ids)
             rest = rest - part.detach()
             yield ids, part

@@ -193,13 +193,16 @@ def build_high_res_tower(config: Any, num_stages: int, attention: str | None = N
     Args:
         config: The tower's config.
         num_stages: Its stages that are kept, counted from the input.
-        attention: Implementation of attention; `sdpa` where the tower does not have it.
+        attention: Implementation of attention, where the config names none of its own; `sdpa` where the tower does not
+            have it.
     """
     tower: Any = HIGH_RES_TOWERS[config.model_type]
     if not tower.encodes_views:
         built: nn.Module = tower(config, num_stages)
         return built
     config = copy.deepcopy(config)
+    config.dtype = None  # that of the model around it, which transformers does not write into configs in a list
+    attention = config._attn_implementation or attention
     flexible = getattr(tower, "_supports_flash_attn", False)
     config._attn_implementation = attention if flexible or attention in (None, "eager", "sdpa") else "sdpa"
     options = {}

@@ -10,11 +10,13 @@ width.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from .casting import at_entry
 from .clips import Read, TimeWindow, clip_tokens, joins_frames, tokens_per_clip
 from .patch_grid import Grid
 
@@ -139,16 +141,22 @@ def _of_features(features: torch.Tensor, video: Video) -> Read:
 def _tokens(
     connector: Any, read: Read, video: Video, default: tuple[int, int], frames_per_chunk: int | None
 ) -> torch.Tensor:
+    if isinstance(grid := video.grid(default, 0, video.num_frames), torch.Tensor):
+        read = _without_padding(read, int(grid.prod(-1).max()))
     if joins_frames(connector):
         check_one_view(video, "A connector that joins frames")
-        grid = video.grid(default, 0, video.num_frames)
         return clip_tokens(connector, read, video.num_frames, _one(grid), frames_per_chunk)
     parts: list[torch.Tensor] = []
     for piece in TimeWindow().pieces(video.num_frames, frames_per_chunk):
         grid = video.grid(default, piece.first, piece.last)
-        views = connector(read(piece.first, piece.last), grid)
+        views = connector(at_entry(connector, read(piece.first, piece.last)), grid)
         parts += [view[:length] for view, length in zip(views, _lengths(connector, grid, len(views)), strict=True)]
     return torch.cat(parts)
+
+
+def _without_padding(read: Read, length: int) -> Read:
+    """Features of a video whose frames have at most `length` patches; another of the batch may have more."""
+    return lambda first, last: read(first, last)[:, :length]
 
 
 def _lengths(connector: Any, grid: Grid, num_views: int) -> Iterator[int]:
@@ -166,6 +174,15 @@ def _one(grid: Grid) -> tuple[int, int]:
             "canvas of equal views, for instance 'single'."
         )
     return found.pop()
+
+
+@contextmanager
+def videos_in_errors() -> Iterator[None]:
+    """Say "video" in an error of what pairs images with placeholders, and here pairs videos."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(str(error).replace("image", "video").replace("Image", "Video")) from error
 
 
 def check_one_view(video: Video, who: str) -> None:

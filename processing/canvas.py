@@ -29,6 +29,9 @@ class Canvas(Protocol):
     Attributes:
         equal_views: Whether every view of every image has the tile's size. A strategy whose views differ says in
             `patch_size` of what patches they are whole multiples.
+
+    A strategy with `centred = True` puts an image into the middle of its tiles, aspect ratio kept, as layouts with
+    `unpad` take it to lie.
     """
 
     equal_views: bool

@@ -46,6 +46,7 @@ class FilaCanvas:
     """
 
     equal_views = True
+    centred = True
 
     def __init__(
         self,

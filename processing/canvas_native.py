@@ -39,6 +39,7 @@ class NativeCanvas:
     """
 
     equal_views = False
+    centred = True  # one view: a layout has nothing to drop
 
     def __init__(
         self,

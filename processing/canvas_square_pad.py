@@ -76,6 +76,7 @@ class SquarePadCanvas:
         self.canvas_size = Size(grid * tile_size.height, grid * tile_size.width)
         self.overview_size = tile_size if overview else None
         self.fit = fit
+        self.centred = fit == "center"
         self.fill = (fill[0], fill[1], fill[2])
         self.exact = exact
 

@@ -119,14 +119,18 @@ def check_sampling(options: Mapping[str, Any]) -> None:
     name = options.get("type") if isinstance(options, Mapping) else None
     if not isinstance(name, str) or name not in SAMPLERS:
         raise ValueError(f"`sampling` must be a dict whose 'type' is one of {sorted(SAMPLERS)}; got {options!r}.")
-    accepted = [*inspect.signature(SAMPLERS[name]).parameters][1:]
+    parameters = inspect.signature(SAMPLERS[name]).parameters
+    accepted = [*parameters][1:]
     for option, value in options.items():
         if option == "type":
             continue
         if option not in accepted:
             raise ValueError(f"Sampling {name!r} has no option {option!r}; it accepts {accepted}.")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise ValueError(f"`sampling.{option}` must be a positive number; got {value!r}.")
+        counts = parameters[option].annotation is int
+        is_number = isinstance(value, int) or (not counts and isinstance(value, float))
+        if isinstance(value, bool) or not is_number or not value > 0:
+            rule = "a positive integer" if counts else "a positive number"
+            raise ValueError(f"`sampling.{option}` must be {rule}; got {value!r}.")
 
 
 def all_sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:

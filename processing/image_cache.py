@@ -21,7 +21,7 @@ import numpy as np
 from transformers.utils import is_torch_available
 
 from .image_batch import padded
-from .image_error import ImageInputError, UnusableImage
+from .image_error import ImageInputError, UnusableImage, with_name
 from .image_input import load_images
 from .image_source import read_source, shown
 
@@ -104,7 +104,7 @@ def made_or_kept(cache: ImageCache, images: Any, settings: str, make: Callable[[
                     if key is not None:
                         cache.put(key, made)
             except (ImageInputError, UnusableImage) as error:
-                raise ImageInputError(sample, number, error.reason, error.fix) from error
+                raise ImageInputError(sample, number, with_name(error.reason, shown(source)), error.fix) from error
             results.append(made)
     return results
 

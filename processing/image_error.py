@@ -3,6 +3,11 @@
 """The two errors of image input: what is wrong, and what is wrong with which image."""
 
 
+def with_name(reason: str, name: str | None) -> str:
+    """What is wrong with an image, and the file that it came from, where there is one."""
+    return reason if name is None or name in reason else f"({name}) {reason}"
+
+
 class UnusableImage(Exception):  # noqa: N818  (it says what the image is, and never leaves this folder)
     """What is wrong with an image, raised where its place in the input is not known.
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from .image_decode import decode, upright
-from .image_error import ImageInputError, UnusableImage
+from .image_error import ImageInputError, UnusableImage, with_name
 from .image_pixels import array_pixels, check_array, is_array, picture_pixels, rgb_levels
 from .image_source import is_encoded, read_source, shown
 
@@ -157,6 +157,4 @@ def _named(sample: int | None, number: int, name: str | None = None) -> Iterator
     try:
         yield
     except UnusableImage as error:
-        told = name is None or name in error.reason
-        reason = error.reason if told else f"({name}) {error.reason}"
-        raise ImageInputError(sample, number, reason, error.fix) from error
+        raise ImageInputError(sample, number, with_name(error.reason, name), error.fix) from error

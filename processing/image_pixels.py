@@ -58,6 +58,13 @@ def is_float(image: Any) -> bool:
     return image.dtype.kind == "f" if isinstance(image, np.ndarray) else bool(image.is_floating_point())
 
 
+def has_fractions(image: Any) -> bool:
+    """Whether a PIL image, array or tensor holds floats within 0..1."""
+    if isinstance(image, Image.Image):
+        return image.mode == "F" and bool(np.asarray(image).max() <= 1)
+    return is_float(image) and bool(image.max() <= 1)
+
+
 def as_levels(image: Any) -> Any:
     """An array or tensor of floats in 0..255 as uint8."""
     return np.rint(image).astype(np.uint8) if isinstance(image, np.ndarray) else image.round().to(torch.uint8)

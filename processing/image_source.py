@@ -20,6 +20,8 @@ MAX_FILE_BYTES = 512 * 2**20
 FRAME = re.compile(r"#frame=(\d+)$")
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 SHOWN = 120  # characters of a source in a message
+# Bytes that every image has but a PPM: a shorter text that could be base64 is the name of a file that is missing.
+LEAST_BYTES = 24
 
 
 def is_encoded(source: Any) -> bool:
@@ -92,7 +94,8 @@ def _of_text(source: str | Path, hosts: Sequence[str] | None) -> bytes:
         raise UnusableImage(f"{name!r} is no regular file", "Pass the path of a file; pipes and devices are not read.")
     if isinstance(source, str) and SCHEME.match(text):
         raise UnusableImage(f"{name!r} is no http or https address", "Pass the path of a file.")
-    if isinstance(source, str) and (decoded := _base64(text)):
+    decoded = _base64(text) if isinstance(source, str) else None
+    if decoded and (len(decoded) >= LEAST_BYTES or decoded.startswith(b"P")):
         return decoded
     raise UnusableImage(f"{name!r} does not exist", "Pass an existing file, a URL, a data URI or base64 text.")
 

@@ -29,12 +29,13 @@ from .chat_template import DEFAULT_CHAT_TEMPLATE, with_values
 from .control_tokens import control_token_pattern, escape_messages
 from .fingerprint import check_preprocessing, refuse_misspelt, trained_with
 from .image_input import ImageInputError, image_size, load_images, resized, scales_to_given
+from .image_pixels import has_fractions
 from .layout import Geometry, as_text, build_layout, count_tokens, lay_out, slice_positions, token_indices
 from .token_budget import POLICIES, fit_prompt
 from .token_rows import token_rows
 from .video_processing_fila import OF_VIDEOS, FilaVideoProcessor
 from .video_prompt import build_video_layout, check_clip_tokens, lay_out_video
-from .video_source import check_samples, of_samples, split_samples, split_videos
+from .video_source import KeptVideos, check_samples, of_samples, split_samples, split_videos
 
 __all__ = ["DEFAULT_CHAT_TEMPLATE", "FilaProcessor"]
 
@@ -240,9 +241,12 @@ class FilaProcessor(ProcessorMixin):
         if images is not None and (self.max_image_tokens or self.max_prompt_image_tokens):
             self.validate_inputs(images=images, text=text, **kwargs)
             prompts = text
-            images, text, kept = self._within_budget(images, text, kwargs)
+            settings = {name: value for name, value in kwargs.items() if name not in ("videos", "audio")}
+            merged = self._merge_kwargs(self.valid_processor_kwargs, **settings)  # copies whatever it is given
+            images, text, kept = self._within_budget(images, text, merged["images_kwargs"])
             if videos is not None and prompts is not None and len(kept) < len(prompts):
-                videos = of_samples(videos, [prompt.count(self.video_token) for prompt in prompts], kept)
+                counts = [prompt.count(self.video_token) for prompt in prompts]
+                videos = of_samples(videos, counts, kept, merged["videos_kwargs"].get("video_metadata"))
         return images, text, videos, audio
 
     def _per_prompt(self, images: list[Any], text: Any) -> list[Any]:
@@ -253,28 +257,37 @@ class FilaProcessor(ProcessorMixin):
         left = iter(images)
         return [[next(left) for _ in range(count)] for count in counts]
 
-    def _within_budget(self, images: Any, text: Any, kwargs: dict[str, Any]) -> tuple[Any, Any, list[int]]:
+    def _within_budget(self, images: Any, text: Any, images_kwargs: dict[str, Any]) -> tuple[Any, Any, list[int]]:
         """Apply the limits of image tokens, prompt by prompt; the last result are the numbers of those kept."""
-        images = load_images(images)  # with a cache, files are not read until here
         images = images if isinstance(images, list) else [images]
-        nested = images if isinstance(images[0], list) else [images]
-        if nested is not images and text is not None:
-            left = iter(images)
-            nested = [[next(left) for _ in range(prompt.count(self.image_token))] for prompt in text]
-        form = self._merge_kwargs(self.valid_processor_kwargs, **kwargs)["images_kwargs"].get("input_data_format")
+        is_nested = isinstance(images[0], list)
+
+        def by_prompt(items: list[Any]) -> list[list[Any]]:
+            if is_nested or text is None:
+                return items if is_nested else [items]
+            left = iter(items)
+            return [[next(left) for _ in range(prompt.count(self.image_token))] for prompt in text]
+
+        form, rescales = images_kwargs.get("input_data_format"), images_kwargs.get("do_rescale")
+        rescales = self.image_processor.do_rescale if rescales is None else rescales
+        # With a cache, files are not read until here; those that keep their size are handed on as files.
+        nested, loaded = by_prompt(images), by_prompt(load_images(images))
         kept: list[int] = []
         fitted: list[list[Any]] = []
-        for sample, own in enumerate(nested):
+        for sample, (sources, own) in enumerate(zip(nested, loaded, strict=True)):
             given = [image_size(image, sample, number, form) for number, image in enumerate(own)]
-            sizes = self._budgeted_sizes(given, sample, kwargs, may_drop=True)
-            if sizes is not None:
-                kept.append(sample)
-                fitted.append(
-                    [
-                        image if size == before else resized(image, size, form)
-                        for image, size, before in zip(own, sizes, given, strict=True)
-                    ]
-                )
+            sizes = self._budgeted_sizes(given, sample, images_kwargs, may_drop=True)
+            if sizes is None:
+                continue
+            kept.append(sample)
+            fitted.append(sources[:])
+            for number, (image, size) in enumerate(zip(own, sizes, strict=True)):
+                if size == given[number]:
+                    continue
+                if not rescales and has_fractions(image):
+                    reason = "has floats within 0..1, which `shrink_images` keeps only with `do_rescale`"
+                    raise ImageInputError(sample, number, reason, "Leave `do_rescale` on, or convert it to uint8.")
+                fitted[-1][number] = resized(image, size, form)
         if not kept:
             raise ValueError("No sample keeps the limits of image tokens, so `drop_sample` would leave none.")
         if len(kept) < len(nested):
@@ -283,14 +296,12 @@ class FilaProcessor(ProcessorMixin):
             if (record := _KEPT.get()) is not None:
                 record[:] = kept
             text = None if text is None else [text[sample] for sample in kept]
-        return fitted if text is not None or nested is images else fitted[0], text, kept
+        return fitted if text is not None or is_nested else fitted[0], text, kept
 
     def _budgeted_sizes(
-        self, sizes: list[tuple[int, int]], sample: int, kwargs: dict[str, Any], *, may_drop: bool
+        self, sizes: list[tuple[int, int]], sample: int, images_kwargs: dict[str, Any], *, may_drop: bool
     ) -> list[tuple[int, int]] | None:
         """Sizes (height, width) at which the images of a prompt are planned, or None where it is to be dropped."""
-        images_kwargs = self._merge_kwargs(self.valid_processor_kwargs, **kwargs)["images_kwargs"]
-
         count = self._counter(self.image_processor.plans(**images_kwargs))
         tokens = [count(*size) for size in sizes]
         most, in_all = self.max_image_tokens, self.max_prompt_image_tokens
@@ -489,6 +500,8 @@ class FilaProcessor(ProcessorMixin):
         return processed, texts
 
     def _process_videos(self, videos: Any, **kwargs: Any) -> tuple[Any, list[str]]:
+        if isinstance(videos, KeptVideos):
+            kwargs["video_metadata"] = videos.metadata
         processed = self.video_processor(videos, **{**kwargs, "return_metadata": True})
         texts, indices = [], []
         for number, times in enumerate(processed.pop("video_times")):
@@ -560,13 +573,13 @@ class FilaProcessor(ProcessorMixin):
         """
         if image_sizes is None:
             return MultiModalData()
+        images_kwargs = self._merge_kwargs(self.valid_processor_kwargs, **kwargs)["images_kwargs"]
         if image_sizes and (self.max_image_tokens or self.max_prompt_image_tokens):
             fitted = self._budgeted_sizes(
-                [(height, width) for height, width in image_sizes], 0, kwargs, may_drop=False
+                [(height, width) for height, width in image_sizes], 0, images_kwargs, may_drop=False
             )
             assert fitted is not None
             image_sizes = fitted
-        images_kwargs = self._merge_kwargs(self.valid_processor_kwargs, **kwargs)["images_kwargs"]
         count = self._counter(self.image_processor.plans(**images_kwargs))
         counts = [count(height, width) for height, width in image_sizes]
         return MultiModalData(num_image_tokens=counts, num_image_patches=[1] * len(image_sizes))

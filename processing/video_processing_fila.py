@@ -18,7 +18,6 @@ transformers' `VideoMetadata` per video, and `video_times`, the second of each f
 Frames are drawn with PIL, so torchvision is not needed, although transformers' base class names it.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,8 +40,10 @@ from .canvas_plan import CanvasPlan
 from .fingerprint import SLIGHT, as_json
 from .frame_crop import center_crop, center_crop_without_antialias
 from .frame_sampling import DEFAULT_SAMPLING, Clip, all_sampling_options, check_sampling, frame_range, sample
+from .image_batch import PIXELS
 from .image_error import ImageInputError
 from .image_input import to_channels_first
+from .image_pixels import has_fractions
 from .image_processing_fila import DEFAULT_SIZE, FilaImageProcessorPil
 from .video_error import VideoInputError
 from .video_progress import SlowProgress
@@ -77,8 +78,8 @@ class FilaVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[call-
     high_res_image_mean: float | list[float] | tuple[float, ...] | None
     high_res_image_std: float | list[float] | tuple[float, ...] | None
     sampling: dict[str, Any]
-    start: float | None
-    end: float | None
+    start: int | float | None
+    end: int | float | None
     max_frames: int
     antialias: bool
 
@@ -99,7 +100,8 @@ class FilaVideoProcessor(BaseVideoProcessor):
         max_frames (`int`, *optional*, defaults to 512):
             More frames of a video are an error.
         do_sample_frames (`bool`, *optional*):
-            Whether frames are chosen; by default of encoded videos, and of handed-in frames where a call says how.
+            Whether frames are chosen; by default of encoded videos and folders, and of handed-in frames where a call
+            says how.
         start, end (`float`, *optional*):
             Seconds between which frames are chosen.
         num_frames, fps (*optional*):
@@ -143,7 +145,7 @@ class FilaVideoProcessor(BaseVideoProcessor):
     def images(self, **overrides: Any) -> FilaImageProcessorPil:
         """The image processor that draws the frames; `overrides` as in a call."""
         settings = {name: overrides.get(name, getattr(self, name, None)) for name in RENDERING}
-        return FilaImageProcessorPil(**{name: value for name, value in settings.items() if name != "do_resize"})
+        return FilaImageProcessorPil(**settings)
 
     def preprocessing(self) -> dict[str, Any]:
         """The settings that decide which frames are shown and their pixels, defaults written out, as plain JSON."""
@@ -168,9 +170,10 @@ class FilaVideoProcessor(BaseVideoProcessor):
         Args:
             metadata: `VideoMetadata`, or anything with `total_num_frames` and `fps`.
             num_frames, fps: Transformers' even sampling.
-            kwargs: `sampling`, `start`, `end`.
+            kwargs: `sampling`, `start`, `end`; the processor's own by default.
         """
-        return self._chosen(Clip(metadata.total_num_frames, metadata.fps), num_frames, fps, **kwargs)
+        own = {name: getattr(self, name, None) for name in ("start", "end")}
+        return self._chosen(Clip(metadata.total_num_frames, metadata.fps), num_frames, fps, **{**own, **kwargs})
 
     def _chosen(
         self,
@@ -211,16 +214,21 @@ class FilaVideoProcessor(BaseVideoProcessor):
         accepted = set(self.valid_kwargs.__annotations__)
         if unknown := sorted(set(kwargs) - accepted - {"return_tensors"}):
             raise ValueError(f"{type(self).__name__} has no setting {unknown}; it accepts {sorted(accepted)}.")
+        if kwargs.get("crop_size", getattr(self, "crop_size", None)):
+            raise ValueError("`crop_size` is not supported: `do_center_crop` cuts out a square of `size`.")
         progress = SlowProgress()
-        metadata = _flat(kwargs.get("video_metadata"))
-        rates = None if metadata is None else [_rate(entry) for entry in metadata]
         try:
-            loaded = load_videos(videos, self._chooser(kwargs), fps=rates, progress=progress)
+            loaded = load_videos(
+                videos, self._chooser(kwargs), metadata=kwargs.get("video_metadata"), progress=progress
+            )
         finally:
             progress.close()
         data = self._rendered(loaded, dict(kwargs))
         tensors = kwargs.get("return_tensors")
         batch = BatchFeature(_padded(data) if tensors is not None else data, tensor_type=tensors)
+        device = kwargs.get("device", getattr(self, "device", None))
+        if tensors == "pt" and device is not None:  # pixels alone, as those of images
+            batch.update({name_of(name): batch[name_of(name)].to(device) for name in PIXELS if name_of(name) in batch})
         if kwargs.get("return_metadata", self.return_metadata):
             batch["video_metadata"] = [_metadata(video) for video in loaded]
             batch["video_times"] = [video.times for video in loaded]
@@ -231,6 +239,8 @@ class FilaVideoProcessor(BaseVideoProcessor):
         asked = any(kwargs.get(name) is not None for name in ("num_frames", "fps", "sampling"))
         wanted = kwargs.get("do_sample_frames", getattr(self, "do_sample_frames", None))
         most = kwargs.get("max_frames", self.max_frames)
+        if not isinstance(most, int) or isinstance(most, bool) or most < 1:
+            raise ValueError(f"`max_frames` must be a positive integer; got {most!r}.")
 
         def choose(clip: Clip, given: bool) -> list[int]:
             samples = (asked or not given) if wanted is None else wanted
@@ -254,12 +264,16 @@ class FilaVideoProcessor(BaseVideoProcessor):
         processor = self.images(**{name: value for name, value in kwargs.items() if name in RENDERING})
         if crop and processor.canvas.get("type") != "single":
             raise ValueError(f'`do_center_crop` goes with the canvas "single"; got {processor.canvas}.')
+        if crop and not antialias and not processor.do_rescale:
+            raise ValueError("`antialias=False` gives values of 0..1; it goes with `do_rescale`.")
         data: dict[str, list[np.ndarray]] = {}
         for number, video in enumerate(loaded):
             frames, options = video.frames, {}
             try:
                 if crop:
                     side = _side(processor.size)
+                    if not processor.do_rescale:
+                        _refuse_fractions(frames)
                     channels = [_rgb(frame, index, to_uint8=antialias) for index, frame in enumerate(frames)]
                     if antialias:
                         frames = [center_crop(_picture(frame), side, processor.resample) for frame in channels]
@@ -306,26 +320,20 @@ def _rgb(frame: Any, number: int, *, to_uint8: bool) -> np.ndarray:
     return np.asarray(to_channels_first(frame, None, number, to_rgb=True, to_uint8=to_uint8, data_format=None))
 
 
+def _refuse_fractions(frames: list[Any]) -> None:
+    """Cropped frames are of 0..255, which without `do_rescale` are no longer the fractions that came in."""
+    for number, frame in enumerate(frames):
+        if has_fractions(frame):
+            reason = "has floats within 0..1, which `do_center_crop` keeps only with `do_rescale`"
+            raise ImageInputError(None, number, reason, "Leave `do_rescale` on, or convert it to uint8.")
+
+
 def _picture(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
 def _side(size: Any) -> int:
     return int((dict(size) if isinstance(size, SizeDict) else size)["height"])
-
-
-def _flat(metadata: Any) -> list[Any] | None:
-    """Metadata of each video, out of one entry, a list, or a list per sample."""
-    if metadata is None:
-        return None
-    if not isinstance(metadata, Sequence):
-        return [metadata]
-    return [entry for item in metadata for entry in (item if isinstance(item, Sequence) else [item])]
-
-
-def _rate(metadata: Any) -> float | None:
-    rate = metadata.get("fps") if isinstance(metadata, dict) else metadata.fps
-    return None if rate is None else float(rate)
 
 
 def _metadata(video: Frames) -> VideoMetadata:

@@ -5,11 +5,12 @@
 Accepted: a path, an address on an allowed host or bytes of an encoded video; a folder of pictures, 3 per second as in
 VideoLLaMA 2; an array or tensor (F, H, W, C) or (F, C, H, W); a list of frames, each anything that is an image.
 
-Frames that are handed in one by one have been chosen already, so all are used unless a call asks for sampling.
+Frames that are handed in one by one have been chosen already, so all are used unless a call asks for sampling. Where
+their metadata has as many `frames_indices`, these are their numbers in the video that they were taken from.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from .video_error import UnusableVideo, VideoInputError
 
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 FOLDER_FPS = 3.0
-Choose = Callable[[Clip, bool], list[int]]  # frames of a clip; whether it comes as single frames
+Choose = Callable[[Clip, bool], list[int]]  # frames of a clip; whether these have been chosen already
 
 
 @dataclass(frozen=True)
@@ -96,42 +97,64 @@ def check_samples(rule: str, in_text: list[int], given: list[list[Any]], token: 
             raise ValueError(f"{rule}: sample {sample} has {num_tokens} {token} tokens and {len(own)} {noun}.")
 
 
-def of_samples(videos: Any, counts: Sequence[int], kept: Sequence[int]) -> list[list[Any]] | None:
-    """The videos of some samples, a list per sample; None where they have none.
+class KeptVideos(list[list[Any]]):
+    """The videos of some samples, a list per sample.
+
+    Attributes:
+        metadata: What the call says of these videos, one entry each; None where it says nothing.
+    """
+
+    metadata: list[Any] | None = None
+
+
+def of_samples(videos: Any, counts: Sequence[int], kept: Sequence[int], metadata: Any = None) -> KeptVideos | None:
+    """The videos of some samples; None where they have none.
 
     Args:
         videos: Those of all samples.
         counts: Videos of each sample.
         kept: Numbers of the samples.
+        metadata: Of all videos.
     """
-    left = iter(split_videos(videos))
+    sources = split_videos(videos)
+    left = iter(zip(sources, _entries(metadata, len(sources)), strict=True))
     samples = [[next(left) for _ in range(count)] for count in counts]
-    chosen = [samples[sample] for sample in kept]
+    chosen = KeptVideos([source for source, _ in samples[sample]] for sample in kept)
+    if metadata is not None:
+        chosen.metadata = [entry for sample in kept for _, entry in samples[sample]]
     return chosen if any(chosen) else None
 
 
+def _entries(metadata: Any, num_videos: int) -> list[Any]:
+    """Metadata of each video, out of one entry, a list, or a list per sample; None where there is none."""
+    if metadata is None:
+        return [None] * num_videos
+    items = metadata if isinstance(metadata, Sequence) else [metadata]
+    entries = [entry for item in items for entry in (item if isinstance(item, Sequence) else [item])]
+    if len(entries) != num_videos:
+        raise ValueError(f"There are {len(entries)} entries of `video_metadata` for {num_videos} videos.")
+    return entries
+
+
 def load_videos(
-    videos: Any, choose: Choose, *, fps: Sequence[float | None] | None = None, progress: Progress | None = None
+    videos: Any, choose: Choose, *, metadata: Any = None, progress: Progress | None = None
 ) -> list[Frames]:
     """Load the chosen frames of every video.
 
     Args:
         videos: The videos.
         choose: Which frames of a clip.
-        fps: Frames per second of each video whose frames are handed in.
+        metadata: Of each video, `VideoMetadata` or a dict with its names; it counts where frames are handed in.
         progress: Told about long files.
 
     Raises:
         VideoInputError: For the first video that cannot be used.
     """
     sources = split_videos(videos)
-    rates = [None] * len(sources) if fps is None else list(fps)
-    if len(rates) != len(sources):
-        raise ValueError(f"There are {len(rates)} entries of `video_metadata` for {len(sources)} videos.")
     loaded = []
-    for number, (source, rate) in enumerate(zip(sources, rates, strict=True)):
+    for number, (source, known) in enumerate(zip(sources, _entries(metadata, len(sources)), strict=True)):
         try:
-            loaded.append(_load(source, choose, rate, progress))
+            loaded.append(_load(source, choose, known or {}, progress))
         except UnusableVideo as error:
             raise VideoInputError(number, error.reason, error.fix) from error
         except UnusableImage as error:
@@ -143,14 +166,18 @@ def load_videos(
     return loaded
 
 
-def _load(source: Any, choose: Choose, rate: float | None, progress: Progress | None) -> Frames:
-    frames, rate = _given_frames(source, rate)
+def _load(source: Any, choose: Choose, known: Mapping[str, Any], progress: Progress | None) -> Frames:
+    is_folder = isinstance(source, str | Path) and os.path.isdir(source)
+    frames = _pictures(source) if is_folder else _given_frames(source)
     if frames is not None:
         if not len(frames):
             raise UnusableVideo("has no frames", "Pass at least one frame.")
-        clip = Clip(len(frames), rate)
-        indices = choose(clip, True)
-        return Frames(_on_one_scale(load_images([frames[index] for index in indices])), indices, clip)
+        rate = known.get("fps")
+        rate = (FOLDER_FPS if is_folder else None) if rate is None else float(rate)
+        clip, part, numbers = _taken_from(len(frames), rate, known)
+        chosen = choose(part, not is_folder)
+        images = _on_one_scale(load_images([frames[index] for index in chosen]))
+        return Frames(images, [numbers[index] for index in chosen], clip)
     with open_video(_encoded(source), progress) as video:
         indices = choose(video.clip, False)
         return Frames(video.frames(indices), indices, video.clip)
@@ -165,20 +192,36 @@ def _on_one_scale(frames: list[Any]) -> list[Any]:
     return [as_levels(frame) if is_dark else frame for frame, is_dark in zip(frames, dark, strict=True)]
 
 
-def _given_frames(source: Any, rate: float | None) -> tuple[Any, float | None]:
-    """The frames of a video that comes as such, and its rate; None for an encoded one."""
+def _taken_from(num_frames: int, rate: float | None, known: Mapping[str, Any]) -> tuple[Clip, Clip, Sequence[int]]:
+    """The video that given frames are of, the clip that they are themselves, and their numbers in the video."""
+    numbers = known.get("frames_indices")
+    if numbers is None or len(numbers) != num_frames:
+        clip = Clip(num_frames, rate)
+        return clip, clip, range(num_frames)
+    numbers = [int(number) for number in numbers]
+    total = max(int(known.get("total_num_frames") or 0), max(numbers) + 1)
+    clip = Clip(total, rate)
+    if rate is None or not rate > 0:
+        return clip, Clip(num_frames, rate), numbers
+    return clip, Clip(num_frames, rate * num_frames / total, [number / rate for number in numbers]), numbers
+
+
+def _given_frames(source: Any) -> Any:
+    """The frames of a video that comes as such; None for an encoded one."""
     if isinstance(source, list | tuple):
-        return source, rate
+        return source
     if is_array(source):
         if source.ndim != 4:
             raise UnusableVideo(
                 f"is an array of shape {tuple(source.shape)}", "Pass four axes: frames, then the axes of an image."
             )
-        return source, rate
-    if isinstance(source, str | Path) and os.path.isdir(source):
-        names = sorted(name for name in os.listdir(source) if name.lower().endswith(PICTURES))
-        return [os.path.join(source, name) for name in names], FOLDER_FPS if rate is None else rate
-    return None, rate
+        return source
+    return None
+
+
+def _pictures(folder: str | Path) -> list[str]:
+    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(PICTURES))
+    return [os.path.join(folder, name) for name in names]
 
 
 def _encoded(source: Any) -> str | bytes:

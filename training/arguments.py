@@ -21,7 +21,7 @@ class FilaTrainingArguments(TrainingArguments):  # type: ignore[misc, unused-ign
     Other defaults have `learning_rate`, `warmup_steps` and `lr_scheduler_type` (the stage's, see `STAGES`),
     `remove_unused_columns` (`False`: the collator reads `images` and `messages`), `dataloader_pin_memory` (only
     with an accelerator), `accelerator_config` (`dispatch_batches` is `False`: every process reads streams itself) and
-    `ddp_find_unused_parameters` (`False`: there are none).
+    `ddp_find_unused_parameters` (`False`: there are none). `label_smoothing_factor` must stay 0.
 
     Args:
         stage (`str`, *optional*, defaults to `"finetune"`):
@@ -69,6 +69,12 @@ class FilaTrainingArguments(TrainingArguments):  # type: ignore[misc, unused-ign
             raise ValueError(
                 "`remove_unused_columns` must be false; it is true. The collator reads the columns `images` and "
                 "`messages`, which the model does not know."
+            )
+        if self.label_smoothing_factor:
+            # Trainer shifts labels for its own table of classes of text alone; ours would learn to repeat tokens
+            raise ValueError(
+                f"`label_smoothing_factor` must be 0; got {self.label_smoothing_factor}. Trainer would compare each "
+                "token with itself, not with the next one."
             )
         if not self.resolution_loss_weight and (self.loss_weight_max is not None or self.loss_weight_mean_one):
             raise ValueError(

@@ -13,6 +13,7 @@ _MODEL = ("config.json",)
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 _PROCESSOR = ("processor_config.json", "tokenizer_config.json", "chat_template.jinja")
 _STATE = "trainer_state.json"  # what Trainer writes last
+_SHARDS = ("pytorch_model_fsdp_*", "global_step*", "latest")  # of FSDP and DeepSpeed, each process's own
 _OPTIMIZER = ("optimizer.pt", "optimizer.bin", "optimizer_0", "global_step*", "optimizer*")
 
 
@@ -20,21 +21,23 @@ def missing_files(folder: Path, *, resumable: bool = True) -> list[str]:
     """What a checkpoint lacks.
 
     Args:
-        folder: A `checkpoint-*` folder.
+        folder: A `checkpoint-*` folder. Where processes wrote their shares into it, no more is asked for than going on
+            needs: whether a model lies beside them depends on the plugin.
         resumable: Whether the state of optimizer, schedule and random numbers must be there too.
 
     Returns:
         Names, empty if it is whole.
     """
+    is_sharded = resumable and any(any(folder.glob(name)) for name in _SHARDS)
     is_adapter = (folder / _ADAPTER[0]).is_file()
-    needed = [*(_ADAPTER if is_adapter else _MODEL), *_PROCESSOR, _STATE]
+    needed = [_STATE] if is_sharded else [*(_ADAPTER if is_adapter else _MODEL), *_PROCESSOR, _STATE]
     missing = [name for name in needed if not (folder / name).is_file()]
-    if not is_adapter:
+    if not (is_sharded or is_adapter):
         missing += _missing_weights(folder) + _missing_code(folder)
     if resumable:
-        missing += [name for name in ("scheduler.pt",) if not (folder / name).is_file()]
+        missing += [] if is_sharded or (folder / "scheduler.pt").is_file() else ["scheduler.pt"]
         missing += [] if any(any(folder.glob(name)) for name in _OPTIMIZER) else ["optimizer.pt"]
-        missing += [] if any(folder.glob("rng_state*.pth")) else ["rng_state.pth"]
+        missing += [] if is_sharded or any(folder.glob("rng_state*.pth")) else ["rng_state.pth"]
     if _STATE not in missing and not _read(folder / _STATE):
         missing.append(f"{_STATE} (cut off)")
     return missing
@@ -49,11 +52,24 @@ def last_complete_checkpoint(output_dir: str | Path) -> Path | None:
     Returns:
         Its folder, or None.
     """
+    return next((folder for folder in _newest_first(output_dir) if not missing_files(folder)), None)
+
+
+def last_saved_checkpoint(output_dir: str | Path) -> Path | None:
+    """The newest checkpoint that was saved to its end, of a module that has no processor beside its weights.
+
+    Args:
+        output_dir: Of the training run.
+
+    Returns:
+        Its folder, or None.
+    """
+    return next((folder for folder in _newest_first(output_dir) if _read(folder / _STATE)), None)
+
+
+def _newest_first(output_dir: str | Path) -> list[Path]:
     found = [path for path in Path(output_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    for folder in sorted(found, key=lambda path: int(path.name.partition("-")[2]), reverse=True):
-        if not missing_files(folder):
-            return folder
-    return None
+    return sorted(found, key=lambda path: int(path.name.partition("-")[2]), reverse=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -98,9 +98,11 @@ class FilaCollator:
             and leaves something to learn; a prompt is never cut.
         random_scale: Bounds of a factor by which the images of a sample are resized, drawn evenly on a logarithmic
             scale. It depends on the seed, the epoch and the sample's content alone, so that a resumed run, another
-            number of workers or of processes draw the same.
+            number of workers or of processes draw the same. `FilaTrainer` says which epoch it is; under another
+            trainer nobody calls `set_epoch`, and all epochs draw the same.
         seed: Of `random_scale`.
-        loss_weight: Makes `loss_weight` of the sizes (height, width) of a sample's images.
+        loss_weight: Makes `loss_weight` of the sizes (height, width) of a sample's images. Needs `FilaTrainer`:
+            another trainer gives it to the model, which refuses it.
 
     Raises:
         ValueError: If an option is out of range; when called, naming the sample that cannot be used.
@@ -248,13 +250,17 @@ def message_text(message: Mapping[str, Any]) -> str:
 
 
 def _check_messages(sample: Mapping[str, Any], number: int, template: str) -> None:
-    """Refuse what is no conversation, and calls of tools that the chat template would leave out."""
+    """Refuse what is no conversation, tools, and calls of them that the chat template would leave out."""
     messages = sample.get("messages")
     wrong = [message for message in messages if not _is_message(message)] if isinstance(messages, list) else [messages]
     if wrong:
         raise ValueError(
             f"Sample {number} of the batch must have `messages`, each with a `role` and a `content` that is text or a "
             f"list of parts with a `type`; got {wrong[0]!r:.80}."
+        )
+    if sample.get("tools"):
+        raise ValueError(
+            f"Sample {number} of the batch has `tools`, which would not be written. Describe them in a system message."
         )
     if not writes_tool_calls(template) and any(message.get("tool_calls") for message in messages or []):
         raise ValueError(f"Sample {number} of the batch has `tool_calls`, which the chat template does not write.")

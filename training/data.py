@@ -5,6 +5,7 @@
 A sample is a dict with `images`, `messages` and optionally `fields`, one dict per question; see `collator.py`.
 """
 
+import functools
 import importlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,12 +17,13 @@ from torch.utils.data import Dataset
 
 from fila.eyes import read_size
 from fila.processing.image_input import load_images
+from fila.processing.image_source import split_frame
 
 from .collator import _size, _source, bound_parts, message_text
 
 
 class JsonLines(Dataset[dict[str, Any]]):
-    """One sample per line; paths of images and videos are relative to the file.
+    """One sample per line; paths of images and videos are relative to the file, and `a.gif#frame=1` names a frame.
 
     Args:
         path: The file.
@@ -65,7 +67,8 @@ class JsonLines(Dataset[dict[str, Any]]):
                 f"Line {number} of {self.path} must have a list of paths as `{column}`; got {names!r:.60}."
             )
         paths = [str(self.path.parent / name) for name in names]
-        if missing := [path for path in paths if not Path(path).is_file()]:
+        files = [split_frame(path)[0] if column == "images" else path for path in paths]
+        if missing := [path for path, file in zip(paths, files, strict=True) if not Path(file).is_file()]:
             raise ValueError(
                 f"Line {number} of {self.path} names {missing[0]} among its `{column}`, which is no file. Paths are "
                 "relative to the file of the samples."
@@ -106,12 +109,14 @@ def _open_pages(rest: str, processor: Any) -> Dataset[dict[str, Any]]:
     if split not in pages.LAYOUTS or not (count or "1").isdigit():
         known = ", ".join(f"`pages:{name}`" for name in pages.LAYOUTS)
         raise ValueError(f"Generated pages are {known}, then `:COUNT`; got 'pages:{rest}'.")
+    return GeneratedSamples(functools.partial(_make_page, split, processor), int(count or MANY_PAGES))
 
-    def make(seed: int) -> dict[str, Any]:
-        sample: dict[str, Any] = pages.make_sample(seed, split, processor.image_processor)
-        return sample
 
-    return GeneratedSamples(make, int(count or MANY_PAGES))
+def _make_page(split: str, processor: Any, seed: int) -> dict[str, Any]:
+    """A function of the module, which workers of any kind can be sent."""
+    pages = importlib.import_module("fila.training.pages")
+    sample: dict[str, Any] = pages.make_sample(seed, split, processor.image_processor)
+    return sample
 
 
 # What a prefix `name:` of a data specification opens: (rest, processor) -> dataset.
@@ -165,7 +170,7 @@ def sample_sizes(dataset: Any) -> Iterator[list[tuple[int, int]]]:
 def image_size(image: Any) -> tuple[int, int]:
     """Height and width of an image as a sample holds it."""
     source = _source(image)
-    if isinstance(source, str | Path) and Path(source).is_file():
+    if isinstance(source, str | Path) and Path(split_frame(source)[0]).is_file():
         return tuple(read_size(str(source)))  # type: ignore[return-value]
     return _size(load_images(source))
 

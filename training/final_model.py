@@ -3,10 +3,13 @@
 """The trained model in a folder of its own: what `fila verify` accepts, without optimizer, and with a card."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 from transformers.utils import cached_file
+
+from fila.conversion.import_checkpoint import RECORD
 
 _FRONT_MATTER = "---\nlibrary_name: transformers\npipeline_tag: image-text-to-text\ntags:\n- fila\n---\n"
 _CARD = """{front}
@@ -29,21 +32,17 @@ def save_final_model(trainer: Any, folder: Path, *, parent: str, data: str) -> N
     Args:
         trainer: A `FilaTrainer` after training.
         folder: To write.
-        parent: Checkpoint that training started from, a folder or Hub id; its licence and its card are passed on.
+        parent: Checkpoint that training started from, a folder or Hub id; its licence, its card and what
+            `fila export` needs are passed on.
         data: What it was trained on.
     """
     trainer.save_model(str(folder))
     if not trainer.args.should_save:
         return
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle, and about this machine
-    # None where there is no card, or no network to ask the Hub for it
-    card = cached_file(
-        parent,
-        "README.md",
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-        _raise_exceptions_for_gated_repo=False,
-    )
+    if record := _file_of(parent, RECORD):
+        shutil.copyfile(record, folder / RECORD)
+    card = _file_of(parent, "README.md")
     front, body = _split(Path(card).read_text(encoding="utf-8")) if card else (_FRONT_MATTER, "")
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     text = _CARD.format(
@@ -58,6 +57,18 @@ def save_final_model(trainer: Any, folder: Path, *, parent: str, data: str) -> N
     if body:
         text += _PARENT.format(parent=Path(parent).name, body=re.sub(r"^#", "###", body.strip(), flags=re.MULTILINE))
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _file_of(checkpoint: str, name: str) -> str | None:
+    """Where a file of a checkpoint is; None where there is none, or no network to ask the Hub for it."""
+    found: str | None = cached_file(
+        checkpoint,
+        name,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        _raise_exceptions_for_gated_repo=False,
+    )
+    return found
 
 
 def _split(card: str) -> tuple[str, str]:

@@ -92,7 +92,7 @@ def write_pages(
 def _write_page(folder: Path, split: str, image_processor: Any, options: dict[str, Any], seed: int) -> str:
     sample: dict[str, Any]
     if options["pdfs"]:
-        sample = make_crop(options["pdfs"], seed, image_processor)
+        sample = make_crop(options["pdfs"], seed, image_processor, num_questions=options["asked"]["num_questions"])
     elif options["dense"]:
         page = make_page(seed, split, image_processor, faces=options["faces"], layout=dense_text)
         sample = {"images": [page.image], "messages": [], "fields": [], "glyphs": page.glyphs}

@@ -7,7 +7,7 @@ import io
 import math
 from dataclasses import dataclass, field
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
@@ -78,7 +78,7 @@ class Sheet:
         if right <= left or bottom <= top:
             return
         mask = Image.new("L", (right - left, bottom - top))
-        drawn = {"fill": 255, "font": font, "anchor": "ls", "stroke_width": self.stroke}
+        drawn: dict[str, Any] = {"fill": 255, "font": font, "anchor": "ls", "stroke_width": self.stroke}
         ImageDraw.Draw(mask).text((-left, -top), text, **drawn)
         mask = mask.resize((max(1, round(mask.width * self.squeeze)), mask.height), Image.Resampling.LANCZOS)
         self.image.paste(self.ink, (x + round(left * self.squeeze), baseline + top), mask)

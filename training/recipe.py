@@ -36,6 +36,9 @@ import torch
 from torch import nn
 from transformers import TrainingArguments
 
+from fila.conversion.output import written_atomically
+
+from .checkpoints import last_saved_checkpoint
 from .default_model import FUSIONS, HIGH_RES_DEPTHS, make_model, make_processor
 from .muon import make_optimizer
 from .warm_up import ConnectorWarmUp, GlyphPages, LanguageWarmUp, SpelledPages, TowerWarmUp, WarmUpTrainer
@@ -235,14 +238,14 @@ def warm_up(
     )
     optimizer = make_optimizer(module, step.muon_lr, step.lr, weight_decay=0.02)
     trainer = WarmUpTrainer(module, arguments, train_dataset=data, data_collator=collate, optimizers=(optimizer, None))
-    # a module that is no model has no processor beside its weights; Trainer writes its state last
-    found = [path.parent for path in output.glob("checkpoint-*/trainer_state.json")]
-    newest = max(found, key=lambda path: int(path.name.partition("-")[2]), default=None)
+    newest = last_saved_checkpoint(output)
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     if not trainer.is_world_process_zero():
         return
     (output / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
-    torch.save(module.state_dict(), output / "weights.pt")
+    partial = output / "weights.partial"  # `weights.pt` says that the warm-up is done
+    torch.save(module.state_dict(), partial)
+    partial.replace(output / "weights.pt")
 
 
 def assemble_start(run: Path, output: Path, fusion: str = "cvfm", *, encoder: Path | None = None) -> None:
@@ -259,8 +262,9 @@ def assemble_start(run: Path, output: Path, fusion: str = "cvfm", *, encoder: Pa
     reader = load_parts(model, processor, run)
     warmed = ConnectorWarmUp(model, reader.spelled)
     warmed.load_state_dict(torch.load((encoder or warm_up_folder("encoder", run, fusion)) / "weights.pt"))
-    model.save_pretrained(output)
-    processor.save_pretrained(output)
+    with written_atomically(output, overwrite=True) as folder:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
 
 
 def call(*arguments: str) -> None:
@@ -296,7 +300,7 @@ def train_default_model(run: Path, fusion: str = "cvfm") -> None:
     pages = run / "pages"
     for seed, (name, step) in enumerate(FINETUNES.items()):
         output = finetune_folder(name, run, fusion)
-        if not (output / "final" / "config.json").is_file():
+        if not (output / "final" / "README.md").is_file():  # the last file that `save_final_model` writes
             data = ["--data", str(pages / FINETUNE_PAGES / "pages.jsonl"), "--save-steps", "100", "--seed", str(seed)]
             size = ["--max-steps", str(step.steps), "--batch-size", str(step.batch_per_process(processes))]
             rate = ["--learning-rate", str(step.lr)]

@@ -99,7 +99,7 @@ def set_geometry(processor: Any, stage: str) -> None:
 
     A canvas of the stage's type stays as it is, with its options, and so does one that no stage has: a checkpoint of
     another system is trained on the views that it knows. So is a model of videos with one tower, whose whole images
-    are no stage of FILA's.
+    are no stage of FILA's. A canvas that is replaced loses its options.
 
     Args:
         processor: A `FilaProcessor`.
@@ -113,4 +113,4 @@ def set_geometry(processor: Any, stage: str) -> None:
         return
     of_stages = {each.image_processor["canvas"]["type"] for each in STAGES.values()}
     if image_processor.canvas["type"] in of_stages - {settings["canvas"]["type"]}:
-        image_processor.canvas = settings["canvas"]
+        image_processor.canvas = dict(settings["canvas"])

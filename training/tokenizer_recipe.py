@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 from transformers import TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from fila.modeling.configuration_var import VarVQConfig
 from fila.modeling.modeling_var_vq import VarVQModel
 from fila.processing.image_processing_var import VarImageProcessorPil
 
+from .checkpoints import last_saved_checkpoint
 from .image_crops import ImageCrops, find_images
 from .plots import plot_loss
 from .tokenizer import TokenizerTrainer, restart_codes
@@ -77,12 +77,17 @@ def train(
 
     Returns:
         What is written to `report.json`.
+
+    Raises:
+        ValueError: If one of the photographs is not there.
     """
+    paths = {path.name: path for path in find_images(photos)}
+    if missing := [name for name in (*TRAINED, *HELD_OUT) if name not in paths]:
+        raise ValueError(f"{photos} must hold the photographs of scikit-image 0.26; it lacks {missing}.")
     set_seed(seed)
     model = VarVQModel(small_config())
-    paths = {path.name: path for path in find_images(photos)}
     size = model.config.image_size
-    crops = ImageCrops([paths[name] for name in TRAINED if name in paths], size, steps * batch_size, seed=seed)
+    crops = ImageCrops([paths[name] for name in TRAINED], size, steps * batch_size, seed=seed)
     first = torch.stack([crops[index]["pixel_values"] for index in range(min(64, len(crops)))])
     restart_codes(model, first, torch.ones(model.quantize.codebook_size, dtype=torch.bool))
     arguments = TrainingArguments(
@@ -105,12 +110,13 @@ def train(
     )
     trainer = TokenizerTrainer(model, arguments, train_dataset=crops, restart_steps=10)
     start = time.process_time()
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(run)) if run.is_dir() else None)
+    newest = last_saved_checkpoint(run)
+    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     spent = time.process_time() - start
     model.eval().save_pretrained(run / "final")
     crop = {"height": size, "width": size}
     VarImageProcessorPil(size={"shortest_edge": size}, crop_size=crop).save_pretrained(run / "final")
-    others = ImageCrops([paths[name] for name in HELD_OUT if name in paths], size, held_out, seed=seed + 1)
+    others = ImageCrops([paths[name] for name in HELD_OUT], size, held_out, seed=seed + 1)
     report = describe(model, others, run) | {
         "steps": steps,
         "batch_size": batch_size,
@@ -138,7 +144,7 @@ def describe(model: VarVQModel, crops: ImageCrops, run: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path, help="folder of photographs")
+    parser.add_argument("photos", type=Path, help="folder of scikit-image's photographs, as above")
     parser.add_argument("run", type=Path, help="folder of the training run")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch-size", type=int, default=16)

@@ -33,9 +33,16 @@ class _Epochs(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.epoch = -1
+        # of a stream `state.epoch` counts the passes, and grows by less than 1 within each; a new run has 0
+        if (state.epoch or 0) > 1 and not (hasattr(self.trainer.train_dataset, "__len__") or args.ignore_data_skip):
+            logger.warning(
+                f"The checkpoint of step {state.global_step} was saved in pass {int(state.epoch) + 1} over a stream. "
+                "Trainer finds its place in the first pass alone: training goes on at the head of the stream, not "
+                "where it stopped. A dataset with a length resumes exactly."
+            )
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        # a resumed run does not begin with epoch 0; of a stream Trainer counts all passes as one epoch
+        # a resumed run does not begin with epoch 0; when a pass over a stream ends, `state.epoch` is no whole number
         self.epoch = max(self.epoch + 1, int(state.epoch or 0))
         parts: tuple[Any, ...] = (self.trainer.data_collator, self.trainer.resolution_sampler)
         for part in parts:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 from transformers import AutoProcessor
 
 from fila import cli_train
@@ -22,6 +23,7 @@ from fila.conversion.import_checkpoint import import_checkpoint
 from fila.conversion.verify import verify
 from fila.training.checkpoints import last_complete_checkpoint
 from tests.conversion.originals import ORIGINALS, write_original
+from tests.helpers import tiny_model, tiny_processor
 from tests.training.samples import make_samples, write_json_lines
 
 SHORT = ("--max-steps", 2, "--batch-size", 2, "--logging-steps", 1, "--save-steps", 2, "--device", "cpu")
@@ -59,7 +61,7 @@ def environment(home: Path) -> dict[str, str]:
     return os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(home), "OMP_NUM_THREADS": "1"}
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_a_killed_run_goes_on_bit_by_bit(checkpoint: str, data: str, tmp_path: Path) -> None:
     """Killed in the middle, resumed, compared with a run that nobody disturbed; then every checkpoint is opened."""
     options = "--max-steps 24 --batch-size 2 --logging-steps 1 --save-steps 4 --save-limit 99 --learning-rate 0.01"
@@ -141,6 +143,23 @@ def test_train_does_not_write_over_a_run(fila: Callable[..., Any], checkpoint: s
     assert result.exit_code == 0, result.stderr
     assert f"no complete checkpoint in {tmp_path}: starting from {checkpoint}" in result.stderr
     assert AutoProcessor.from_pretrained(tmp_path / "final").image_processor.canvas == {"type": "single"}
+    (tmp_path / "checkpoint-2" / "optimizer.pt").unlink()  # its state says that it was saved to its end
+    result = fila(*train, "--resume")
+    assert result.exit_code == 2
+    assert "can be resumed from; what they lack: {'checkpoint-1': ['config.json'," in result.stderr
+    assert f"'checkpoint-2': ['optimizer.pt']}}. Put it back, or remove them to start again from {checkpoint}" in (
+        result.stderr
+    )
+
+
+def test_options_of_a_canvas_that_align_drops_are_told(fila: Callable[..., Any], data: str, tmp_path: Path) -> None:
+    tiny_model().save_pretrained(tmp_path / "ours")
+    tiny_processor(canvas={"type": "fila", "tile_grids": [[1, 2]]}).save_pretrained(tmp_path / "ours")
+    train = ("train", tmp_path / "ours", "--data", data, *SHORT, "--no-plots", "--stage")
+    result = fila(*train, "align", "-o", tmp_path / "run")
+    assert result.exit_code == 0, result.stderr
+    assert """finetune needs --canvas '{"tile_grids": [[1, 2]], "type": "fila"}'""" in result.stderr
+    assert "is replaced" not in fila(*train, "finetune", "-o", tmp_path / "other").stderr
 
 
 @pytest.mark.parametrize(
@@ -198,6 +217,16 @@ def test_evaluate_prints_a_table_and_writes_what_it_saw(
         assert plot.format == "PNG"
 
 
+@pytest.mark.parametrize("options", [("--dense",), ("--read", 2), ("--split", "train"), ("--fonts", "fonts")])
+def test_options_of_made_pages_do_not_go_with_documents(
+    options: tuple[Any, ...], fila: Callable[..., Any], tmp_path: Path
+) -> None:
+    result = fila("pages", tmp_path / "out", "--pdf", "a.pdf", *options)
+    assert result.exit_code == 2
+    assert f"--pdf cuts pieces out of documents; ['{options[0]}'] are for pages that are made." in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_evaluate_wants_generated_pages_counted(fila: Callable[..., Any], checkpoint: str) -> None:
     result = fila("evaluate", checkpoint, "--data", "pages:test")
     assert result.exit_code == 2
@@ -245,7 +274,7 @@ def test_imported_checkpoint_is_asked_drawn_trained_and_evaluated(
     name: str, fila: Callable[..., Any], data: str, image: str, tmp_path: Path
 ) -> None:
     """What a user does with a system that is not FILA, one command after the other."""
-    write_original(tmp_path / "theirs", ORIGINALS[name])
+    state = write_original(tmp_path / "theirs", ORIGINALS[name])
     ours = import_checkpoint(tmp_path / "theirs", tmp_path / "ours", progress=False, **ORIGINALS[name].settings)
     trained = tmp_path / "run" / "final"
     for command in (
@@ -253,9 +282,11 @@ def test_imported_checkpoint_is_asked_drawn_trained_and_evaluated(
         ("view", image, "--checkpoint", ours, "-o", tmp_path / "view.png"),
         ("train", ours, "--data", data, "-o", tmp_path / "run", *SHORT, "--no-plots"),
         ("evaluate", trained, "--data", data, "-o", tmp_path / "scores", "--max-questions", 2, "--no-plots"),
+        ("export", trained, "-o", tmp_path / "back", "--original", tmp_path / "theirs"),
     ):
         result = fila(*command)
         assert result.exit_code == 0, result.stderr
     assert json.loads((trained / "processor_config.json").read_text()) == json.loads(
         (ours / "processor_config.json").read_text()
     )
+    assert load_file(tmp_path / "back" / "model.safetensors").keys() == state.keys()

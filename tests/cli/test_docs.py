@@ -1,9 +1,14 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The documents are true: their examples run, their links lead somewhere, their tables name what exists."""
+"""The documents are true: examples run, commands have their options, links lead somewhere, tables name what exists.
+
+The examples of docs/training.md and docs/training_scale.md are run by tests/training/test_docs_training.py and
+test_scopes.py, the one of docs/serving.md, which needs vLLM, by no test.
+"""
 
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,23 +18,62 @@ import torch
 from PIL import Image
 from typer.main import get_command
 
+from fila import VarImageProcessorPil
 from fila.cli import app
 from fila.modeling import connector, fusion
 from fila.processing import canvas
 from fila.processing.canvas_plan import Size
 from fila.seen import Seen, look
 from tests.helpers import TILE, random_image, tiny_image_processor, tiny_model
+from tests.modeling.tiny_var import tiny_generator, tiny_tokenizer_model
+from tests.processing.videos import video_bytes
+from tests.tiny_videos import video_model, video_processor
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def example(page: str, package: str) -> dict[str, Any]:
-    """Run the page's Python block as a file of the package would run."""
-    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.DOTALL)[0]
+def example(page: str, package: str = "fila", *, blocks: int = 1) -> dict[str, Any]:
+    """Run the page's first Python blocks as a file of the package would run."""
+    found = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, Any] = {}
-    exec(code.replace("from .", f"from {package}."), names)
+    exec("\n".join(found[:blocks]).replace("from .", f"from {package}."), names)
     return names
+
+
+def test_readme_asks_a_checkpoint(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my-checkpoint").symlink_to(checkpoint)
+    random_image(53, 97).save("page.png")
+    names = example("../README.md")
+    assert 0 < len(names["answer"]) <= 64
+    assert capsys.readouterr().out == names["processor"].decode(names["answer"], skip_special_tokens=True) + "\n"
+
+
+def test_video_page_asks_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = video_model({"type": "mlp"})
+    for part in (model, video_processor(model)):
+        part.save_pretrained("video-checkpoint")
+    Path("clip.mp4").write_bytes(video_bytes(9))
+    names = example("video.md")
+    assert names["inputs"]["pixel_values_videos"].shape[:2] == (1, 4)
+    assert 0 < len(names["answer"]) <= 64
+
+
+def test_codebook_page_encodes_and_generates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_tokenizer_model().save_pretrained("tokenizer")
+    sizes: Any = {"size": {"shortest_edge": 18}, "crop_size": {"height": 16, "width": 16}}
+    VarImageProcessorPil(**sizes).save_pretrained("tokenizer")
+    tiny_generator(num_classes=1000).save_pretrained("generator")
+    random_image(53, 97).save("photo.jpg")
+    names = example("codebook.md", blocks=2)
+    assert [found.shape for found in names["ids"]] == [(1, 1), (1, 4), (1, 16)]
+    assert (len(names["pictures"]), len(names["steps"])) == (1, 3)
+    assert names["made"].images.shape == (2, 3, 16, 16)
 
 
 def test_fusion_of_the_docs_fuses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +162,17 @@ def test_paths_of_the_source_exist(page: Path) -> None:
     paths = re.findall(r"`((?:modeling|processing|conversion|fila|tests)/[\w/]+\.(?:py|png))", text)
     missing = [path for path in paths if not (ROOT / path).is_file() and not any(name in path for name in examples)]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_have_the_options_that_are_written(page: Path) -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    blocks = re.findall(r"```(?:console|sh)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.startswith("fila ")]
+    for line in lines:
+        _, name, *words = shlex.split(line, comments=True)
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= known, line
 
 
 def test_index_lists_every_command() -> None:

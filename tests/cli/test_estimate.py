@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from fila.cli import app
 from fila.estimate import Estimator, as_rows, cache_bytes, text_flops
+from fila.fit import ONE_GRID
 from fila.modeling.connector import CONNECTORS
 from fila.modeling.fusion import FUSIONS
 from fila.processing.canvas import CANVASES
@@ -128,6 +129,13 @@ def test_no_operations_where_the_model_refuses_the_strategy() -> None:
     refused = {each.canvas for each in made if each.encoder_flops is None}
     assert refused == {name for name in CANVASES if not has_equal_views({"type": name})}
     assert {row[5] for row in as_rows(made) if row[1] in refused} == {"-"}
+
+
+@pytest.mark.parametrize("connector", ONE_GRID)
+def test_no_operations_where_the_connector_refuses_the_strategy(connector: str) -> None:
+    made = tiny_estimator(**single_tower(), **connector_settings(connector)).all_canvases("a", Size(57, 31))
+    refused = {each.canvas for each in made if each.encoder_flops is None}
+    assert refused == {name for name in CANVASES if not has_equal_views({"type": name})}
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fila.fit import fitting_settings
+from fila.processing.canvas import CANVASES
 from fila.processing.layout import build_layout
 from tests.helpers import single_tower, tiny_canvas, tiny_config, tiny_image_processor
 
@@ -40,6 +41,34 @@ def test_newline_vectors_need_the_pixels_of_a_token() -> None:
             "llava_next",
             "llava_next",
         )
+
+
+@pytest.mark.parametrize("canvas", CANVASES)
+def test_padding_is_dropped_around_the_middle_alone(canvas: str) -> None:
+    images = tiny_image_processor(canvas=tiny_canvas(canvas), high_res_size=None)
+    plan = images.plan(57, 90)
+    box, (rows, cols) = plan.content_box, plan.canvas_size
+    slack = abs(box.top - (rows - box.bottom)), abs(box.left - (cols - box.right))
+    keeps_ratio = abs(box.size.height / box.size.width - 57 / 90) < 0.02
+    if plan.num_views == 1 or (max(slack) <= 1 and keeps_ratio):
+        fitting(single_tower(image_newline=True), canvas, "llava_next")
+        return
+    with pytest.raises(ValueError, match=r"`unpad` drops the rows and columns around an image in the middle"):
+        fitting(single_tower(image_newline=True), canvas, "llava_next")
+    fitting(single_tower(image_newline=True), canvas, "llava_next", unpad="no")
+
+
+def test_padding_in_a_corner_is_not_dropped() -> None:
+    images = tiny_image_processor(canvas={"type": "square_pad", "grid": 2, "fit": "corner"}, high_res_size=None)
+    config = tiny_config(**single_tower(image_newline=True))
+    with pytest.raises(ValueError, match=r"canvas \{'type': 'square_pad', 'grid': 2, 'fit': 'corner'\} draws it"):
+        fitting_settings(config, images, build_layout({"type": "llava_next"}))
+
+
+def test_rows_are_not_read_out_of_columns() -> None:
+    columns = single_tower(image_newline=True, connector={"type": "pixel_shuffle", "order": "v1"})
+    with pytest.raises(ValueError, match=r"with `order` 'v1' stand column by column"):
+        fitting(columns, "llava_next", "llava_next")
 
 
 def test_both_sides_must_agree() -> None:

@@ -40,6 +40,15 @@ def test_import_verify_export(fila: Run, tmp_path: Path) -> None:
     assert load_file(tmp_path / "back" / "model.safetensors").keys() == state.keys()
 
 
+def test_a_path_where_settings_go_is_refused(fila: Run, tmp_path: Path) -> None:
+    command = ("import", tmp_path, "--system", "leo", "-o", tmp_path / "ours", "--low-res", "path/to/clip")
+    result = fila(*command)
+    assert result.exit_code == 2
+    assert "--low-res takes a JSON object of settings; got 'path/to/clip'; weights go with --low-res-weights" in (
+        result.stderr
+    )
+
+
 def test_another_system_is_told_in_one_line(fila: Run, tmp_path: Path) -> None:
     write_original(tmp_path / "theirs", ORIGINALS["llava-next"])
     result = fila("import", str(tmp_path / "theirs"), "--system", "leo", "-o", str(tmp_path / "ours"))

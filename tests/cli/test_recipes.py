@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Recipes: each is a whole system that can be built; what a recipe may hold is checked."""
 
+import copy
 import json
 from collections.abc import Callable
 from typing import Any
@@ -40,6 +41,16 @@ def test_recipe_is_a_whole_system(name: str) -> None:
     plan = image_processor(recipe, config).plan(480, 640)
     assert plan.image_size == (480, 640)
     assert config.image_newline == made._layout.row_newlines
+
+
+@pytest.mark.parametrize("name", ["fila", "llava-next", "llava-hr", "open-autoglm"])
+def test_processor_of_a_recipe_writes_prompts_from_parts(name: str) -> None:
+    tokenizer = copy.deepcopy(TOKENIZER)
+    tokenizer.chat_template = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
+    made = processor(load_recipe(name), FilaConfig.from_recipe(name), tokenizer, image_token="<patch>")
+    content = [{"type": "image"}, {"type": "text", "text": "What?"}]
+    prompt = made.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
+    assert "<patch>\nWhat?" in prompt
 
 
 def test_from_recipe_replaces_towers() -> None:

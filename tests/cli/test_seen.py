@@ -67,6 +67,20 @@ def test_look_joins_the_patches_of_unequal_views() -> None:
     assert np.array_equal(np.asarray(seen.views[0]), np.asarray(image))
 
 
+def test_look_takes_one_number_as_mean_and_deviation() -> None:
+    seen = see(Image.new("RGB", (29, 29), COLOUR), image_mean=0.5, image_std=0.25)
+    assert pixel(seen.views[0], 3, 5) == COLOUR
+
+
+def test_look_turns_an_image_upright() -> None:
+    lying = random_image(28, 56)
+    lying.getexif()[0x0112] = 6
+    seen, upright = see(lying), see(lying.transpose(Image.Transpose.ROTATE_270))
+    assert (seen.source_size, seen.plan) == (upright.source_size, upright.plan)
+    assert seen.source_size == (56, 28)
+    assert np.array_equal(np.asarray(seen.image), np.asarray(upright.image))
+
+
 def test_look_shrinks_as_the_limit_of_the_processor_says() -> None:
     eyes = Eyes(tiny_processor(), (4, 4), PATCH, "tiny")
     eyes.processor.max_image_tokens, eyes.processor.image_token_policy = 50, "shrink_images"

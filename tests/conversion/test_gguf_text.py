@@ -1,6 +1,7 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from gguf import GGUFWriter
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from fila.conversion import assemble
 from fila.conversion.gguf_text import convert_gguf, find_gguf
 from tests.conversion.parts import BYTES
 
@@ -80,6 +82,23 @@ def test_find_gguf(tmp_path: Path) -> None:
     assert find_gguf("owner/name") is None
     (tmp_path / "model.safetensors").touch()
     assert find_gguf(tmp_path) is None
+
+
+def test_a_named_gguf_file_is_the_one_that_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("x.gguf", "y.gguf"):
+        (tmp_path / name).touch()
+    assert assemble._named_gguf(tmp_path, "y.gguf") == (tmp_path, "y.gguf")
+    with pytest.raises(ValueError, match=r"has no file 'z\.gguf'"):
+        assemble._named_gguf(tmp_path, "z.gguf")
+    asked: list[Any] = []
+
+    def download(repo_id: str, name: str, revision: str | None) -> str:
+        asked.append((repo_id, name, revision))
+        return str(tmp_path / name)
+
+    monkeypatch.setattr(assemble, "hf_hub_download", download)
+    assert assemble._named_gguf("owner/name@v1", "y.gguf") == (tmp_path, "y.gguf")
+    assert asked == [("owner/name", "y.gguf", "v1")]
 
 
 def test_find_gguf_rejects_a_choice(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from fila.conversion import part
 from fila.conversion.export_checkpoint import export_checkpoint
-from fila.conversion.import_checkpoint import import_checkpoint
+from fila.conversion.import_checkpoint import import_checkpoint, open_source
 from tests.conversion.originals import ORIGINALS, write_original
 from tests.conversion.parts import write_clip, write_convnext
 from tests.helpers import random_image
@@ -112,6 +113,37 @@ def test_shards_and_pickles_give_the_same_weights(tmp_path: Path) -> None:
         assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
         assert len(list(folder.glob("*.safetensors"))) > 1
         assert not list(folder.glob("*.partial"))
+
+
+def test_pickles_on_the_hub_are_asked_for_where_there_are_no_safetensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = write_original(tmp_path / "theirs", ORIGINALS["llava-next"])
+    (tmp_path / "theirs" / "model.safetensors").unlink()
+    torch.save(state, tmp_path / "weights")
+    asked = []
+
+    def download(repo_id: str, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append(any(pattern.endswith(".bin") for pattern in allow_patterns))
+        if asked[-1]:
+            (tmp_path / "weights").rename(tmp_path / "theirs" / "pytorch_model.bin")
+        return str(tmp_path / "theirs")
+
+    monkeypatch.setattr(part, "snapshot_download", download)
+    found = open_source("owner/name", tmp_path / "scratch")
+    assert asked == [False, True]
+    assert found.shapes == {key: tuple(value.shape) for key, value in state.items()}
+
+
+def test_tokenizer_may_lie_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_original(tmp_path / "theirs", ORIGINALS["llava-next"])
+    (tmp_path / "tokens").mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "theirs" / name).rename(tmp_path / "tokens" / name)
+    with pytest.raises(ValueError, match=r"theirs has no tokenizer that loads without code of its own"):
+        imported(tmp_path, "llava-next")
+    monkeypatch.setattr(part, "snapshot_download", lambda *_, **__: str(tmp_path / "tokens"))
+    assert (imported(tmp_path, "llava-next", tokenizer="owner/name@main") / "tokenizer.json").is_file()
 
 
 class Harmful:

@@ -70,6 +70,22 @@ def test_written_atomically_replaces_only_if_told(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "new"]
 
 
+def test_written_atomically_writes_where_a_link_points(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to("real")
+    for overwrite, name in ((False, "old"), (True, "new")):
+        with written_atomically(tmp_path / "out", overwrite=overwrite) as folder:
+            (folder / name).write_text("x")
+        assert (tmp_path / "out").is_symlink()
+        assert [path.name for path in (tmp_path / "real").iterdir()] == [name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "real"]
+
+
+def test_written_atomically_refuses_a_mount_point_before_any_work() -> None:
+    with pytest.raises(ValueError, match="is a mount point"), written_atomically(Path("/proc"), overwrite=True):
+        raise AssertionError
+
+
 def test_written_atomically_makes_parents_and_takes_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "a" / "out").mkdir(parents=True)
     for output in (tmp_path / "a" / "out", tmp_path / "b" / "out"):

@@ -1,5 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
+import json
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,14 @@ def test_normalization_of_timm_and_of_transformers(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.7, 0.7, 0.7]}')
     assert normalization(part, config) == {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.7, 0.7, 0.7]}
     assert normalization(Part("x", tmp_path / "none", {}), config) == {}
+
+
+def test_normalization_of_a_part_that_was_saved_with_its_processor(tmp_path: Path) -> None:
+    write_convnext(tmp_path, "timm")
+    part = open_part(tmp_path)
+    images = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.7, 0.7, 0.7]}
+    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": images, "processor_class": "X"}))
+    assert normalization(part, convnext_config(part)) == images
 
 
 def test_preset_config_has_every_size() -> None:

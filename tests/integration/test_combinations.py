@@ -68,6 +68,8 @@ def reasons(combination: Combination) -> list[str]:
         fusion in ONE_ROW or connector in QUERIES | ONE_GRID or (connector == "adaptive_resampler" and unequal)
     ):
         found.append("lie on no grid")
+    if layout == "llava_next" and canvas in ("internvl", "long_edge_tiers", "minicpm", "uhd"):
+        found.append("drops the rows and columns around an image in the middle")
     if fusion in ONE_ROW and connector in ("conv_glu", "dual_path", "spatial_pool", "stc_v35", "stp"):
         found += ["joins 2x2 patches", "pools 2x2 patches", "frames, rows and columns"]
     if connector == "pixel_shuffle":

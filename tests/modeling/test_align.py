@@ -52,6 +52,17 @@ def test_conv_alignment_starts_as_the_mean() -> None:
     assert_close(align(high), F.avg_pool2d(high, 4), 1e-6)
 
 
+@pytest.mark.parametrize("kind", ["conv", "pool", "bilinear", "corners"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_alignment_in_half_precision(kind: str, dtype: torch.dtype) -> None:
+    align = Align(kind, channels=5, side=8, grid=4)
+    maps = torch.randn(2, 5, 8, 8)
+    expected = align(maps)
+    actual = align.to(dtype)(maps.to(dtype))
+    assert actual.dtype == dtype
+    assert_close(actual.float(), expected, 0.02)
+
+
 def test_pool_alignment_takes_any_ratio() -> None:
     high = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     pooled = Align("pool", channels=3, side=16, grid=7)(high)

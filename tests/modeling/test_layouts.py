@@ -17,6 +17,7 @@ from tests.helpers import (
     tiny_model,
     tiny_tokenizer,
 )
+from tests.tiny_videos import video_model, video_processor
 
 WIDE, TALL = random_image(25, 70, seed=1), random_image(60, 20, seed=2)
 UNEQUAL: dict[str, Any] = {"canvas": {"type": "minicpm", "patch_size": 7}, "high_res_size": None}
@@ -89,6 +90,14 @@ def test_gradient_reaches_every_vision_parameter_through_unequal_views() -> None
         if "language_model" not in name and (parameter.grad is None or not parameter.grad.abs().max() > 0)
     ]
     assert silent == ["model.image_newline"]  # this layout has no rows of tokens
+
+
+def test_videos_alone_give_every_parameter_a_gradient_in_training() -> None:
+    model = video_model({"type": "mlp"}, image_newline=True, slice_positions=9).train()
+    video = [random_image(28, 30, seed=seed) for seed in range(2)]
+    batch = video_processor(model)(text="a <video> b", videos=[video], return_tensors="pt")
+    model(**batch, labels=batch["input_ids"]).loss.backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
 def test_text_alone_gives_every_parameter_a_gradient_in_training() -> None:

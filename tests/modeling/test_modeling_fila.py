@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, StaticCache
 
 from fila import FilaForConditionalGeneration, FilaModel, FilaVisionModel
 from tests.helpers import assert_close, random_image, single_tower, tiny_config, tiny_model, tiny_processor
@@ -143,6 +143,45 @@ def test_high_res_tower_may_differ_in_dtype_from_the_others(dtype: torch.dtype) 
         expected = model(**batch).logits
         model.model.vision_tower.high_res_tower.to(dtype)
         assert (model(**batch).logits - expected).abs().max() <= 0.02 * expected.abs().max()  # measured 0.006
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("model.vision_tower",),
+        ("model.vision_tower.low_res_tower",),
+        ("model.vision_tower.fusion",),
+        ("model.multi_modal_projector",),
+        ("model.language_model", "lm_head"),
+    ],
+    ids="+".join,
+)
+def test_any_part_may_differ_in_dtype_from_the_others(parts: tuple[str, ...], dtype: torch.dtype) -> None:
+    model, batch = tiny_model(), inputs()
+    with torch.no_grad():
+        expected = model(**batch).logits
+        for part in parts:
+            model.get_submodule(part).to(dtype)
+        actual = model(**batch).logits.float()
+    assert (actual - expected).abs().max() <= 0.1 * expected.abs().max()
+
+
+def test_a_step_on_a_static_cache_is_one_graph() -> None:
+    model, batch = tiny_model(), inputs()
+    cache = StaticCache(config=model.config.text_config, max_cache_len=batch["input_ids"].shape[1] + 4)
+    step = {"input_ids": torch.full((3, 1), 7), "position_ids": torch.full((3, 1), batch["input_ids"].shape[1])}
+    with torch.no_grad():
+        model(**batch, past_key_values=cache)
+        compiled = torch.compile(model, fullgraph=True, backend="eager")
+        assert compiled(**step, past_key_values=cache).logits.isfinite().all()
+
+
+def test_what_a_script_sets_on_a_config_is_not_saved(tmp_path: Path) -> None:
+    model = tiny_model()
+    model.config.pretraining_tp = 1  # as common QLoRA scripts do
+    model.save_pretrained(tmp_path)
+    assert not hasattr(AutoConfig.from_pretrained(tmp_path), "pretraining_tp")
 
 
 def test_tied_head_shares_the_embedding_after_reload(tmp_path: Path) -> None:

@@ -35,6 +35,18 @@ def test_prefixes_of_scales_decode_to_the_reconstructions() -> None:
     assert torch.equal(ours.encode(pixels, num_scales=2)[1], ids[1])
 
 
+def test_pixels_take_the_weights_dtype() -> None:
+    ours, pixels = model().to(torch.bfloat16), images()
+    assert [found.shape for found in ours.encode(pixels)] == [(2, 1), (2, 4), (2, 16)]
+    assert ours.reconstruct(pixels)[0].isfinite().all()
+
+
+def test_only_layers_that_are_there_are_named() -> None:
+    assert model()._no_split_modules == {"ResidualBlock", "MapAttention"}
+    plain = tiny_tokenizer_model(attention_in_last_level=False, attention_in_middle=False)
+    assert plain._no_split_modules == {"ResidualBlock"}
+
+
 def test_forward_reconstructs_alike_and_trains_every_weight() -> None:
     ours, pixels = model(), images()
     output = ours(pixels)

@@ -34,6 +34,26 @@ def encoder(**changes: Any) -> FilaVisionModel:
     return model
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_all_towers_load_in_the_dtype_that_is_asked_for(dtype: torch.dtype, tmp_path: Path) -> None:
+    config = tiny_config(**FIVE)
+    for section in (config, config.text_config, config.vision_config, *high_res_configs(config)):
+        section.dtype = torch.float16  # as converters write it
+    FilaForConditionalGeneration(config).to(torch.float16).save_pretrained(tmp_path)
+    model = FilaForConditionalGeneration.from_pretrained(tmp_path, dtype=dtype)
+    assert {parameter.dtype for parameter in model.parameters()} == {dtype}
+
+
+def test_attention_of_the_high_res_tower_is_its_own(tmp_path: Path) -> None:
+    config = tiny_config(high_res_vision_config=high_res("dinov2"), fusion={"type": "channel_concat"})
+    FilaForConditionalGeneration(config).save_pretrained(tmp_path)
+    chosen = {"": "sdpa", "high_res_vision_config": "eager"}
+    model = FilaForConditionalGeneration.from_pretrained(tmp_path, attn_implementation=chosen)
+    towers = model.model.vision_tower
+    assert towers.high_res_tower.config._attn_implementation == "eager"
+    assert towers.low_res_tower.config._attn_implementation == "sdpa"
+
+
 def test_tables_and_tiny_towers_agree() -> None:
     assert set(LOW_RES) == set(LOW_RES_TOWERS)
     assert set(HIGH_RES) | {"convnextv2"} == set(HIGH_RES_TOWERS)

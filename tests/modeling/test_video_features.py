@@ -66,6 +66,34 @@ def test_chunks_give_the_tokens_of_the_whole(connector: dict[str, Any]) -> None:
         assert_close(ours, expected, 1e-5)
 
 
+@pytest.mark.parametrize(
+    "connector", [STC, {"type": "mlp", "over_time": "mean"}, {"type": "mlp"}, {"type": "dual_path"}]
+)
+@pytest.mark.parametrize("frames_per_chunk", [2, 32])
+@torch.no_grad()
+def test_videos_of_different_size_keep_out_of_each_others_way(
+    connector: dict[str, Any], frames_per_chunk: int
+) -> None:
+    model = video_model(connector)
+    model.model.frames_per_chunk = frames_per_chunk
+    processor = video_processor(model, frames={"canvas": {"type": "native", "patch_size": 7}})
+    videos = [frames(3, size=(28, 28)), frames(3, 1, size=(14, 35))]
+    together = model.get_video_features(**videos_only(processor(videos=videos, return_tensors="pt"))).pooler_output
+    for video, tokens in zip(videos, together, strict=True):
+        (alone,) = model.get_video_features(
+            **videos_only(processor(videos=[video], return_tensors="pt"))
+        ).pooler_output
+        assert_close(tokens, alone, 1e-5)
+
+
+def test_beams_without_a_video_token_say_so() -> None:
+    model = video_model(STC)
+    batch = video_processor(model)(text="a <video> b", videos=[frames(3)], return_tensors="pt")
+    model.config.video_token_id = None
+    with pytest.raises(ValueError, match="a model without a video placeholder"):
+        model.generate(**batch, max_new_tokens=2, num_beams=2)
+
+
 @torch.no_grad()
 def test_images_and_videos_are_mixed_in_a_batch() -> None:
     model = video_model(STC)

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from tests.parity.golden import FOLDER, golden_files, relative_error
-from tests.parity.pieces import PIECES, Piece
+from tests.parity.pieces import FURTHER, PIECES, Piece
 
 ROOT = Path(__file__).parents[2]
-FILES = [(piece, path) for piece in PIECES for path in golden_files(piece.pattern)]
+FILES = [(piece, path) for piece in (*PIECES, *FURTHER) for path in golden_files(piece.pattern)]
 
 
 @pytest.mark.parametrize(

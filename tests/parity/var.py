@@ -251,11 +251,8 @@ def autoencoder(path: Path) -> Iterator[Comparison]:
 
 
 def tokenizer(path: Path) -> Iterator[Comparison]:
-    """The whole tokenizer, or its encoder and decoder alone."""
+    """The whole tokenizer; a picture of the file, whatever its name, must be one of those that we draw."""
     golden = read(path)
-    if "in/z" in golden:
-        yield from autoencoder(path)
-        return
     settings = json.loads(golden.metadata["config"])
     state = weights_of(golden) or recipe_tokenizer(json.loads(golden.metadata["keys_shapes"]))
     lengths = [ids.shape[1] for ids in numbered(golden, "out/idx")]
@@ -286,7 +283,6 @@ def tokenizer(path: Path) -> Iterator[Comparison]:
         elif "loss" in name and value.numel() == 1:
             yield name, output.loss.reshape(value.shape), value
         elif value.ndim == 4 and value.shape[1] == 3 and any(x.shape == value.shape for x in pictures):
-            # whatever the source calls it: one of the pictures of this size must be it
             alike = [picture for picture in pictures if picture.shape == value.shape]
             yield name, min(alike, key=lambda picture, value=value: float((picture - value).abs().max())), value
 

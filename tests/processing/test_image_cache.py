@@ -75,12 +75,18 @@ def test_prompts_use_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (cache.hits, cache.misses) == (1, 1)
 
 
-def test_budget_sees_sizes_through_the_cache() -> None:
+@pytest.mark.parametrize(("most", "hits"), [(48, 1), (1000, 2)])
+def test_budget_sees_sizes_through_the_cache(most: int, hits: int) -> None:
     processor = tiny_processor()
-    processor.max_image_tokens, processor.image_token_policy = 48, "shrink_images"
-    expected = processor(text=["<image>"], images=[[WIDE]], return_tensors="np")
-    processor.image_processor.cache_images(10**7)
-    assert_same(processor(text=["<image>"], images=[[encoded(WIDE)]], return_tensors="np"), expected)
+    processor.max_image_tokens, processor.image_token_policy = most, "shrink_images"
+    images = [[WIDE, random_image(20, 20)]]
+    expected = processor(text=["<image><image>"], images=images, return_tensors="np")
+    cache = processor.image_processor.cache_images(10**7)
+    assert cache is not None
+    for _ in range(2):
+        sources = [[encoded(image) for image in own] for own in images]
+        assert_same(processor(text=["<image><image>"], images=sources, return_tensors="np"), expected)
+    assert (cache.hits, len(cache)) == (hits, hits)  # one that shrinks is another image each time
 
 
 @pytest.mark.parametrize(
@@ -127,6 +133,18 @@ def test_error_names_the_image() -> None:
         with pytest.raises(ImageInputError, match="Image 1 of sample 1") as caught:
             processor([[WIDE], [encoded(TALL), bad]])
         assert (caught.value.sample, caught.value.image) == (1, 1)
+
+
+def test_error_names_the_file(tmp_path: Path) -> None:
+    processor, path = tiny_image_processor(), tmp_path / "broken.png"
+    path.write_bytes(b"no image")
+    messages = []
+    for size in (None, 10**7):
+        processor.cache_images(size)
+        with pytest.raises(ImageInputError, match=r"Image 0 \(.*broken.png\) is no image") as caught:
+            processor(path)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
 
 
 def test_no_image_gives_no_tensor() -> None:

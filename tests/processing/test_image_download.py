@@ -32,8 +32,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/short":
             self.send_header("Content-Length", str(len(BODY) + 7))
         self.end_headers()
-        if self.path == "/slow":
-            for _ in range(40):
+        if self.path == "/slow":  # a byte now and then, until the client leaves
+            while True:
                 time.sleep(0.02)
                 self.wfile.write(b"x")
                 self.wfile.flush()
@@ -151,10 +151,8 @@ def test_short_bodies_are_refused(address: str) -> None:
 
 def test_slow_bodies_are_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_download, "MAX_SECONDS", 0.1)
-    started = time.perf_counter()
     with pytest.raises(UnusableImage, match=r"no complete answer in 0.1 seconds"):
         download(f"{address}/slow", HERE)
-    assert time.perf_counter() - started < 0.6  # it would take 0.8
 
 
 PUBLIC = ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"]

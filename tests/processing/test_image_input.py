@@ -223,7 +223,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         Path("page.jpg"),
         r"is no image PIL can open; it begins with b'<!DOCTYPE html><'. Pass an im",
     ),
-    "base64 of text": (base64.b64encode(b"not an image").decode(), r"is no image PIL can open"),
+    "base64 of text": (base64.b64encode(b"not an image, but longer!").decode(), r"is no image PIL can open"),
     "truncated PNG": (
         Path("half.png"),
         r"cannot be decoded \(.*\). The file is truncated or damaged",

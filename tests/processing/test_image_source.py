@@ -13,7 +13,7 @@ from fila.processing import image_source
 from fila.processing.image_error import UnusableImage
 from fila.processing.image_source import is_encoded, read_source, shown
 
-DATA = b"\x00\x01\x02 not an image"
+DATA = b"\x00\x01\x02 is not an image of any kind"
 
 
 class _Reader:
@@ -50,6 +50,17 @@ def test_a_frame_is_split_off(kind: type, tmp_path: Path) -> None:
 def test_a_file_whose_name_looks_like_a_frame_is_that_file(tmp_path: Path) -> None:
     (tmp_path / "a#frame=3").write_bytes(DATA)
     assert read_source(f"{tmp_path}/a#frame=3") == (DATA, None)
+
+
+@pytest.mark.parametrize("name", ["images/page1", "page"])
+def test_a_missing_file_is_no_base64(name: str) -> None:
+    with pytest.raises(UnusableImage, match=rf"'{name}' does not exist"):
+        read_source(name)
+
+
+def test_the_smallest_images_may_be_base64() -> None:
+    pixel = b"P5 1 1 255\n\x07"
+    assert read_source(base64.b64encode(pixel).decode()) == (pixel, None)
 
 
 def test_large_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoProcessor
 
 from fila import FilaProcessor, FilaVideoProcessor
 from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
+from fila.recipes import chat_template, load_recipe
 from tests.goldens import tensors_of
 from tests.helpers import TILE, random_image, tiny_config, tiny_image_processor, tiny_tokenizer
 from tests.processing.videos import pictures, video_bytes
@@ -21,8 +23,12 @@ def processor(**settings: Any) -> FilaProcessor:
     return FilaProcessor(
         tiny_image_processor(high_res_size=None, canvas={"type": "single"}),
         video_tokenizer(),
-        chat_template=DEFAULT_CHAT_TEMPLATE,
-        **{"tokens_per_tile": 5, "video_processor": FilaVideoProcessor(**FRAMES)} | settings,
+        **{
+            "tokens_per_tile": 5,
+            "video_processor": FilaVideoProcessor(**FRAMES),
+            "chat_template": DEFAULT_CHAT_TEMPLATE,
+        }
+        | settings,
     )
 
 
@@ -50,6 +56,38 @@ def test_cogvlm2_prompt_has_the_recorded_layout() -> None:
     assert checked >= 5
 
 
+def test_cogvlm2_answer_has_the_recorded_labels() -> None:
+    """Prompt, video and answer in a row, of which the answer and the end of text alone are learned."""
+    checked = 0
+    for metadata, tensors in tensors_of("cogvlm2video_layout.safetensors"):
+        frames = [random_image(20, 30, index) for index in range(tensors["in/video"].shape[1])]
+        for case, options in json.loads(metadata["cases"]).items():
+            if f"out/{case}.labels" not in tensors:
+                continue
+            ours = processor(
+                tokens_per_tile=66,
+                video_layout={"type": "frame_index"},
+                chat_template=chat_template(load_recipe("cogvlm2-video")),
+            )
+            content = [{"type": "video", "video": frames}, {"type": "text", "text": options["query"]}]
+            turns = [{"role": "user", "content": content}, {"role": "assistant", "content": options["answer"]}]
+            batch = ours.apply_chat_template(
+                turns, tokenize=True, return_dict=True, return_tensors="pt", return_assistant_tokens_mask=True
+            )
+            names = {128000: "b", 128001: "e", 128002: "v"}
+            recorded, labels = (tensors[f"out/{case}.{name}"].tolist() for name in ("input_ids", "labels"))
+            # a letter's id is its code point, a number's 1000 more than the number
+            text = [names.get(id_) or (chr(id_) if id_ < 1000 else str(id_ - 1000)) for id_ in recorded]
+            own = {ours.tokenizer.bos_token_id: "b", ours.tokenizer.eos_token_id: "e", VIDEO_TOKEN_ID: "v"}
+            found = [own.get(id_) or ours.tokenizer.decode([id_]) for id_ in batch["input_ids"][0].tolist()]
+            learned = torch.as_tensor(batch["assistant_masks"])[0].tolist()
+            assert list(zip(found, learned, strict=True)) == [
+                (letter, int(label != -100)) for letter, label in zip(text, labels, strict=True)
+            ], case
+            checked += 1
+    assert checked >= 1
+
+
 def test_chat_template_takes_videos(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(video_bytes(25))
     content = [
@@ -73,6 +111,18 @@ def test_call_says_how_videos_are_sampled() -> None:
     assert decoded(ours, batch) == "v" * 10
     assert "video_metadata" not in batch
     assert "video_times" not in batch
+
+
+def test_seconds_may_be_whole_numbers() -> None:
+    batch = processor()(text="<video>", videos=[video_bytes(25)], return_tensors="pt", start=1, end=2)
+    assert batch["pixel_values_videos"].shape[:2] == (1, 2)
+
+
+def test_timestamps_follow_the_metadata_of_given_frames() -> None:
+    ours = processor(video_layout={"type": "timestamps"})
+    known = {"total_num_frames": 300, "fps": 30.0, "frames_indices": [0, 90, 180, 270]}
+    batch = ours(text="<video>", videos=[pictures(4)], video_metadata=[known], return_tensors="pt")
+    assert decoded(ours, batch) == "".join(f"{second}.0s: vvvvv\n" for second in (0, 3, 6, 9))
 
 
 def test_token_types_tell_videos_from_images() -> None:
@@ -138,6 +188,25 @@ def test_videos_are_dropped_with_their_samples() -> None:
         assert all(batch[name].equal(value) for name, value in alone.items())
     batch = ours(text=[texts[0], "<image>"], images=[images[0], images[2]], videos=clips[:1], return_tensors="pt")
     assert "pixel_values_videos" not in batch
+
+
+def test_metadata_is_dropped_with_its_videos() -> None:
+    texts, images = ["<image><video>", "<video>"], [[random_image(56, 56)], []]
+    settings: dict[str, Any] = {"max_image_tokens": 4, "image_token_policy": "drop_sample"}
+    ours = processor(**settings, video_layout={"type": "timestamps"})
+    for metadata in ([{"fps": 1}, {"fps": 2}], [[{"fps": 1}], [{"fps": 2}]]):
+        batch = ours(text=texts, images=images, videos=[pictures(2)] * 2, video_metadata=metadata, return_tensors="pt")
+        assert decoded(ours, batch) == "0.0s: vvvvv\n0.5s: vvvvv\n"
+    with pytest.raises(ValueError, match=r"There are 1 entries of `video_metadata` for 2 videos"):
+        ours(text=texts, images=images, videos=[pictures(2)] * 2, video_metadata=[{"fps": 1}], return_tensors="pt")
+
+
+def test_limit_of_image_tokens_leaves_open_videos_alone(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(video_bytes(25))
+    ours = processor(max_image_tokens=100)
+    with open(tmp_path / "clip.mp4", "rb") as file:
+        batch = ours(text="<image><video>", images=[random_image(28, 28)], videos=[file], return_tensors="pt")
+    assert batch["pixel_values_videos"].shape[:2] == (1, 3)
 
 
 def test_processor_without_a_video_processor_refuses_videos() -> None:

@@ -176,6 +176,16 @@ def test_budget_reads_arrays_in_the_format_of_the_call() -> None:
     assert batch["input_ids"][0].count(made.image_token_id) == 48
 
 
+def test_fractions_that_are_not_rescaled_are_not_shrunk() -> None:
+    made = processor(max_image_tokens=48, image_token_policy="shrink_images")
+    fractions = np.full((56, 56, 3), 0.5, np.float32)
+    with pytest.raises(ImageInputError, match=r"has floats within 0..1, which `shrink_images` keeps only with `do_re"):
+        made(text="<image>", images=fractions, do_rescale=False)
+    for image in (fractions[:28, :28], (fractions * 255).round()):
+        batch = made(text="<image>", images=image, do_rescale=False, do_normalize=False, return_tensors="np")
+        assert batch["pixel_values"].max() == pytest.approx(image.max(), rel=0.01)
+
+
 def test_dropping_every_sample_is_an_error() -> None:
     made = processor(max_image_tokens=48, image_token_policy="drop_sample")
     with pytest.raises(ValueError, match=r"No sample keeps the limits of image tokens"):

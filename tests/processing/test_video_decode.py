@@ -72,11 +72,13 @@ def test_times_of_a_variable_rate_are_the_files() -> None:
 def test_rotated_video_is_shown_upright() -> None:
     data = video_bytes(2, size=(32, 48))
     with open_video(rotated(data)) as video:
-        assert video.frames([1])[0].size == (32, 48)
+        frame = np.asarray(video.frames([1])[0])
+    assert frame.shape == (48, 32, 3)
+    assert frame[:16].mean() < frame[-16:].mean() - 2  # clockwise: the dark left half goes to the top
     marked = np.zeros((32, 48, 3), np.uint8)
     marked[0, 0] = 255
-    frame = types.SimpleNamespace(height=32, width=48, rotation=-90, to_ndarray=lambda format: marked)
-    assert np.asarray(video_decode.upright(frame))[0, 31, 0] == 255  # a clockwise turn: top left goes to top right
+    turned = types.SimpleNamespace(height=32, width=48, rotation=-90, to_ndarray=lambda format: marked)
+    assert np.asarray(video_decode.upright(turned))[0, 31, 0] == 255  # a clockwise turn: top left goes to top right
 
 
 def test_progress_is_told() -> None:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor
+from transformers.video_utils import VideoMetadata
 
 from fila import FilaImageProcessorPil, FilaVideoProcessor
 from fila.processing import video_progress
@@ -110,6 +111,29 @@ def test_folder_counts_as_three_frames_per_second(tmp_path: Path) -> None:
     assert batch["video_times"][0] == pytest.approx([1 / 3, 4 / 3, 7 / 3])
 
 
+def test_folder_is_sampled_as_a_file_is(tmp_path: Path) -> None:
+    for index, picture in enumerate(pictures(9)):
+        picture.save(tmp_path / f"{index:03}.png")
+    assert numbers(raw()(str(tmp_path), return_tensors="np")) == [[1, 3, 5, 7]]
+    assert numbers(raw(do_sample_frames=False)(tmp_path, return_tensors="np")) == [list(range(9))]
+
+
+@pytest.mark.parametrize("kind", [dict, VideoMetadata])
+def test_metadata_says_where_given_frames_were_taken_from(kind: Any) -> None:
+    known = kind(total_num_frames=300, fps=30.0, frames_indices=[0, 90, 180, 270])
+    options: dict[str, Any] = {"return_tensors": "np", "return_metadata": True, "video_metadata": [None, known]}
+    batch = raw()([pictures(4), pictures(4)], **options)
+    assert batch["video_times"] == [None, [0, 3, 6, 9]]
+    given, found = batch["video_metadata"]
+    assert (given.total_num_frames, given.fps, given.frames_indices) == (4, None, [0, 1, 2, 3])
+    assert (found.total_num_frames, found.fps, found.duration) == (300, 30, 10)
+    assert found.frames_indices == [0, 90, 180, 270]
+    batch = raw()([pictures(4), pictures(4)], sampling={"type": "uniform", "num_frames": 2}, **options)
+    assert numbers(batch) == [[1, 2], [1, 2]]
+    assert batch["video_times"] == [None, [3, 6]]
+    assert batch["video_metadata"][1].frames_indices == [90, 180]
+
+
 def test_videos_of_a_batch_are_padded() -> None:
     batch = raw()([pictures(3), video_bytes(25), pictures(2)], return_tensors="pt")
     assert batch["pixel_values_videos"].shape[:2] == (3, 4)
@@ -150,6 +174,28 @@ def test_center_crop_is_clips() -> None:
     expected = picture.resize((int(28 * 91 / 50), 28), Image.Resampling.BICUBIC).crop((11, 0, 39, 28))
     assert np.array_equal(batch["pixel_values_videos"][0, 0, 0], np.asarray(expected).transpose(2, 0, 1))
     assert center_crop(random_image(91, 50), 28, Image.Resampling.BICUBIC).size == (28, 28)
+
+
+def test_crop_of_fractions_needs_rescaling() -> None:
+    fractions = np.full((1, 40, 50, 3), 0.5, np.float32)
+    with pytest.raises(VideoInputError, match=r"frame, number 0, that has floats within 0..1, which `do_center_crop`"):
+        raw(do_center_crop=True)(fractions, return_tensors="np")
+    with pytest.raises(ValueError, match=r"`antialias=False` gives values of 0..1; it goes with `do_rescale`"):
+        raw(do_center_crop=True, antialias=False)(fractions, return_tensors="np")
+
+
+def test_pixels_go_to_the_device_of_the_call() -> None:
+    batch = processor()(pictures(2), return_tensors="pt", device="meta")
+    assert batch["pixel_values_videos"].device.type == "meta"
+    assert batch["video_view_boxes"].device.type == "cpu"  # as of images: what counts tokens is read here
+
+
+def test_sample_frames_is_what_a_call_takes() -> None:
+    made = raw(start=1, end=2)
+    clip = VideoMetadata(total_num_frames=25, fps=10.0)
+    assert made.sample_frames(clip) == [10, 13, 15, 18]
+    assert numbers(made(video_bytes(25), return_tensors="np")) == [made.sample_frames(clip)]
+    assert made.sample_frames(clip, start=None, end=None) == [3, 9, 15, 21]
 
 
 def test_cogvlm2_pixels_are_the_recorded_ones() -> None:
@@ -214,6 +260,9 @@ def test_unusable_video_is_named(videos: Any, message: str) -> None:
         ),
         ({}, {"sampling": {"type": "seconds"}}, r"needs the frames per second of the video"),
         ({"max_frames": 4}, {}, r"5 frames of a video would be shown, and `max_frames` is 4"),
+        ({"max_frames": None}, {}, r"`max_frames` must be a positive integer; got None"),
+        ({"do_resize": False}, {}, r"`do_resize` must be true: a canvas is drawn by resizing"),
+        ({"do_center_crop": True}, {"crop_size": {"height": 14, "width": 14}}, r"`crop_size` is not supported"),
         (
             {"do_center_crop": True, "canvas": {"type": "fila"}},
             {},
@@ -245,6 +294,7 @@ def test_progress_is_shown_for_slow_files_alone(monkeypatch: pytest.MonkeyPatch)
             shown[-1].append("closed")
 
     monkeypatch.setattr(video_progress.logging, "tqdm", Bar)
+    monkeypatch.setattr(video_progress, "PATIENCE", float("inf"))
     raw()(video_bytes(25), return_tensors="np")
     assert shown == []
     monkeypatch.setattr(video_progress, "PATIENCE", 0.0)

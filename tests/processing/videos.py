@@ -44,6 +44,7 @@ def video_bytes(
             stream.gop_size, stream.max_b_frames = gop, b_frames
         for index in range(num_frames):
             pixels = np.full((*size, 3), level(index), np.uint8)
+            pixels[:, : size[1] // 2] -= 4
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts = index if times is None else times[index]
             frame.time_base = Fraction(1, rate)

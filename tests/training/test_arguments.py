@@ -47,6 +47,10 @@ def test_the_parser_of_transformers_reads_them(tmp_path: Path) -> None:
     [
         ({"stage": "stage1"}, r"must be one of \['align', 'finetune'\]; got 'stage1'"),
         ({"remove_unused_columns": True}, "`remove_unused_columns` must be false; it is true"),
+        (
+            {"label_smoothing_factor": 0.1},
+            r"`label_smoothing_factor` must be 0; got 0\.1\. Trainer would compare each",
+        ),
         ({"loss_weight_max": 2.0}, "need `resolution_loss_weight`, which is false"),
         ({"loss_weight_mean_one": True}, "need `resolution_loss_weight`, which is false"),
     ],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fila.training.checkpoints import last_complete_checkpoint, missing_files
+from fila.training.checkpoints import last_complete_checkpoint, last_saved_checkpoint, missing_files
 from fila.training.trainer import FilaTrainer
 from tests.helpers import tiny_model, tiny_processor
 from tests.training.samples import arguments, make_samples
@@ -66,6 +66,38 @@ def test_shards_and_a_state_that_was_cut_off_are_missed(run: Path, tmp_path: Pat
     (folder / "model.safetensors.index.json").write_text(index)
     (folder / "model-00001-of-00002.safetensors").touch()
     assert missing_files(folder) == ["model-00002-of-00002.safetensors", "trainer_state.json (cut off)"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["pytorch_model_fsdp_0/.metadata", "optimizer_0/.metadata", "scheduler.pt", "rng_state_0.pth"],
+        ["latest", "global_step1/zero_pp_rank_0_mp_rank_00_model_states.pt", "config.json", "rng_state_0.pth"],
+    ],
+    ids=["fsdp", "zero-3"],
+)
+def test_of_shards_the_state_and_the_optimizer_are_needed(names: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint-1"
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    assert missing_files(folder) == ["trainer_state.json"]
+    assert last_complete_checkpoint(tmp_path) is None
+    (folder / "trainer_state.json").write_text('{"global_step": 1}')
+    assert last_complete_checkpoint(tmp_path) == folder
+    shutil.rmtree(folder / names[1].split("/")[0])
+    assert missing_files(folder) == ["optimizer.pt"]
+    assert missing_files(folder, resumable=False)  # it does not open
+
+
+def test_a_checkpoint_is_saved_when_its_state_is_written(run: Path, tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        shutil.copy(run / "checkpoint-1" / "trainer_state.json", tmp_path / f"checkpoint-{step}")
+    (tmp_path / "checkpoint-2" / "trainer_state.json").write_text('{"cut')
+    (tmp_path / "checkpoint-3" / "trainer_state.json").unlink()
+    assert last_saved_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
+    assert last_saved_checkpoint(tmp_path / "elsewhere") is None
 
 
 def test_checkpoints_are_ordered_by_number(tmp_path: Path, run: Path) -> None:

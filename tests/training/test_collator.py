@@ -127,6 +127,12 @@ def test_turns_of_tools_are_read_and_calls_are_learnt(processor: FilaProcessor) 
 # --- what is refused ---
 
 
+def test_tools_are_refused(processor: FilaProcessor) -> None:
+    tools = [{"type": "function", "function": {"name": "ocr"}}]
+    refused(FilaCollator(processor), {**make_sample(0), "tools": tools}, "Sample 1 of the batch has `tools`, which")
+    assert FilaCollator(processor)([{**make_sample(0), "tools": []}, {**make_sample(1), "tools": None}])
+
+
 def refused(collator: FilaCollator, sample: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         collator([make_sample(3), sample])

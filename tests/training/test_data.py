@@ -1,6 +1,7 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
 import json
+import pickle
 import sys
 import types
 from pathlib import Path
@@ -10,7 +11,9 @@ import datasets
 import numpy as np
 import pytest
 
+from fila.processing.image_input import load_images
 from fila.training.data import image_size, open_data, questions, sample_sizes
+from fila.training.default_model import make_processor
 from fila.training.pages import LAYOUTS
 from tests.helpers import random_image, tiny_processor
 from tests.training.samples import SIZES, conversation, make_samples, text, write_json_lines
@@ -26,6 +29,17 @@ def test_json_lines_open_beside_their_images(tmp_path: Path, monkeypatch: pytest
     assert list(sample_sizes(data)) == [[size] for size in SIZES[:3]]
 
 
+def test_a_line_may_name_a_frame(tmp_path: Path) -> None:
+    frames = [random_image(9, 41, seed=number) for number in (1, 2)]
+    frames[0].save(tmp_path / "a.tiff", save_all=True, append_images=frames[1:])
+    for number, frame in enumerate(frames):
+        line = {"images": [f"a.tiff#frame={number}"], "messages": conversation([frame], "Which?", "a")["messages"]}
+        (tmp_path / "data.jsonl").write_text(json.dumps(line))
+        data = open_data(str(tmp_path / "data.jsonl"))
+        assert list(sample_sizes(data)) == [[(9, 41)]]
+        assert np.array_equal(load_images(data[0]["images"])[0], frame)
+
+
 @pytest.mark.parametrize(
     ("line", "match"),
     [
@@ -35,6 +49,10 @@ def test_json_lines_open_beside_their_images(tmp_path: Path, monkeypatch: pytest
         (
             '{"messages": [], "images": ["gone.png"]}',
             r"Line 2 of .* names .*gone\.png among its `images`, which is no file",
+        ),
+        (
+            '{"messages": [], "images": ["gone.gif#frame=1"]}',
+            r"names .*gone\.gif#frame=1 among its `images`, which is",
         ),
         (
             '{"messages": [], "images": "gone.png"}',
@@ -92,6 +110,11 @@ def test_pages_are_made_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
             ValueError, match=f"are `pages:train`, `pages:test`, `pages:varied`, then `:COUNT`; got '{spec}'"
         ):
             open_data(spec)
+
+
+def test_generated_pages_go_to_workers_that_are_spawned() -> None:
+    data = open_data("pages:test:5", make_processor())
+    assert pickle.loads(pickle.dumps(data))[3]["messages"] == data[3]["messages"]
 
 
 def test_what_is_no_data_is_refused() -> None:

@@ -29,6 +29,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not made.exists():
             made.mkdir()
             two_processes.run(made)
+    missing = [name for name in two_processes.SCENARIOS if len(list(made.glob(f"{name}-[01].done"))) < 2]
+    assert not missing, f"The two processes, which another worker of pytest started, did not finish {missing}."
     return made
 
 

@@ -17,6 +17,7 @@ def test_final_model_passes_verify_and_keeps_licence_and_card_of_its_parent(
 ) -> None:
     parent = tmp_path / "assembled"
     parent.mkdir()
+    (parent / "import.json").write_text('{"system": "llava"}')
     (parent / "README.md").write_text("---\nlicense: mit\n---\n\n# assembled\n\n## Parts\n\n**UNTRAINED: fusion.**\n")
     settings = arguments(tmp_path / "mine", max_steps=2, stage="align")
     trainer = FilaTrainer(tiny_model(), settings, processing_class=tiny_processor(), train_dataset=make_samples(2))
@@ -25,6 +26,7 @@ def test_final_model_passes_verify_and_keeps_licence_and_card_of_its_parent(
     save_final_model(trainer, folder, parent=str(parent), data="pages:train")
     assert [check for check in verify(folder, forward=False) if not check.ok] == []
     assert read_card(folder)["license"] == "mit"
+    assert (folder / "import.json").read_text() == '{"system": "llava"}'  # for `fila export`
     card = (folder / "README.md").read_text()
     assert (
         "# mine\n\nTrained from `assembled` with `fila train`: training stage `align`, 2 steps on `pages:train`"

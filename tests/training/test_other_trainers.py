@@ -12,6 +12,7 @@ from trl import SFTConfig, SFTTrainer
 
 from fila.training.arguments import FilaTrainingArguments
 from fila.training.collator import FilaCollator
+from fila.training.loss_weight import ResolutionWeight
 from fila.training.trainer import FilaTrainer
 from tests.helpers import tiny_model, tiny_processor
 from tests.training.samples import losses, make_samples
@@ -63,6 +64,19 @@ def test_trainer_of_transformers(kind: str, tmp_path: Path) -> None:
     saved = tmp_path / f"checkpoint-{STEPS}"
     assert AutoProcessor.from_pretrained(saved).chat_template == processor.chat_template
     assert type(AutoModelForImageTextToText.from_pretrained(saved)) is type(trainer.model)
+
+
+def test_trainer_of_transformers_does_not_weight_the_loss(tmp_path: Path) -> None:
+    processor = tiny_processor()
+    trainer = Trainer(
+        tiny_model(),
+        TrainingArguments(str(tmp_path), remove_unused_columns=False, **SETTINGS),
+        data_collator=FilaCollator(processor, loss_weight=ResolutionWeight()),
+        train_dataset=make_dataset("map"),
+        processing_class=processor,
+    )
+    with pytest.raises(ValueError, match="`loss_weight` is for FilaTrainer, which weights the loss"):
+        trainer.train()
 
 
 @pytest.mark.parametrize("kind", ["map", "stream"])

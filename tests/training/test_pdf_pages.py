@@ -1,5 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
+import json
 from pathlib import Path
 
 import numpy as np
@@ -88,5 +89,10 @@ def test_crop_of_what_is_no_pdf_is_refused(tmp_path: Path) -> None:
 def test_crops_are_written_as_pages(tmp_path: Path) -> None:
     pdf = write_pdf(tmp_path / "a.pdf", LINES)
     image_processor = make_processor().image_processor
-    path = write_pages(tmp_path / "out", "test", 2, image_processor, faces=DEFAULT_FACES, pdfs=[pdf])
-    assert len(path.read_text().splitlines()) == 2
+    for count in (6, 1):
+        path = write_pages(
+            tmp_path / str(count), "test", 2, image_processor, faces=DEFAULT_FACES, pdfs=[pdf], num_questions=count
+        )
+        asked = [len(json.loads(line)["fields"]) for line in path.read_text().splitlines()]
+        assert len(asked) == 2
+        assert (max(asked) == 1) == (count == 1)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
+from fila.processing.processing_fila import FilaProcessor
 from fila.training import recipe
 from fila.training import ship as shipping
 from fila.training.data import Question
@@ -19,6 +20,10 @@ from fila.training.page_fonts import DEFAULT_FACES
 from fila.training.recipe import Step, assemble_start, warm_up, warm_up_folder
 from fila.training.ship import final_model, pick_pages, report, ship
 from fila.training.warm_up import WarmUpTrainer
+
+
+def kill(*args: object, **kwargs: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -35,10 +40,15 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("fusion", ["cvfm", "none"])
-def test_warm_ups_end_in_a_checkpoint_that_holds_them(fusion: str, run: Path) -> None:
+def test_warm_ups_end_in_a_checkpoint_that_holds_them(fusion: str, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in recipe.WARM_UPS:
         warm_up(name, run, fusion)
         assert (warm_up_folder(name, run, fusion) / "log.json").is_file()
+    with monkeypatch.context() as patch:
+        patch.setattr(FilaProcessor, "save_pretrained", kill)
+        with pytest.raises(KeyboardInterrupt):
+            assemble_start(run, run / "start", fusion)
+    assert not (run / "start").exists()
     assemble_start(run, run / "start", fusion)
     model = AutoModelForImageTextToText.from_pretrained(run / "start")
     language = torch.load(run / recipe.LANGUAGE_STEPS[-1] / "weights.pt")
@@ -117,16 +127,28 @@ def test_warm_up_goes_on_where_it_stopped(run: Path, monkeypatch: pytest.MonkeyP
         original(self, *args, **kwargs)
         raise KeyboardInterrupt
 
-    original = WarmUpTrainer._save_checkpoint
+    def stop_at_weights(value: object, path: Path | str) -> None:
+        save(value, path)
+        if "weights" in str(path):
+            raise KeyboardInterrupt
+
+    original, save = WarmUpTrainer._save_checkpoint, torch.save
     with monkeypatch.context() as patch:
         patch.setattr(recipe, "SAVE_STEPS", 2)
         patch.setattr(WarmUpTrainer, "_save_checkpoint", stop)
         with pytest.raises(KeyboardInterrupt):
             warm_up("language", run)
     assert [path.name for path in (run / "language").glob("checkpoint-*")] == ["checkpoint-2"]
+    (run / "language" / "checkpoint-3").mkdir()
     warm_up("language", run)
     whole, resumed = (torch.load(run / name / "weights.pt") for name in ("whole", "language"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    (run / "language" / "weights.pt").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", stop_at_weights)
+        with pytest.raises(KeyboardInterrupt):
+            warm_up("language", run)
+    assert not (run / "language" / "weights.pt").exists()
 
 
 def test_blocks_that_are_added_to_the_tower_pass_on_what_they_are_given(run: Path) -> None:
@@ -146,6 +168,21 @@ def test_blocks_that_are_added_to_the_tower_pass_on_what_they_are_given(run: Pat
     torch.save(weights, run / "letters" / "weights.pt")
     with pytest.raises(ValueError, match=r"letters must have all weights of deeper .* got no \['heads.0.1.bias'\]"):
         recipe.prepare("deeper", run, "cvfm", 0)
+
+
+def test_what_was_not_saved_to_its_end_is_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr(recipe, "WARM_UPS", {})
+    monkeypatch.setattr(recipe, "call", lambda *words: calls.append(words))
+    folders = [tmp_path / "start-cvfm", *(tmp_path / f"{name}-cvfm" / "final" for name in recipe.FINETUNES)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "config.json").touch()
+        if folder.parent.name != "finish-cvfm":
+            (folder / "README.md").touch()
+    recipe.train_default_model(tmp_path)
+    trained = [words for words in calls if "train" in words]
+    assert [words[words.index("-o") + 1] for words in trained] == [str(tmp_path / "finish-cvfm")]
 
 
 def test_a_failed_command_is_an_error() -> None:

@@ -71,10 +71,12 @@ def test_a_refused_stage_changes_nothing() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_geometry_is_set_and_a_canvas_of_the_right_type_keeps_its_options(stage: str) -> None:
     wanted = STAGES[stage].image_processor["canvas"]["type"]
-    for before in ({"type": "single"}, {"type": "fila", "tile_grids": [[1, 2]]}):
+    for before in ({"type": wanted}, {"type": "single"}, {"type": "fila", "tile_grids": [[1, 2]]}):
         processor = tiny_processor(canvas=before)
         set_geometry(processor, stage)
         assert processor.image_processor.canvas == (before if before["type"] == wanted else {"type": wanted})
+    processor.image_processor.canvas["type"] = "own"  # is no other model's, and not the table's
+    assert STAGES[stage].image_processor["canvas"] == {"type": wanted}
     with pytest.raises(ValueError, match=r"must be one of \['align', 'finetune'\]; got 'warm'"):
         set_geometry(tiny_processor(), "warm")
 

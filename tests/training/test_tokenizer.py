@@ -26,7 +26,7 @@ def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     folder.mkdir()
     draw = np.random.default_rng(0)
-    for name in (*tokenizer_recipe.TRAINED[:2], *tokenizer_recipe.HELD_OUT[:1]):
+    for name in (*tokenizer_recipe.TRAINED, *tokenizer_recipe.HELD_OUT):
         coarse = Image.fromarray(draw.integers(0, 256, (5, 7, 3), dtype=np.uint8))
         coarse.resize((70, 50), Image.Resampling.BICUBIC).save(folder / name)
     return folder
@@ -147,6 +147,7 @@ def test_recipe_trains_resumes_and_reports(photos: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(tokenizer_recipe, "small_config", lambda: tiny_vq_config(norm_groups=4))
     run = tmp_path / "run"
     tokenizer_recipe.train(photos, run, steps=2, batch_size=2, held_out=3)
+    (run / "checkpoint-3").mkdir()  # left by a kill
     report = tokenizer_recipe.train(photos, run, steps=4, batch_size=2, held_out=3)
     assert [scale["patches"] for scale in report["scales"]] == [1, 2, 4]
     assert json.loads((run / "report.json").read_text("utf-8")) == report
@@ -157,6 +158,12 @@ def test_recipe_trains_resumes_and_reports(photos: Path, tmp_path: Path, monkeyp
         assert (run / name).is_file()
     with Image.open(run / "scales.png") as sheet:
         assert sheet.size == (6 * 18 * 4, 6 * 18 * 3)  # the image and three scales; three images
+
+
+def test_recipe_needs_all_photographs(photos: Path, tmp_path: Path) -> None:
+    (photos / "coins.png").rename(photos / "mine.png")
+    with pytest.raises(ValueError, match=r"the photographs of scikit-image 0\.26; it lacks \['coins\.png'\]\."):
+        tokenizer_recipe.train(photos, tmp_path / "run")
 
 
 def test_no_photograph_is_on_both_sides() -> None:

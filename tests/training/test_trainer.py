@@ -206,6 +206,25 @@ def test_a_run_that_began_with_text_alone_resumes(tmp_path: Path) -> None:
     assert len(losses(whole)) == 4
 
 
+def test_a_stream_resumed_beyond_its_first_pass_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream(torch.utils.data.IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            yield from make_samples(4)
+
+    told: list[str] = []
+    monkeypatch.setattr("fila.training.trainer.logger.warning", told.append)
+    settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 1}
+    whole, at_its_end, lost = (make_trainer(tmp_path, Stream(), **settings)[0] for _ in range(3))  # type: ignore[arg-type]
+    whole.train()
+    at_its_end.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert losses(at_its_end) == losses(whole)
+    assert told == []
+    lost.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert losses(lost) != losses(whole)
+    assert len(told) == 1
+    assert "step 3 was saved in pass 2 over a stream. Trainer finds its place in the first pass alone" in told[0]
+
+
 def test_every_pass_over_a_stream_draws_other_scales(tmp_path: Path) -> None:
     class Stream(torch.utils.data.IterableDataset[Any]):
         def __iter__(self) -> Any:

@@ -6,6 +6,11 @@ A skip that matches no line fails the run. The pattern is searched in "<class>::
 that are our own decision begin with `[ours]`; all others are decisions of upstream's tests.
 """
 
+IMAGES_ALONE = (
+    "the processor that is tested here has no video processor, one that has is tested by "
+    "tests/processing/test_processing_fila_video.py; none of ours takes audio"
+)
+
 SKIP_REASONS = {
     # ours
     r"test_generation_tester_mixin_inheritance: \[ours\]": (
@@ -24,11 +29,9 @@ SKIP_REASONS = {
         "starts a process that knows transformers' own classes only; `make test` runs without torchvision"
     ),
     # what FILA is not
-    r"ProcessorTest::.*requires (Torchcodec|av|librosa)": "the processor takes no video and no audio",
-    r"(video_processor|feature_extractor|audio_processor) attribute not present": (
-        "the processor takes no video and no audio"
-    ),
-    r"Processor has no (audio|video) processor|doesn't accept videos": "the processor takes no video and no audio",
+    r"ProcessorTest::.*requires (Torchcodec|av|librosa)": IMAGES_ALONE,
+    r"(video_processor|feature_extractor|audio_processor) attribute not present": IMAGES_ALONE,
+    r"Processor has no (audio|video) processor|doesn't accept videos": IMAGES_ALONE,
     r"does not support grouped_mm|no sparse experts|output_router_logits|Not an MoE model": "there are no experts",
     r"encoder_decoder_loss.*Model is not an encoder-decoder": "not an encoder-decoder",
     r"does not support sliding window mask": "no sliding window",
