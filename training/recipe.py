@@ -19,6 +19,7 @@
 12. `finish`: it goes on at a lower rate.
 13. `restart`: the rate goes up once more and comes down over more steps than before.
 14. `again`: and once more, on new pages, some of them with heavier strokes.
+15. `average`: the mean of the weights that the last two left.
 
 Each step writes RUN/NAME with its log and weights. docs/default_model.md has the curves and what came out.
 """
@@ -37,6 +38,8 @@ from torch import nn
 from transformers import TrainingArguments
 
 from fila.conversion.output import written_atomically
+from fila.modeling.modeling_fila import FilaForConditionalGeneration
+from fila.processing.processing_fila import FilaProcessor
 
 from .checkpoints import last_saved_checkpoint
 from .default_model import FUSIONS, HIGH_RES_DEPTHS, make_model, make_processor
@@ -267,6 +270,31 @@ def assemble_start(run: Path, output: Path, fusion: str = "cvfm", *, encoder: Pa
         processor.save_pretrained(folder)
 
 
+def average(run: Path, output: Path, fusion: str = "cvfm") -> None:
+    """Save the mean of the weights that the last two finetunings left, in float32.
+
+    Wortsman et al., "Model soups", arXiv:2203.05482: weights that were trained on from each other lie in one valley.
+
+    Args:
+        run: Folder of the run.
+        output: Folder of the checkpoint.
+        fusion: A name of `FUSIONS`.
+    """
+    first, last = (finetune_folder(name, run, fusion) / "final" for name in list(FINETUNES)[-2:])
+    model, other = (FilaForConditionalGeneration.from_pretrained(path, dtype=torch.float32) for path in (last, first))
+    with torch.no_grad():
+        for weight, earlier in zip(model.parameters(), other.parameters(), strict=True):
+            weight.lerp_(earlier, 0.5)
+    with written_atomically(output, overwrite=True) as folder:
+        model.save_pretrained(folder)
+        FilaProcessor.from_pretrained(last).save_pretrained(folder)
+
+
+def final_model(run: Path, fusion: str = "cvfm") -> Path:
+    """Where the trained model lies."""
+    return run / f"average-{fusion}"
+
+
 def call(*arguments: str) -> None:
     """Call a module, such as the `fila` command, in a process of its own.
 
@@ -307,8 +335,11 @@ def train_default_model(run: Path, fusion: str = "cvfm") -> None:
             resume = ["--resume"] if any(output.glob("checkpoint-*")) else []
             call(*spread, "fila", "train", str(start), "-o", str(output), *data, *size, *rate, *resume)
         start = output / "final"
+    final = final_model(run, fusion)
+    if not (final / "config.json").is_file():
+        average(run, final, fusion)
     test = str(pages / "test" / "pages.jsonl")
-    call("fila", "evaluate", str(start), "--data", test, "-o", str(run / f"evaluation-{fusion}"))
+    call("fila", "evaluate", str(final), "--data", test, "-o", str(run / f"evaluation-{fusion}"))
 
 
 def main() -> None:

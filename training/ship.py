@@ -23,7 +23,7 @@ from .data import questions
 from .default_model import FUSIONS
 from .evaluation import answer_questions
 from .plots import plot_loss, plot_shares
-from .recipe import FINETUNES, WARM_UPS, call, finetune_folder, warm_up_folder
+from .recipe import FINETUNES, WARM_UPS, call, final_model, finetune_folder, warm_up_folder
 
 DEMO_FIELDS = 4  # questions that a page of the demonstration has at least
 
@@ -42,11 +42,6 @@ FILA's architecture at {size:.1f} M parameters, trained from nothing on generate
 nothing else. How it was trained, what it reads and what not: docs/default_model.md of the project. No code lies beside
 these weights: they load where `fila` is installed.
 """
-
-
-def final_model(run: Path, fusion: str) -> Path:
-    """Where the last finetuning left its model."""
-    return finetune_folder(list(FINETUNES)[-1], run, fusion) / "final"
 
 
 def ship(run: Path, output: Path, fusion: str = "cvfm") -> None:

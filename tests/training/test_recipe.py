@@ -17,8 +17,16 @@ from fila.training.default_model import make_model, make_processor
 from fila.training.evaluation import Answered
 from fila.training.page_files import write_pages
 from fila.training.page_fonts import DEFAULT_FACES
-from fila.training.recipe import Step, assemble_start, warm_up, warm_up_folder
-from fila.training.ship import final_model, pick_pages, report, ship
+from fila.training.recipe import (
+    Step,
+    assemble_start,
+    average,
+    final_model,
+    finetune_folder,
+    warm_up,
+    warm_up_folder,
+)
+from fila.training.ship import pick_pages, report, ship
 from fila.training.warm_up import WarmUpTrainer
 
 
@@ -180,9 +188,24 @@ def test_what_was_not_saved_to_its_end_is_trained_on(tmp_path: Path, monkeypatch
         (folder / "config.json").touch()
         if folder.parent.name != "finish-cvfm":
             (folder / "README.md").touch()
+    final_model(tmp_path).mkdir()
+    (final_model(tmp_path) / "config.json").touch()
     recipe.train_default_model(tmp_path)
     trained = [words for words in calls if "train" in words]
     assert [words[words.index("-o") + 1] for words in trained] == [str(tmp_path / "finish-cvfm")]
+
+
+def test_average_is_the_mean_of_the_last_two_finetunings(tmp_path: Path) -> None:
+    processor = make_processor()
+    models = [make_model(processor, seed=seed) for seed in (1, 2)]
+    for name, model in zip(list(recipe.FINETUNES)[-2:], models, strict=True):
+        folder = finetune_folder(name, tmp_path, "cvfm") / "final"
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    average(tmp_path, final_model(tmp_path))
+    found = AutoModelForImageTextToText.from_pretrained(final_model(tmp_path), dtype=torch.float32)
+    for weight, first, last in zip(*(each.parameters() for each in (found, *models)), strict=True):
+        torch.testing.assert_close(weight, (first + last) / 2)
 
 
 def test_a_failed_command_is_an_error() -> None:
