@@ -289,4 +289,5 @@ def test_imported_checkpoint_is_asked_drawn_trained_and_evaluated(
     assert json.loads((trained / "processor_config.json").read_text()) == json.loads(
         (ours / "processor_config.json").read_text()
     )
-    assert load_file(tmp_path / "back" / "model.safetensors").keys() == state.keys()
+    back = load_file(tmp_path / "back" / "model.safetensors")
+    assert set(back) == {key for key in state if "rope" not in key and "rotary" not in key}  # constants are computed
