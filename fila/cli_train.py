@@ -301,7 +301,8 @@ def pages(
 
     `fila train` and `fila evaluate` read the file whose path is printed.
     """
-    from transformers import AutoImageProcessor
+    # by its module: without torchvision older transformers gives a stand-in that refuses everything
+    from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
     from fila.quiet import quiet
     from fila.training.default_model import make_processor

@@ -227,6 +227,18 @@ def test_options_of_made_pages_do_not_go_with_documents(
     assert not (tmp_path / "out").exists()
 
 
+def test_pages_are_measured_on_the_canvas_of_a_checkpoint(
+    fila: Callable[..., Any], checkpoint: str, tmp_path: Path
+) -> None:
+    result = fila("pages", tmp_path / "out", "--count", 1, "--checkpoint", checkpoint)
+    assert result.exit_code == 0, result.stderr
+    (line,) = (tmp_path / "out" / "pages.jsonl").read_text().splitlines()
+    heights = json.loads(line)["fields"][0]
+    images = AutoProcessor.from_pretrained(checkpoint).image_processor
+    ratio = images.high_res_size["height"] / images.size["height"]
+    assert heights["high_res_cap_height"] == pytest.approx(ratio * heights["tile_cap_height"])
+
+
 def test_evaluate_wants_generated_pages_counted(fila: Callable[..., Any], checkpoint: str) -> None:
     result = fila("evaluate", checkpoint, "--data", "pages:test")
     assert result.exit_code == 2
