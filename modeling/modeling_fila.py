@@ -661,7 +661,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         every tensor row by row, which gives sample 0 the images A A B B instead of A B A B. This repeats whole blocks
         for those.
         """
-        if "video" in (model_kwargs.get("mm_encoder_outputs") or {}):
+        if (model_kwargs.get("mm_encoder_outputs") or {}).get("video") is not None:
             self.model.video_token()  # or transformers looks for the token None
         if expand_size > 1 and input_ids is not None:
             repeated: dict[str, Any] = {}
