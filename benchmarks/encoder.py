@@ -25,6 +25,7 @@ from transformers import DynamicCache, LlamaForCausalLM
 from fila import FilaConfig, FilaForConditionalGeneration, FilaVisionModel
 from fila.estimate import Estimator
 from fila.eyes import placeholder_tokenizer
+from fila.modeling.cache_name import CACHE_NAME
 from fila.modeling.fusion import FUSIONS
 from fila.processing.canvas_plan import Size
 from fila.recipes import load_recipe, processor
@@ -182,9 +183,9 @@ def text(rounds: int, tokens: int = 96, steps: int = 6) -> None:
     def decode(model: Any) -> Callable[[], Any]:
         def run() -> None:
             cache = DynamicCache(config=config.text_config)
-            model(inputs_embeds=embeds[:, :8], past_key_values=cache, use_cache=True)
+            model(inputs_embeds=embeds[:, :8], **{CACHE_NAME: cache}, use_cache=True)
             for _ in range(steps):
-                model(input_ids=ids, past_key_values=cache, use_cache=True)
+                model(input_ids=ids, **{CACHE_NAME: cache}, use_cache=True)
 
         return run
 

@@ -64,7 +64,7 @@ class FilaPreTrainedModel(PreTrainedModel):
         "QueryLayer",
         "ResolutionAdapter",
     ]
-    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _skip_keys_device_placement = ["past_key_values", "cache"]  # noqa: RUF012
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True

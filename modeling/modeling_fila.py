@@ -20,6 +20,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.import_utils import is_torchdynamo_compiling, torch_compilable_check
 
+from .cache_name import CACHE_NAME, one_cache
 from .casting import at_entry
 from .clips import clip_token_rule
 from .configuration_fila import FilaConfig
@@ -312,7 +313,7 @@ class FilaModel(FilaPreTrainedModel):
         mask = attention_mask if attention_mask is not None and attention_mask.shape == placeholders.shape else None
         return shared_positions(placeholders, mask)
 
-    def _touch_vision_parameters(self, inputs_embeds: torch.Tensor, past_key_values: Cache | None) -> torch.Tensor:
+    def _touch_vision_parameters(self, inputs_embeds: torch.Tensor, cache: Cache | None) -> torch.Tensor:
         """Run one black view beside a batch without images, where other processes or the optimiser count on it.
 
         In training every parameter that trains must get a gradient, here of zero, or data-parallel training stops
@@ -326,7 +327,7 @@ class FilaModel(FilaPreTrainedModel):
         if not (trains and any(weight.requires_grad for part in vision for weight in part.parameters())):
             # the cache is asked last: a static one answers with a tensor, which ends a compiled graph
             sharded = any(is_sharded(part) for part in vision)
-            if not sharded or (past_key_values is not None and past_key_values.get_seq_length() > 0):
+            if not sharded or (cache is not None and cache.get_seq_length() > 0):
                 return inputs_embeds
         side, high_res_side = self.config.tile_size or 0, self.config.high_res_tile_size or 0
         images: dict[str, torch.Tensor | None] = {
@@ -370,6 +371,7 @@ class FilaModel(FilaPreTrainedModel):
         use_cache: bool | None = None,
         mm_token_type_ids: torch.Tensor | None = None,
         mm_encoder_outputs: dict[str, Any] | None = None,
+        cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Any, ...] | FilaModelOutputWithPast:
         """Run the model; image inputs as in `get_image_features`, the rest as in any decoder of transformers.
@@ -377,6 +379,7 @@ class FilaModel(FilaPreTrainedModel):
         Args:
             mm_token_type_ids: Accepted because the processor can return it; the placeholders already say the same.
             mm_encoder_outputs: `{"image": output of get_image_features}` when the images were encoded before.
+            cache: Keys and values of what came before; `past_key_values` is its older name.
 
         Raises:
             ValueError: If not exactly one of `input_ids` and `inputs_embeds` is given, if images are given twice, or
@@ -384,6 +387,7 @@ class FilaModel(FilaPreTrainedModel):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Exactly one of `input_ids` and `inputs_embeds` must be given.")
+        cache = one_cache(cache, past_key_values)
         encoded = (mm_encoder_outputs or {}).get("image")
         encoded_videos = (mm_encoder_outputs or {}).get("video")
         if pixel_values is not None and encoded is not None:
@@ -420,9 +424,9 @@ class FilaModel(FilaPreTrainedModel):
             )
         if self.config.shared_positions:
             if position_ids is None:
-                _refuse_filled(past_key_values)
+                _refuse_filled(cache)
                 position_ids = self.shared_position_ids(input_ids, attention_mask, inputs_embeds)  # type: ignore[assignment]
-            if attention_mask is None and past_key_values is None:
+            if attention_mask is None and cache is None:
                 # without a mask transformers would take positions that repeat for borders of packed sequences
                 attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
         image_features = None
@@ -443,22 +447,22 @@ class FilaModel(FilaPreTrainedModel):
             inputs_embeds = inputs_embeds.masked_scatter(mask, video_features)
         of_images_alone = self.image_newline is not None or self.slice_positions is not None
         if encoded is None and (encoded_videos is None or of_images_alone or is_sharded(self.vision_tower)):
-            inputs_embeds = self._touch_vision_parameters(inputs_embeds, past_key_values)
+            inputs_embeds = self._touch_vision_parameters(inputs_embeds, cache)
 
         outputs = self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
+            **{CACHE_NAME: cache},
             **kwargs,
         )
         return FilaModelOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
-            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=image_features,
+            **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
         )
 
 
@@ -536,6 +540,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         logits_to_keep: int | torch.Tensor = 0,
         mm_token_type_ids: torch.Tensor | None = None,
         mm_encoder_outputs: dict[str, Any] | None = None,
+        cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Any, ...] | FilaCausalLMOutputWithPast:
         """Run the model and the head; see [`FilaModel.forward`].
@@ -570,6 +575,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             use_cache=use_cache,
             mm_token_type_ids=mm_token_type_ids,
             mm_encoder_outputs=mm_encoder_outputs,
+            cache=cache,
             return_dict=True,
             **kwargs,
         )
@@ -583,10 +589,10 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         return FilaCausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
+            **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
         )
 
     @merge_with_config_defaults
@@ -623,7 +629,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             mask = model_kwargs.get("attention_mask")
             shared = self.model.shared_position_ids(ids, mask, embeds)
             if mask is not None and mask.shape[-1] > shared.shape[1]:
-                _refuse_filled(model_kwargs.get("past_key_values"))
+                _refuse_filled(model_kwargs.get(CACHE_NAME))
             if shared.shape[1]:
                 return shared
         positions: torch.Tensor = super()._prepare_position_ids_for_generation(inputs_tensor, model_kwargs)

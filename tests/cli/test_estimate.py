@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from fila.cli import app
 from fila.estimate import Estimator, as_rows, cache_bytes, text_flops
 from fila.fit import ONE_GRID
+from fila.modeling.cache_name import CACHE_NAME
 from fila.modeling.connector import CONNECTORS
 from fila.modeling.fusion import FUSIONS
 from fila.processing.canvas import CANVASES
@@ -147,7 +148,7 @@ def test_text_operations_and_cache_are_what_torch_counts() -> None:
         outputs = model.model.language_model(inputs_embeds=torch.zeros(1, 53, text.hidden_size), use_cache=True)
     # Older versions of transformers make the rotary angles, 3 per position, by a matrix product.
     assert counter.get_total_flops() - text_flops(text, 53) in (0, 2 * 53 * 3)
-    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in outputs.past_key_values.layers)
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in outputs[CACHE_NAME].layers)
     text.dtype = torch.float32
     assert cache_bytes(text, 53) == held
 

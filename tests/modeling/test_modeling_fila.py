@@ -172,9 +172,9 @@ def test_a_step_on_a_static_cache_is_one_graph() -> None:
     cache = StaticCache(config=model.config.text_config, max_cache_len=batch["input_ids"].shape[1] + 4)
     step = {"input_ids": torch.full((3, 1), 7), "position_ids": torch.full((3, 1), batch["input_ids"].shape[1])}
     with torch.no_grad():
-        model(**batch, past_key_values=cache)
+        model(**batch, cache=cache)
         compiled = torch.compile(model, fullgraph=True, backend="eager")
-        assert compiled(**step, past_key_values=cache).logits.isfinite().all()
+        assert compiled(**step, cache=cache).logits.isfinite().all()
 
 
 def test_what_a_script_sets_on_a_config_is_not_saved(tmp_path: Path) -> None:

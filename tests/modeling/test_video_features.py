@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from fila.modeling.cache_name import CACHE_NAME
 from fila.modeling.connector import CONNECTORS
 from fila.modeling.video_features import videos_of
 from tests.contract.settings import connector_settings
@@ -215,9 +216,9 @@ def test_shared_positions_go_on_beside_a_cache() -> None:
         prompt = model(**batch, use_cache=True)
         first = prompt.logits[:, -1:].argmax(-1)
         with pytest.raises(ValueError, match="needs `position_ids` beside a cache of 22 tokens"):
-            model(input_ids=first, past_key_values=prompt.past_key_values)
+            model(input_ids=first, cache=prompt[CACHE_NAME])
         last = model.model.shared_position_ids(batch["input_ids"], batch["attention_mask"]).max()
-        step = model(input_ids=first, past_key_values=prompt.past_key_values, position_ids=(last + 1).view(1, 1))
+        step = model(input_ids=first, cache=prompt[CACHE_NAME], position_ids=(last + 1).view(1, 1))
     assert [int(first), int(step.logits.argmax())] == expected[:2]
 
 
@@ -226,7 +227,7 @@ def test_generate_goes_on_from_a_cache_with_shared_positions() -> None:
     batch = video_processor(model)(text="a <video> b", videos=[frames(3)], return_tensors="pt")
     options: dict[str, Any] = {"do_sample": False, "eos_token_id": None}
     begun = model.generate(**batch, max_new_tokens=2, return_dict_in_generate=True, **options)
-    rest = {"past_key_values": begun.past_key_values, "max_new_tokens": 3, **options}
+    rest = {CACHE_NAME: begun[CACHE_NAME], "max_new_tokens": 3, **options}
     whole = torch.ones_like(begun.sequences)
     ended = model.generate(input_ids=begun.sequences, attention_mask=whole, **rest)
     assert ended[0, 22:].tolist() == generated(model, batch)[0]
