@@ -3,6 +3,7 @@
 PYTHON ?= $(or $(shell for p in python3.11 python3.12 python3.13; do command -v $$p && break; done),python3)
 VENV := .venv
 OLDEST := .venv-oldest
+NEWEST := .venv-newest
 VLLM := .venv-vllm
 TORCHVISION := .cache/torchvision
 # without bytecode for every file of every package: what is imported is compiled then, and most never is
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test one fmt lint types check wheel upstream upstream-oldest test-torchvision \
-	test-torchvision-oldest test-oldest test-slow test-gpu serve-check bench-preprocess pictures report-check \
+	test-torchvision-oldest test-oldest newest test-slow test-gpu serve-check bench-preprocess pictures report-check \
 	default-model-pages default-model clean
 
 help:            ## list the targets
@@ -96,6 +97,16 @@ test-torchvision-oldest: $(OLDEST)/installed $(TORCHVISION)/installed    ## the 
 test-oldest: $(OLDEST)/installed      ## the CPU tests on the oldest supported transformers
 	HF_HUB_OFFLINE=1 $(OLDEST)/bin/python $(PYTEST) -n 2 $(ARGS)
 
+# In two steps, because the first keeps to the bound of pyproject.toml and the second passes it. torch stays the one of
+# constraints.txt, for the newest is a CUDA build of several GB on many machines: make newest TORCH=torch takes it.
+TORCH = $(shell grep '^torch==' constraints.txt)
+newest:          ## the CPU tests on the newest transformers and TRL that pip finds: make newest TORCH=torch
+	@echo "installing into $(NEWEST) whatever is newest, but for $(TORCH)"
+	@test -d $(NEWEST) || $(PYTHON) -m venv $(NEWEST)
+	@$(NEWEST)/bin/python $(PIP) --upgrade --upgrade-strategy eager -e ".[test]" "$(TORCH)"
+	@$(NEWEST)/bin/python $(PIP) --upgrade transformers trl "$(TORCH)"
+	HF_HUB_OFFLINE=1 $(NEWEST)/bin/python tests/newest.py -m "not slow and not gpu" -n 2 $(ARGS)
+
 test-slow: $(VENV)/installed  ## full-size configurations and conversions
 	HF_HUB_OFFLINE=1 $(BIN) -m pytest -m slow $(ARGS)
 
@@ -115,4 +126,4 @@ default-model: $(VENV)/installed    ## train the default model, or what is left 
 	$(BIN) -m fila.training.recipe train $(RUN)
 
 clean:           ## remove environments, caches and builds
-	rm -rf $(VENV) $(OLDEST) $(VLLM) .cache build dist fila.egg-info
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(VLLM) .cache build dist fila.egg-info
