@@ -5,7 +5,7 @@
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from .key_rules import Drop, Pair, Rule
 from .part import Part
@@ -30,7 +30,7 @@ def text_config(part: Part) -> PreTrainedConfig:
         raise ValueError(
             f"The text part {part.name} has model_type {model_type!r}, unknown to transformers."
         ) from error
-    plain = config.get_text_config() is config and type(config) in AutoModelForCausalLM._model_mapping
+    plain = config.get_text_config() is config and type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
     if not plain or not hasattr(_causal_lm(config).base_model, "embed_tokens"):
         raise ValueError(
             f"The text part {part.name} is a {model_type!r} model. It must be a plain causal language model that "

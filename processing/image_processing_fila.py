@@ -121,7 +121,7 @@ class _FilaImageProcessing(BaseImageProcessor):
 
     def preprocessing(self, **overrides: Any) -> dict[str, Any]:
         """The settings that decide pixels, defaults written out, as plain JSON; `overrides` as in a call."""
-        given = {name: getattr(self, name, None) for name in self._valid_kwargs_names}
+        given = {name: getattr(self, name, None) for name in self.valid_kwargs.__annotations__}
         overrides = {name: value for name, value in overrides.items() if value is not None or name == "high_res_size"}
         return settings_of_pixels(given | overrides)
 

@@ -50,6 +50,22 @@ class _Epochs(TrainerCallback):  # type: ignore[misc, unused-ignore]
                 part.set_epoch(self.epoch)
 
 
+class _WholeCheckpoints(TrainerCallback):  # type: ignore[misc, unused-ignore]
+    """Stops a run whose checkpoints do not open and resume by themselves."""
+
+    def __init__(self, trainer: "FilaTrainer") -> None:
+        self.trainer = trainer
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        # their files depend on the plugin
+        sharded = self.trainer.is_fsdp_enabled or self.trainer.is_deepspeed_enabled
+        if not args.should_save or sharded or not folder.is_dir():  # rotated away at once
+            return
+        if missing := missing_files(folder, resumable=not args.save_only_model):
+            raise RuntimeError(f"A checkpoint must open and resume by itself; {folder} lacks {missing}.")
+
+
 class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
     """Trainer for [`FilaForConditionalGeneration`]; everything that is not named here is transformers' own.
 
@@ -108,6 +124,7 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
                 "one GPU with CUDA_VISIBLE_DEVICES."
             )
         self.add_callback(_Epochs(self))
+        self.add_callback(_WholeCheckpoints(self))
 
     def _keep_preprocessing(self) -> None:
         """Write into the model's config what its images go through from now on, and say what was otherwise before."""
@@ -191,15 +208,6 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
 
     def _weighted_loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
         return weighted_loss(outputs["logits"], labels, self._loss_weights, num_items_in_batch)
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled  # their files depend on the plugin
-        if not self.args.should_save or sharded or not folder.is_dir():  # rotated away at once
-            return
-        if missing := missing_files(folder, resumable=not self.args.save_only_model):
-            raise RuntimeError(f"A checkpoint must open and resume by itself; {folder} lacks {missing}.")
 
 
 def _check_collator(args: FilaTrainingArguments, collator: Any) -> None:
