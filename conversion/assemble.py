@@ -102,7 +102,8 @@ def assemble(
             '`fusion={"type": "none"}` for a model with the low-res tower alone.'
         )
     output, shard_bytes, chosen_dtype = Path(output), parse_size(max_shard_size), parse_dtype(dtype)
-    with written_atomically(output, overwrite=overwrite) as folder:
+    inputs = [low_res, high_res, high_res_init, text]
+    with written_atomically(output, overwrite=overwrite, inputs=inputs) as folder:
         scratch = folder / "text.partial"
         low_part = open_part(low_res)
         high_part = _open_high_res(high_res, high_res_init)

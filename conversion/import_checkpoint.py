@@ -109,7 +109,8 @@ def import_checkpoint(
     found = find_system(system)
     output, shard_bytes, chosen = Path(output), parse_size(max_shard_size), parse_dtype(dtype)
     given = {"vision_config": low_res, "high_res_vision_config": high_res, "text_config": text}
-    with written_atomically(output, overwrite=overwrite) as folder:
+    inputs = [source, tokenizer, low_res_weights, high_res_weights]
+    with written_atomically(output, overwrite=overwrite, inputs=inputs) as folder:
         scratch = folder / "pickled.partial"
         part = open_source(source, scratch)
         names = found.recipes if recipe is None else (recipe,)

@@ -158,7 +158,7 @@ def import_var(
     processor = VarImageProcessorPil(
         size={"shortest_edge": round(RESIZE * side)}, crop_size={"height": side, "width": side}
     )
-    with written_atomically(Path(output), overwrite=overwrite) as folder:
+    with written_atomically(Path(output), overwrite=overwrite, inputs=[tokenizer, transformer]) as folder:
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
     return dropped

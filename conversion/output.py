@@ -83,15 +83,15 @@ def written_file(output: Path, *, inputs: Iterable[Input] = ()) -> Iterator[Path
     output = _behind_link(output)
     if output.exists() and not output.is_file():
         raise ValueError(f"The output must be a file or a free name; {output} is neither.")
-    refuse_inputs(output, inputs)
+    refuse_inputs(output, inputs, is_new_file=not output.exists())
     _sweep(output)
     with _staged(output) as (partial, _):
         yield partial
         partial.replace(output)
 
 
-def refuse_inputs(output: Path, inputs: Iterable[Input]) -> None:
-    """Refuse an output that is an input, holds one or, for a folder, lies in one.
+def refuse_inputs(output: Path, inputs: Iterable[Input], *, is_new_file: bool = False) -> None:
+    """Refuse an output that is an input, holds one or lies in one; a new file in an input's folder harms nothing.
 
     Paths are compared by what they lead to, so that links, case and `..` hide nothing. The links in an input's folder
     count too.
@@ -106,7 +106,7 @@ def refuse_inputs(output: Path, inputs: Iterable[Input]) -> None:
                 relation = "is"
             elif any(_is_same(output, parent) for parent in path.parents):
                 relation = "holds"
-            elif path.is_dir() and any(_is_same(parent, path) for parent in output.absolute().parents):
+            elif path.is_dir() and not is_new_file and any(_is_same(parent, path) for parent in output.absolute().parents):
                 relation = "lies in"
             if relation:
                 raise ValueError(

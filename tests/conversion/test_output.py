@@ -165,6 +165,18 @@ def test_an_output_file_is_never_an_input(output: str, tmp_path: Path) -> None:
     assert photo.read_text() == "photo"
 
 
+def test_an_output_file_is_no_file_of_an_input(tmp_path: Path) -> None:
+    folder = _checkpoint(tmp_path / "clip")
+    with (
+        pytest.raises(ValueError, match=r"config\.json lies in .*clip"),
+        written_file(folder / "config.json", inputs=[folder]),
+    ):
+        pass
+    with written_file(folder / "view.png", inputs=[folder]) as partial:
+        partial.touch()
+    assert _names(folder) == ["config.json", "view.png"]
+
+
 def test_written_file_replaces_a_file_when_the_new_one_is_whole(tmp_path: Path) -> None:
     out = tmp_path / "new" / "a.txt"
     with written_file(out) as partial:
