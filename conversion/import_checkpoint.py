@@ -20,6 +20,7 @@ from fila.modeling.configuration_fila import AUTO_MAP, FilaConfig
 from fila.recipes import MEDIA_END, Recipe, chat_template, config_settings, load_recipe, processor, replaced
 
 from .assemble import parse_dtype, stored_dtype
+from .damage import naming_damage
 from .key_rules import Drop, Pair, Rule, apply_rules, check_targets
 from .model_card import PartEntry, write_model_card
 from .new_weights import model_on_meta, stored_shapes
@@ -117,7 +118,8 @@ def import_checkpoint(
         settings = found.settings(part.config)
         # before the rows of the vocabulary are counted; recipes that are tried in turn have one prompt format
         own = part.folder if tokenizer is None else resolve_folder(tokenizer)[1]
-        tokens, template = _text_side(own, part, load_recipe(names[0]), settings)
+        with naming_damage(own):
+            tokens, template = _text_side(own, part, load_recipe(names[0]), settings)
         opened = Source(
             part=part,
             layout=found.layout_of(part.tensors, part.name),

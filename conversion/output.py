@@ -106,7 +106,11 @@ def refuse_inputs(output: Path, inputs: Iterable[Input], *, is_new_file: bool = 
                 relation = "is"
             elif any(_is_same(output, parent) for parent in path.parents):
                 relation = "holds"
-            elif path.is_dir() and not is_new_file and any(_is_same(parent, path) for parent in output.absolute().parents):
+            elif (
+                path.is_dir()
+                and not is_new_file
+                and any(_is_same(parent, path) for parent in output.absolute().parents)
+            ):
                 relation = "lies in"
             if relation:
                 raise ValueError(

@@ -3,8 +3,8 @@
 """The `fila` command.
 
 Answers, tables and paths go to standard output; progress and errors to standard error. What the user can put right is
-told in one line and ends with status 2; `--debug` shows the traceback instead. Nothing heavy is imported before a
-command runs.
+told in one line and ends with status 2, any other error with status 1; `--debug` shows the traceback instead. Nothing
+heavy is imported before a command runs.
 """
 
 import functools
@@ -52,7 +52,7 @@ _TOLD: tuple[type[Exception], ...] = (ValueError, OSError, RuntimeError, ImportE
 
 
 def _told_in_one_line(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn errors that a user can cause into one line and status 2, unless `debug` is set."""
+    """Turn errors into one line unless `debug` is set: status 2 if a user can cause them, 1 if not."""
 
     @functools.wraps(command)
     def wrapped(**kwargs: Any) -> None:
@@ -63,10 +63,14 @@ def _told_in_one_line(command: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:
             from huggingface_hub.errors import StrictDataclassError  # a wrong type in a config
 
-            if kwargs["debug"] or not isinstance(error, (*_TOLD, StrictDataclassError)):
+            if kwargs["debug"]:
                 raise
-            _say(f"error: {' '.join(str(error).split()) or type(error).__name__}")
-            raise typer.Exit(2) from error
+            told, name = " ".join(str(error).split()), type(error).__name__
+            if isinstance(error, (*_TOLD, StrictDataclassError)):
+                _say(f"error: {told or name}")
+                raise typer.Exit(2) from error
+            _say(f"error: unexpected {name}{told and f': {told}'} (--debug shows where)")
+            raise typer.Exit(1) from error
 
     return wrapped
 
@@ -411,7 +415,8 @@ def verify(
     forward: Annotated[bool, typer.Option(help="Also open it in a fresh offline process and run it once.")] = True,
     values: Annotated[bool, typer.Option("--values", help="Also look for NaN and infinity in every weight.")] = False,
     trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run the code in the folder though it is not this package's.")
+        bool,
+        typer.Option("--trust-remote-code", help="Accept code in the folder that is not this package's, and run it."),
     ] = False,
     debug: Debug = False,
 ) -> None:

@@ -122,7 +122,7 @@ def train(
     refuse_inputs(output / "final", [checkpoint, data, eval_data])
     if any(output.glob("checkpoint-*")) and not resume:
         raise ValueError(f"{output} holds checkpoints of a training run; pass --resume to go on, or another --output.")
-    found = last_complete_checkpoint(output)
+    found = last_complete_checkpoint(output) if resume else None
     # what a kill left half written is no loss; what was saved to its end and cannot be resumed from is somebody's work
     if resume and found is None and last_saved_checkpoint(output):
         lacking = {folder.name: missing_files(folder) for folder in sorted(output.glob("checkpoint-*"))}
@@ -188,7 +188,7 @@ def train(
         trainer.add_callback(asked)
     # Trainer writes its log to standard output, which is for the result
     with quiet(), contextlib.redirect_stdout(sys.stderr):
-        trainer.train(resume_from_checkpoint=str(found) if resume and found else None)
+        trainer.train(resume_from_checkpoint=str(found) if found else None)
         trainer.save_state()
         save_final_model(trainer, output / "final", parent=checkpoint, data=data)
     if not trainer.is_world_process_zero():
