@@ -2,12 +2,12 @@
 # Licensed under the Apache License, Version 2.0.
 """Each process stops itself, so that nothing waits for anything."""
 
-import signal
 import subprocess
 import sys
 
 import pytest
 
+import fila.__main__
 import fila.signals
 
 LOADED_ALONE = f"""
@@ -55,13 +55,9 @@ def test_a_forked_worker_ends_as_without() -> None:
     assert _run(after=IN_A_FORK) == (0, "", "")
 
 
-def test_python_m_fila_ends_by_it() -> None:
-    """The module `fila` is started as users start it, and stops where its command would begin."""
-    script = """
-import os, runpy, signal, sys
-import fila.cli
-fila.cli.app = lambda **kwargs: os.kill(os.getpid(), signal.SIGTERM)
-runpy.run_module("fila", run_name="__main__")
-"""
-    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=280, check=False)
-    assert (process.returncode, process.stderr) == (128 + signal.SIGTERM, "")
+def test_the_command_begins_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("fila.__main__.exit_on_signals", lambda: done.append("signals"))
+    monkeypatch.setattr("fila.cli.app", lambda **options: done.append("command"))
+    fila.__main__.main()
+    assert done == ["signals", "command"]
