@@ -62,11 +62,13 @@ def _told_in_one_line(command: Callable[..., None]) -> Callable[..., None]:
             raise
         except Exception as error:
             from huggingface_hub.errors import StrictDataclassError  # a wrong type in a config
+            from safetensors import SafetensorError
 
             if kwargs["debug"]:
                 raise
             told, name = " ".join(str(error).split()), type(error).__name__
-            if isinstance(error, (*_TOLD, StrictDataclassError)):
+            known = isinstance(error, (*_TOLD, StrictDataclassError, SafetensorError))
+            if known or type(error) is Exception:  # tokenizers has no class of its own
                 _say(f"error: {told or name}")
                 raise typer.Exit(2) from error
             _say(f"error: unexpected {name}{told and f': {told}'} (--debug shows where)")

@@ -8,6 +8,7 @@ sample a line has `glyphs`, the place of every character, for the warm-up of tow
 
 import functools
 import json
+import signal
 from collections.abc import Sequence
 from multiprocessing import get_context
 from pathlib import Path
@@ -85,7 +86,8 @@ def write_pages(
             bar.update()
 
         if workers > 1:
-            with get_context("spawn").Pool(workers) as pool:
+            # Ctrl-C reaches every process; this one ends the others
+            with get_context("spawn").Pool(workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
                 for line in pool.imap(write, seeds, chunksize=16):
                     keep(line)
         else:
