@@ -201,7 +201,7 @@ class _Checkpoint:
     def foreign_code(self) -> list[str]:
         """What differs between the code that opening the folder may run and that of the installed `fila`."""
         found, own = differing_code(self.folder), set(own_code())
-        expected = {
+        expected: dict[tuple[str, str], dict[str, Any]] = {
             ("config.json", "auto_map"): AUTO_MAP,
             ("processor_config.json", "auto_map"): PROCESSOR_AUTO_MAP,
             ("processor_config.json", "image_processor.auto_map"): IMAGE_PROCESSOR_AUTO_MAP,

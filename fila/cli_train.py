@@ -234,8 +234,9 @@ def evaluate(
     from fila.training.data import MANY_PAGES, open_data, questions
     from fila.training.evaluation import answer_questions, as_json, score_buckets
 
-    for name in ("answers.jsonl", "evaluation.json") if output else ():
-        refuse_inputs(output / name, [data], is_new_file=True)  # before any work
+    if output is not None:
+        for name in ("answers.jsonl", "evaluation.json"):
+            refuse_inputs(output / name, [data], is_new_file=True)  # before any work
     with quiet():
         model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
     dataset = open_data(data, processor)
