@@ -19,6 +19,7 @@ from transformers import AutoTokenizer, PreTrainedConfig
 from fila.modeling.configuration_fila import AUTO_MAP, FilaConfig
 from fila.modeling.towers import HIGH_RES_TOWERS, LOW_RES_TOWERS
 
+from .damage import naming_damage
 from .gguf_text import convert_gguf, find_gguf
 from .model_card import PartEntry, write_model_card
 from .new_weights import model_on_meta
@@ -102,14 +103,16 @@ def assemble(
             '`fusion={"type": "none"}` for a model with the low-res tower alone.'
         )
     output, shard_bytes, chosen_dtype = Path(output), parse_size(max_shard_size), parse_dtype(dtype)
-    with written_atomically(output, overwrite=overwrite) as folder:
+    inputs = [low_res, high_res, high_res_init, text]
+    with written_atomically(output, overwrite=overwrite, inputs=inputs) as folder:
         scratch = folder / "text.partial"
         low_part = open_part(low_res)
         high_part = _open_high_res(high_res, high_res_init)
         text_part = _open_text(text, text_gguf_file, scratch, chosen_dtype or torch.bfloat16)
         values_dtype = chosen_dtype or stored_dtype(text_part)
 
-        tokenizer = AutoTokenizer.from_pretrained(text_part.folder, trust_remote_code=False)
+        with naming_damage(text_part.folder):
+            tokenizer = AutoTokenizer.from_pretrained(text_part.folder, trust_remote_code=False)
         tokenizer.init_kwargs.pop("auto_map", None)  # code that stays behind
         image_token = image_token_of(tokenizer, image_token)
         image_token_id = add_image_token(tokenizer, image_token)

@@ -75,7 +75,7 @@ def export_checkpoint(
     streams: dict[str, TensorStream] = {
         key: _stream(origin, part.tensors, record["rows"].get(key)) for key, origin in plan.items()
     }
-    with written_atomically(Path(output), overwrite=overwrite) as folder:
+    with written_atomically(Path(output), overwrite=overwrite, inputs=[checkpoint, original]) as folder:
         scratch = folder / "pickled.partial"
         streams |= _left_behind(record, original, scratch, part.name)
         write_json(folder / "config.json", record["config"])

@@ -38,15 +38,24 @@ def convert_gguf(folder: Path, gguf_file: str, output: Path, *, dtype: torch.dty
         gguf_file: Its name.
         output: Folder to write.
         dtype: Of the weights written.
+
+    Raises:
+        ValueError: If the file cannot be read; names it.
     """
     options = {}
     if hasattr(transformers, "GgufConfig"):  # newer versions keep the blocks quantized unless told otherwise
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf_file, dtype=dtype, **options)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf_file, dtype=dtype, **options)
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
+    except ImportError:  # the package that reads the format
+        raise
+    except Exception as error:  # whatever a damaged file provokes in it
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{gguf_file} cannot be read as a language model in GGUF ({reason}).") from error
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.save_pretrained(output)
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
     for name in (
         "bos_token",
         "eos_token",

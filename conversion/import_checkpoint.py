@@ -20,6 +20,7 @@ from fila.modeling.configuration_fila import AUTO_MAP, FilaConfig
 from fila.recipes import MEDIA_END, Recipe, chat_template, config_settings, load_recipe, processor, replaced
 
 from .assemble import parse_dtype, stored_dtype
+from .damage import naming_damage
 from .key_rules import Drop, Pair, Rule, apply_rules, check_targets
 from .model_card import PartEntry, write_model_card
 from .new_weights import model_on_meta, stored_shapes
@@ -109,14 +110,16 @@ def import_checkpoint(
     found = find_system(system)
     output, shard_bytes, chosen = Path(output), parse_size(max_shard_size), parse_dtype(dtype)
     given = {"vision_config": low_res, "high_res_vision_config": high_res, "text_config": text}
-    with written_atomically(output, overwrite=overwrite) as folder:
+    inputs = [source, tokenizer, low_res_weights, high_res_weights]
+    with written_atomically(output, overwrite=overwrite, inputs=inputs) as folder:
         scratch = folder / "pickled.partial"
         part = open_source(source, scratch)
         names = found.recipes if recipe is None else (recipe,)
         settings = found.settings(part.config)
         # before the rows of the vocabulary are counted; recipes that are tried in turn have one prompt format
         own = part.folder if tokenizer is None else resolve_folder(tokenizer)[1]
-        tokens, template = _text_side(own, part, load_recipe(names[0]), settings)
+        with naming_damage(own):
+            tokens, template = _text_side(own, part, load_recipe(names[0]), settings)
         opened = Source(
             part=part,
             layout=found.layout_of(part.tensors, part.name),

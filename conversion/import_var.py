@@ -12,7 +12,6 @@ number of scales fit.
 """
 
 import itertools
-import pickle
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from fila.processing.image_processing_var import VarImageProcessorPil
 from .key_rules import Rule, apply_rules, check_targets
 from .output import written_atomically
 from .rules_var import tokenizer_rules, transformer_rules
+from .safetensors_file import read_header
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -158,7 +158,7 @@ def import_var(
     processor = VarImageProcessorPil(
         size={"shortest_edge": round(RESIZE * side)}, crop_size={"height": side, "width": side}
     )
-    with written_atomically(Path(output), overwrite=overwrite) as folder:
+    with written_atomically(Path(output), overwrite=overwrite, inputs=[tokenizer, transformer]) as folder:
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
     return dropped
@@ -245,10 +245,11 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         ValueError: If it holds something else.
     """
     if path.suffix == ".safetensors":
+        read_header(path)
         return load_file(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # a damaged file provokes all kinds
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path.name} cannot be read as weights alone: {reason[:300]}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):

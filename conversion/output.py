@@ -1,61 +1,211 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The output folder: written beside its destination and renamed when complete; weights in one file or in shards."""
+"""Outputs: never an input, and whole or not there.
 
+A file or folder is made in a folder of its own beside the destination, `.NAME.PID-MARK.partial`, and renamed when it
+is complete; until then what was there stays. The folder holds a file that its process keeps locked. The system lets
+go of the lock however the process ends, so that the next run with this output tells leftovers from work in progress,
+also after process ids were used again, in containers and on shared disks; where a disk has no locks they stay.
+"""
+
+import errno
 import json
 import math
+import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
+from huggingface_hub import constants
 from safetensors import safe_open
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from .safetensors_file import TensorStream, write_file
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LOCK, _OLD = ".lock", ".replaced"
+
+Input = str | Path | None
 
 
 @contextmanager
-def written_atomically(output: Path, *, overwrite: bool) -> Iterator[Path]:
+def written_atomically(output: Path, *, overwrite: bool, inputs: Iterable[Input] = ()) -> Iterator[Path]:
     """Give a folder beside `output` that becomes it if the block succeeds and vanishes if not.
 
+    Args:
+        output: The folder.
+        overwrite: Whether a checkpoint that lies there may be replaced.
+        inputs: What the output is made of, as the caller was given it; what is no path is passed over.
+
     Raises:
-        FileExistsError: If `output` exists and is not an empty folder, unless `overwrite` is set.
-        ValueError: If `output` is a mount point, which nothing can be renamed to.
+        FileExistsError: If `output` exists and is not an empty folder, unless it is a checkpoint and `overwrite` is
+            set.
+        ValueError: If `output` is an input, holds one or lies in one, or is a mount point, which nothing can be
+            renamed to.
     """
-    if output.name in ("", "..") or output.is_symlink():
-        output = output.resolve()
+    output = _behind_link(output)
     if output.is_mount():
         raise ValueError(f"{output} is a mount point, which nothing can be renamed to. Name a folder inside it.")
+    refuse_inputs(output, [*inputs, constants.HF_HUB_CACHE])
+    _sweep(output)
+    _check_free(output, overwrite)
+    with _staged(output) as (partial, replaced):
+        partial.mkdir()
+        yield partial
+        _check_free(output, overwrite)  # the block may have taken hours
+        if output.is_dir() and any(output.iterdir()):
+            output.rename(replaced)
+        partial.replace(output)
+
+
+@contextmanager
+def written_file(output: Path, *, inputs: Iterable[Input] = ()) -> Iterator[Path]:
+    """Give a path beside `output`; the file that the block writes there becomes it if the block succeeds.
+
+    Args:
+        output: The file; an older one is replaced.
+        inputs: What the output is made of, as the caller was given it; what is no path is passed over.
+
+    Raises:
+        ValueError: If `output` is an input, or neither a file nor a free name.
+    """
+    output = _behind_link(output)
+    if output.exists() and not output.is_file():
+        raise ValueError(f"The output must be a file or a free name; {output} is neither.")
+    refuse_inputs(output, inputs, is_new_file=not output.exists())
+    _sweep(output)
+    with _staged(output) as (partial, _):
+        yield partial
+        partial.replace(output)
+
+
+def refuse_inputs(output: Path, inputs: Iterable[Input], *, is_new_file: bool = False) -> None:
+    """Refuse an output that is an input, holds one or lies in one; a new file in an input's folder harms nothing.
+
+    Paths are compared by what they lead to, so that links, case and `..` hide nothing. The links in an input's folder
+    count too.
+
+    Raises:
+        ValueError: Naming both.
+    """
+    for given in inputs:
+        for path in _files_of(given):
+            relation = ""
+            if _is_same(output, path):
+                relation = "is"
+            elif any(_is_same(output, parent) for parent in path.parents):
+                relation = "holds"
+            elif (
+                path.is_dir()
+                and not is_new_file
+                and any(_is_same(parent, path) for parent in output.absolute().parents)
+            ):
+                relation = "lies in"
+            if relation:
+                raise ValueError(
+                    f"An output must not be an input, hold one or lie in one; {output} {relation} {given}. Choose "
+                    "another output."
+                )
+
+
+def _files_of(given: Input) -> list[Path]:
+    """Where an input leads, and where the links in its folder do; nothing if it is no path, such as a Hub id."""
+    try:
+        path = Path(given or "").expanduser()
+        if not given or not path.exists():
+            return []
+        links = [entry for entry in path.iterdir() if entry.is_symlink()] if path.is_dir() else []
+        return [path.resolve(), *(link.resolve() for link in links)]
+    except (OSError, ValueError, RuntimeError):  # too long for a path, or of a user whom there is not
+        return []
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def _behind_link(output: Path) -> Path:
+    return output.resolve() if output.name in ("", "..") or output.is_symlink() else output
+
+
+def _check_free(output: Path, overwrite: bool) -> None:
     occupied = output.is_file() or (output.is_dir() and any(output.iterdir()))
     if occupied and not overwrite:
         raise FileExistsError(f"{output} exists. Choose another output, or pass `overwrite` to replace it.")
+    if occupied and not (output / "config.json").is_file():
+        raise FileExistsError(
+            f"{output} must be a checkpoint to be replaced; it has no config.json. Choose another output, or remove "
+            "it yourself."
+        )
+
+
+def _sweep(output: Path) -> None:
+    """Remove what processes that ended without a chance to left of this output."""
+    leftover = re.compile(rf"\.{re.escape(output.name)}\.\d+-[0-9a-f]+\.partial")
+    for path in output.parent.iterdir() if output.parent.is_dir() else ():
+        if leftover.fullmatch(path.name) and (path / _LOCK).is_file() and (lock := _locked(path / _LOCK)):
+            with lock:
+                _discard(path, output)
+
+
+@contextmanager
+def _staged(output: Path) -> Iterator[tuple[Path, Path]]:
+    """Give two free paths on the disk of `output`: for what is to become it, and for what it replaces."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    mark = secrets.token_hex(4)
-    partial, replaced = (output.with_name(f".{output.name}.{mark}.{state}") for state in ("partial", "replaced"))
-    partial.mkdir()
+    staging = output.with_name(f".{output.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    staging.mkdir()
+    lock = None
     try:
-        yield partial
-        if occupied:
-            output.rename(replaced)
-        try:
-            partial.replace(output)
-        except OSError:
-            if occupied:
-                replaced.rename(output)
+        if lock := _locked(staging / f"{_LOCK}.new"):
+            (staging / f"{_LOCK}.new").rename(staging / _LOCK)  # whoever sees it finds it locked
+        yield staging / output.name, staging / _OLD
+    except OSError as error:
+        if error.errno not in _FULL:
             raise
+        raise OSError(error.errno, f"{os.strerror(error.errno)}; what was there stays", str(output)) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    if replaced.is_dir():
-        shutil.rmtree(replaced)
-    elif replaced.exists():
-        replaced.unlink()
+        _discard(staging, output)
+        if lock:
+            lock.close()
+
+
+def _locked(path: Path) -> IO[bytes] | None:
+    """Open a file, locked until it is closed; None if another process has it, or the disk has no locks."""
+    if fcntl is None:
+        return None
+    try:
+        file = open(path, "ab")  # noqa: SIM115  (the caller closes it)
+    except OSError:  # another user's
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
+def _discard(staging: Path, output: Path) -> None:
+    """Remove what is left of an output's making; what it replaced goes back if it was not yet in its place."""
+    if (staging / _OLD).exists() and (staging / output.name).exists():
+        if output.exists():
+            return  # by somebody else; neither is ours to remove
+        (staging / _OLD).rename(output)
+    shutil.rmtree(staging, ignore_errors=True)
 
 
 def write_weights(

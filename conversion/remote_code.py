@@ -30,6 +30,31 @@ def remote_code_files() -> list[Path]:
     return [files[name] for name in sorted(files)]
 
 
+def own_code() -> dict[str, Path]:
+    """Every file of `fila` that may lie beside a checkpoint, by name: those and what other models need."""
+    from fila import modeling, processing
+
+    folders = [Path(str(package.__file__)).parent for package in (modeling, processing)]
+    return {path.name: path for folder in folders for path in folder.glob("*.py") if path.name != "__init__.py"}
+
+
+def differing_code(folder: Path) -> list[str]:
+    """What of the code beside a checkpoint is not what this version of `fila` writes there, file by file."""
+    own, needed = own_code(), {path.name for path in remote_code_files()}
+    beside = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")}
+    if not beside:
+        return [f"no code at all ({len(needed)} files are missing)"]
+    return [
+        *(f"{name} (missing)" for name in sorted(needed - set(beside))),
+        *(f"{name} (not of fila)" for name in sorted(set(beside) - set(own))),
+        *(
+            f"{name} (different)"
+            for name in sorted(set(beside) & set(own))
+            if beside[name].read_bytes() != own[name].read_bytes()
+        ),
+    ]
+
+
 def copy_remote_code(folder: Path) -> None:
     """Copy those files into a checkpoint folder."""
     for path in remote_code_files():

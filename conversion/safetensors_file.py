@@ -97,6 +97,11 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path.name} is not a safetensors file: its header is not JSON ({error}).") from error
 
+    if not isinstance(header, dict):
+        raise ValueError(
+            f"{path.name} is not a safetensors file: its header must be a JSON object; it is a "
+            f"{type(header).__name__}."
+        )
     header.pop("__metadata__", None)
     start = 8 + header_bytes
     tensors = {key: _place(path, key, entry, start, size) for key, entry in header.items()}

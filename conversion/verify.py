@@ -29,7 +29,8 @@ from .remote_code import (
     IMAGE_PROCESSOR_AUTO_MAP,
     PROCESSOR_AUTO_MAP,
     auto_map_files,
-    remote_code_files,
+    differing_code,
+    own_code,
 )
 from .safetensors_file import StoredTensor
 from .tokens import places_images
@@ -74,8 +75,8 @@ def verify(
         forward: Also open it in a fresh offline process and run one forward on a generated image; this loads the
             weights.
         values: Also read every weight and look for NaN and infinity.
-        trust_remote_code: Let that process run the code in the folder even if it is not the code of the installed
-            `fila`. Code that equals the installed one is always run from the folder.
+        trust_remote_code: Accept code in the folder that is not the installed `fila`'s, and let that process run it.
+            Code that equals the installed one is always run from the folder.
         timeout: Seconds that the process may take.
 
     Returns:
@@ -93,6 +94,8 @@ def verify(
         "no pickles": checkpoint.check_pickles,
         "no paths in configs": checkpoint.check_paths,
         "remote code is complete": checkpoint.check_remote_code,
+        "remote code is fila's": lambda: checkpoint.check_foreign_code(trust_remote_code),
+        "weights have names that load": checkpoint.check_weight_names,
         "weights are readable": checkpoint.check_weight_files,
         "keys and shapes fit the model": checkpoint.check_keys,
         "one dtype": checkpoint.check_dtypes,
@@ -192,13 +195,48 @@ class _Checkpoint:
                     f"{name} is missing; without it the checkpoint does not load where fila is not installed."
                 )
             needed |= {f"{module}.py" for module in get_relative_imports(self.folder / name)}
-        return f"{len(seen)} files" + ("" if self.has_installed_code else ", not those of the installed fila")
+        return f"{len(seen)} files"
 
-    @property
-    def has_installed_code(self) -> bool:
-        """Whether the code in the folder is that of the installed `fila`, byte for byte."""
-        beside = {path.name: path.read_bytes() for path in self.folder.glob("*.py")}
-        return all(beside.pop(path.name, None) == path.read_bytes() for path in remote_code_files()) and not beside
+    @cached_property
+    def foreign_code(self) -> list[str]:
+        """What differs between the code that opening the folder may run and that of the installed `fila`."""
+        found, own = differing_code(self.folder), set(own_code())
+        expected: dict[tuple[str, str], dict[str, Any]] = {
+            ("config.json", "auto_map"): AUTO_MAP,
+            ("processor_config.json", "auto_map"): PROCESSOR_AUTO_MAP,
+            ("processor_config.json", "image_processor.auto_map"): IMAGE_PROCESSOR_AUTO_MAP,
+        }
+        for name, contents in self.json_files.items():
+            for place, auto_map in _auto_maps(contents):
+                ours = expected.get((name, place), {})
+                for key, value in auto_map.items():
+                    is_other = isinstance(value, str) and value != ours.get(key, value)
+                    if is_other or "--" in str(value) or not auto_map_files({key: value}) <= own:
+                        found.append(f"`{place}.{key}` of {name} ({value})")
+        return found
+
+    def check_foreign_code(self, trust_remote_code: bool) -> str:
+        if not self.foreign_code:
+            return f"that of fila {fila.__version__}"
+        listed = f"{len(self.foreign_code)} differ: {', '.join(self.foreign_code)}"
+        if trust_remote_code:
+            return f"trusted, {listed}"
+        raise ValueError(
+            f"Code must be what fila {fila.__version__} writes; {listed}. That of another version differs too. Pass "
+            "`trust_remote_code` if you know where it is from."
+        )
+
+    def check_weight_names(self) -> str:
+        single, index = "model.safetensors", "model.safetensors.index.json"
+        found = {path.name for path in self.folder.glob("*.safetensors*")}
+        loaded = {single} if single in found else {index, *_read_index(self.folder, index)}
+        extra = ", ".join(sorted(found - loaded))
+        if extra or not found:
+            wrong = f"transformers does not load {extra}" if extra else "there are none"
+            raise ValueError(f"Weights must be {single}, or {index} and the files that it names; {wrong}.")
+        if other := self.json_files.get("config.json", {}).get("transformers_weights"):
+            raise ValueError(f"config.json names other weights in `transformers_weights`, {other!r}; remove that.")
+        return ", ".join(sorted(found - {index}))
 
     def check_weight_files(self) -> str:
         size = sum(tensor.num_bytes for tensor in self.tensors.values())
@@ -271,7 +309,7 @@ class _Checkpoint:
         return f"{len(self.tensors)} tensors read"
 
     def check_forward(self, trust_remote_code: bool, timeout: float) -> str:
-        remote = trust_remote_code or self.has_installed_code
+        remote = trust_remote_code or not self.foreign_code
         with tempfile.TemporaryDirectory() as scratch:
             environment = os.environ | {
                 "HF_HUB_OFFLINE": "1",
@@ -300,6 +338,25 @@ class _Checkpoint:
             raise RuntimeError("The logits are not finite.")
         code = "code of the checkpoint" if remote else "installed fila"
         return f"{seen['tokens']} tokens in, logits {seen['logits']}, {code}"
+
+
+def _read_index(folder: Path, name: str) -> set[str]:
+    """The files that an index names; none if there is no index."""
+    index = read_json(folder / name) if (folder / name).is_file() else {}
+    weight_map = index.get("weight_map")
+    return set(map(str, weight_map.values())) if isinstance(weight_map, dict) else set()
+
+
+def _auto_maps(value: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place, contents) for every `auto_map` in nested dicts and lists."""
+    if isinstance(value, list):
+        value = {str(index): item for index, item in enumerate(value)}
+    for key, item in value.items() if isinstance(value, dict) else ():
+        here = f"{place}.{key}".lstrip(".")
+        if key == "auto_map" and item:
+            yield here, item if isinstance(item, dict) else {"": item}
+        else:
+            yield from _auto_maps(item, here)
 
 
 def _strings(value: Any, place: str = "") -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, TextStreamer
 
 import fila
+from fila.conversion.damage import naming_damage
 from fila.eyes import check_checkpoint
 from fila.processing.image_input import load_images
 
@@ -89,15 +90,23 @@ def choose_device(device: str) -> torch.device:
     """The named device, or for "auto" the accelerator of this machine, or its CPU.
 
     Raises:
-        ValueError: If the name is unknown.
+        ValueError: If the name is unknown, or there is no such device here.
     """
     if device == "auto":
         has_mps = torch.backends.mps.is_available()
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
     try:
-        return torch.device(device)
+        found = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"`device` must be one that torch knows, such as cpu or cuda; got {device!r}.") from error
+    try:
+        torch.zeros(1, device=found).item()
+    except Exception as error:  # each kind of device has its own
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise ValueError(
+            f"`device` must be one that this machine has; {device!r} cannot be used: {reason}."
+        ) from error
+    return found
 
 
 def load_checkpoint(checkpoint: str, *, device: str = "auto", dtype: str = "auto") -> tuple[Any, Any]:
@@ -112,19 +121,21 @@ def load_checkpoint(checkpoint: str, *, device: str = "auto", dtype: str = "auto
         The model in eval mode, and the processor.
 
     Raises:
-        ValueError: If the checkpoint is none, or not one of this package's.
+        ValueError: If the checkpoint is none, damaged or not one of this package's, or there is no such device.
     """
     check_checkpoint(checkpoint)
     if dtype not in DTYPES:
         raise ValueError(f"`dtype` must be one of {list(DTYPES)}; got {dtype!r}.")
     target = choose_device(device)
-    config = AutoConfig.from_pretrained(checkpoint)
-    if not isinstance(config, fila.FilaConfig):
-        raise ValueError(
-            f"{checkpoint!r} is a checkpoint of model type {config.model_type!r}; this command needs 'fila'."
-        )
-    model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=dtype)
-    return model.to(target).eval(), AutoProcessor.from_pretrained(checkpoint)
+    with naming_damage(checkpoint):
+        config = AutoConfig.from_pretrained(checkpoint)
+        if not isinstance(config, fila.FilaConfig):
+            raise ValueError(
+                f"{checkpoint!r} is a checkpoint of model type {config.model_type!r}; this command needs 'fila'."
+            )
+        processor = AutoProcessor.from_pretrained(checkpoint)  # the sooner it fails the better
+        model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=dtype)
+    return model.to(target).eval(), processor
 
 
 def ask(

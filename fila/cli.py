@@ -3,8 +3,8 @@
 """The `fila` command.
 
 Answers, tables and paths go to standard output; progress and errors to standard error. What the user can put right is
-told in one line and ends with status 2; `--debug` shows the traceback instead. Nothing heavy is imported before a
-command runs.
+told in one line and ends with status 2, any other error with status 1; `--debug` shows the traceback instead. Nothing
+heavy is imported before a command runs.
 """
 
 import functools
@@ -52,7 +52,7 @@ _TOLD: tuple[type[Exception], ...] = (ValueError, OSError, RuntimeError, ImportE
 
 
 def _told_in_one_line(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn errors that a user can cause into one line and status 2, unless `debug` is set."""
+    """Turn errors into one line unless `debug` is set: status 2 if a user can cause them, 1 if not."""
 
     @functools.wraps(command)
     def wrapped(**kwargs: Any) -> None:
@@ -62,11 +62,17 @@ def _told_in_one_line(command: Callable[..., None]) -> Callable[..., None]:
             raise
         except Exception as error:
             from huggingface_hub.errors import StrictDataclassError  # a wrong type in a config
+            from safetensors import SafetensorError
 
-            if kwargs["debug"] or not isinstance(error, (*_TOLD, StrictDataclassError)):
+            if kwargs["debug"]:
                 raise
-            _say(f"error: {' '.join(str(error).split()) or type(error).__name__}")
-            raise typer.Exit(2) from error
+            told, name = " ".join(str(error).split()), type(error).__name__
+            known = isinstance(error, (*_TOLD, StrictDataclassError, SafetensorError))
+            if known or type(error) is Exception:  # tokenizers has no class of its own
+                _say(f"error: {told or name}")
+                raise typer.Exit(2) from error
+            _say(f"error: unexpected {name}{told and f': {told}'} (--debug shows where)")
+            raise typer.Exit(1) from error
 
     return wrapped
 
@@ -181,17 +187,23 @@ def view(
     tiles and padding, the overview, the high-res canvas and the image tokens.
     """
     from fila.ask import is_video, open_images
+    from fila.conversion.output import refuse_inputs, written_file
     from fila.eyes import open_eyes, open_video_eyes
     from fila.frame_sheet import draw_frame_sheet, see_frames
+    from fila.processing.image_source import split_frame
     from fila.seen import look
     from fila.view import draw_view
 
     chosen = _token_range(tokens)
+    inputs = [split_frame(image)[0], checkpoint]
+    for path in filter(None, (output, page)):
+        refuse_inputs(path, inputs, is_new_file=not path.exists())  # before any work
     if is_video(image):
         frames, captions = see_frames(open_video_eyes(checkpoint, tile=tile), image)
-        output.parent.mkdir(parents=True, exist_ok=True)
         note = f"{len(frames)} frames" + ("" if checkpoint is None else f", {Path(checkpoint).name}")
-        draw_frame_sheet(frames, captions, title=Path(image).name, note=note).save(output, format="PNG", optimize=True)
+        drawn = draw_frame_sheet(frames, captions, title=Path(image).name, note=note)
+        with written_file(output, inputs=inputs) as partial:
+            drawn.save(partial, format="PNG", optimize=True)
         _say(", ".join(captions))
         typer.echo(output)
         return
@@ -202,12 +214,12 @@ def view(
     if compare or page is not None:
         if chosen:
             raise ValueError("`--tokens` marks tokens of one strategy; it does not go with `--compare` or `--html`.")
-        _compare(eyes, picture, Path(image).name, output if compare else None, page)
+        _compare(eyes, picture, inputs, output if compare else None, page)
         return
     seen = look(eyes, picture)
     drawn = draw_view(seen, title=Path(image).name, subtitle=eyes.name, tokens=chosen)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    drawn.save(output, format="PNG", optimize=True)
+    with written_file(output, inputs=inputs) as partial:
+        drawn.save(partial, format="PNG", optimize=True)
     rows, cols = seen.plan.tile_grid
     _say(f"{rows} x {cols} tiles, {seen.plan.num_views} views, {seen.num_tokens:,} image tokens")
     for token in chosen:
@@ -215,19 +227,20 @@ def view(
     typer.echo(output)
 
 
-def _compare(eyes: Any, picture: Any, name: str, sheet: Path | None, page: Path | None) -> None:
+def _compare(eyes: Any, picture: Any, inputs: list[Any], sheet: Path | None, page: Path | None) -> None:
     """Write the contact sheet, the page, or both."""
     from fila.contact_sheet import draw_contact_sheet, look_with_all
+    from fila.conversion.output import written_file
     from fila.report import make_report
 
-    compared = look_with_all(eyes, picture)
-    for path in filter(None, (sheet, page)):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    compared, named = look_with_all(eyes, picture), {"title": Path(inputs[0]).name, "subtitle": eyes.name}
     if sheet is not None:
-        draw_contact_sheet(compared, title=name, subtitle=eyes.name).save(sheet, format="PNG", optimize=True)
+        with written_file(sheet, inputs=inputs) as partial:
+            draw_contact_sheet(compared, **named).save(partial, format="PNG", optimize=True)
         typer.echo(sheet)
     if page is not None:
-        page.write_text(make_report(compared, title=name, subtitle=eyes.name), "utf-8")
+        with written_file(page, inputs=inputs) as partial:
+            partial.write_text(make_report(compared, **named), "utf-8")
         typer.echo(page)
 
 
@@ -404,7 +417,8 @@ def verify(
     forward: Annotated[bool, typer.Option(help="Also open it in a fresh offline process and run it once.")] = True,
     values: Annotated[bool, typer.Option("--values", help="Also look for NaN and infinity in every weight.")] = False,
     trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run the code in the folder though it is not this package's.")
+        bool,
+        typer.Option("--trust-remote-code", help="Accept code in the folder that is not this package's, and run it."),
     ] = False,
     debug: Debug = False,
 ) -> None:

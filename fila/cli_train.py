@@ -104,6 +104,7 @@ def train(
     The folder gets `checkpoint-*` folders, the trained model in `final`, the log and its plots.
     """
     from fila.ask import choose_device, load_checkpoint
+    from fila.conversion.output import refuse_inputs
     from fila.quiet import quiet
     from fila.training.arguments import FilaTrainingArguments
     from fila.training.checkpoints import last_complete_checkpoint, last_saved_checkpoint, missing_files
@@ -118,9 +119,10 @@ def train(
         raise ValueError(f"`--set` takes fields of transformers' TrainingArguments; there is no {unknown}.")
     if max_steps == 0:
         raise ValueError("--max-steps must be positive, or -1 for as many as --epochs takes; got 0.")
-    found = last_complete_checkpoint(output)
+    refuse_inputs(output / "final", [checkpoint, data, eval_data])
     if any(output.glob("checkpoint-*")) and not resume:
         raise ValueError(f"{output} holds checkpoints of a training run; pass --resume to go on, or another --output.")
+    found = last_complete_checkpoint(output) if resume else None
     # what a kill left half written is no loss; what was saved to its end and cannot be resumed from is somebody's work
     if resume and found is None and last_saved_checkpoint(output):
         lacking = {folder.name: missing_files(folder) for folder in sorted(output.glob("checkpoint-*"))}
@@ -186,7 +188,7 @@ def train(
         trainer.add_callback(asked)
     # Trainer writes its log to standard output, which is for the result
     with quiet(), contextlib.redirect_stdout(sys.stderr):
-        trainer.train(resume_from_checkpoint=str(found) if resume and found else None)
+        trainer.train(resume_from_checkpoint=str(found) if found else None)
         trainer.save_state()
         save_final_model(trainer, output / "final", parent=checkpoint, data=data)
     if not trainer.is_world_process_zero():
@@ -227,10 +229,14 @@ def evaluate(
     from itertools import islice
 
     from fila.ask import load_checkpoint
+    from fila.conversion.output import refuse_inputs, written_file
     from fila.quiet import quiet
     from fila.training.data import MANY_PAGES, open_data, questions
     from fila.training.evaluation import answer_questions, as_json, score_buckets
 
+    if output is not None:
+        for name in ("answers.jsonl", "evaluation.json"):
+            refuse_inputs(output / name, [data], is_new_file=True)  # before any work
     with quiet():
         model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
     dataset = open_data(data, processor)
@@ -259,10 +265,11 @@ def evaluate(
     _table(rows)
     if output is None:
         return
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "evaluation.json").write_text(json.dumps(as_json(scores), indent=2) + "\n", encoding="utf-8")
     lines = [json.dumps({**dataclasses.asdict(answer), "exact": answer.exact}) for answer in answers]
-    (output / "answers.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    contents = {"answers.jsonl": "\n".join(lines), "evaluation.json": json.dumps(as_json(scores), indent=2)}
+    for name, text in contents.items():
+        with written_file(output / name, inputs=[data]) as partial:
+            partial.write_text(text + "\n", encoding="utf-8")
     if plots and _can_plot():
         from fila.training.plots import plot_accuracy
 

@@ -18,6 +18,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from fila.ask import load_checkpoint
+from fila.conversion.output import written_file
 from fila.drawing import CARD, GREY, INK, OVERVIEW, RULE, SHEET, TILE, font
 from fila.eyes import Eyes
 from fila.quiet import quiet
@@ -106,9 +107,9 @@ def run_demo(
                 seen.append(look(Eyes.of(model.config, processor, "demo"), page.convert("RGB")))
     for line in _table(samples, answers):
         show(line)
-    output.mkdir(parents=True, exist_ok=True)
     picture = output / "demo.png"
-    draw_demo(seen, answers).save(picture, optimize=True)
+    with written_file(picture) as partial:
+        draw_demo(seen, answers).save(partial, optimize=True)
     show(f"What the towers saw: {picture}")
     return picture, answers
 

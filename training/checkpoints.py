@@ -4,21 +4,28 @@
 
 import json
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
+from transformers.utils import logging
+
 from fila.conversion.remote_code import auto_map_files
+from fila.conversion.safetensors_file import read_header
+
+logger = logging.get_logger(__name__)
 
 _MODEL = ("config.json",)
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 _PROCESSOR = ("processor_config.json", "tokenizer_config.json", "chat_template.jinja")
 _STATE = "trainer_state.json"  # what Trainer writes last
 _SHARDS = ("pytorch_model_fsdp_*", "global_step*", "latest")  # of FSDP and DeepSpeed, each process's own
+_OF_TORCH = (".pt", ".pth", ".bin")
 _OPTIMIZER = ("optimizer.pt", "optimizer.bin", "optimizer_0", "global_step*", "optimizer*")
 
 
 def missing_files(folder: Path, *, resumable: bool = True) -> list[str]:
-    """What a checkpoint lacks.
+    """What a checkpoint lacks or has in part; files of weights and state are not read, but their length is checked.
 
     Args:
         folder: A `checkpoint-*` folder. Where processes wrote their shares into it, no more is asked for than going on
@@ -38,13 +45,11 @@ def missing_files(folder: Path, *, resumable: bool = True) -> list[str]:
         missing += [] if is_sharded or (folder / "scheduler.pt").is_file() else ["scheduler.pt"]
         missing += [] if any(any(folder.glob(name)) for name in _OPTIMIZER) else ["optimizer.pt"]
         missing += [] if is_sharded or any(folder.glob("rng_state*.pth")) else ["rng_state.pth"]
-    if _STATE not in missing and not _read(folder / _STATE):
-        missing.append(f"{_STATE} (cut off)")
-    return missing
+    return missing + [f"{name} (cut off)" for name in _cut_files(folder)]
 
 
 def last_complete_checkpoint(output_dir: str | Path) -> Path | None:
-    """The newest whole checkpoint; one that a killed process left half written is passed over.
+    """The newest whole checkpoint; those that a killed process left half written are passed over with a warning.
 
     Args:
         output_dir: Of the training run.
@@ -52,7 +57,11 @@ def last_complete_checkpoint(output_dir: str | Path) -> Path | None:
     Returns:
         Its folder, or None.
     """
-    return next((folder for folder in _newest_first(output_dir) if not missing_files(folder)), None)
+    for folder in _newest_first(output_dir):
+        if not (missing := missing_files(folder)):
+            return folder
+        logger.warning(f"{folder} is not whole and is passed over; it lacks {missing}.")
+    return None
 
 
 def last_saved_checkpoint(output_dir: str | Path) -> Path | None:
@@ -78,6 +87,27 @@ def _read(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
+
+
+def _cut_files(folder: Path) -> list[str]:
+    """Files that end before they should; those that processes wrote into folders of their own are not looked at."""
+    cut = [] if not (folder / _STATE).is_file() or _read(folder / _STATE) else [_STATE]
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            read_header(path)
+        except ValueError:
+            cut.append(path.name)
+    # what torch saves is a zip, whose table of contents stands at its end
+    torch_files = [path for path in sorted(folder.iterdir()) if path.suffix in _OF_TORCH and path.is_file()]
+    return cut + [path.name for path in torch_files if not _is_whole_zip(path)]
+
+
+def _is_whole_zip(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path):
+            return True
+    except zipfile.BadZipFile:
+        return False
 
 
 def _missing_weights(folder: Path) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from transformers.utils import cached_file
 
 from fila.conversion.import_checkpoint import RECORD
+from fila.conversion.output import written_atomically
 
 _FRONT_MATTER = "---\nlibrary_name: transformers\npipeline_tag: image-text-to-text\ntags:\n- fila\n---\n"
 _CARD = """{front}
@@ -36,9 +37,16 @@ def save_final_model(trainer: Any, folder: Path, *, parent: str, data: str) -> N
             `fila export` needs are passed on.
         data: What it was trained on.
     """
-    trainer.save_model(str(folder))
     if not trainer.args.should_save:
+        trainer.save_model(str(folder))  # gathers what this process holds, and writes nothing
         return
+    with written_atomically(folder, overwrite=True, inputs=[parent, data]) as partial:
+        trainer.save_model(str(partial))
+        _complete(trainer, partial, folder.resolve().parent.name, parent=parent, data=data)
+
+
+def _complete(trainer: Any, folder: Path, name: str, *, parent: str, data: str) -> None:
+    """Put beside the weights what `Trainer` does not, and take away what is about this machine."""
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle, and about this machine
     if record := _file_of(parent, RECORD):
         shutil.copyfile(record, folder / RECORD)
@@ -47,7 +55,7 @@ def save_final_model(trainer: Any, folder: Path, *, parent: str, data: str) -> N
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     text = _CARD.format(
         front=front,
-        name=folder.resolve().parent.name,
+        name=name,
         parent=Path(parent).name,
         stage=trainer.args.stage,
         steps=trainer.state.global_step,

@@ -8,12 +8,15 @@ sample a line has `glyphs`, the place of every character, for the warm-up of tow
 
 import functools
 import json
+import signal
 from collections.abc import Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
+
+from fila.conversion.output import written_atomically, written_file
 
 from .page_fonts import Face
 from .page_sheet import Glyph
@@ -63,33 +66,37 @@ def write_pages(
     if split not in LAYOUTS:
         raise ValueError(f"The split must be one of {sorted(LAYOUTS)}; got {split!r}.")
     folder = Path(folder)
-    lines = folder / "pages.jsonl"
-    if lines.exists():
-        raise ValueError(f"{lines} exists. Pass another folder, or remove it.")
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    lines, images = folder / "pages.jsonl", folder / "images"
+    for path in (lines, images):
+        if path.exists():
+            raise ValueError(f"{path} exists. Pass another folder, or remove it.")
     asked = {"num_questions": num_questions, "read": read}
     options = {"faces": tuple(faces), "dense": dense, "asked": asked, "pdfs": tuple(map(str, pdfs))}
-    write = functools.partial(_write_page, folder, split, image_processor, options)
     seeds = range(first_seed, first_seed + count)
-    partial = folder / "pages.partial"
-    with partial.open("w", encoding="utf-8") as file, tqdm(total=count, unit=" pages", disable=not progress) as bar:
+    with (
+        written_file(lines, inputs=pdfs) as partial,
+        written_atomically(images, overwrite=False) as made,  # in its place before the file that names its images
+        partial.open("w", encoding="utf-8") as file,
+        tqdm(total=count, unit=" pages", disable=not progress) as bar,
+    ):
+        write = functools.partial(_write_page, made, split, image_processor, options)
 
         def keep(line: str) -> None:
             file.write(line + "\n")
             bar.update()
 
         if workers > 1:
-            with get_context("spawn").Pool(workers) as pool:
+            # Ctrl-C reaches every process; this one ends the others
+            with get_context("spawn").Pool(workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
                 for line in pool.imap(write, seeds, chunksize=16):
                     keep(line)
         else:
             for seed in seeds:
                 keep(write(seed))
-    partial.rename(lines)
     return lines
 
 
-def _write_page(folder: Path, split: str, image_processor: Any, options: dict[str, Any], seed: int) -> str:
+def _write_page(images: Path, split: str, image_processor: Any, options: dict[str, Any], seed: int) -> str:
     sample: dict[str, Any]
     if options["pdfs"]:
         sample = make_crop(options["pdfs"], seed, image_processor, num_questions=options["asked"]["num_questions"])
@@ -98,14 +105,14 @@ def _write_page(folder: Path, split: str, image_processor: Any, options: dict[st
         sample = {"images": [page.image], "messages": [], "fields": [], "glyphs": page.glyphs}
     else:
         sample = make_sample(seed, split, image_processor, faces=options["faces"], **options["asked"])
-    name = f"images/{seed:08d}.jpg"
-    sample["images"][0].save(folder / name, **JPEG)
+    name = f"{seed:08d}.jpg"
+    sample["images"][0].save(images / name, **JPEG)
     glyphs = {
         "characters": "".join(glyph.character for glyph in sample["glyphs"]),
         "y": [round(glyph.y, 1) for glyph in sample["glyphs"]],
         "x": [round(glyph.x, 1) for glyph in sample["glyphs"]],
     }
-    return json.dumps({**sample, "images": [name], "glyphs": glyphs}, separators=(",", ":"))
+    return json.dumps({**sample, "images": [f"images/{name}"], "glyphs": glyphs}, separators=(",", ":"))
 
 
 def read_glyphs(sample: dict[str, Any]) -> list[Glyph]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fila.conversion.output import written_file
+
 from .evaluation import Score
 
 _WIDTH, _HEIGHT = 8.0, 4.5  # inches at 150 dots
@@ -47,7 +49,8 @@ def plot_loss(log_history: Sequence[Mapping[str, Any]], path: Path, *, title: st
         raise ValueError(f"There must be a logged loss to plot; the {len(log_history)} entries hold none.")
     axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
     axes.legend(frameon=False)
-    figure.savefig(path, format="png")
+    with written_file(path) as partial:
+        figure.savefig(partial, format="png")
     return path
 
 
@@ -74,7 +77,8 @@ def plot_shares(logs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, *, 
         axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 40 else None)
     axes.set(xlabel="step", ylabel=key, ylim=(0, 1.02))
     axes.legend(frameon=False)
-    figure.savefig(path, format="png")
+    with written_file(path) as partial:
+        figure.savefig(partial, format="png")
     return path
 
 
@@ -111,5 +115,6 @@ def plot_accuracy(
     axes.set(xlabel=xlabel, ylabel="exact match, 95 % interval", ylim=(0, 1.02))
     if len(series) > 1:
         axes.legend(frameon=False)
-    figure.savefig(path, format="png")
+    with written_file(path) as partial:
+        figure.savefig(partial, format="png")
     return path

@@ -37,7 +37,7 @@ import torch
 from torch import nn
 from transformers import TrainingArguments
 
-from fila.conversion.output import written_atomically
+from fila.conversion.output import written_atomically, written_file
 from fila.modeling.modeling_fila import FilaForConditionalGeneration
 from fila.processing.processing_fila import FilaProcessor
 
@@ -245,10 +245,10 @@ def warm_up(
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     if not trainer.is_world_process_zero():
         return
-    (output / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
-    partial = output / "weights.partial"  # `weights.pt` says that the warm-up is done
-    torch.save(module.state_dict(), partial)
-    partial.replace(output / "weights.pt")
+    with written_file(output / "log.json") as partial:
+        partial.write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
+    with written_file(output / "weights.pt") as partial:  # it says that the warm-up is done
+        torch.save(module.state_dict(), partial)
 
 
 def assemble_start(run: Path, output: Path, fusion: str = "cvfm", *, encoder: Path | None = None) -> None:

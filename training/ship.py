@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from fila.conversion.output import written_atomically, written_file
 from fila.modeling.modeling_fila import FilaForConditionalGeneration
 from fila.processing.processing_fila import FilaProcessor
 
@@ -48,14 +49,15 @@ def ship(run: Path, output: Path, fusion: str = "cvfm") -> None:
     """Write the trained model as the package carries it: half precision, without copies of the package's own code."""
     final = final_model(run, fusion)
     model = FilaForConditionalGeneration.from_pretrained(final, dtype=torch.float16)
-    model.save_pretrained(output)
-    FilaProcessor.from_pretrained(final).save_pretrained(output)
-    for code in output.glob("*.py"):
-        code.unlink()
-    for text in output.glob("*.json"):
-        text.write_text(text.read_text(encoding="utf-8").rstrip() + "\n", encoding="utf-8")
     size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    (output / "README.md").write_text(_CARD.format(size=size), encoding="utf-8")
+    with written_atomically(output, overwrite=True, inputs=[final]) as folder:
+        model.save_pretrained(folder)
+        FilaProcessor.from_pretrained(final).save_pretrained(folder)
+        for code in folder.glob("*.py"):
+            code.unlink()
+        for text in folder.glob("*.json"):
+            text.write_text(text.read_text(encoding="utf-8").rstrip() + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(_CARD.format(size=size), encoding="utf-8")
 
 
 def pick_pages(run: Path, output: Path, fonts: Path, fusion: str = "cvfm", *, count: int = 2) -> None:
@@ -88,7 +90,8 @@ def pick_pages(run: Path, output: Path, fonts: Path, fusion: str = "cvfm", *, co
         del sample["glyphs"]
         shutil.copyfile(candidates / sample["images"][0], output / sample["images"][0])
     lines = [json.dumps(sample, separators=(",", ":")) for sample in picked.values()]
-    (output / "pages.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with written_file(output / "pages.jsonl") as partial:
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def report(run: Path, output: Path, fusion: str = "cvfm") -> None:
@@ -106,7 +109,8 @@ def report(run: Path, output: Path, fusion: str = "cvfm") -> None:
     plot_loss(curve, output / "finetune.png", title=f"{', '.join(FINETUNES)}: loss of the answers")
     kept = {name: [_rounded(entry) for entry in log] for name, log in logs.items()}
     text = json.dumps(kept).replace("}, ", "},\n").replace("], ", "],\n")
-    (output / "logs.json").write_text(text + "\n", encoding="utf-8")
+    with written_file(output / "logs.json") as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
     evaluation = run / f"evaluation-{fusion}"
     for path in [evaluation / "evaluation.json", *evaluation.glob("*.png")]:
         shutil.copyfile(path, output / path.name)

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments, set_seed
 
+from fila.conversion.output import written_atomically, written_file
 from fila.modeling.configuration_var import VarVQConfig
 from fila.modeling.modeling_var_vq import VarVQModel
 from fila.processing.image_processing_var import VarImageProcessorPil
@@ -113,9 +114,10 @@ def train(
     newest = last_saved_checkpoint(run)
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     spent = time.process_time() - start
-    model.eval().save_pretrained(run / "final")
     crop = {"height": size, "width": size}
-    VarImageProcessorPil(size={"shortest_edge": size}, crop_size=crop).save_pretrained(run / "final")
+    with written_atomically(run / "final", overwrite=True) as final:
+        model.eval().save_pretrained(final)
+        VarImageProcessorPil(size={"shortest_edge": size}, crop_size=crop).save_pretrained(final)
     others = ImageCrops([paths[name] for name in HELD_OUT], size, held_out, seed=seed + 1)
     report = describe(model, others, run) | {
         "steps": steps,
@@ -125,7 +127,8 @@ def train(
         "restarted_codes": trainer.restarted,
     }
     plot_loss(trainer.state.log_history, run / "loss.png", title="Training loss of the small tokenizer")
-    (run / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    with written_file(run / "report.json") as partial:
+        partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return report
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from fila.conversion.output import written_file
 from fila.modeling.modeling_var_vq import VarVQModel
 
 from .plots import _axes
@@ -89,7 +90,8 @@ def plot_psnr(reports: Sequence[ScaleReport], path: Path, *, title: str) -> Path
             xytext=(6, -10),
         )
     axes.set(xlabel="ids per image, up to a scale", ylabel="PSNR in dB")
-    figure.savefig(path, format="png")
+    with written_file(path) as partial:
+        figure.savefig(partial, format="png")
     return path
 
 
@@ -103,7 +105,8 @@ def plot_usage(reports: Sequence[ScaleReport], codebook_size: int, path: Path, *
     axes.set(xlabel="scale", ylabel=f"% of {codebook_size} codes", ylim=(0, 100))
     axes.set_xticks(places, [f"{report.patches}x{report.patches}" for report in reports])
     axes.legend(frameon=False)
-    figure.savefig(path, format="png")
+    with written_file(path) as partial:
+        figure.savefig(partial, format="png")
     return path
 
 
@@ -122,5 +125,6 @@ def draw_scales(model: VarVQModel, images: torch.Tensor, path: Path, *, zoom: in
     sheet = framed.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
     pixels = ((sheet.cpu().numpy() + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
     picture = Image.fromarray(pixels)
-    picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST).save(path)
+    with written_file(path) as partial:
+        picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST).save(partial, "PNG")
     return path

@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Asking: what is streamed is what was generated, and what cannot be opened is named."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,19 @@ def test_open_images_names_the_file(image: str, broken: dict[str, str]) -> None:
 def test_choose_device_rejects_an_unknown_name() -> None:
     with pytest.raises(ValueError, match="`device` must be one that torch knows, such as cpu or cuda; got 'abacus'"):
         choose_device("abacus")
+
+
+def test_choose_device_rejects_one_that_is_not_here() -> None:
+    with pytest.raises(ValueError, match="`device` must be one that this machine has; 'meta' cannot be used: "):
+        choose_device("meta")
+
+
+def test_load_checkpoint_names_cut_weights(checkpoint: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "cut")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"cut is damaged: model\.safetensors: .* the file is truncated"):
+        load_checkpoint(str(folder), device="cpu")
 
 
 def test_choose_device_takes_a_name() -> None:

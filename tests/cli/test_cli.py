@@ -2,8 +2,10 @@
 # Licensed under the Apache License, Version 2.0.
 """Answers on standard output, all else on standard error; one line and status 2 for what a user can put right."""
 
+import errno
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -107,6 +109,17 @@ def test_debug_raises_the_error(fila: Run) -> None:
     assert isinstance(result.exception, ValueError)
 
 
+def test_an_unexpected_error_is_told_in_one_line_too(fila: Run, image: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise KeyError("metadata")
+
+    monkeypatch.setattr("fila.eyes.open_eyes", fail)
+    result = fila("plan", image)
+    assert result.exit_code == 1
+    assert result.stderr == "error: unexpected KeyError: 'metadata' (--debug shows where)\n"
+    assert isinstance(fila("plan", image, "--debug").exception, KeyError)
+
+
 def test_view_writes_a_png_and_prints_its_path(fila: Run, image: str, checkpoint: str, tmp_path: Path) -> None:
     output = tmp_path / "new" / "seen.png"
     result = fila("view", image, "--checkpoint", checkpoint, "--output", output)
@@ -115,6 +128,32 @@ def test_view_writes_a_png_and_prints_its_path(fila: Run, image: str, checkpoint
     assert result.stderr == "2 x 2 tiles, 5 views, 80 image tokens\n"
     with Image.open(output) as picture:
         assert (picture.format, picture.mode) == ("PNG", "RGB")
+
+
+@pytest.mark.parametrize("option", ["-o", "--html"])
+def test_view_does_not_replace_what_it_views(fila: Run, image: str, option: str, tmp_path: Path) -> None:
+    photo = Path(image).read_bytes()
+    (tmp_path / "link.png").symlink_to(image)
+    result = fila("view", tmp_path / "link.png", option, image)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: An output must not be an input, hold one or lie in one; {image} is ")
+    assert Path(image).read_bytes() == photo
+
+
+def test_view_keeps_the_old_picture_where_the_disk_is_full(
+    fila: Run, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Any, path: Path, **options: Any) -> None:
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "seen.png").write_text("old")
+    monkeypatch.setattr(Image.Image, "save", full)
+    result = fila("view", image, "-o", tmp_path / "seen.png")
+    assert result.exit_code == 2
+    assert result.stderr.endswith(f"No space left on device; what was there stays: '{tmp_path / 'seen.png'}'\n")
+    assert (tmp_path / "seen.png").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["noise.png", "seen.png"]
 
 
 def test_view_without_high_res_canvas_draws_less(fila: Run, image: str, tmp_path: Path) -> None:
@@ -236,6 +275,19 @@ def test_assemble_tells_what_is_wrong_in_one_line(
     assert result.exit_code == 2
     assert re.fullmatch(rf"error: .*{message}.*\n", result.stderr)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_assemble_does_not_replace_its_parts(fila: Run, parts: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(parts[0].parent, tmp_path / "parts")
+    low_res, text = (tmp_path / "parts" / part.name for part in parts)
+    (tmp_path / "parts" / "config.json").write_text("{}")
+    before = sorted(tmp_path.rglob("*"))
+    for output in (low_res, text, tmp_path / "parts", low_res / "out"):
+        options = ["--low-res", low_res, "--text", text, "--high-res-init", "convnext-atto", "--overwrite"]
+        result = fila("assemble", *options, "-o", output)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("error: An output must not be an input, hold one or lie in one; ")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_verify_fails_an_incomplete_checkpoint(fila: Run, checkpoint: str) -> None:

@@ -4,6 +4,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -237,6 +238,22 @@ def test_pages_are_measured_on_the_canvas_of_a_checkpoint(
     images = AutoProcessor.from_pretrained(checkpoint).image_processor
     ratio = images.high_res_size["height"] / images.size["height"]
     assert heights["high_res_cap_height"] == pytest.approx(ratio * heights["tile_cap_height"])
+
+
+def test_train_and_evaluate_do_not_write_over_what_they_read(
+    fila: Callable[..., Any], checkpoint: str, tmp_path: Path
+) -> None:
+    start = shutil.copytree(checkpoint, tmp_path / "run" / "final")
+    (tmp_path / "answers.jsonl").write_text("{}")
+    for command in (
+        ("train", start, "--data", "pages:train", "-o", tmp_path / "run"),
+        ("train", start, "--data", "pages:train", "-o", start),
+        ("evaluate", start, "--data", tmp_path / "answers.jsonl", "-o", tmp_path),
+    ):
+        result = fila(*command)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("error: An output must not be an input, hold one or lie in one; ")
+    assert (tmp_path / "answers.jsonl").read_text() == "{}"
 
 
 def test_evaluate_wants_generated_pages_counted(fila: Callable[..., Any], checkpoint: str) -> None:

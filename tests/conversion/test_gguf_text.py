@@ -74,6 +74,15 @@ def test_convert_gguf_takes_the_special_tokens_from_the_file(tmp_path: Path) -> 
     assert tokenizer.decode(tokenizer("Ein Bär.").input_ids, skip_special_tokens=True) == "Ein Bär."
 
 
+def test_convert_gguf_names_a_damaged_file(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "x.gguf")
+    whole = (tmp_path / "x.gguf").read_bytes()
+    for damaged in (b"", b"GGUF", b"dear sirs", whole[:300]):
+        (tmp_path / "x.gguf").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"^x\.gguf cannot be read as a language model in GGUF \("):
+            convert_gguf(tmp_path, "x.gguf", tmp_path / "out", dtype=torch.float32)
+
+
 def test_find_gguf(tmp_path: Path) -> None:
     assert find_gguf(tmp_path) is None
     (tmp_path / "x.gguf").touch()

@@ -111,6 +111,13 @@ def test_read_header_rejects_what_is_no_safetensors_file(tmp_path: Path, data: b
         read_header(tmp_path / "x.safetensors")
 
 
+def test_read_header_rejects_a_header_that_is_no_object(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"x is not a safetensors file: its header must be a JSON object; it is a list"
+    ):
+        read_header(_raw(tmp_path / "x", b"[]", b""))
+
+
 def test_pieces_rejects_a_file_that_shrank(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save_file({"w": torch.zeros(9)}, path)

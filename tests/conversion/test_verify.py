@@ -37,7 +37,7 @@ def _failed(checks: list[Check]) -> dict[str, str]:
 def test_verify_finds_no_fault_in_what_assemble_wrote(good: Path) -> None:
     checks = verify(good, forward=False, values=True)
     assert _failed(checks) == {}
-    assert len(checks) == 11
+    assert len(checks) == 13
 
 
 def test_verify_opens_the_checkpoint_in_a_process_without_fila(good: Path) -> None:
@@ -51,8 +51,18 @@ def test_verify_does_not_run_code_that_it_does_not_know(good: Path, tmp_path: Pa
     with open(folder / "modeling_fila.py", "a") as file:
         file.write("\nraise RuntimeError('run')\n")
     checks = verify(folder)
-    assert _failed(checks) == {}
+    assert list(_failed(checks)) == ["remote code is fila's"]
     assert checks[-1].detail.endswith("installed fila")
+
+
+def test_verify_accepts_other_code_if_told(good: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(good, tmp_path / "edited")
+    (folder / "modeling_fila.py").write_text((folder / "modeling_fila.py").read_text() + "\n")
+    checks = verify(folder, forward=False, trust_remote_code=True)
+    assert _failed(checks) == {}
+    assert [check.detail for check in checks if check.name == "remote code is fila's"] == [
+        "trusted, 1 differ: modeling_fila.py (different)"
+    ]
 
 
 def _shard_of(folder: Path, key: str) -> Path:
@@ -131,6 +141,59 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         lambda f: edit_json(f / "config.json", auto_map={"AutoConfig": "configuration_fila.FilaConfig"}),
         "remote code is complete",
         r"config\.json has no `auto_map` entry for AutoModel, AutoModelForImageTextToText",
+    ),
+    "edited code": (
+        lambda f: (f / "modeling_fila.py").write_text("import os\n"),
+        "remote code is fila's",
+        r"Code must be what fila .* writes; 1 differ: modeling_fila\.py \(different\)\. .* Pass `trust_remote_code`",
+    ),
+    "foreign processor code": (
+        lambda f: (
+            (f / "evil.py").touch(),
+            edit_json(f / "processor_config.json", auto_map={"AutoProcessor": "evil.Evil"}),
+        ),
+        "remote code is fila's",
+        r"2 differ: evil\.py \(not of fila\), `auto_map\.AutoProcessor` of processor_config\.json \(evil\.Evil\)",
+    ),
+    "another class of ours": (
+        lambda f: edit_json(f / "processor_config.json", auto_map={"AutoProcessor": "modeling_fila.FilaModel"}),
+        "remote code is fila's",
+        r"`auto_map\.AutoProcessor` of processor_config\.json \(modeling_fila\.FilaModel\)",
+    ),
+    "code of a repository": (
+        lambda f: edit_json(f / "tokenizer_config.json", auto_map={"AutoTokenizer": ["a/b--layout.Tok", None]}),
+        "remote code is fila's",
+        r"`auto_map\.AutoTokenizer` of tokenizer_config\.json \(\['a/b--layout\.Tok', None\]\)",
+    ),
+    "code of a section": (
+        lambda f: _nested(f, "config.json", "text_config", auto_map={"AutoConfig": "evil.Evil"}),
+        "remote code is fila's",
+        r"`text_config\.auto_map\.AutoConfig` of config\.json \(evil\.Evil\)",
+    ),
+    "code of generation": (
+        lambda f: ((f / "custom_generate").mkdir(), (f / "custom_generate" / "generate.py").touch()),
+        "remote code is fila's",
+        r"1 differ: custom_generate/generate\.py \(not of fila\)",
+    ),
+    "weights of another name": (
+        lambda f: save_file({"a": torch.zeros(1)}, f / "weights.safetensors"),
+        "weights have names that load",
+        r"Weights must be model\.safetensors, or .*; transformers does not load weights\.safetensors\.",
+    ),
+    "weights twice": (
+        lambda f: save_file({"a": torch.zeros(1)}, f / "model.safetensors"),
+        "weights have names that load",
+        r"transformers does not load model-00001-of-.*, model\.safetensors\.index\.json\.",
+    ),
+    "no weights": (
+        lambda f: [path.unlink() for path in f.glob("model*")],
+        "weights have names that load",
+        r"Weights must be model\.safetensors, .*; there are none\.",
+    ),
+    "other weights by the config": (
+        lambda f: edit_json(f / "config.json", transformers_weights="other.safetensors"),
+        "weights have names that load",
+        r"config\.json names other weights in `transformers_weights`, 'other\.safetensors'",
     ),
     "missing file": (
         lambda f: (f / "generation_config.json").unlink(),

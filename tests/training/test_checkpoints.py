@@ -1,6 +1,7 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,28 @@ def test_shards_and_a_state_that_was_cut_off_are_missed(run: Path, tmp_path: Pat
     index = '{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}'
     (folder / "model.safetensors.index.json").write_text(index)
     (folder / "model-00001-of-00002.safetensors").touch()
-    assert missing_files(folder) == ["model-00002-of-00002.safetensors", "trainer_state.json (cut off)"]
+    assert missing_files(folder) == [
+        "model-00002-of-00002.safetensors",
+        "trainer_state.json (cut off)",
+        "model-00001-of-00002.safetensors (cut off)",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"]
+)
+def test_a_file_that_was_cut_off_is_noticed(
+    name: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (1, 2):
+        shutil.copytree(run / f"checkpoint-{step}", tmp_path / f"checkpoint-{step}")
+    cut = tmp_path / "checkpoint-2" / name
+    cut.write_bytes(cut.read_bytes()[:-9])
+    assert missing_files(tmp_path / "checkpoint-2") == [f"{name} (cut off)"]
+    told: list[str] = []
+    monkeypatch.setattr("fila.training.checkpoints.logger.warning", told.append)
+    assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
+    assert told == [f"{tmp_path / 'checkpoint-2'} is not whole and is passed over; it lacks ['{name} (cut off)']."]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +102,7 @@ def test_of_shards_the_state_and_the_optimizer_are_needed(names: list[str], tmp_
     folder = tmp_path / "checkpoint-1"
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
+        zipfile.ZipFile(folder / name, "w").close()  # the form of what torch saves
     assert missing_files(folder) == ["trainer_state.json"]
     assert last_complete_checkpoint(tmp_path) is None
     (folder / "trainer_state.json").write_text('{"global_step": 1}')

@@ -1,0 +1,63 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Names the damaged file where another library fails to open a checkpoint."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import safe_open
+from tokenizers import Tokenizer
+
+from .part import read_json, read_tensors
+from .safetensors_file import read_header
+
+
+@contextmanager
+def naming_damage(checkpoint: str | Path) -> Iterator[None]:
+    """Turn what a block raises over a damaged checkpoint into a `ValueError` that names the file.
+
+    Args:
+        checkpoint: Folder or Hub id. Files are looked at only after an error, and only in a folder.
+
+    Raises:
+        ValueError: If a file is damaged, or the error is of a class that callers do not expect.
+    """
+    try:
+        yield
+    except Exception as error:
+        folder = Path(checkpoint).expanduser()
+        if folder.is_dir() and (damage := _damage(folder)):
+            raise ValueError(f"{checkpoint} is damaged: {damage}") from error
+        if isinstance(error, (ValueError, OSError, RuntimeError, ImportError)):
+            raise
+        raise ValueError(f"{checkpoint} cannot be opened ({type(error).__name__}: {error}).") from error
+
+
+def _damage(folder: Path) -> str | None:
+    """What is wrong with the first damaged file, or None."""
+    try:
+        for path in sorted([*folder.glob("*config.json"), *folder.glob("tokenizer.json")]):
+            read_json(path)
+        for path in sorted(folder.glob("*.safetensors")):
+            _open_weights(path)
+        if any(folder.glob("*.safetensors.index.json")):
+            read_tensors(folder, folder.name)
+    except ValueError as error:
+        return str(error)
+    tokenizer = folder / "tokenizer.json"
+    try:
+        if tokenizer.is_file():
+            Tokenizer.from_file(str(tokenizer))
+    except Exception as error:  # the library's errors have no class of their own
+        return f"{tokenizer.name} is no tokenizer: {error}."
+    return None
+
+
+def _open_weights(path: Path) -> None:
+    try:
+        with safe_open(path, "pt"):
+            pass
+    except Exception as error:  # it knows more dtypes than `read_header`, which says more about what is wrong
+        read_header(path)
+        raise ValueError(f"{path.name} is no safetensors file: {error}.") from error
