@@ -74,6 +74,7 @@ class FilaModel(FilaPreTrainedModel):
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
 
+    @torch.compiler.disable  # its sizes are Python numbers: every batch of images would be a graph of its own
     @merge_with_config_defaults
     @can_return_tuple
     def get_image_features(
@@ -136,7 +137,7 @@ class FilaModel(FilaPreTrainedModel):
             tokens = self.multi_modal_projector(
                 at_entry(self.multi_modal_projector, outputs.last_hidden_state[chunk]), own
             )
-            views += self._placed(tokens, view_positions, num_views, chunk)
+            views.extend(self._placed(tokens, view_positions, num_views, chunk).unbind())
         if isinstance(grid, torch.Tensor):
             lengths = _tokens_of_views(self.multi_modal_projector, grid)
             views = [view[:length] for view, length in zip(views, lengths, strict=True)]
@@ -150,6 +151,7 @@ class FilaModel(FilaPreTrainedModel):
         ]
         return FilaImageFeatures(**{**outputs, "pooler_output": ordered}, in_runs=True)
 
+    @torch.compiler.disable  # as `get_image_features`
     @merge_with_config_defaults
     @can_return_tuple
     def get_video_features(
@@ -225,6 +227,7 @@ class FilaModel(FilaPreTrainedModel):
         placed: torch.Tensor = self.slice_positions(tokens, torch.cat(places)[chunk])
         return placed
 
+    @torch.compiler.disable  # as `get_image_features`
     def get_placeholder_mask(
         self,
         input_ids: torch.LongTensor | None,
