@@ -21,6 +21,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.import_utils import is_torchdynamo_compiling, torch_compilable_check
 
 from .casting import at_entry
+from .causal_head import CausalHead
 from .clips import clip_token_rule
 from .configuration_fila import FilaConfig
 from .connector import build_connector
@@ -28,6 +29,7 @@ from .high_res_views import PerImage
 from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel, real_view_boxes
 from .image_tokens import images_per_sample, repeated_rows, select_tokens
 from .outputs import FilaCausalLMOutputWithPast, FilaImageFeatures, FilaModelOutputWithPast
+from .packed_rows import check_packed, is_packed
 from .patch_grid import Grid
 from .sharding import is_sharded
 from .shared_positions import shared_positions
@@ -72,6 +74,7 @@ class FilaModel(FilaPreTrainedModel):
         self.tokens_per_tile: int = self.multi_modal_projector.tokens_per_tile(self.vision_tower.fusion.output_grid)
         self.clip_tokens = clip_token_rule(self.multi_modal_projector, self.vision_tower.fusion.output_grid)
         self.language_model = AutoModel.from_config(config.text_config)
+        self._can_compile_fullgraph = self.language_model._can_compile_fullgraph
         self.post_init()
 
     @torch.compiler.disable  # its sizes are Python numbers: every batch of images would be a graph of its own
@@ -382,8 +385,9 @@ class FilaModel(FilaPreTrainedModel):
             mm_encoder_outputs: `{"image": output of get_image_features}` when the images were encoded before.
 
         Raises:
-            ValueError: If not exactly one of `input_ids` and `inputs_embeds` is given, if images are given twice, or
-                if placeholders and image tokens do not pair up.
+            ValueError: If not exactly one of `input_ids` and `inputs_embeds` is given, if images are given twice, if
+                placeholders and image tokens do not pair up, or if several samples share a row and would read each
+                other (see `packed_rows.py`).
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Exactly one of `input_ids` and `inputs_embeds` must be given.")
@@ -393,6 +397,14 @@ class FilaModel(FilaPreTrainedModel):
             raise ValueError("`pixel_values` and `mm_encoder_outputs` both hold the images; pass one of them.")
         if pixel_values_videos is not None and encoded_videos is not None:
             raise ValueError("`pixel_values_videos` and `mm_encoder_outputs` both hold the videos; pass one.")
+        if is_packed(position_ids, attention_mask):
+            given = {
+                "attention_mask": attention_mask is not None,
+                "past_key_values": past_key_values is not None,
+                "use_cache": bool(use_cache),
+            }
+            check_packed(self.language_model, shared=self.config.shared_positions, **given)
+            use_cache = False  # the language model would make a cache, and then look for no borders
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
 
@@ -476,7 +488,11 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
     def __init__(self, config: FilaConfig) -> None:
         super().__init__(config)
         self.model = FilaModel(config)
-        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self._can_compile_fullgraph = self.model._can_compile_fullgraph
+        self.causal_head = CausalHead(config.text_config)
+        self.lm_head = nn.Linear(
+            config.text_config.hidden_size, config.text_config.vocab_size, bias=self.causal_head.bias
+        )
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
@@ -578,11 +594,11 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(outputs.last_hidden_state[:, kept, :])
+        if self.causal_head.changes_logits:
+            logits = self.causal_head(logits)
         loss = None
         if labels is not None:
-            loss = self.loss_function(
-                logits=logits, labels=labels, vocab_size=self.config.text_config.vocab_size, **kwargs
-            )
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs)
         return FilaCausalLMOutputWithPast(
             loss=loss,
             logits=logits,
