@@ -37,19 +37,23 @@ class CausalHead:
     def __init__(self, config: Any) -> None:
         small = copy.copy(config)
         small.num_hidden_layers = 1
+        if type(config) not in AutoModelForCausalLM._model_mapping:
+            raise ValueError(
+                f"`text_config.model_type` {config.model_type!r} is no causal language model of transformers."
+            )
         with torch.device("meta"):
             self.causal: Any = AutoModelForCausalLM.from_config(small)
         head, base = self.causal.get_output_embeddings(), self.causal.base_model
         self.name = type(self.causal).__name__
         if type(head) is not nn.Linear:
-            raise self._refusal(f"has a head of type {type(head).__name__}, not a linear layer")
+            raise self._refusal(f"has no linear head but {type(head).__name__}")
         self.bias = head.bias is not None
         for name, _ in list(base.named_children()):
             delattr(base, name)
         base.forward = _given
-        self.causal.set_output_embeddings(_ReadyLogits())
         self.causal.config = config
         try:
+            self.causal.set_output_embeddings(_ReadyLogits())
             self._try_small_head(config.hidden_size)
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:
             raise self._refusal(f"cannot be run without its layers ({error})") from error
@@ -61,6 +65,20 @@ class CausalHead:
         """Turn the product `(B, L, vocabulary)` of hidden states and head into the class's logits."""
         found: torch.Tensor = self.causal(inputs_embeds=logits, use_cache=False, return_dict=True).logits
         return found
+
+    def check_loss(self) -> None:
+        """Check that the class's loss is that of the next token alone.
+
+        Raises:
+            ValueError: If its config adds another; names the setting.
+        """
+        config = self.causal.config
+        for name in ("output_router_logits", "z_loss_coefficient"):
+            if getattr(config, name, None):
+                raise ValueError(
+                    f"`text_config.{name}` is {getattr(config, name)!r}: {config.model_type!r} then adds a term to "
+                    "its loss, which a model of fila does not. Unset it, or leave `labels` out."
+                )
 
     def _try_small_head(self, width: int) -> None:
         grid = torch.arange(_PROBES * width, device="cpu", dtype=torch.float64).view(_PROBES, width)
@@ -77,6 +95,27 @@ class CausalHead:
         return ValueError(
             f"`text_config.model_type` {self.causal.config.model_type!r}: {self.name} {reason}, which a model of fila "
             "cannot reproduce. Choose another language model."
+        )
+
+
+def check_takes_embeddings(config: Any) -> None:
+    """Check that a language model makes of embeddings what it makes of their ids, which images do not have.
+
+    Raises:
+        ValueError: If it does not; says what it does with ids.
+    """
+    if config.model_type == "falcon_h1" and config.embedding_multiplier != 1:
+        raise ValueError(
+            f"`text_config.embedding_multiplier` is {config.embedding_multiplier}, which 'falcon_h1' applies to the "
+            "embeddings of ids and not to embeddings that are given, as those of images are. Choose another language "
+            "model."
+        )
+    per_layer = any(getattr(config, name, None) for name in ("hidden_size_per_layer_input", "ple_layer_ids"))
+    if per_layer or "hash_moe" in (getattr(config, "mlp_layer_types", None) or ()):
+        what = "embeddings of every layer" if per_layer else "choice of experts"
+        raise ValueError(
+            f"`text_config.model_type` {config.model_type!r} looks up the {what} by token ids, and image tokens have "
+            "none. Choose another language model."
         )
 
 

@@ -21,7 +21,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.import_utils import is_torchdynamo_compiling, torch_compilable_check
 
 from .casting import at_entry
-from .causal_head import CausalHead
+from .causal_head import CausalHead, check_takes_embeddings
 from .clips import clip_token_rule
 from .configuration_fila import FilaConfig
 from .connector import build_connector
@@ -73,6 +73,7 @@ class FilaModel(FilaPreTrainedModel):
         self.slice_positions = SlicePositions(config) if config.slice_positions else None
         self.tokens_per_tile: int = self.multi_modal_projector.tokens_per_tile(self.vision_tower.fusion.output_grid)
         self.clip_tokens = clip_token_rule(self.multi_modal_projector, self.vision_tower.fusion.output_grid)
+        check_takes_embeddings(config.text_config)
         self.language_model = AutoModel.from_config(config.text_config)
         self._can_compile_fullgraph = self.language_model._can_compile_fullgraph
         self.post_init()
@@ -598,6 +599,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             logits = self.causal_head(logits)
         loss = None
         if labels is not None:
+            self.causal_head.check_loss()
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs)
         return FilaCausalLMOutputWithPast(
             loss=loss,
