@@ -98,19 +98,19 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 # `assemble` does not take them: no plain causal language model, or its embedding has another name.
 NO_TEXT_PARTS = """
-bart bert bert-generation big_bird bigbird_pegasus blenderbot blenderbot-small bloom blt camembert codegen cpmant ctrl
-data2vec-text dbrx dots3_note electra emu3 ernie falcon falcon_mamba fuyu gemma3 gemma3n gemma4 gemma4_assistant
-gemma4_unified gemma4_unified_assistant git got_ocr2 gpt-sw3 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_neox_japanese gptj
-llama4 llama4_text mamba mamba2 marian mbart megatron-bert mllama modernbert-decoder moss_transcribe_diarize mpt
-musicgen musicgen_melody mvp nemotron_h openai-gpt opt pegasus plbart prophetnet qwen3_5 qwen3_5_moe qwen4_exp reformer
-rembert roberta roberta-prelayernorm roc_bert roformer rwkv trocr whisper xlm xlm-roberta xlm-roberta-xl xlnet xlstm
-xmod
-""".split()
+bart bert bert-generation big_bird bigbird_pegasus blenderbot blenderbot-small bloom blt camembert codegen cpmant
+ctrl data2vec-text dbrx dots3_note electra emu3 ernie falcon falcon_mamba fuyu gemma3 gemma3n gemma4
+gemma4_assistant gemma4_unified gemma4_unified_assistant git got_ocr2 gpt-sw3 gpt2 gpt_bigcode gpt_neo gpt_neox
+gpt_neox_japanese gptj llama4 llama4_text mamba mamba2 marian mbart megatron-bert mllama modernbert-decoder
+moss_transcribe_diarize mpt musicgen musicgen_melody mvp nemotron_h openai-gpt opt pegasus plbart prophetnet
+qwen3_5 qwen3_5_moe qwen4_exp reformer rembert roberta roberta-prelayernorm roc_bert roformer rwkv trocr whisper
+xlm xlm-roberta xlm-roberta-xl xlnet xlstm xmod
+""".split()  # noqa: SIM905
 
 # Their config classes have settings of their own that keep them large.
 NOT_TINY = """
 cohere_compass_text dots3_note_text kimi_linear phi4_multimodal qwen4_exp_text zamba zamba2
-""".split()
+""".split()  # noqa: SIM905
 
 # A model of fila refuses them, see `test_causal_head.py`; the output of `recurrent_gemma` has no cache to hand on.
 REFUSED = ["deepseek_v4", "falcon_h1", "gemma3n_text", "hy_v4", "recurrent_gemma"]
