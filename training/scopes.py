@@ -102,9 +102,8 @@ def _targets(model: Any, scope: Collection[str], layers: Collection[str] | None)
     if unknown := set(layers) - {name.rpartition(".")[2] for inside in targets.values() for name in inside}:
         for name, module in model.named_modules():
             if isinstance(module, nn.modules.conv._ConvNd) and name.rpartition(".")[2] in unknown:
-                raise ValueError(
-                    f"{name.rpartition('.')[2]!r} of {name} is a convolution; `lora_config` adapts linear layers alone."
-                )
+                last = name.rpartition(".")[2]
+                raise ValueError(f"{last!r} of {name} is a convolution; `lora_config` adapts linear layers alone.")
         raise ValueError(f"The scopes {sorted(targets)} have no linear layer named {sorted(unknown)}.")
     return {name: [it for it in inside if it.rpartition(".")[2] in layers] for name, inside in targets.items()}
 

@@ -166,7 +166,7 @@ def test_lora_config_refuses_convolutions(layer: str) -> None:
 )
 def test_adapter_on_a_convolution_of_the_convnext_is_refused(layer: str) -> None:
     model = get_peft_model(tiny_model(), LoraConfig(target_modules=[f"model.vision_tower.{layer}"], r=2))
-    with pytest.raises(ValueError, match="convolution of a ConvNeXt tower.*linear layers instead.*lora_config"):
+    with pytest.raises(ValueError, match=r"convolution of a ConvNeXt tower.*linear layers instead.*lora_config"):
         model(**batch())
 
 
