@@ -11,6 +11,9 @@ from fila import FilaModel, FilaVisionModel
 from tests.helpers import assert_close, random_image, tiny_config, tiny_model, tiny_processor
 from tests.modeling.text_families import tiny_family
 
+# dynamo asks every tensor for its gradient and hides the warning, which pytest turns into an error before that
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+
 SIZES = [(20, 50), (61, 17), (90, 91), (28, 28), (120, 40), (40, 120), (56, 84), (200, 90)]
 ONE_LAYER = {"text_config": tiny_config().text_config.to_dict() | {"num_hidden_layers": 1}}
 
