@@ -43,7 +43,7 @@ from .high_res_views import (
     scaled_box,
 )
 from .layer_names import layers_of
-from .tower_convnext import ConvNextBlock, GlobalResponseNorm
+from .tower_convnext import ConvNextBlock, ConvNextTower, GlobalResponseNorm
 from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage
 from .view_layout import ViewLayout, check_views, chunks_of, packed_views
 
@@ -69,12 +69,23 @@ class FilaPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _can_compile_fullgraph = True
+    _can_compile_fullgraph = False  # sizes of images are Python numbers; a step on text alone sets it by the model
 
     def post_init(self) -> None:
         """As in every model of transformers; and the names of layers are those of all parts, but of no others."""
         super().post_init()
         self._no_split_modules = layers_of(self)
+
+    def enable_input_require_grads(self) -> None:
+        """As in every model of transformers; a ConvNeXt, which is none, is reached too.
+
+        Reentrant checkpointing gives the adapters of a block a gradient only if the block's input wants one.
+        """
+        super().enable_input_require_grads()
+        for tower in self.modules():
+            if isinstance(tower, ConvNextTower):
+                hook = tower.embeddings.register_forward_hook(lambda _, inputs, output: output.requires_grad_(True))
+                self._require_grads_hooks.append(hook)
 
     @classmethod
     def is_custom_code(cls) -> bool:

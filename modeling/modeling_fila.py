@@ -22,6 +22,7 @@ from transformers.utils.import_utils import is_torchdynamo_compiling, torch_comp
 
 from .cache_name import CACHE_NAME, one_cache
 from .casting import at_entry
+from .causal_head import CausalHead, check_takes_embeddings
 from .clips import clip_token_rule
 from .configuration_fila import FilaConfig
 from .connector import build_connector
@@ -29,6 +30,7 @@ from .high_res_views import PerImage
 from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel, real_view_boxes
 from .image_tokens import images_per_sample, repeated_rows, select_tokens
 from .outputs import FilaCausalLMOutputWithPast, FilaImageFeatures, FilaModelOutputWithPast
+from .packed_rows import check_packed, is_packed
 from .patch_grid import Grid
 from .sharding import is_sharded
 from .shared_positions import shared_positions
@@ -72,9 +74,12 @@ class FilaModel(FilaPreTrainedModel):
         self.slice_positions = SlicePositions(config) if config.slice_positions else None
         self.tokens_per_tile: int = self.multi_modal_projector.tokens_per_tile(self.vision_tower.fusion.output_grid)
         self.clip_tokens = clip_token_rule(self.multi_modal_projector, self.vision_tower.fusion.output_grid)
+        check_takes_embeddings(config.text_config)
         self.language_model = AutoModel.from_config(config.text_config)
+        self._can_compile_fullgraph = self.language_model._can_compile_fullgraph
         self.post_init()
 
+    @torch.compiler.disable  # its sizes are Python numbers: every batch of images would be a graph of its own
     @merge_with_config_defaults
     @can_return_tuple
     def get_image_features(
@@ -137,7 +142,7 @@ class FilaModel(FilaPreTrainedModel):
             tokens = self.multi_modal_projector(
                 at_entry(self.multi_modal_projector, outputs.last_hidden_state[chunk]), own
             )
-            views += self._placed(tokens, view_positions, num_views, chunk)
+            views.extend(self._placed(tokens, view_positions, num_views, chunk).unbind())
         if isinstance(grid, torch.Tensor):
             lengths = _tokens_of_views(self.multi_modal_projector, grid)
             views = [view[:length] for view, length in zip(views, lengths, strict=True)]
@@ -151,6 +156,7 @@ class FilaModel(FilaPreTrainedModel):
         ]
         return FilaImageFeatures(**{**outputs, "pooler_output": ordered}, in_runs=True)
 
+    @torch.compiler.disable  # as `get_image_features`
     @merge_with_config_defaults
     @can_return_tuple
     def get_video_features(
@@ -226,6 +232,7 @@ class FilaModel(FilaPreTrainedModel):
         placed: torch.Tensor = self.slice_positions(tokens, torch.cat(places)[chunk])
         return placed
 
+    @torch.compiler.disable  # as `get_image_features`
     def get_placeholder_mask(
         self,
         input_ids: torch.LongTensor | None,
@@ -382,8 +389,9 @@ class FilaModel(FilaPreTrainedModel):
             cache: Keys and values of what came before; `past_key_values` is its older name.
 
         Raises:
-            ValueError: If not exactly one of `input_ids` and `inputs_embeds` is given, if images are given twice, or
-                if placeholders and image tokens do not pair up.
+            ValueError: If not exactly one of `input_ids` and `inputs_embeds` is given, if images are given twice, if
+                placeholders and image tokens do not pair up, or if several samples share a row and would read each
+                other (see `packed_rows.py`).
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Exactly one of `input_ids` and `inputs_embeds` must be given.")
@@ -394,6 +402,14 @@ class FilaModel(FilaPreTrainedModel):
             raise ValueError("`pixel_values` and `mm_encoder_outputs` both hold the images; pass one of them.")
         if pixel_values_videos is not None and encoded_videos is not None:
             raise ValueError("`pixel_values_videos` and `mm_encoder_outputs` both hold the videos; pass one.")
+        if is_packed(position_ids, attention_mask):
+            given = {
+                "attention_mask": attention_mask is not None,
+                "past_key_values": past_key_values is not None,
+                "use_cache": bool(use_cache),
+            }
+            check_packed(self.language_model, shared=self.config.shared_positions, **given)
+            use_cache = False  # the language model would make a cache, and then look for no borders
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
 
@@ -477,7 +493,11 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
     def __init__(self, config: FilaConfig) -> None:
         super().__init__(config)
         self.model = FilaModel(config)
-        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self._can_compile_fullgraph = self.model._can_compile_fullgraph
+        self.causal_head = CausalHead(config.text_config)
+        self.lm_head = nn.Linear(
+            config.text_config.hidden_size, config.text_config.vocab_size, bias=self.causal_head.bias
+        )
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
@@ -581,11 +601,12 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(outputs.last_hidden_state[:, kept, :])
+        if self.causal_head.changes_logits:
+            logits = self.causal_head(logits)
         loss = None
         if labels is not None:
-            loss = self.loss_function(
-                logits=logits, labels=labels, vocab_size=self.config.text_config.vocab_size, **kwargs
-            )
+            self.causal_head.check_loss()
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **kwargs)
         return FilaCausalLMOutputWithPast(
             loss=loss,
             logits=logits,

@@ -70,7 +70,13 @@ def strided(shapes: list[Shape], stride: int) -> list[Shape]:
 class PackedConv2d(nn.Conv2d):
     """A convolution of packed maps, map by map."""
 
-    def forward(self, cells: torch.Tensor, shapes: list[Shape]) -> torch.Tensor:  # type: ignore[override]
+    def forward(self, cells: torch.Tensor, shapes: list[Shape] | None = None) -> torch.Tensor:  # type: ignore[override]
+        if shapes is None:
+            raise TowerError(
+                "A convolution of a ConvNeXt tower was called like a plain one, as adapters call theirs; it needs the "
+                "shapes of the maps. Adapt the tower's linear layers instead: `fila.training.scopes.lora_config` "
+                "names them, and no convolution."
+            )
         convolve = super().forward
         return pack(convolve(features) for features in unpack(cells, shapes))[0]
 

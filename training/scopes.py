@@ -62,7 +62,7 @@ def _linear_layers(model: Any, chosen: Callable[[nn.Module], bool] = lambda laye
 
     def visit(name: str, module: nn.Module) -> None:
         layer = _unadapted(module)
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.Linear) or layer is not module:  # or whatever else an adapter sits on
             if chosen(module):
                 names.append(name)
             return
@@ -100,6 +100,10 @@ def _targets(model: Any, scope: Collection[str], layers: Collection[str] | None)
     if layers is None:
         return targets
     if unknown := set(layers) - {name.rpartition(".")[2] for inside in targets.values() for name in inside}:
+        for name, module in model.named_modules():
+            if isinstance(module, nn.modules.conv._ConvNd) and name.rpartition(".")[2] in unknown:
+                last = name.rpartition(".")[2]
+                raise ValueError(f"{last!r} of {name} is a convolution; `lora_config` adapts linear layers alone.")
         raise ValueError(f"The scopes {sorted(targets)} have no linear layer named {sorted(unknown)}.")
     return {name: [it for it in inside if it.rpartition(".")[2] in layers] for name, inside in targets.items()}
 

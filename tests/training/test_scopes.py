@@ -17,6 +17,7 @@ from transformers import BitsAndBytesConfig
 from fila import FilaForConditionalGeneration, FilaModel
 from fila.training.scopes import KEPT, LORA_SCOPES, audit_bnb, audit_lora, bnb_config, lora_config
 from tests.helpers import assert_close, random_image, single_tower, tiny_config, tiny_model, tiny_processor
+from tests.modeling.tiny_towers import HIGH_RES, LOW_RES, high_res, low_res
 
 # peft 0.21 calls transformers' old names of activation checkpointing; goes when peft calls the new ones
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")
@@ -92,6 +93,34 @@ def test_lora_fits_the_model_without_head_and_the_single_tower() -> None:
     assert adapters(model) == {name.removeprefix("model.") for name in linear("text", "low_res")}
 
 
+TOWERS = [
+    *(("low_res", name, {"vision_config": low_res(name)}) for name in LOW_RES),
+    *(("high_res", name, {"high_res_vision_config": high_res(name)}) for name in HIGH_RES),
+    *(("high_res", f"extra {name}", {"extra_vision_configs": [high_res(name)]}) for name in HIGH_RES),
+]
+
+
+@pytest.mark.parametrize("reentrant", [True, False], ids=["reentrant", "non-reentrant"])
+@pytest.mark.parametrize(("scope", "tower", "settings"), TOWERS, ids=[f"{scope}-{name}" for scope, name, _ in TOWERS])
+def test_checkpointing_leaves_every_adapter_of_every_tower_its_gradient(
+    scope: str, tower: str, settings: dict[str, Any], reentrant: bool
+) -> None:
+    model = tiny_model(fusion={"type": "channel_concat"}, high_res_tile_size=128, **settings)
+    # transformers 5.23 renamed it
+    switch = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    switch({"use_reentrant": reentrant})
+    model.enable_input_require_grads()
+    model = get_peft_model(model, lora_config(model, scope, r=2, init_lora_weights="gaussian")).train()
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.ones_(parameter)
+    model(**batch()).loss.backward()
+    silent = [
+        name for name, weight in model.named_parameters() if weight.requires_grad and not torch.any(weight.grad != 0)
+    ]
+    assert silent == []
+
+
 def test_merged_adapters_answer_alike_and_saved_ones_load_again(tmp_path: Path) -> None:
     model, inputs = adapted(LORA_SCOPES).eval(), batch()
     with torch.no_grad():
@@ -124,6 +153,28 @@ def test_audit_names_adapters_that_were_not_meant() -> None:
 def test_lora_config_rejects_what_it_does_not_know(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         lora_config(tiny_model(), **arguments)
+
+
+@pytest.mark.parametrize("layer", ["patch_embeddings", "1", "dwconv"])
+def test_lora_config_refuses_convolutions(layer: str) -> None:
+    with pytest.raises(ValueError, match=f"'{layer}'.*is a convolution.*linear layers alone"):
+        lora_config(tiny_model(), {"high_res"}, layers=[layer])
+
+
+@pytest.mark.parametrize(
+    "layer", ["high_res_tower.embeddings.patch_embeddings", "high_res_tower.encoder.stages.1.downsampling_layer.1"]
+)
+def test_adapter_on_a_convolution_of_the_convnext_is_refused(layer: str) -> None:
+    model = get_peft_model(tiny_model(), LoraConfig(target_modules=[f"model.vision_tower.{layer}"], r=2))
+    with pytest.raises(ValueError, match=r"convolution of a ConvNeXt tower.*linear layers instead.*lora_config"):
+        model(**batch())
+
+
+def test_audit_names_an_adapter_on_a_convolution() -> None:
+    name = "model.vision_tower.low_res_tower.embeddings.patch_embedding"
+    model = get_peft_model(tiny_model(), LoraConfig(target_modules=["q_proj", name]))
+    with pytest.raises(ValueError, match=rf"1 layers of 'low_res' are adapted: {name}"):
+        audit_lora(model, {"text"}, layers=["q_proj"])
 
 
 def test_lora_config_names_the_scope_that_a_model_lacks() -> None:

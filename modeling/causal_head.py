@@ -1,0 +1,150 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""What a causal language model of transformers does behind its last hidden state, beside the product with its head.
+
+Granite divides the logits, Cohere multiplies them, Gemma 2 caps them: each class in its own `forward`, by its own
+settings. That `forward` itself runs here, of a model on the meta device that has neither layers nor head: it gets the
+logits for hidden states. Whether this equals the whole class is tried once, on a small head, when the model is built.
+
+Shapes: B samples, L sequence length, M width.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+from transformers.modeling_outputs import MoeModelOutputWithPast
+
+_PROBES = 8  # rows and columns of the small head that the class is tried on
+
+
+class CausalHead:
+    """The end of the `...ForCausalLM` class that a text config belongs to.
+
+    Args:
+        config: The text config; the class goes on reading it.
+
+    Attributes:
+        bias: Whether the head has one.
+        changes_logits: Whether the class does anything to the logits at all.
+
+    Raises:
+        ValueError: If transformers has no such class, or it does more than change the logits.
+    """
+
+    def __init__(self, config: Any) -> None:
+        small = copy.copy(config)
+        small.num_hidden_layers = 1
+        if type(config) not in AutoModelForCausalLM._model_mapping:
+            raise ValueError(
+                f"`text_config.model_type` {config.model_type!r} is no causal language model of transformers."
+            )
+        with torch.device("meta"):
+            self.causal: Any = AutoModelForCausalLM.from_config(small)
+        head, base = self.causal.get_output_embeddings(), self.causal.base_model
+        self.name = type(self.causal).__name__
+        if type(head) is not nn.Linear:
+            raise self._refusal(f"has no linear head but {type(head).__name__}")
+        self.bias = head.bias is not None
+        for name, _ in list(base.named_children()):
+            delattr(base, name)
+        base.forward = _given
+        self.causal.config = config
+        try:
+            self.causal.set_output_embeddings(_ReadyLogits())
+            self._try_small_head(config.hidden_size)
+        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+            raise self._refusal(f"cannot be run without its layers ({error})") from error
+        probe = torch.linspace(-99, 99, config.vocab_size, device="cpu", dtype=torch.bfloat16)[None, None]
+        found = self(probe)
+        self.changes_logits = found.dtype != probe.dtype or not torch.equal(found, probe)
+
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        """Turn the product `(B, L, vocabulary)` of hidden states and head into the class's logits."""
+        found: torch.Tensor = self.causal(inputs_embeds=logits, use_cache=False, return_dict=True).logits
+        return found
+
+    def check_loss(self) -> None:
+        """Check that the class's loss is that of the next token alone.
+
+        Raises:
+            ValueError: If its config adds another; names the setting.
+        """
+        config = self.causal.config
+        for name in ("output_router_logits", "z_loss_coefficient"):
+            if getattr(config, name, None):
+                raise ValueError(
+                    f"`text_config.{name}` is {getattr(config, name)!r}: {config.model_type!r} then adds a term to "
+                    "its loss, which a model of fila does not. Unset it, or leave `labels` out."
+                )
+
+    def _try_small_head(self, width: int) -> None:
+        grid = torch.arange(_PROBES * width, device="cpu", dtype=torch.float64).view(_PROBES, width)
+        hidden, weight = grid.sin()[None], grid.cos()
+        expected = nn.functional.linear(hidden, weight)
+        self.causal.set_output_embeddings(_SmallHead(weight))
+        whole = self(hidden)
+        self.causal.set_output_embeddings(_ReadyLogits())
+        worst = (self(expected) - whole).abs().max() / whole.abs().max()
+        if not worst <= 1e-5:  # measured: 0, and 2e-7 where the class goes through float32
+            raise self._refusal(f"changes what goes into its head; its logits would be {worst:.0%} off")
+
+    def _refusal(self, reason: str) -> ValueError:
+        return ValueError(
+            f"`text_config.model_type` {self.causal.config.model_type!r}: {self.name} {reason}, which a model of fila "
+            "cannot reproduce. Choose another language model."
+        )
+
+
+def check_takes_embeddings(config: Any) -> None:
+    """Check that a language model makes of embeddings what it makes of their ids, which images do not have.
+
+    Raises:
+        ValueError: If it does not; says what it does with ids.
+    """
+    if config.model_type == "falcon_h1" and config.embedding_multiplier != 1:
+        raise ValueError(
+            f"`text_config.embedding_multiplier` is {config.embedding_multiplier}, which 'falcon_h1' applies to the "
+            "embeddings of ids and not to embeddings that are given, as those of images are. Choose another language "
+            "model."
+        )
+    per_layer = any(getattr(config, name, None) for name in ("hidden_size_per_layer_input", "ple_layer_ids"))
+    if per_layer or "hash_moe" in (getattr(config, "mlp_layer_types", None) or ()):
+        what = "embeddings of every layer" if per_layer else "choice of experts"
+        raise ValueError(
+            f"`text_config.model_type` {config.model_type!r} looks up the {what} by token ids, and image tokens have "
+            "none. Choose another language model."
+        )
+
+
+class _SmallHead(nn.Module):
+    """A head whose weight is no parameter."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(hidden, self.weight)
+
+
+class _ReadyLogits(nn.Module):
+    """Stands for the head where the logits are there already."""
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits
+
+
+class _NoLayers(MoeModelOutputWithPast):
+    """Output of a model without layers: whatever else a class looks for in it is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+def _given(*args: Any, inputs_embeds: torch.Tensor, **kwargs: Any) -> _NoLayers:
+    """Return what the layers would make of `inputs_embeds`, were there any."""
+    return _NoLayers(last_hidden_state=inputs_embeds)

@@ -1,0 +1,77 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Rows that hold several samples, one after the other, told apart by positions that start again.
+
+transformers keeps the samples of a row apart only where it has neither mask nor cache (`masking_utils.py`); elsewhere
+each sample would read those before it, without a word.
+
+Shapes: B rows, L sequence length.
+"""
+
+from typing import Any
+
+import torch
+from transformers.utils.import_utils import is_torchdynamo_compiling
+
+# Their layers build the mask without the positions, or choose what to read without it; a test over all families says.
+READ_OVER_BORDERS = (
+    "afmoe",
+    "axk2",
+    "biogpt",
+    "deepseek_v32",
+    "dots3_note_text",
+    "glm_moe_dsa",
+    "gpt_oss",
+    "xglm",
+)
+
+
+def is_packed(position_ids: torch.Tensor | None, attention_mask: Any) -> bool:
+    """Tell whether the positions of a row start again between two tokens that are no padding.
+
+    The answer waits for the device, so only a caller's own positions of several tokens are looked at, and none in a
+    compiled graph.
+
+    Args:
+        position_ids: `(B, L)` int; None or of another form: not packed.
+        attention_mask: `(B, S)`, 0 for padding, S at least L where a cache goes before; a mask of another form says
+            itself which token reads which.
+    """
+    if position_ids is None or position_ids.ndim != 2 or position_ids.shape[1] < 2 or is_torchdynamo_compiling():
+        return False
+    restarts = position_ids[:, 1:] < position_ids[:, :-1]
+    if attention_mask is not None:
+        if not isinstance(attention_mask, torch.Tensor) or attention_mask.ndim != 2:
+            return False
+        real = attention_mask[:, -position_ids.shape[1] :].to(position_ids.device).bool()
+        restarts = restarts & real[:, 1:] & real[:, :-1]
+    return bool(restarts.any())
+
+
+def check_packed(language_model: Any, *, shared: bool, **present: bool) -> None:
+    """Check that a language model keeps the samples of a packed row apart.
+
+    Args:
+        language_model: The language model.
+        shared: Whether the model has `shared_positions`.
+        **present: Inputs that must not stand beside such positions, and whether they do.
+
+    Raises:
+        ValueError: If it does not; says what to leave out.
+    """
+    start = "`position_ids` start again within a row, as those of several samples in one row do, "
+    if found := [name for name, is_there in present.items() if is_there]:
+        raise ValueError(
+            f"{start}but {found} came too, and transformers then lets every sample read those before it. Leave "
+            f"{found} out, or put each sample into a row of its own."
+        )
+    if shared:
+        raise ValueError(f"{start}which a model with `shared_positions` cannot tell apart. Put each into its own row.")
+    config = language_model.config
+    kinds = set(getattr(config, "layer_types", None) or ())
+    carries = language_model._is_stateful or any("linear" in kind or "attention" not in kind for kind in kinds)
+    if carries or config.model_type in READ_OVER_BORDERS:
+        raise ValueError(
+            f"{start}but the layers of {type(language_model).__name__} read over the borders. Put each sample into a "
+            "row of its own."
+        )
