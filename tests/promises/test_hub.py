@@ -1,0 +1,35 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""What leaves this machine: a pushed or saved checkpoint answers alike where `fila` is not installed."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration import stranger
+from tests.integration.test_remote_code import Hub, assert_same_answers, without_fila
+from tests.promises.shipped import load
+
+
+def test_pushed_model_answers_alike_without_fila(
+    python_without_fila: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = Hub()
+    hub.folder = tmp_path / "hub"
+    for module in list(sys.modules.values()):
+        if module.__name__.startswith("transformers.") and "hf_api" in vars(module):
+            monkeypatch.setattr(module, "hf_api", lambda: hub)
+    for part in load(dtype="float32"):
+        part.push_to_hub("someone/checkpoint")
+    assert {"config.json", "model.safetensors", "modeling_fila.py", "README.md"} <= {
+        path.name for path in hub.folder.iterdir()
+    }
+    assert_same_answers(stranger.answer(str(hub.folder)), without_fila(python_without_fila, hub.folder, tmp_path))
+
+
+def test_saved_model_answers_alike_without_fila(python_without_fila: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    for part in load(dtype="float32"):
+        part.save_pretrained(saved)
+    assert_same_answers(stranger.answer(str(saved)), without_fila(python_without_fila, saved, tmp_path))
