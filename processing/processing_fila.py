@@ -137,6 +137,7 @@ class FilaProcessor(ProcessorMixin):
                     "Set `tokenizer.pad_token` to another one, such as its eos token."
                 )
             tokenizer.padding_side = "left"  # whatever it was saved with: answers begin where the prompt ends
+            tokenizer.init_kwargs["padding_side"] = "left"  # or it is not saved
         if inside := [name for name, text in self._layout.texts.items() if self.image_token in text]:
             raise ValueError(
                 f"The image token {self.image_token!r} must not occur in the text of the layout; it is in {inside}. "
@@ -236,18 +237,14 @@ class FilaProcessor(ProcessorMixin):
     def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> Any:
         """Write what `from_pretrained` reads; see `ProcessorMixin.save_pretrained`.
 
-        The chat template is written so that control tokens in messages stay text also where another program, such as
-        a server, renders it.
+        The chat template becomes one that keeps control tokens in messages text also where another program, such as a
+        server, renders it.
         """
-        templates = self.chat_template
-        if isinstance(templates, dict):
-            self.chat_template = {name: self._escaping(template) for name, template in templates.items()}
-        elif templates:
-            self.chat_template = self._escaping(templates)
-        try:
-            return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
-        finally:
-            self.chat_template = templates
+        if isinstance(self.chat_template, dict):
+            self.chat_template = {name: self._escaping(template) for name, template in self.chat_template.items()}
+        elif self.chat_template:
+            self.chat_template = self._escaping(self.chat_template)
+        return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
     def _escaping(self, template: str) -> str:
         return with_escapes(template, control_tokens(self.tokenizer, template, self.image_token))
