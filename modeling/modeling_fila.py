@@ -726,6 +726,22 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         ids = kwargs.get("input_ids", kwargs.get("inputs", args[0] if args else None))
         return super().generate(*args, **self._without_cached_images(ids, kwargs))
 
+    def prepare_inputs_for_generation(
+        self, *args: Any, past_key_values: Cache | None = None, is_first_iteration: bool | None = False, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Choose the inputs of a step, see `GenerationMixin.prepare_inputs_for_generation`.
+
+        transformers has an assistant draft without the images, which the model whose answer it is sees; the assistant
+        then gets the embeddings of their placeholders, which nothing refuses.
+        """
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(
+            *args, past_key_values=past_key_values, is_first_iteration=is_first_iteration, **kwargs
+        )
+        ids, is_draft = inputs.get("input_ids"), not is_first_iteration and past_key_values is not None
+        if is_draft and ids is not None and ids.shape[1] > 1 and past_key_values.get_seq_length() == 0:  # type: ignore[union-attr]
+            inputs |= {"input_ids": None, "inputs_embeds": self.get_input_embeddings()(ids)}
+        return inputs
+
     def _without_cached_images(self, input_ids: torch.Tensor | None, inputs: dict[str, Any]) -> dict[str, Any]:
         cache, mask = inputs.get("past_key_values"), inputs.get("attention_mask")
         num_cached = int(cache.get_seq_length()) if isinstance(cache, Cache) else 0

@@ -240,10 +240,12 @@ class FilaProcessor(ProcessorMixin):
         The chat template becomes one that keeps control tokens in messages text also where another program, such as a
         server, renders it.
         """
-        if isinstance(self.chat_template, dict):
-            self.chat_template = {name: self._escaping(template) for name, template in self.chat_template.items()}
-        elif self.chat_template:
-            self.chat_template = self._escaping(self.chat_template)
+        templates: Any = self.chat_template
+        if isinstance(templates, dict):
+            templates = {name: self._escaping(template) for name, template in templates.items()}
+        elif templates:
+            templates = self._escaping(templates)
+        self.chat_template = templates
         return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
     def _escaping(self, template: str) -> str:
