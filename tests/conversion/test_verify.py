@@ -38,7 +38,7 @@ def _failed(checks: list[Check]) -> dict[str, str]:
 def test_verify_finds_no_fault_in_what_assemble_wrote(good: Path) -> None:
     checks = verify(good, forward=False, values=True)
     assert _failed(checks) == {}
-    assert len(checks) == 11
+    assert len(checks) == 12
 
 
 def test_verify_opens_the_checkpoint_in_a_process_without_fila(good: Path) -> None:
