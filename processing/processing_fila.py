@@ -240,7 +240,7 @@ class FilaProcessor(ProcessorMixin):
         The chat template becomes one that keeps control tokens in messages text also where another program, such as a
         server, renders it.
         """
-        templates: Any = self.chat_template
+        templates: Any = getattr(self, "chat_template", None)
         if isinstance(templates, dict):
             templates = {name: self._escaping(template) for name, template in templates.items()}
         elif templates:
