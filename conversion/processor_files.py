@@ -86,7 +86,10 @@ def save_processor(
 
 
 def save_generation_config(folder: Path, text: Part, config: Any, tokenizer: Any, *, chat_template: str) -> None:
-    """Write the language model's own generation settings, stopping also where the chat template ends a turn."""
+    """Write the language model's own generation settings, stopping also where the chat template ends a turn.
+
+    Placeholders are never generated.
+    """
     if (text.folder / "generation_config.json").is_file():
         generation = GenerationConfig.from_pretrained(text.folder)
     else:
@@ -104,4 +107,5 @@ def save_generation_config(folder: Path, text: Part, config: Any, tokenizer: Any
     stops = [stop for stop in dict.fromkeys(stops) if stop is not None]
     generation.eos_token_id = stops[0] if len(stops) == 1 else stops or None
     generation.pad_token_id = tokenizer.pad_token_id
+    generation.suppress_tokens = sorted({*(generation.suppress_tokens or ()), *config.placeholder_ids()})
     generation.save_pretrained(folder)

@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """The tokenizer's side of a checkpoint: the image token, the pad token, the chat template, the vocabulary's size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jinja2.exceptions import TemplateError
@@ -114,6 +114,19 @@ def places_images(tokenizer: Any, template: str, image_token: str) -> bool:
     content = [{"type": "text", "text": "before"}, {"type": "image"}, {"type": "text", "text": "after"}]
     text = _render(tokenizer, template, [{"role": "user", "content": content}], image_token) or ""
     return text.count(image_token) == 1 and "after" in text.partition("before")[2]
+
+
+def unescaped_tokens(tokenizer: Any, template: str, control_tokens: Sequence[str]) -> list[str]:
+    """Return the control tokens that a chat template writes as they are where a user's text holds them."""
+
+    def count(token: str, text: str) -> int:
+        prompts = [
+            _render(tokenizer, template, [{"role": "user", "content": content}], "<image>")
+            for content in (text, [{"type": "text", "text": text}])
+        ]
+        return sum((prompt or "").count(token) for prompt in prompts)
+
+    return [token for token in control_tokens if count(token, f"a {token} b") > count(token, "a b")]
 
 
 def _render(tokenizer: Any, template: str | None, messages: list[dict[str, Any]], image_token: str) -> str | None:

@@ -20,6 +20,7 @@ from transformers.dynamic_module_utils import get_relative_imports
 
 import fila
 from fila.modeling.configuration_fila import AUTO_MAP
+from fila.processing.control_tokens import control_tokens
 
 from . import open_checkpoint
 from .key_rules import check_targets
@@ -33,7 +34,7 @@ from .remote_code import (
     own_code,
 )
 from .safetensors_file import StoredTensor
-from .tokens import places_images
+from .tokens import places_images, unescaped_tokens
 
 _REQUIRED_FILES = (
     "config.json",
@@ -102,6 +103,7 @@ def verify(
         "token ids fit the vocabulary": checkpoint.check_token_ids,
         "processor fits the model": checkpoint.check_processor,
         "chat template places images": checkpoint.check_chat_template,
+        "answers in batches and to strangers": checkpoint.check_generation,
     }
     if values:
         checks["values are finite"] = checkpoint.check_values
@@ -300,6 +302,26 @@ class _Checkpoint:
         if not template or not places_images(self.processor.tokenizer, template, token):
             raise ValueError(f"The chat template does not write {token!r} where a message has an image.")
         return f"writes {token!r}"
+
+    def check_generation(self) -> str:
+        template, tokenizer = self.processor.chat_template, self.processor.tokenizer
+        wrong = []
+        if self.json_files.get("tokenizer_config.json", {}).get("padding_side") != "left":
+            wrong.append("tokenizer_config.json does not say `padding_side: left`, so batches are answered wrongly")
+        generation = GenerationConfig.from_pretrained(self.folder, local_files_only=True)
+        if not {*self.config.placeholder_ids()} <= {*(generation.suppress_tokens or ())}:
+            wrong.append("`suppress_tokens` of generation_config.json lacks placeholders, so models may generate them")
+        written = control_tokens(tokenizer, template or "", self.processor.image_token)
+        if unescaped := unescaped_tokens(tokenizer, template or "", written):
+            wrong.append(
+                f"the chat template does not escape {unescaped[0]!r} in a message, so over HTTP users write it"
+            )
+        if wrong:
+            raise ValueError(
+                f"Where fila is not installed: {'; '.join(wrong)}. Open model and processor with this fila, and call "
+                "`save_pretrained` of both."
+            )
+        return f"pads on the left, suppresses placeholders, escapes {len(written)} control tokens"
 
     def check_values(self) -> str:
         for key, tensor in self.tensors.items():

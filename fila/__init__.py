@@ -24,6 +24,7 @@ from fila.modeling.modeling_fila import FilaForConditionalGeneration, FilaModel,
 from fila.modeling.modeling_var import VarForImageGeneration
 from fila.modeling.modeling_var_vq import VarVQModel
 from fila.modeling.multi_scale_quantizer import FilaMultiScaleQuantizer
+from fila.pipeline import register as _register_pipeline
 from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
 from fila.processing.image_processing_var import VarImageProcessor, VarImageProcessorPil
 from fila.processing.processing_fila import FilaProcessor
@@ -68,6 +69,7 @@ def _register() -> None:
     # `transformers serve` and pipelines find modalities through these tables of names.
     for table in ("MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES", "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES"):
         getattr(modeling_auto, table)["fila"] = "FilaForConditionalGeneration"
+    _register_pipeline()
 
 
 _register()

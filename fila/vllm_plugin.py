@@ -3,12 +3,17 @@
 """Lets vLLM serve a fila checkpoint, without remote code and without a flag.
 
 vLLM calls `register` in each of its processes, because it is an entry point of the group `vllm.general_plugins`. The
-model then runs through vLLM's Transformers backend: vLLM's own attention, cache and scheduler around our modules.
+model then runs through vLLM's Transformers backend: vLLM's own attention, cache and scheduler around our modules. What
+would be served wrongly is refused when the engine starts.
 """
 
+import logging
 import sys
+from typing import Any
 
 BACKEND = "vllm.model_executor.models.transformers:TransformersMultiModalForCausalLM"
+
+logger = logging.getLogger(__name__)
 
 
 def register() -> None:
@@ -19,6 +24,7 @@ def register() -> None:
     """
     import transformers
     from vllm import ModelRegistry
+    from vllm.model_executor.models.config import MODELS_CONFIG_MAP
 
     import fila
 
@@ -27,3 +33,33 @@ def register() -> None:
         for name in fila.__all__:
             setattr(module, name, getattr(fila, name))
     ModelRegistry.register_model("FilaForConditionalGeneration", BACKEND)
+    MODELS_CONFIG_MAP["FilaForConditionalGeneration"] = FilaVllmConfig
+
+
+class FilaVllmConfig:
+    """What vLLM asks about a fila checkpoint before it starts an engine: vLLM's `VerifyAndUpdateConfig`."""
+
+    @staticmethod
+    def verify_and_update_model_config(model_config: Any) -> None:
+        """Refuse a checkpoint that vLLM would answer wrongly, and say what it does not serve.
+
+        Raises:
+            ValueError: If the model has `shared_positions`.
+        """
+        config = model_config.hf_config
+        if config.shared_positions:
+            raise ValueError(
+                "vLLM cannot serve a fila checkpoint with `shared_positions`, such as CogVLM2-Video: it counts the "
+                "position of every image token by itself, and answers would be wrong. Use transformers' `generate`, "
+                "`pipeline` or `transformers serve`."
+            )
+        if config.video_token_id is not None:
+            logger.warning(
+                "fila serves images through vLLM, no videos yet: vLLM refuses a video with the words 'at most 0'. Use "
+                "transformers' `generate` for videos."
+            )
+
+    @staticmethod
+    def verify_and_update_config(vllm_config: Any) -> None:
+        """Do the same for versions of vLLM that ask with the whole configuration alone."""
+        FilaVllmConfig.verify_and_update_model_config(vllm_config.model_config)

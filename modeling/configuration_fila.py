@@ -250,6 +250,10 @@ class FilaConfig(PreTrainedConfig):
         ]
         return output
 
+    def placeholder_ids(self) -> list[int]:
+        """Return the ids that stand for image tokens in a prompt, of images and of videos."""
+        return [token for token in (self.image_token_id, self.video_token_id) if token is not None]
+
     def _default_high_res_tile_size(self) -> int:
         """See `high_res_tile_size`."""
         tower = self.high_res_vision_config

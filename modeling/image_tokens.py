@@ -6,11 +6,22 @@ from typing import Any
 
 import torch
 
+_FIX = "Load processor and model from one checkpoint and pass the processor's output unchanged."
+_GENERATED = (
+    "or a model generated placeholders, which the `suppress_tokens` of its generation config should prevent: drop "
+    "such an answer"
+)
 _CAUSES = (
     "The text was cut after the image tokens were expanded, the processor's `tokens_per_tile` is not the model's, "
-    "or an image is missing or listed under another sample. Load processor and model from one checkpoint and pass "
-    "the processor's output unchanged."
+    f"an image is missing or listed under another sample, {_GENERATED}. {_FIX}"
 )
+# More placeholders than images, and more images than placeholders.
+_NO_IMAGE = f"An image is missing or listed under another sample, {_GENERATED}. {_FIX}"
+CACHED = (
+    "With a cache of earlier turns pass only the images whose placeholders are in the `input_ids` of this call, or to "
+    "`generate` the whole conversation with all its images."
+)
+_NO_PLACEHOLDER = f"The text was cut, or the image is listed under another sample. {_FIX} {CACHED}"
 
 
 def images_per_sample(placeholders: torch.Tensor, lengths: list[int], *, contiguous: bool = True) -> list[int]:
@@ -39,7 +50,7 @@ def images_per_sample(placeholders: torch.Tensor, lengths: list[int], *, contigu
             if image == len(lengths):
                 raise ValueError(
                     f"Sample {sample} has {left} placeholders left after its {image - first} images, but the batch "
-                    f"has no more images: {len(lengths)} were passed. {_CAUSES}"
+                    f"has no more images: {len(lengths)} were passed. {_NO_IMAGE}"
                 )
             length = lengths[image]
             run = positions[start : start + length]
@@ -58,9 +69,10 @@ def images_per_sample(placeholders: torch.Tensor, lengths: list[int], *, contigu
             image += 1
         counts.append(image - first)
     if image < len(lengths):
+        end = f"the batch's placeholders end after image {image - 1}" if image else "the batch has none at all"
         raise ValueError(
-            f"Image {image} has {lengths[image]} image tokens, but no sample has placeholders left for it: the "
-            f"batch's placeholders end after image {image - 1}. {_CAUSES}"
+            f"Image {image} has {lengths[image]} image tokens, but no sample has placeholders left for it: {end}. "
+            f"{_NO_PLACEHOLDER}"
         )
     return counts
 
@@ -98,14 +110,49 @@ def select_tokens(tokens: torch.Tensor, index: torch.Tensor, newline: torch.Tens
     return table[torch.where(index < 0, len(tokens), index)]
 
 
-def repeated_rows(inputs: dict[str, Any], names: tuple[str, ...], counts: list[int], times: int) -> dict[str, Any]:
-    """Take the named inputs out, each sample's block of rows repeated."""
+def repeated_rows(counts: list[int], times: int) -> list[int]:
+    """Return the numbers of all images, each sample's block repeated."""
     rows, first = [], 0
     for count in counts:
         rows += list(range(first, first + count)) * times
         first += count
+    return rows
+
+
+def uncached_rows(placeholders: torch.Tensor, lengths: list[int], counts: list[int], num_cached: int) -> list[int]:
+    """Return the numbers of the images that a cache does not hold.
+
+    Args:
+        placeholders: `(B, L)` bool, where the placeholders of the whole conversations are.
+        lengths: Image tokens of each image.
+        counts: Images of each sample, from `images_per_sample`.
+        num_cached: How many of the `L` tokens the cache holds.
+
+    Raises:
+        ValueError: If the cache holds an image in part.
+    """
+    rows, image = [], 0
+    for sample, count in enumerate(counts):
+        left = int(placeholders[sample, :num_cached].sum())
+        for _ in range(count):
+            if left == 0:
+                rows.append(image)
+            elif left < lengths[image]:
+                raise ValueError(
+                    f"The cache of {num_cached} tokens ends inside image {image}, of sample {sample}: it holds {left} "
+                    f"of its {lengths[image]} tokens. Crop the cache before the image, or start with an empty one."
+                )
+            else:
+                left -= lengths[image]
+            image += 1
+    return rows
+
+
+def take_rows(inputs: dict[str, Any], names: tuple[str, ...], rows: list[int]) -> dict[str, Any]:
+    """Take the named inputs out and return these rows of them, nothing where there are no rows."""
     taken = {name: inputs.pop(name) for name in names if inputs.get(name) is not None}
     return {
         name: value[rows] if isinstance(value, torch.Tensor) else [value[row] for row in rows]
         for name, value in taken.items()
+        if rows
     }

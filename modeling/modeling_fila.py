@@ -8,11 +8,13 @@ Shapes: B samples, L sequence length, I images of the batch, V views of the imag
 image i, M language-model width.
 """
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, GenerationMixin
+from transformers import AutoModel, GenerationConfig, GenerationMixin
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.processing_utils import Unpack
@@ -28,7 +30,7 @@ from .configuration_fila import FilaConfig
 from .connector import build_connector
 from .high_res_views import PerImage
 from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel, real_view_boxes
-from .image_tokens import images_per_sample, repeated_rows, select_tokens
+from .image_tokens import CACHED, images_per_sample, repeated_rows, select_tokens, take_rows, uncached_rows
 from .outputs import FilaCausalLMOutputWithPast, FilaImageFeatures, FilaModelOutputWithPast
 from .packed_rows import check_packed, is_packed
 from .patch_grid import Grid
@@ -266,7 +268,9 @@ class FilaModel(FilaPreTrainedModel):
         if is_torchdynamo_compiling() or (pre_encoded and len(lengths) == 1):
             torch_compilable_check(
                 placeholders.sum() == sum(lengths),
-                lambda: f"The batch has {int(placeholders.sum())} placeholders but {sum(lengths)} image tokens.",
+                lambda: (
+                    f"The batch has {int(placeholders.sum())} placeholders but {sum(lengths)} image tokens. {CACHED}"
+                ),
             )
         else:
             images_per_sample(placeholders, lengths, contiguous=not in_runs)
@@ -282,6 +286,31 @@ class FilaModel(FilaPreTrainedModel):
         token = torch.full((), token_id, dtype=torch.long, device=inputs_embeds.device)
         found: torch.Tensor = (inputs_embeds == self.get_input_embeddings()(token)).all(-1)
         return found
+
+    def _refuse_bare_placeholders(
+        self, input_ids: torch.Tensor, cache: Cache | None, *, images: Any, videos: Any
+    ) -> None:
+        """Raise ValueError where there are placeholders of images or videos that were not passed.
+
+        A filled cache may hold the rest of them. A compiled graph cannot ask one how full it is.
+        """
+        compiling = is_torchdynamo_compiling()
+        if cache is not None and (compiling or cache.get_seq_length() > 0):
+            return
+        if not compiling and input_ids.is_cuda and torch.cuda.is_current_stream_capturing():
+            return  # where nothing can be looked at
+        config = self.config
+        for name, token_id, given in (
+            ("image", config.image_token_id, images),
+            ("video", config.video_token_id, videos),
+        ):
+            if given is None and token_id is not None and input_ids.device.type != "meta":
+                torch_compilable_check(
+                    (input_ids != token_id).all(),
+                    f"`input_ids` hold placeholders of {name}s (id {token_id}), but no {name} was passed. Pass all "
+                    "that the processor returns. In an answer, a model generated them: the `suppress_tokens` of its "
+                    "generation config should prevent that; drop the answer.",
+                )
 
     def _video_mask(
         self, input_ids: Any, inputs_embeds: torch.Tensor, tokens: list[torch.Tensor], *, pre_encoded: bool
@@ -390,8 +419,9 @@ class FilaModel(FilaPreTrainedModel):
 
         Raises:
             ValueError: If not exactly one of `input_ids` and `inputs_embeds` is given, if images are given twice, if
-                placeholders and image tokens do not pair up, or if several samples share a row and would read each
-                other (see `packed_rows.py`).
+                placeholders and image tokens do not pair up (each placeholder needs an image, unless a cache holds
+                the beginning of the text), or if several samples share a row and would read each other (see
+                `packed_rows.py`).
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Exactly one of `input_ids` and `inputs_embeds` must be given.")
@@ -405,7 +435,7 @@ class FilaModel(FilaPreTrainedModel):
         if is_packed(position_ids, attention_mask):
             given = {
                 "attention_mask": attention_mask is not None,
-                "past_key_values": past_key_values is not None,
+                CACHE_NAME: cache is not None,
                 "use_cache": bool(use_cache),
             }
             check_packed(self.language_model, shared=self.config.shared_positions, **given)
@@ -445,6 +475,8 @@ class FilaModel(FilaPreTrainedModel):
             if attention_mask is None and cache is None:
                 # without a mask transformers would take positions that repeat for borders of packed sequences
                 attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
+        if input_ids is not None:
+            self._refuse_bare_placeholders(input_ids, cache, images=encoded, videos=encoded_videos)
         image_features = None
         if encoded is not None:
             mask = self.get_placeholder_mask(
@@ -499,6 +531,19 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             config.text_config.hidden_size, config.text_config.vocab_size, bias=self.causal_head.bias
         )
         self.post_init()
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """How `generate` works; whichever is set is made to suppress the placeholders."""
+        config: GenerationConfig = self._generation_config
+        return config
+
+    @generation_config.setter
+    def generation_config(self, generation_config: GenerationConfig) -> None:
+        if generation_config is not None:
+            suppressed = {*(generation_config.suppress_tokens or ()), *self.config.placeholder_ids()}
+            generation_config.suppress_tokens = sorted(suppressed)
+        self._generation_config = generation_config
 
     def get_output_embeddings(self) -> nn.Module:
         """The language-model head."""
@@ -675,6 +720,81 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             for grids, count in zip(patch_grids, num_views, strict=True)
         ]
 
+    def _rows_of_samples(
+        self, input_ids: torch.Tensor | None, inputs: dict[str, Any]
+    ) -> Iterator[tuple[tuple[str, ...], list[int], list[int], torch.Tensor]]:
+        """Yield for the images and for the videos in `inputs` how their rows pair up with samples.
+
+        Yields:
+            Names of the inputs with one row per image; images per sample; image tokens of each image; `(B, L)` bool,
+            where their placeholders are.
+        """
+        embeds = inputs.get("inputs_embeds")
+        ids = input_ids if embeds is None else None
+        if inputs.get("pixel_values") is not None:
+            in_runs = inputs.get("image_token_index") is not None
+            lengths = self._image_lengths(inputs)
+            placeholders = self.model.find_placeholders(self.config.image_token_id, ids, embeds)
+            yield IMAGE_INPUTS, images_per_sample(placeholders, lengths, contiguous=not in_runs), lengths, placeholders
+        if inputs.get("pixel_values_videos") is not None:
+            grid = self.model.vision_tower.fusion.output_grid
+            lengths = video_lengths(self.model.multi_modal_projector, grid, inputs)
+            placeholders = self.model.find_placeholders(self.model.video_token(), ids, embeds)
+            with videos_in_errors():
+                counts = images_per_sample(placeholders, lengths, contiguous=False)
+            yield (*VIDEO_INPUTS.values(), "video_token_index"), counts, lengths, placeholders
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """Continue prompts, see `GenerationMixin.generate`.
+
+        With a cache that is kept over turns, pass the whole conversation with all its images: those that the cache
+        holds are left out.
+        """
+        ids = kwargs.get("input_ids", kwargs.get("inputs", args[0] if args else None))
+        return super().generate(*args, **self._without_cached_images(ids, kwargs))
+
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Choose the inputs of a step, see `GenerationMixin.prepare_inputs_for_generation`.
+
+        transformers has an assistant draft without the images, which the model whose answer it is sees; the assistant
+        then gets the embeddings of their placeholders, which nothing refuses.
+        """
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)
+        ids, cache = inputs.get("input_ids"), kwargs.get(CACHE_NAME)
+        is_draft = cache is not None and not kwargs.get("is_first_iteration") and cache.get_seq_length() == 0
+        if is_draft and ids is not None and ids.shape[1] > 1:
+            inputs |= {"input_ids": None, "inputs_embeds": self.get_input_embeddings()(ids)}
+        return inputs
+
+    def _without_cached_images(self, input_ids: torch.Tensor | None, inputs: dict[str, Any]) -> dict[str, Any]:
+        cache, mask = one_cache(inputs.get("cache"), inputs.get("past_key_values")), inputs.get("attention_mask")
+        num_cached = int(cache.get_seq_length()) if isinstance(cache, Cache) else 0
+        sequence = inputs["inputs_embeds"] if inputs.get("inputs_embeds") is not None else input_ids
+        # as transformers reads it: what is shorter than its mask are the new tokens alone
+        if num_cached == 0 or sequence is None or (mask is not None and mask.shape[1] != sequence.shape[1]):
+            return inputs
+        inputs = dict(inputs)
+        for names, counts, lengths, placeholders in [*self._rows_of_samples(input_ids, inputs)]:
+            of_videos = "pixel_values_videos" in names
+            with videos_in_errors() if of_videos else nullcontext():
+                rows = uncached_rows(placeholders, lengths, counts, num_cached)
+            inputs |= take_rows(inputs, names, rows)
+        return inputs
+
+    def generate_batch(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Continue prompts of text with continuous batching, see `ContinuousMixin.generate_batch`.
+
+        Raises:
+            ValueError: If a prompt holds placeholders: this way takes ids alone, no images.
+        """
+        for number, prompt in enumerate(inputs):
+            if not set(self.config.placeholder_ids()).isdisjoint(map(int, prompt)):
+                raise ValueError(
+                    f"`generate_batch` takes text alone, and prompt {number} holds placeholders of images or videos. "
+                    "Use `generate` with everything that the processor returns."
+                )
+        return super().generate_batch(inputs, *args, **kwargs)
+
     def _expand_inputs_for_generation(
         self,
         expand_size: int = 1,
@@ -692,23 +812,8 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             self.model.video_token()  # or transformers looks for the token None
         if expand_size > 1 and input_ids is not None:
             repeated: dict[str, Any] = {}
-            embeds = model_kwargs.get("inputs_embeds")
-            ids = input_ids if embeds is None else None
-            if model_kwargs.get("pixel_values") is not None:
-                in_runs = model_kwargs.get("image_token_index") is not None
-                lengths = self._image_lengths(model_kwargs)
-                placeholders = self.model.find_placeholders(self.config.image_token_id, ids, embeds)
-                counts = images_per_sample(placeholders, lengths, contiguous=not in_runs)
-                repeated |= repeated_rows(model_kwargs, IMAGE_INPUTS, counts, expand_size)
-            if model_kwargs.get("pixel_values_videos") is not None:
-                lengths = video_lengths(
-                    self.model.multi_modal_projector, self.model.vision_tower.fusion.output_grid, model_kwargs
-                )
-                placeholders = self.model.find_placeholders(self.model.video_token(), ids, embeds)
-                with videos_in_errors():
-                    counts = images_per_sample(placeholders, lengths, contiguous=False)
-                names = (*VIDEO_INPUTS.values(), "video_token_index")
-                repeated |= repeated_rows(model_kwargs, names, counts, expand_size)
+            for names, counts, _, _ in [*self._rows_of_samples(input_ids, model_kwargs)]:
+                repeated |= take_rows(model_kwargs, names, repeated_rows(counts, expand_size))
             input_ids, model_kwargs = super()._expand_inputs_for_generation(
                 expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
             )

@@ -14,6 +14,8 @@ to stop. Tools and calls of them are refused: there is no form in which models o
 """
 
 import json
+import re
+from collections.abc import Sequence
 from typing import Any
 
 # Put before a template that expects messages to be strings: makes one string of a message's text and images.
@@ -44,6 +46,71 @@ _JOIN_PARTS = """\
 {%- endif -%}
 {%- endfor -%}
 {%- set messages = flat.messages -%}
+"""
+# Put before a template, behind a line that sets `control_tokens`: what `escape_messages` of control_tokens.py does.
+# Jinja cannot rebuild what is nested deeper, such as tools, so control tokens there are refused.
+_ESCAPES = """\
+{%- macro as_text(text) -%}
+{%- set own = namespace(text=text) -%}
+{%- for _ in range(3) -%}
+{%- for token in control_tokens -%}
+{%- if token in own.text -%}
+{%- set own.text = own.text.replace(token, token[0] ~ ' ' ~ token[1:]) -%}
+{%- endif -%}
+{%- endfor -%}
+{%- endfor -%}
+{{- refuse(own.text, 'A message') -}}
+{{- own.text -}}
+{%- endmacro -%}
+{%- macro refuse(value, name) -%}
+{%- for token in control_tokens -%}
+{%- if token in (value | string) -%}
+{{- raise_exception(name ~ " holds the control token '" ~ token ~ "', which cannot be escaped; remove it.") -}}
+{%- endif -%}
+{%- endfor -%}
+{%- endmacro -%}
+{{- refuse(tools | default('', true), 'The list of tools') -}}
+{{- refuse(documents | default('', true), 'The list of documents') -}}
+{%- set safe = namespace(messages=[], message={}, parts=[], part={}, run='') -%}
+{%- for message in messages -%}
+{%- set safe.message = {} -%}
+{%- for key, value in message.items() -%}
+{%- if value is string -%}
+{%- set safe.message = dict(safe.message, **{key: as_text(value)}) -%}
+{%- elif key == 'content' and value -%}
+{%- set safe.parts = [] -%}
+{%- set safe.run = '' -%}
+{%- for part in value -%}
+{%- if part is string -%}
+{%- set safe.part = as_text(part) -%}
+{%- elif part['type'] in ('image', 'image_url', 'video', 'audio') -%}
+{%- set safe.part = part -%}
+{%- set safe.run = '' -%}
+{%- else -%}
+{%- set safe.part = {} -%}
+{%- for name, text in part.items() -%}
+{%- set safe.part = dict(safe.part, **{name: as_text(text) if text is string else text}) -%}
+{%- endfor -%}
+{%- if part['text'] is string -%}
+{%- for token in control_tokens -%}
+{%- if token in safe.run ~ safe.part['text'] -%}
+{%- set safe.part = dict(safe.part, text=' ' ~ safe.part['text']) -%}
+{%- endif -%}
+{%- endfor -%}
+{%- set safe.run = safe.run ~ safe.part['text'] -%}
+{%- endif -%}
+{%- endif -%}
+{%- set safe.parts = safe.parts + [safe.part] -%}
+{%- endfor -%}
+{%- set safe.message = dict(safe.message, content=safe.parts) -%}
+{%- else -%}
+{{- refuse(value, "A message's `" ~ key ~ "`") -}}
+{%- set safe.message = dict(safe.message, **{key: value}) -%}
+{%- endif -%}
+{%- endfor -%}
+{%- set safe.messages = safe.messages + [safe.message] -%}
+{%- endfor -%}
+{%- set messages = safe.messages -%}
 """
 REFUSES_TOOL_CALLS = """\
 {%- if message['tool_calls'] -%}
@@ -113,3 +180,14 @@ def with_joined_parts(template: str, *, image_token: str, media_end: str) -> str
         media_end: What stands between an image or a video and what follows it.
     """
     return with_values(_JOIN_PARTS + template, image_token=image_token, media_end=media_end)
+
+
+def with_escapes(template: str, control_tokens: Sequence[str]) -> str:
+    """The template, made to keep what users write from becoming control tokens, whoever renders it.
+
+    Args:
+        template: The template; what an earlier call put before it is replaced.
+        control_tokens: The longest first.
+    """
+    template = re.sub(r"\{%- set control_tokens = .* -%\}\n" + re.escape(_ESCAPES), "", template)
+    return with_values(_ESCAPES + template, control_tokens=list(control_tokens))

@@ -5,6 +5,9 @@
 A message may hold the text `<image>` or `<|im_end|>`. Rendered into a prompt as it is, it would take the place of an
 image or end the turn. Such text is *escaped*: a space after its first character (`< image>`) makes it ordinary text
 for every tokenizer, and the same on every version of transformers. What cannot be escaped that way is refused.
+
+The template that a processor saves does the same by itself (`with_escapes` of `chat_template.py`), for programs that
+render it without this processor, such as a server.
 """
 
 import re
@@ -18,15 +21,20 @@ MEDIA_TYPES = ("image", "image_url", "video", "audio")
 MEDIA_SOURCES = ("image", "image_url", "video", "audio", "url", "path", "base64")
 
 
-def control_token_pattern(tokenizer: Any, template: str, image_token: str) -> re.Pattern[str]:
-    """A pattern that matches every control token.
+def control_tokens(tokenizer: Any, template: str, image_token: str) -> list[str]:
+    """Return every control token, the longest first.
 
     Control tokens are the image token, the tokenizer's special tokens, and those of its other added tokens that the
     chat template writes.
     """
     added = [token for token in tokenizer.added_tokens_decoder.values() if token.content.strip()]
     tokens = {token.content for token in added if token.special or token.content in template} | {image_token}
-    return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))))
+    return sorted(tokens, key=lambda token: (-len(token), token))
+
+
+def control_token_pattern(tokenizer: Any, template: str, image_token: str) -> re.Pattern[str]:
+    """A pattern that matches every control token."""
+    return re.compile("|".join(map(re.escape, control_tokens(tokenizer, template, image_token))))
 
 
 def escape_messages(messages: Any, pattern: re.Pattern[str]) -> Any:

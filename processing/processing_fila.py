@@ -25,8 +25,8 @@ from transformers.processing_utils import MultiModalData, ProcessorMixin
 from transformers.utils import logging
 
 from .assistant_masks import assistant_masks, assistant_spans, marks_assistant
-from .chat_template import DEFAULT_CHAT_TEMPLATE, with_values
-from .control_tokens import control_token_pattern, escape_messages
+from .chat_template import DEFAULT_CHAT_TEMPLATE, with_escapes, with_values
+from .control_tokens import control_token_pattern, control_tokens, escape_messages
 from .fingerprint import check_preprocessing, refuse_misspelt, trained_with
 from .image_input import ImageInputError, image_size, load_images, resized, scales_to_given
 from .image_pixels import has_fractions
@@ -54,7 +54,8 @@ class FilaProcessor(ProcessorMixin):
         image_processor ([`FilaImageProcessor`]):
             Plans and renders the images.
         tokenizer ([`PreTrainedTokenizerFast`]):
-            Its added tokens hold the image token.
+            Its added tokens hold the image token. It pads on the left from then on, where answers do not begin;
+            training names its own side.
         chat_template (`str`, *optional*):
             A Jinja template, for instance `DEFAULT_CHAT_TEMPLATE`.
         tokens_per_tile (`int`, *optional*, defaults to 576):
@@ -135,6 +136,8 @@ class FilaProcessor(ProcessorMixin):
                     f"Padding must not be images; the tokenizer's pad token is the image token {self.image_token!r}. "
                     "Set `tokenizer.pad_token` to another one, such as its eos token."
                 )
+            tokenizer.padding_side = "left"  # whatever it was saved with: answers begin where the prompt ends
+            tokenizer.init_kwargs["padding_side"] = "left"  # or it is not saved
         if inside := [name for name, text in self._layout.texts.items() if self.image_token in text]:
             raise ValueError(
                 f"The image token {self.image_token!r} must not occur in the text of the layout; it is in {inside}. "
@@ -158,6 +161,8 @@ class FilaProcessor(ProcessorMixin):
             ValueError: If the call names what is almost a setting, or one of videos where there are none.
         """
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        if "padding_side" in kwargs:
+            processor.tokenizer.padding_side = kwargs["padding_side"]
         of_images = processor.image_processor.valid_kwargs.__annotations__
         refuse_misspelt(kwargs, {*processor.to_dict(), *of_images, *OF_VIDEOS})
         named = {*kwargs, *processor._change_videos(kwargs)}
@@ -228,6 +233,23 @@ class FilaProcessor(ProcessorMixin):
             module = type(self).__module__.rpartition(".")[2]
             output["auto_map"] = {self._auto_class: f"{module}.{type(self).__name__}"}
         return output
+
+    def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> Any:
+        """Write what `from_pretrained` reads; see `ProcessorMixin.save_pretrained`.
+
+        The chat template becomes one that keeps control tokens in messages text also where another program, such as a
+        server, renders it.
+        """
+        templates: Any = getattr(self, "chat_template", None)
+        if isinstance(templates, dict):
+            templates = {name: self._escaping(template) for name, template in templates.items()}
+        elif templates:
+            templates = self._escaping(templates)
+        self.chat_template = templates
+        return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+
+    def _escaping(self, template: str) -> str:
+        return with_escapes(template, control_tokens(self.tokenizer, template, self.image_token))
 
     def prepare_inputs_layout(self, images: Any = None, text: Any = None, **kwargs: Any) -> tuple[Any, Any, Any, Any]:
         """Wrap a single prompt in a list and load the images; no image at all is None."""

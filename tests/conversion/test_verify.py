@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from fila import FilaProcessor
 from fila.conversion.assemble import assemble
 from fila.conversion.verify import Check, verify
+from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
 from tests.conversion.parts import edit_json, write_clip, write_convnext, write_text
 
 EMBEDDING = "model.language_model.embed_tokens.weight"
@@ -37,7 +38,7 @@ def _failed(checks: list[Check]) -> dict[str, str]:
 def test_verify_finds_no_fault_in_what_assemble_wrote(good: Path) -> None:
     checks = verify(good, forward=False, values=True)
     assert _failed(checks) == {}
-    assert len(checks) == 13
+    assert len(checks) == 14
 
 
 def test_verify_opens_the_checkpoint_in_a_process_without_fila(good: Path) -> None:
@@ -245,6 +246,21 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         lambda f: (f / "chat_template.jinja").write_text("{{ messages[0]['role'] }}"),
         "chat template places images",
         "does not write '<image>' where a message has an image",
+    ),
+    "older padding": (
+        lambda f: edit_json(f / "tokenizer_config.json", padding_side="right"),
+        "answers in batches and to strangers",
+        r"tokenizer_config\.json does not say `padding_side: left`.* `save_pretrained` of both",
+    ),
+    "older generation config": (
+        lambda f: edit_json(f / "generation_config.json", suppress_tokens=None),
+        "answers in batches and to strangers",
+        r"`suppress_tokens` of generation_config\.json lacks placeholders",
+    ),
+    "older template": (
+        lambda f: (f / "chat_template.jinja").write_text(DEFAULT_CHAT_TEMPLATE),
+        "answers in batches and to strangers",
+        "the chat template does not escape '.*' in a message, so over HTTP users write it",
     ),
     "unknown setting": (
         lambda f: edit_json(f / "config.json", fusoin={}),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fila.modeling.image_tokens import images_per_sample, select_tokens
+from fila.modeling.image_tokens import images_per_sample, select_tokens, uncached_rows
 from tests.helpers import random_image, tiny_model, tiny_processor
 
 
@@ -45,6 +45,28 @@ def test_images_per_sample_counts(rows: list[str], lengths: list[int], expected:
 def test_images_per_sample_rejects_the_first_mismatch(rows: list[str], lengths: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         images_per_sample(runs(*rows), lengths)
+
+
+def test_a_placeholder_too_many_may_have_been_generated() -> None:
+    with pytest.raises(ValueError, match="or a model generated placeholders, which the `suppress_tokens` of its"):
+        images_per_sample(runs("##.#"), [2])
+
+
+def test_an_image_without_any_placeholder_may_be_of_an_earlier_turn() -> None:
+    with pytest.raises(
+        ValueError, match=r"for it: the batch has none at all\. .*With a cache of earlier turns pass only"
+    ):
+        images_per_sample(runs("...."), [2])
+
+
+def test_rows_that_a_cache_does_not_hold() -> None:
+    placeholders = runs("##.###.#", "....##..")
+    assert uncached_rows(placeholders, [2, 3, 1, 2], [3, 1], 3) == [1, 2, 3]
+    assert uncached_rows(placeholders, [2, 3, 1, 2], [3, 1], 7) == [2]
+    with pytest.raises(
+        ValueError, match=r"The cache of 5 tokens ends inside image 1, of sample 0: it holds 2 of its 3"
+    ):
+        uncached_rows(placeholders, [2, 3, 1, 2], [3, 1], 5)
 
 
 def test_model_names_sample_image_and_counts_when_a_placeholder_is_lost() -> None:

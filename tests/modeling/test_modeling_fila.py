@@ -18,7 +18,8 @@ from tests.helpers import assert_close, random_image, single_tower, tiny_config,
 def inputs(**changes: Any) -> Any:
     processor = tiny_processor(**changes)
     images = [[random_image(20, 50)], [random_image(61, 17), random_image(90, 91)], []]
-    return processor(text=["<image> a", "<image><image> b", "c"], images=images, padding=True, return_tensors="pt")
+    text = ["<image> a", "<image><image> b", "c"]
+    return processor(text=text, images=images, padding=True, padding_side="right", return_tensors="pt")
 
 
 def test_new_weights_start_as_documented() -> None:

@@ -102,7 +102,8 @@ def test_images_and_videos_are_mixed_in_a_batch() -> None:
     text = ["<image> x <video>", "<video> y", "<image><image> z"]
     images = [[random_image(30, 50)], [], [random_image(28, 28, 1), random_image(50, 20, 2)]]
     videos = [frames(3), frames(5, 1)]
-    together = model(**processor(text=text, images=images, videos=videos, padding=True, return_tensors="pt")).logits
+    sides = {"padding": True, "padding_side": "right"}
+    together = model(**processor(text=text, images=images, videos=videos, **sides, return_tensors="pt")).logits
     alone = [
         processor(text=text[0], images=images[0], videos=[videos[0]], return_tensors="pt"),
         processor(text=text[1], videos=[videos[1]], return_tensors="pt"),

@@ -2,11 +2,14 @@
 # Licensed under the Apache License, Version 2.0.
 """The default chat template, as text."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jinja2 import TemplateError
+from transformers import AutoTokenizer
 
+from fila.processing.chat_template import with_escapes
 from fila.processing.processing_fila import FilaProcessor
 
 TURNS: list[dict[str, Any]] = [
@@ -94,3 +97,35 @@ def test_template_rejects_what_it_would_leave_out(
 def test_template_takes_messages_that_say_there_are_no_tools(processor: FilaProcessor, nothing: Any) -> None:
     turns = [{**turn, "tool_calls": nothing} for turn in TURNS]
     assert processor.apply_chat_template(turns, tools=nothing) == RENDERED
+
+
+HOSTILE = [
+    "x<image>y",
+    "<|im_end|>",
+    "<<image>image>",
+    [{"type": "image"}, {"type": "text", "text": "</s><image>"}],
+    [{"type": "text", "text": "<im"}, {"type": "text", "text": "age>"}, {"type": "image"}],
+]
+
+
+@pytest.mark.parametrize("content", HOSTILE, ids=str)
+def test_saved_template_escapes_as_the_processor_does(processor: FilaProcessor, tmp_path: Path, content: Any) -> None:
+    messages = [{"role": "user", "content": content}, {"role": "assistant", "content": "<pad>"}]
+    expected = processor.apply_chat_template(messages)
+    processor.save_pretrained(tmp_path)
+    server = AutoTokenizer.from_pretrained(tmp_path)
+    assert server.apply_chat_template(messages, tokenize=False) == expected
+    assert processor.apply_chat_template(messages) == expected
+
+
+@pytest.mark.parametrize("name", ["tools", "documents"])
+def test_saved_template_refuses_control_tokens_that_it_cannot_escape(processor: FilaProcessor, name: str) -> None:
+    template = with_escapes("{{ messages[0]['content'] }}", ["<image>"])
+    values: dict[str, Any] = {name: [{"title": "<image>", "text": ""}]}
+    with pytest.raises(TemplateError, match=f"The list of {name} holds the control token '<image>', which cannot be"):
+        processor.tokenizer.apply_chat_template(TURNS[3:], chat_template=template, tokenize=False, **values)
+
+
+def test_escapes_are_written_once() -> None:
+    once = with_escapes("{{ messages }}", ["<image>", "<a>"])
+    assert with_escapes(with_escapes("{{ messages }}", ["<b>"]), ["<image>", "<a>"]) == once

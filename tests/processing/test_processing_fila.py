@@ -248,7 +248,9 @@ def test_settings_are_saved(processor: FilaProcessor, tmp_path: Path) -> None:
         "FilaProcessor",
     )
     assert saved["image_processor"]["canvas"] == {"type": "fila"}
-    assert (tmp_path / "chat_template.jinja").read_text() == DEFAULT_CHAT_TEMPLATE
+    written = (tmp_path / "chat_template.jinja").read_text()
+    assert written.endswith(DEFAULT_CHAT_TEMPLATE)
+    assert written == processor.chat_template == FilaProcessor.from_pretrained(tmp_path).chat_template
     assert not (tmp_path / "preprocessor_config.json").exists()
     loaded = FilaImageProcessorPil.from_pretrained(tmp_path)
     assert loaded.to_dict() == processor.image_processor.to_dict()
@@ -265,6 +267,20 @@ def test_misspelt_settings_of_a_loaded_processor_are_refused(
     with pytest.raises(ValueError, match=f"no setting `{name}`; did you mean `{meant}`"):
         FilaProcessor.from_pretrained(tmp_path, **{name: 5})
     FilaProcessor.from_pretrained(tmp_path, padding_side="left", revision="main", max_image_tokens=5)
+
+
+def test_batches_are_padded_on_the_left_whatever_the_tokenizer_was_saved_with(
+    image_processor: FilaImageProcessorPil, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    FilaProcessor(image_processor, tokenizer, tokens_per_tile=5).save_pretrained(tmp_path)
+    config = tmp_path / "tokenizer_config.json"
+    saved = json.loads(config.read_text())
+    assert saved["padding_side"] == "left"
+    config.write_text(json.dumps(saved | {"padding_side": "right"}))  # as older checkpoints have it
+    batch = FilaProcessor.from_pretrained(tmp_path)(text=["ab", "c"], padding=True)
+    assert batch["attention_mask"] == [[1, 1], [0, 1]]
+    named = FilaProcessor.from_pretrained(tmp_path, padding_side="right")
+    assert named(text=["ab", "c"], padding=True)["attention_mask"] == [[1, 1], [1, 0]]
 
 
 def test_an_empty_batch_is_refused(processor: FilaProcessor) -> None:

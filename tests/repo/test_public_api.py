@@ -8,14 +8,23 @@ import sys
 import types
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoModelForMultimodalLM, AutoProcessor
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
+    AutoProcessor,
+    pipelines,
+)
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from typer.main import get_command
 
 import fila
 from fila import vllm_plugin
+from fila.pipeline import FilaImageTextToTextPipeline
 from tests.helpers import tiny_config, tiny_processor
 
 NAMES = {
@@ -112,14 +121,45 @@ def test_entry_points_name_what_exists() -> None:
     assert script.load() is app
 
 
-def test_vllm_plugin_registers_in_both_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    registered = {}
-    registry = types.SimpleNamespace(register_model=registered.__setitem__)
-    monkeypatch.setitem(sys.modules, "vllm", types.SimpleNamespace(ModelRegistry=registry))
+@pytest.fixture
+def vllm(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the plugin enters in vLLM, of which only the modules that it imports are stood in for."""
+    entered: dict[str, Any] = {"models": {}, "configs": {}}
+    registry = types.SimpleNamespace(register_model=entered["models"].__setitem__)
+    for name in ("vllm", "vllm.model_executor", "vllm.model_executor.models"):
+        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(ModelRegistry=registry, __path__=[]))
+    configs = types.SimpleNamespace(MODELS_CONFIG_MAP=entered["configs"])
+    monkeypatch.setitem(sys.modules, "vllm.model_executor.models.config", configs)
+    return entered
+
+
+def test_vllm_plugin_registers_in_both_places(vllm: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     transformers = sys.modules["transformers"]
     for name in NAMES:
         monkeypatch.setattr(transformers, name, None, raising=False)
     vllm_plugin.register()
     vllm_plugin.register()
-    assert registered == {"FilaForConditionalGeneration": vllm_plugin.BACKEND}
+    assert vllm["models"] == {"FilaForConditionalGeneration": vllm_plugin.BACKEND}
     assert all(getattr(transformers, name) is getattr(fila, name) for name in NAMES)
+
+
+@pytest.mark.parametrize("hook", ["verify_and_update_model_config", "verify_and_update_config"])
+def test_vllm_does_not_start_with_shared_positions(vllm: dict[str, Any], hook: str) -> None:
+    vllm_plugin.register()
+    asked = types.SimpleNamespace(hf_config=tiny_config(shared_positions=True))
+    asked.model_config = asked
+    with pytest.raises(ValueError, match="vLLM cannot serve a fila checkpoint with `shared_positions`"):
+        getattr(vllm["configs"]["FilaForConditionalGeneration"], hook)(asked)
+
+
+def test_vllm_says_that_videos_are_not_served(vllm: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    vllm_plugin.register()
+    hook = vllm["configs"]["FilaForConditionalGeneration"].verify_and_update_model_config
+    hook(types.SimpleNamespace(hf_config=tiny_config()))
+    assert not caplog.messages
+    hook(types.SimpleNamespace(hf_config=tiny_config(video_token_id=6)))
+    assert "vLLM refuses a video with the words 'at most 0'" in caplog.text
+
+
+def test_import_gives_pipelines_of_mixed_rows() -> None:
+    assert pipelines.PIPELINE_REGISTRY.check_task("image-text-to-text")[1]["impl"] is FilaImageTextToTextPipeline

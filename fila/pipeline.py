@@ -1,0 +1,45 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""`pipeline("image-text-to-text", batch_size=...)` for rows that differ in canvas or in their number of images.
+
+transformers collates what the processor made of each row by padding every tensor along its second axis, which fits no
+images, and keeps the first image of a row alone. It leaves lists alone, so images go through it as lists.
+"""
+
+from typing import Any
+
+from transformers.pipelines import PIPELINE_REGISTRY
+from transformers.pipelines.image_text_to_text import ImageTextToTextPipeline
+
+from fila.modeling.modeling_fila import IMAGE_INPUTS, FilaForConditionalGeneration
+from fila.modeling.video_features import VIDEO_INPUTS
+
+_ROWS = (*IMAGE_INPUTS, *VIDEO_INPUTS.values(), "video_token_index")
+
+
+class FilaImageTextToTextPipeline(ImageTextToTextPipeline):  # type: ignore[misc, unused-ignore]
+    """transformers' own pipeline, which batches of images pass through; for other models it is the same."""
+
+    def preprocess(self, *args: Any, **kwargs: Any) -> Any:
+        """Make the model's inputs of one row, images and videos as lists, empty where it has none."""
+        inputs = super().preprocess(*args, **kwargs)
+        if isinstance(self.model, FilaForConditionalGeneration):
+            for name in _ROWS:
+                inputs[name] = [*inputs.pop(name, ())]
+        return inputs
+
+    def _forward(self, model_inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self.model, FilaForConditionalGeneration):
+            for name in _ROWS:
+                rows = model_inputs.pop(name)
+                if rows and isinstance(rows[0], list):  # one list per row of the batch
+                    rows = [image for row in rows for image in row]
+                if rows:
+                    model_inputs[name] = rows
+        return super()._forward(model_inputs, *args, **kwargs)
+
+
+def register() -> None:
+    """Make `pipeline` find the class; doing it twice changes nothing."""
+    _, task, _ = PIPELINE_REGISTRY.check_task("image-text-to-text")
+    task["impl"] = FilaImageTextToTextPipeline
