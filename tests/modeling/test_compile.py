@@ -44,6 +44,8 @@ def test_training_on_eight_sizes_of_images_makes_at_most_six_graphs() -> None:
     assert 1 <= len(graphs) <= 6
 
 
+# torch's own, on importing inductor
+@pytest.mark.filterwarnings("ignore:`torch.jit.* is deprecated:DeprecationWarning")
 def test_inductor_gives_the_numbers_of_the_plain_model() -> None:
     model, given = tiny_model(**ONE_LAYER), batch(20, 50)
     torch._dynamo.reset()
