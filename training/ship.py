@@ -108,8 +108,11 @@ def report(run: Path, output: Path, fusion: str = "cvfm") -> None:
     text = json.dumps(kept).replace("}, ", "},\n").replace("], ", "],\n")
     (output / "logs.json").write_text(text + "\n", encoding="utf-8")
     evaluation = run / f"evaluation-{fusion}"
-    for path in [evaluation / "evaluation.json", *evaluation.glob("*.png")]:
+    for path in evaluation.glob("*.png"):
         shutil.copyfile(path, output / path.name)
+    text = (evaluation / "evaluation.json").read_text(encoding="utf-8")
+    # the folder of the run is somewhere on this machine, which is nobody's business
+    (output / "evaluation.json").write_text(text.replace(f"{run}/", ""), encoding="utf-8")
 
 
 def _rounded(entry: dict[str, Any]) -> dict[str, Any]:
