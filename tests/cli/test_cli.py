@@ -96,8 +96,8 @@ def test_plan_tells_the_rest_where_images_are_bad(fila: Run, tmp_path: Path) -> 
     rows = [line.split() for line in result.stdout.splitlines()]
     assert [row[0] for row in rows] == ["image", "5x7", "2200x1700", "total"]
     assert rows[-1] == ["total", "of", "2", "of", "4", str(int(rows[1][-1]) + int(rows[2][-1]))]
-    several, absent = result.stderr.splitlines()
-    assert re.match(r"error: Image 1 .*two\.tif.* 2 frames", several)
+    of_several, absent = result.stderr.splitlines()
+    assert re.match(r"error: Image 1 .*two\.tif.* of several frames", of_several)
     assert absent.startswith("error: Image 2 'absent.png' does not exist")
 
 
