@@ -12,8 +12,9 @@ import sys
 
 def main() -> None:
     """Run the `fila` command."""
-    # Whatever has to stand before the slow imports, such as handlers of signals, goes here.
     _place_package()
+    # Modules of the package that import nothing heavy can be imported from here on: what has to stand before the slow
+    # imports, such as handlers of signals, goes here.
     from fila.cli import app
 
     app(prog_name="fila")
