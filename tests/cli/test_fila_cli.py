@@ -10,6 +10,9 @@ import pytest
 
 from tests.repo.test_public_api import COMMANDS
 
+# processes that import everything, on a machine that may be busy
+pytestmark = pytest.mark.timeout(600)
+
 COMMAND = """
 import sys, fila_cli
 sys.argv = ["fila", {arguments}]
