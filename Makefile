@@ -126,4 +126,4 @@ default-model: $(VENV)/installed    ## train the default model, or what is left 
 	$(BIN) -m fila.training.recipe train $(RUN)
 
 clean:           ## remove environments, caches and builds
-	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(VLLM) .cache build dist fila.egg-info
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(VLLM) .cache build dist fila_vlm.egg-info

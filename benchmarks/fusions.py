@@ -44,7 +44,7 @@ def train_and_evaluate(run: Path, fusion: str, seed: int, given: argparse.Namesp
         call("fila", "train", str(folder / "start"), "-o", str(folder / "finetune"), *train, *steps, *resume)
         test = ["--data", str(pages / "test" / "pages.jsonl"), "--max-questions", str(given.questions)]
         call("fila", "evaluate", str(folder / "finetune" / "final"), *test, "-o", str(folder / "evaluation"))
-    scores: dict[str, Any] = json.loads(result.read_text())
+    scores: dict[str, Any] = json.loads(result.read_text())["scores"]
     return scores
 
 

@@ -49,7 +49,8 @@ find out before you pass the checkpoint on.
 
 ## Use
 
-With `pip install fila`:
+Where the package `fila` is installed, from a clone or a wheel of its repository (`pip install path/to/clone`; on the
+public index that name is another project's):
 
 ```python
 import fila  # registers the classes with transformers

@@ -29,8 +29,7 @@ from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageP
 from fila.processing.image_processing_var import VarImageProcessor, VarImageProcessorPil
 from fila.processing.processing_fila import FilaProcessor
 from fila.processing.video_processing_fila import FilaVideoProcessor
-
-__version__ = "0.1.0"
+from fila.version import __version__ as __version__
 
 
 def _register() -> None:

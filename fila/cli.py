@@ -4,7 +4,8 @@
 
 Answers, tables and paths go to standard output; progress and errors to standard error. What the user can put right is
 told in one line and ends with status 2, any other error with status 1; `--debug` shows the traceback instead. Nothing
-heavy is imported before a command runs.
+heavy is imported before a command runs: not by the modules of the command line, and `fila_cli` puts off what the
+package itself imports.
 """
 
 import functools
@@ -14,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -27,6 +28,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+Told = TypeVar("Told")  # what a command finds of one image
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Checkpoint = Annotated[str | None, typer.Option(help="Take the settings of this checkpoint: folder or Hub id.")]
@@ -47,6 +50,10 @@ def _say(line: str) -> None:
     typer.echo(line, err=True)
 
 
+def _say_error(error: Exception, where: str = "") -> None:
+    _say(f"error: {where}{' '.join(str(error).split()) or type(error).__name__}")
+
+
 # ImportError: a package that only some commands need
 _TOLD: tuple[type[Exception], ...] = (ValueError, OSError, RuntimeError, ImportError)
 
@@ -57,6 +64,7 @@ def _told_in_one_line(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(**kwargs: Any) -> None:
         try:
+            _run_package()
             command(**kwargs)
         except typer.Exit:  # a RuntimeError too
             raise
@@ -66,15 +74,23 @@ def _told_in_one_line(command: Callable[..., None]) -> Callable[..., None]:
 
             if kwargs["debug"]:
                 raise
-            told, name = " ".join(str(error).split()), type(error).__name__
-            known = isinstance(error, (*_TOLD, StrictDataclassError, SafetensorError))
-            if known or type(error) is Exception:  # tokenizers has no class of its own
-                _say(f"error: {told or name}")
+            if isinstance(error, (*_TOLD, StrictDataclassError, SafetensorError)) or type(error) is Exception:
+                _say_error(error)  # of class Exception alone are those of tokenizers
                 raise typer.Exit(2) from error
+            told, name = " ".join(str(error).split()), type(error).__name__
             _say(f"error: unexpected {name}{told and f': {told}'} (--debug shows where)")
             raise typer.Exit(1) from error
 
     return wrapped
+
+
+def _run_package() -> None:
+    """Run the package's `__init__`, which `fila_cli` put off: it registers the classes."""
+    package = sys.modules["fila"]
+    if not hasattr(package, "__version__"):
+        assert package.__spec__ is not None
+        assert package.__spec__.loader is not None
+        package.__spec__.loader.exec_module(package)
 
 
 def _options(text: str) -> dict[str, Any]:
@@ -96,7 +112,9 @@ def _print_version(value: bool) -> None:
     if value:
         from importlib.metadata import version
 
-        typer.echo(f"fila {version('fila')}, transformers {version('transformers')}, torch {version('torch')}")
+        from fila.version import __version__
+
+        typer.echo(f"fila {__version__}, transformers {version('transformers')}, torch {version('torch')}")
         raise typer.Exit
 
 
@@ -276,32 +294,53 @@ def plan(
 
     Only the headers of files are read. Sizes are height x width, such as 3508x2480. The settings are those of
     --checkpoint or else of the options. Each image is planned alone in its prompt; one that a limit of image tokens
-    shrinks is told as it is then.
+    shrinks is told as it is then. What is wrong with an image is told apart, and the status is 2 in the end.
     """
     from fila.eyes import open_eyes, read_size
 
     eyes = open_eyes(checkpoint, canvas=_options(canvas), layout=_options(layout), tile=tile, patch=patch)
-    rows = [["image", "size", "tiles", "canvas", "content", "views", "tokens"]]
-    total = 0
-    for number, source in enumerate(images):
+
+    def told(number: int, source: str) -> tuple[list[str], int]:
         size = read_size(source, number)
         planned = eyes.plan(eyes.fitted(size, number))
         tokens = eyes.num_tokens(planned)
-        total += tokens
         sizes = [size, planned.tile_grid, planned.canvas_size, planned.content_box.size]
-        rows.append([source, *("x".join(map(str, pair)) for pair in sizes), str(planned.num_views), str(tokens)])
+        row = [source, *("x".join(map(str, pair)) for pair in sizes), str(planned.num_views), str(tokens)]
+        return row, tokens
+
+    found = _of_each(images, told, debug)
+    rows = [["image", "size", "tiles", "canvas", "content", "views", "tokens"], *(row for row, _ in found)]
     if len(images) > 1:
-        rows.append(["total", "", "", "", "", "", str(total)])
-    _table(rows)
+        name = "total" if len(found) == len(images) else f"total of {len(found)} of {len(images)}"
+        rows.append([name, "", "", "", "", "", str(sum(tokens for _, tokens in found))])
+    if found:
+        _table(rows)
+    if len(found) < len(images):
+        raise typer.Exit(2)
+
+
+def _of_each(images: list[str], tell: Callable[[int, str], Told], debug: bool) -> list[Told]:
+    """Call for each image; what is wrong with one goes to standard error, and the others are told."""
+    found = []
+    for number, source in enumerate(images):
+        try:
+            found.append(tell(number, source))
+        except (ValueError, OSError) as error:
+            if debug:
+                raise
+            _say_error(error, "" if source in str(error) else f"{source}: ")
+    return found
 
 
 @app.command()
 @_told_in_one_line
 def estimate(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE|HEIGHTxWIDTH...", help="Image files or sizes.")],
-    model: Annotated[
-        str | None, typer.Option(help="Checkpoint: folder or Hub id; a model of FILA's own sizes if not given.")
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Of this checkpoint: folder or Hub id; a model of FILA's own sizes if not given."),
     ] = None,
+    model: Annotated[str | None, typer.Option(hidden=True, help="What --checkpoint was called.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -315,14 +354,18 @@ def estimate(
     from fila.eyes import read_size
     from fila.quiet import quiet
 
-    sizes = [read_size(source, number) for number, source in enumerate(images)]
+    if model is not None and checkpoint is not None:
+        raise ValueError("--model is the old name of --checkpoint; give --checkpoint alone.")
     with quiet():
-        estimator = Estimator(model)
-    made = [each for pair in zip(images, sizes, strict=True) for each in estimator.all_canvases(*pair)]
+        estimator = Estimator(checkpoint or model)
+    found = _of_each(images, lambda number, source: estimator.all_canvases(source, read_size(source, number)), debug)
+    made = [each for canvases in found for each in canvases]
     if as_json:
         typer.echo(to_json(made))
-    else:
+    elif made:
         _table(as_rows(made))
+    if len(found) < len(images):
+        raise typer.Exit(2)
 
 
 def _table(rows: list[list[str]]) -> None:
@@ -470,6 +513,5 @@ def demo(
     run_demo(folder, show=typer.echo, say=_say)
 
 
-if __package__:  # else this file was loaded alone, and `fila` would bring torch along
-    import fila.cli_systems
-    import fila.cli_train  # noqa: F401  (their commands register with the app)
+import fila.cli_systems  # noqa: E402  (their commands register with the app)
+import fila.cli_train  # noqa: E402, F401

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import sys
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -103,9 +104,11 @@ def train(
 
     The folder gets `checkpoint-*` folders, the trained model in `final`, the log and its plots.
     """
+    from fila.quiet import leave_out_4bit_kernel, quiet
+
+    leave_out_4bit_kernel()
     from fila.ask import choose_device, load_checkpoint
     from fila.conversion.output import refuse_inputs
-    from fila.quiet import quiet
     from fila.training.arguments import FilaTrainingArguments
     from fila.training.checkpoints import last_complete_checkpoint, last_saved_checkpoint, missing_files
     from fila.training.data import open_data
@@ -265,8 +268,10 @@ def evaluate(
     _table(rows)
     if output is None:
         return
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    told = {"checkpoint": checkpoint, "data": data, "date": now, "scores": as_json(scores)}
     lines = [json.dumps({**dataclasses.asdict(answer), "exact": answer.exact}) for answer in answers]
-    contents = {"answers.jsonl": "\n".join(lines), "evaluation.json": json.dumps(as_json(scores), indent=2)}
+    contents = {"answers.jsonl": "\n".join(lines), "evaluation.json": json.dumps(told, indent=2)}
     for name, text in contents.items():
         with written_file(output / name, inputs=[data]) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
@@ -344,7 +349,7 @@ def pages(
 
 def _can_plot() -> bool:
     if find_spec("matplotlib") is None:
-        _say("no plots: matplotlib is not installed (`pip install fila[train]`)")
+        _say("no plots: matplotlib is not installed (`pip install matplotlib`)")
         return False
     return True
 
@@ -353,7 +358,7 @@ def _evaluation_callback(trainer: Any, dataset: Any, every: int, count: int) -> 
     from itertools import islice
 
     from fila.training.data import questions
-    from fila.training.evaluation import GenerativeEvalCallback
+    from fila.training.evaluation_callback import GenerativeEvalCallback
 
     asked = list(islice(questions(dataset[index] for index in range(len(dataset))), count))
     if not asked:

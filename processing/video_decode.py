@@ -25,7 +25,7 @@ from .video_error import UnusableVideo
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,ivf,mjpeg"
 MAX_LISTED_FRAMES = 2_000_000  # 18 hours at 30 frames per second
-INSTALL = "Install PyAV: pip install 'fila[video]'."
+INSTALL = "Install PyAV: pip install av."
 BROKEN = "Encode it again, or cut it before the damage."
 Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 

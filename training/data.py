@@ -184,21 +184,21 @@ def questions(samples: Iterable[Mapping[str, Any]]) -> Iterator["Question"]:
     Raises:
         ValueError: If a field does not have both as text.
     """
-    for sample in samples:
+    for index, sample in enumerate(samples):
         images, videos = list(sample.get("images") or []), list(sample.get("videos") or [])
         for entry in sample.get("fields") or []:
             if not all(isinstance(entry.get(name), str) for name in ("question", "answer")):
                 raise ValueError(f"A field must have `question` and `answer`, both text; got {entry!r:.80}.")
             content = [{"type": "image"} for _ in images] + [{"type": "video"} for _ in videos]
             content.append({"type": "text", "text": entry["question"]})
-            yield Question(images, [{"role": "user", "content": content}], entry["answer"], entry, videos)
+            yield Question(images, [{"role": "user", "content": content}], entry["answer"], entry, videos, index)
         if sample.get("fields"):
             continue
         for number, message in enumerate(sample["messages"]):
             if message["role"] == "assistant":
                 before = sample["messages"][:number]
                 num_images, num_videos = (len(bound_parts(before, kind)) for kind in ("image", "video"))
-                yield Question(images[:num_images], before, message_text(message), None, videos[:num_videos])
+                yield Question(images[:num_images], before, message_text(message), None, videos[:num_videos], index)
 
 
 @dataclass(frozen=True)
@@ -211,6 +211,7 @@ class Question:
         answer: What is right.
         field: What else is known, for buckets.
         videos: As a sample holds them.
+        sample: Index of the sample, among those that the questions are of.
     """
 
     images: Sequence[Any]
@@ -218,6 +219,7 @@ class Question:
     answer: str
     field: Mapping[str, Any] | None = None
     videos: Sequence[Any] = ()
+    sample: int | None = None
 
     @property
     def text(self) -> str:

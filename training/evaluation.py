@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import TrainerCallback
+
+from fila.processing.image_source import shown
 
 from .collator import FilaCollator
 from .data import Question, image_size
@@ -33,12 +34,18 @@ class Answered:
         reference: The right answer.
         prediction: The model's.
         buckets: Name of a split to the bucket in it.
+        sample: Index of the sample that was asked about.
+        images: Files of its images; None for one that came as pixels.
+        videos: Likewise.
     """
 
     question: str
     reference: str
     prediction: str
     buckets: Mapping[str, str]
+    sample: int | None = None
+    images: Sequence[str | None] = ()
+    videos: Sequence[str | None] = ()
 
     @property
     def exact(self) -> bool:
@@ -190,10 +197,16 @@ def answer_questions(
                 for asked, text in zip(batch, texts, strict=True):
                     found = {name: bucket(asked) for name, bucket in buckets.items()}
                     labels = {name: label for name, label in found.items() if label is not None}
-                    yield Answered(asked.text, asked.answer, text.strip(), labels)
+                    files = _files(asked.images), _files(asked.videos)
+                    yield Answered(asked.text, asked.answer, text.strip(), labels, asked.sample, *files)
                 bar.update(len(batch))
     finally:
         model.train(was_training)
+
+
+def _files(sources: Sequence[Any]) -> list[str | None]:
+    """Names of images or videos; `datasets` gives those that it does not decode as dicts of bytes and path."""
+    return [shown(source.get("path") if isinstance(source, Mapping) else source) for source in sources]
 
 
 def score(answers: Sequence[Answered]) -> Score:
@@ -220,38 +233,6 @@ def score_buckets(answers: Sequence[Answered]) -> dict[str, dict[str, Score]]:
 def _numbers(label: str) -> tuple[list[float], str]:
     """Order of labels: by the numbers in them."""
     return [float(number) for number in re.findall(r"\d+(?:\.\d+)?", label)], label
-
-
-class GenerativeEvalCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
-    """Asks the model while it trains and logs the scores through the Trainer, so to all of `report_to`.
-
-    Args:
-        trainer: Whose `log` is called; add the callback to it.
-        questions: What to ask each time.
-        every: Steps between two evaluations; there is one after the last step too.
-        options: Of `answer_questions`.
-    """
-
-    def __init__(self, trainer: Any, questions: Sequence[Question], *, every: int, **options: Any) -> None:
-        if every < 1:
-            raise ValueError(f"`every` must be a positive number of steps; got {every}.")
-        self.trainer, self.questions, self.every, self.options = trainer, questions, every, options
-        self.scores: dict[str, dict[str, Score]] = {}
-
-    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        """Evaluate if it is time."""
-        if state.global_step % self.every and state.global_step != state.max_steps:
-            return
-        processor = self.trainer.processing_class
-        self.scores = score_buckets(list(answer_questions(model, processor, self.questions, **self.options)))
-        total = self.scores["all"]["all"]
-        logs = {"eval_exact_match": total.exact_match, "eval_character_error_rate": total.character_error_rate}
-        for split, found in self.scores.items():
-            if split != "all":
-                logs |= {f"eval_exact_match/{split}/{label}": each.exact_match for label, each in found.items()}
-        should_log = control.should_log
-        self.trainer.log(logs)
-        control.should_log = should_log  # else the step's loss would count as logged
 
 
 def as_json(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, dict[str, dict[str, float]]]:

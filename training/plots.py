@@ -18,7 +18,7 @@ def _axes(title: str) -> tuple[Any, Any]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
-            "Plots need matplotlib, which is not installed. Install it with `pip install fila[train]`."
+            "Plots need matplotlib, which is not installed. Install it with `pip install matplotlib`."
         ) from error
     figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=150, layout="constrained")
     axes = figure.add_subplot()

@@ -199,18 +199,26 @@ def test_command_prints_a_table_and_reads_headers_only(tmp_path: Path, monkeypat
     assert "2,880" in lines[1]
 
 
-def test_command_prints_json_of_a_checkpoint(checkpoint: str) -> None:
-    result = CliRunner().invoke(app, ["estimate", "57x31", "--json", "--model", checkpoint])
+@pytest.mark.parametrize("option", ["--checkpoint", "--model"])
+def test_command_prints_json_of_a_checkpoint(checkpoint: str, option: str) -> None:
+    result = CliRunner().invoke(app, ["estimate", "57x31", "--json", option, checkpoint])
     assert result.exit_code == 0, result.output
     made = json.loads(result.output)
     assert made[0]["canvas"] == "fila"
     assert made[0]["num_tokens"] == TOKENS_PER_TILE * made[0]["num_views"]
 
 
-def test_command_names_the_file_that_is_none() -> None:
-    result = CliRunner().invoke(app, ["estimate", "nowhere.png"])
+def test_command_names_the_file_that_is_none_and_tells_the_rest() -> None:
+    result = CliRunner().invoke(app, ["estimate", "nowhere.png", "28x56"])
     assert result.exit_code == 2
-    assert "'nowhere.png' does not exist" in result.output
+    assert "Image 0 'nowhere.png' does not exist" in result.stderr
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["image"] + ["28x56"] * len(CANVASES)
+
+
+def test_command_takes_one_checkpoint(checkpoint: str) -> None:
+    result = CliRunner().invoke(app, ["estimate", "28x56", "--checkpoint", checkpoint, "--model", checkpoint])
+    assert result.exit_code == 2
+    assert "--model is the old name of --checkpoint" in result.stderr
 
 
 def test_language_model_of_another_layout_is_not_counted() -> None:

@@ -118,3 +118,8 @@ def test_recipes_lists_and_shows(fila: Run) -> None:
     shown = fila("recipes", "llava-hr")
     assert json.loads(shown.stdout)["config"]["fusion"] == {"type": "mixture_of_resolution"}
     assert fila("recipes", "llava").exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["videollama2-7b", "videollama2-7b-16f", "videollama2.1-7b-16f"])
+def test_videollama2_says_that_its_source_keeps_32_frames(name: str) -> None:
+    assert any("of more than 32 the source keeps the first 32" in text for text in load_recipe(name).deviations)

@@ -19,7 +19,7 @@ def test_model_card_names_parts_and_what_is_untrained(tmp_path: Path) -> None:
     assert "**UNTRAINED: connector.**" in card.text
     assert "Left behind: 3 tensors of owner/clip (not read)." in card.text
     assert (card.data.library_name, card.data.pipeline_tag) == ("transformers", "image-text-to-text")
-    assert "pip install fila" in card.text
+    assert "from a clone or a wheel" in card.text
     assert "trust_remote_code=True" in card.text
 
 

@@ -17,10 +17,15 @@ def main(wheel: str) -> None:
         "default_model/chat_template.jinja",
         "demo_pages/pages.jsonl",
     )
-    for needed in ("fila/py.typed", "fila/modeling/modeling_fila.py", *(f"fila/assets/{name}" for name in assets)):
+    for needed in (
+        "fila_cli.py",
+        "fila/py.typed",
+        "fila/modeling/modeling_fila.py",
+        *(f"fila/assets/{name}" for name in assets),
+    ):
         if needed not in names:
             raise SystemExit(f"{wheel} has no {needed}.")
-    if strange := [name for name in names if not name.startswith("fila/")]:
+    if strange := [name for name in names if not name.startswith("fila/") and name != "fila_cli.py"]:
         raise SystemExit(f"{wheel} would put {strange[0]} beside other people's packages.")
 
     sys.path.insert(0, wheel)

@@ -23,6 +23,7 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from typer.main import get_command
 
 import fila
+import fila_cli
 from fila import vllm_plugin
 from fila.pipeline import FilaImageTextToTextPipeline
 from tests.helpers import tiny_config, tiny_processor
@@ -116,9 +117,7 @@ def test_entry_points_name_what_exists() -> None:
     (plugin,) = [entry for entry in entry_points(group="vllm.general_plugins") if entry.name == "fila"]
     assert plugin.load() is vllm_plugin.register
     (script,) = [entry for entry in entry_points(group="console_scripts") if entry.name == "fila"]
-    from fila.cli import app
-
-    assert script.load() is app
+    assert script.load() is fila_cli.main
 
 
 @pytest.fixture

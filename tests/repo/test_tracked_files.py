@@ -102,6 +102,15 @@ def test_every_folder_is_packaged() -> None:
         assert {path.name for path in inner} <= {"__pycache__", "assets", "recipe_files"}
 
 
+def test_nobody_is_told_to_install_from_the_index_what_is_not_there() -> None:
+    """The project called `fila` there is another one; the changelog tells of it."""
+    told = re.compile(r"pip3? install (?:-\S+ )*['\"]?fila(?![\w./-])|(?<![\w.-])fila\[[a-z]")
+    # in two parts, so that this file does not hold them
+    assert all(told.search("pip install " + name) for name in ("fila", "-U fila\n", "'fila" + "[train]'"))
+    assert told.search("fila" + "[video]")
+    assert not [name for name, text in texts().items() if name != "CHANGELOG.md" and told.search(text)]
+
+
 def test_versions_agree() -> None:
     version = pyproject()["project"]["version"]
     assert fila.__version__ == version

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from fila.training.data import Question, questions
 from fila.training.evaluation import (
     Answered,
-    GenerativeEvalCallback,
     answer_questions,
     as_json,
     by_number,
@@ -25,9 +24,8 @@ from fila.training.evaluation import (
     small_print,
     wilson_interval,
 )
-from fila.training.trainer import FilaTrainer
 from tests.helpers import random_image, tiny_model, tiny_processor
-from tests.training.samples import arguments, losses, make_samples
+from tests.training.samples import make_samples
 
 
 def slow_distance(first: str, second: str) -> int:
@@ -130,6 +128,15 @@ def test_batches_answer_as_single_questions_do() -> None:
     assert {answer.buckets["resolution"] for answer in alone} == {"0 tiles", "2 tiles", "4 tiles"}
 
 
+def test_answers_name_sample_and_files(tmp_path: Path) -> None:
+    path = tmp_path / "page.png"
+    random_image(20, 50).save(path)
+    (first, second) = make_samples(2)
+    samples = [{**first, "images": [{"bytes": None, "path": str(path)}]}, second]
+    answers = answer_questions(tiny_model(), tiny_processor(), questions(samples), max_new_tokens=1)
+    assert [(each.sample, each.images, each.videos) for each in answers] == [(0, [str(path)], []), (1, [None], [])]
+
+
 def test_nothing_but_text_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches are made when they are asked for, and no logits come out of `generate`."""
     model, processor = tiny_model().train(), tiny_processor()
@@ -155,37 +162,3 @@ def test_nothing_but_text_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len([first, *answers]) == 5
     assert set(kinds) == {torch.Tensor}
     assert model.training
-
-
-def run(folder: Path, samples: list[dict[str, Any]], every: int | None, **changes: Any) -> tuple[Any, Any]:
-    settings = arguments(folder, learning_rate=1e-2, per_device_train_batch_size=4, **changes)
-    trainer = FilaTrainer(tiny_model(), settings, processing_class=tiny_processor(), train_dataset=samples)
-    callback = None
-    if every is not None:
-        callback = GenerativeEvalCallback(trainer, list(questions(samples)), every=every, max_new_tokens=6)
-        trainer.add_callback(callback)
-    trainer.train()
-    return trainer, callback
-
-
-def test_a_trained_model_is_scored_while_it_trains(tmp_path: Path) -> None:
-    trainer, callback = run(tmp_path, make_samples(4), every=24, max_steps=40)
-    logged = [entry for entry in trainer.state.log_history if "eval_exact_match" in entry]
-    assert [entry["step"] for entry in logged] == [24, 40]
-    assert logged[-1]["eval_exact_match"] == 1
-    assert logged[-1]["eval_character_error_rate"] == 0
-    assert logged[-1]["eval_exact_match/resolution/4 tiles"] == 1
-    assert callback.scores["all"]["all"].count == 4
-
-
-def test_asking_changes_nothing(tmp_path: Path) -> None:
-    silent, _ = run(tmp_path, make_samples(4), every=None)
-    asking, _ = run(tmp_path, make_samples(4), every=1)
-    assert losses(asking) == losses(silent)
-    assert len(losses(silent)) == 3
-    assert asking.model.training
-
-
-def test_steps_between_evaluations_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="`every` must be a positive number of steps; got 0"):
-        GenerativeEvalCallback(None, [], every=0)

@@ -52,5 +52,5 @@ def test_nothing_to_plot_is_refused(tmp_path: Path) -> None:
 
 def test_without_matplotlib_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"Plots need matplotlib.*`pip install fila\[train\]`"):
+    with pytest.raises(ImportError, match=r"Plots need matplotlib.*`pip install matplotlib`"):
         plot_loss(LOG, tmp_path / "a.png")

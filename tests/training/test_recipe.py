@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
+from fila.demo import bundled_files
 from fila.processing.processing_fila import FilaProcessor
 from fila.training import recipe
 from fila.training import ship as shipping
@@ -76,8 +77,12 @@ def test_warm_ups_end_in_a_checkpoint_that_holds_them(fusion: str, run: Path, mo
         folder.mkdir(exist_ok=True)
         (folder / "trainer_state.json").write_text('{"log_history": [{"step": 1, "loss": 0.123456}]}')
     (run / f"evaluation-{fusion}").mkdir()
-    (run / f"evaluation-{fusion}" / "evaluation.json").write_text("{}")
+    (run / f"evaluation-{fusion}" / "evaluation.json").write_text(
+        json.dumps({"checkpoint": str(final_model(run, fusion))})
+    )
     report(run, run / "report", fusion)
+    told = json.loads((run / "report" / "evaluation.json").read_text())
+    assert told["checkpoint"] == str(final_model(run, fusion).relative_to(run))
     logs = json.loads((run / "report" / "logs.json").read_text())
     assert set(logs) == {*recipe.WARM_UPS, *recipe.FINETUNES}
     assert logs["finetune"] == logs["finish"] == [{"step": 1, "loss": 0.1235}]
@@ -93,6 +98,15 @@ def test_warm_ups_end_in_a_checkpoint_that_holds_them(fusion: str, run: Path, mo
         towers = torch.load(run / "deeper" / "weights.pt")
         frozen = torch.load(warm_up_folder("connector", run, fusion) / "weights.pt")
         assert torch.equal(frozen[f"vision_tower.{stem}"], towers[stem.replace("high_res_tower", "tower")])
+
+
+def test_card_of_the_default_model_is_what_is_shipped_and_says_what_is_not_read() -> None:
+    with bundled_files() as assets:
+        card = (assets / "default_model" / "README.md").read_text(encoding="utf-8")
+    assert card == shipping._CARD.format(size=6.9)
+    found = card.partition("## What it does not read")[2].partition("## Use")[0]
+    said = ("a space", "real language", "`$`", "above its label", "`Read the first 8 fields.`")
+    assert [what for what in said if what not in found] == []
 
 
 def test_demonstration_gets_the_first_pages_that_are_read_right(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

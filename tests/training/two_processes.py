@@ -23,7 +23,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from fila.training.data import questions
-from fila.training.evaluation import GenerativeEvalCallback
+from fila.training.evaluation_callback import GenerativeEvalCallback
 from fila.training.stages import select_trained
 from fila.training.trainer import FilaTrainer
 from tests.helpers import random_image, tiny_model, tiny_processor

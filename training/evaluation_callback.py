@@ -1,0 +1,46 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Evaluate while training.
+
+In a file of its own: transformers' callbacks bring peft and bitsandbytes along, which asking does not need.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import TrainerCallback
+
+from .data import Question
+from .evaluation import Score, answer_questions, score_buckets
+
+
+class GenerativeEvalCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
+    """Asks the model while it trains and logs the scores through the Trainer, so to all of `report_to`.
+
+    Args:
+        trainer: Whose `log` is called; add the callback to it.
+        questions: What to ask each time.
+        every: Steps between two evaluations; there is one after the last step too.
+        options: Of `answer_questions`.
+    """
+
+    def __init__(self, trainer: Any, questions: Sequence[Question], *, every: int, **options: Any) -> None:
+        if every < 1:
+            raise ValueError(f"`every` must be a positive number of steps; got {every}.")
+        self.trainer, self.questions, self.every, self.options = trainer, questions, every, options
+        self.scores: dict[str, dict[str, Score]] = {}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Evaluate if it is time."""
+        if state.global_step % self.every and state.global_step != state.max_steps:
+            return
+        processor = self.trainer.processing_class
+        self.scores = score_buckets(list(answer_questions(model, processor, self.questions, **self.options)))
+        total = self.scores["all"]["all"]
+        logs = {"eval_exact_match": total.exact_match, "eval_character_error_rate": total.character_error_rate}
+        for split, found in self.scores.items():
+            if split != "all":
+                logs |= {f"eval_exact_match/{split}/{label}": each.exact_match for label, each in found.items()}
+        should_log = control.should_log
+        self.trainer.log(logs)
+        control.should_log = should_log  # else the step's loss would count as logged
