@@ -202,7 +202,7 @@ def test_embeddings_made_by_the_caller_share_positions_too() -> None:
         logits = model(**batch).logits
         ids = batch.pop("input_ids")
         embeds = model.get_input_embeddings()(ids)
-        assert torch.equal(model(inputs_embeds=embeds, **batch).logits, logits)
+        assert_close(model(inputs_embeds=embeds, **batch).logits, logits)
     options: dict[str, Any] = {"max_new_tokens": 5, "do_sample": False, "eos_token_id": None}
     assert model.generate(inputs_embeds=embeds, **batch, **options).tolist() == expected
 

@@ -111,7 +111,8 @@ def test_gradients_with_checkpointing_are_those_without(tmp_path: Path) -> None:
     plain.train()
     checkpointed.train()
     assert set(found.found) == set(expected.found)
-    assert all(torch.equal(found.found[name], gradient) for name, gradient in expected.found.items())
+    one, other = (torch.cat([each.found[name].flatten() for name in expected.found]) for each in (found, expected))
+    assert_close(one, other)
 
 
 # --- weights ---
