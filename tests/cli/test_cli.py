@@ -30,7 +30,7 @@ sys.modules["cli_alone"] = module
 spec.loader.exec_module(module)
 assert not {{"torch", "transformers", "numpy", "PIL", "fila"}} & set(sys.modules)
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_version(fila: Run) -> None:
@@ -255,6 +255,6 @@ def test_verify_refuses_a_missing_folder(fila: Run, tmp_path: Path) -> None:
 
 def test_python_m_fila_is_the_command() -> None:
     process = subprocess.run(
-        [sys.executable, "-m", "fila", "plan", "336x672"], check=True, timeout=120, capture_output=True, text=True
+        [sys.executable, "-m", "fila", "plan", "336x672"], check=True, capture_output=True, text=True
     )
     assert process.stdout.splitlines()[1].split() == ["336x672", "336x672", "1x2", "336x672", "336x672", "3", "1728"]

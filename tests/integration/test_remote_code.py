@@ -64,7 +64,6 @@ def without_fila(python: Path, checkpoint: Path, scratch: Path) -> dict[str, Any
         cwd=scratch,
         capture_output=True,
         text=True,
-        timeout=280,
         check=False,
     )
     assert process.returncode == 0, process.stderr
