@@ -9,15 +9,18 @@ TORCHVISION := .cache/torchvision
 # without bytecode for every file of every package: what is imported is compiled then, and most never is
 PIP := -m pip --disable-pip-version-check -qq install --no-compile
 PYTEST := -m pytest -m "not slow and not gpu"
+# the tests that compute floats, and those of what we promise
+NUMERIC := tests/modeling tests/contract tests/parity tests/integration tests/training/test_tokenizer.py
+PROMISES := $(wildcard tests/promises)
 # Two processes with one thread each: the default thread count of torch slows every test down on a small machine.
 export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 BIN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test one fmt lint types check wheel upstream upstream-oldest test-torchvision \
-	test-torchvision-oldest test-oldest newest test-slow test-gpu serve-check bench-preprocess pictures report-check \
-	default-model-pages default-model clean
+.PHONY: help install demo test test-numeric test-rounding test-shuffled nightly one fmt lint types check wheel upstream \
+	upstream-oldest test-torchvision test-torchvision-oldest test-oldest newest test-slow test-gpu serve-check bench-preprocess \
+	pictures report-check default-model-pages default-model clean
 
 help:            ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +65,28 @@ demo: $(VENV)/installed       ## the built-in model reads small print off bundle
 
 test: $(VENV)/installed       ## the CPU tests, no network
 	HF_HUB_OFFLINE=1 $(BIN) $(PYTEST) -n 2 $(ARGS)
+
+# One machine stands for several: torch and oneDNN take the kernels of the CPU that these name, if this one has them.
+test-numeric: export ATEN_CPU_CAPABILITY ?= default
+test-numeric: export ONEDNN_MAX_CPU_ISA ?= SSE41
+test-numeric: $(VENV)/installed    ## the tests that compute floats, as on an old CPU: ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA
+	HF_HUB_OFFLINE=1 $(BIN) $(PYTEST) -n 2 $(NUMERIC) $(ARGS)
+
+# what it traces is not rounded, and what torch.compile traces under a dispatch mode is refused
+test-rounding: $(VENV)/installed   ## the same with every float rounded otherwise, as on a CPU that nobody has here
+	HF_HUB_OFFLINE=1 $(BIN) $(PYTEST) -n 2 -p tests.other_cpu -k "not compiled and not one_graph" $(NUMERIC) $(ARGS)
+
+test-shuffled: $(VENV)/installed   ## numeric tests and promises, ten times in random order
+	for turn in 1 2 3 4 5 6 7 8 9 10; do \
+		HF_HUB_OFFLINE=1 $(BIN) $(PYTEST) -n 2 -p randomly $(NUMERIC) $(PROMISES) $(ARGS) || exit 1; \
+	done
+
+nightly: $(VENV)/installed    ## what takes too long for .ci/run
+	$(MAKE) test-numeric ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+	$(MAKE) test-rounding
+	$(MAKE) test-shuffled
+	$(MAKE) test ARGS="-p randomly"
+	$(MAKE) test ARGS="-p randomly"
 
 one: $(VENV)/installed        ## some tests, in this process: make one k=fusion
 	HF_HUB_OFFLINE=1 $(BIN) -m pytest -x -k "$(k)" $(ARGS)

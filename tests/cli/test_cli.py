@@ -306,6 +306,6 @@ def test_verify_refuses_a_missing_folder(fila: Run, tmp_path: Path) -> None:
 
 def test_python_m_fila_is_the_command() -> None:
     process = subprocess.run(
-        [sys.executable, "-m", "fila", "plan", "336x672"], check=True, timeout=120, capture_output=True, text=True
+        [sys.executable, "-m", "fila", "plan", "336x672"], check=True, capture_output=True, text=True
     )
     assert process.stdout.splitlines()[1].split() == ["336x672", "336x672", "1x2", "336x672", "336x672", "3", "1728"]

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +22,6 @@ from fila import cli_train
 from fila.cli_train import _settings
 from fila.conversion.import_checkpoint import import_checkpoint
 from fila.conversion.verify import verify
-from fila.training.checkpoints import last_complete_checkpoint
 from fila.training.data import JsonLines
 from tests.conversion.originals import ORIGINALS, write_original
 from tests.helpers import tiny_model, tiny_processor
@@ -47,6 +45,19 @@ for folder in sys.argv[1:]:
     assert model.generate(**inputs, max_new_tokens=3, do_sample=False).shape[0] == 1
     print(folder)
 """
+# In the middle between two checkpoints, whatever else the machine does.
+KILLED_IN_STEP_11 = """
+import os, signal, sys
+from transformers import Trainer
+from fila.cli import app
+training_step = Trainer.training_step
+def step_or_die(self, *args, **kwargs):
+    if self.state.global_step == 10:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return training_step(self, *args, **kwargs)
+Trainer.training_step = step_or_die
+app(prog_name="fila")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,39 +75,32 @@ def environment(home: Path) -> dict[str, str]:
     return os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(home), "OMP_NUM_THREADS": "1"}
 
 
-@pytest.mark.timeout(600)
 def test_a_killed_run_goes_on_bit_by_bit(checkpoint: str, data: str, tmp_path: Path) -> None:
     """Killed in the middle, resumed, compared with a run that nobody disturbed; then every checkpoint is opened."""
     options = "--max-steps 24 --batch-size 2 --logging-steps 1 --save-steps 4 --save-limit 99 --learning-rate 0.01"
     options += " --random-scale 0.7 1.3 --group-by-resolution --device cpu --no-plots"
     whole, broken = tmp_path / "whole", tmp_path / "broken"
 
-    def start(output: Path, *more: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "fila", "train", checkpoint, "--data", data, "--output", str(output)]
-        return subprocess.Popen(
+    def train(*program: str, output: Path, more: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *program, "train", checkpoint, "--data", data, "--output", str(output)]
+        return subprocess.run(
             [*command, *options.split(), *more],
             env=environment(tmp_path / "home"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
+            check=False,
         )
 
-    killed, undisturbed = start(broken), start(whole)
-    while last_complete_checkpoint(broken) is None:
-        assert killed.poll() is None, killed.communicate()[1]
-        time.sleep(0.005)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
+    killed = train("-c", KILLED_IN_STEP_11, output=broken)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (broken / "trainer_state.json").exists()
-    out, err = undisturbed.communicate()
-    assert undisturbed.returncode == 0, err
-    assert out.strip() == str(whole / "final")
+    undisturbed = train("-m", "fila", output=whole)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    assert undisturbed.stdout.strip() == str(whole / "final")
 
-    resumed = start(broken, "--resume")
-    out, err = resumed.communicate()
-    assert resumed.returncode == 0, err
-    assert f"resuming from {broken / 'checkpoint-'}" in err
+    resumed = train("-m", "fila", output=broken, more=("--resume",))
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"resuming from {broken / 'checkpoint-8'}" in resumed.stderr
     curve = logged(whole)
     assert [entry["step"] for entry in curve] == list(range(1, 25))
     assert logged(broken) == curve

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.helpers import assert_close
 from tests.modeling.twins import assert_connector_equals, random_connector
 from tests.reference.naive_connectors import naive_mlp
 
@@ -21,7 +22,7 @@ def test_residual_adds_what_the_layers_read(norm: str) -> None:
     added = random_connector({"type": "mlp", "norm": norm, "residual": True}, 13, 13)
     added.load_state_dict(plain.state_dict())
     x = torch.randn(3, 15, 13, dtype=torch.float64)
-    assert torch.equal(added(x, (3, 5)), plain(x, (3, 5)) + plain.input_norm(x))
+    assert_close(added(x, (3, 5)), plain(x, (3, 5)) + plain.input_norm(x))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def test_aligned_corners_skip_cells_when_they_shrink() -> None:
     # 64 -> 32 of EAGLE: every token is near one cell, the cells between are hardly read
     row = resize_corners(torch.arange(64.0).expand(1, 1, 64, 64), (32, 32))[0, 0, 0]
     assert row[0] == 0
-    assert row[-1] == 63
+    assert float(row[-1]) == pytest.approx(63)
     assert torch.allclose(row, torch.arange(32) * 63 / 31)
 
 

@@ -3,10 +3,10 @@
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from fila.modeling.connector_pixel_shuffle import PixelShuffleConnector
 from fila.modeling.fusion import build_fusion
+from tests.helpers import assert_close
 from tests.modeling.twins import (
     GRID,
     LAYOUT,
@@ -56,7 +56,7 @@ def test_leo_has_a_connector_per_tower_and_takes_turns() -> None:
     text = SimpleNamespace(text_config=SimpleNamespace(hidden_size=8))
     second = PixelShuffleConnector(text, input_size=11, factor=10, order="channel_first").double()
     second.load_state_dict(fusion.connectors[1].state_dict())
-    assert torch.equal(tokens[:, 1:], second(maps[0].flatten(2).transpose(1, 2), (10, 10)))
+    assert_close(tokens[:, 1:], second(maps[0].flatten(2).transpose(1, 2), (10, 10)))
 
 
 @pytest.mark.parametrize(

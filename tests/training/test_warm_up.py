@@ -179,8 +179,8 @@ def test_connector_that_spells_explains_everything() -> None:
     width = model.config.text_config.hidden_size
     warm_up.vision_tower, warm_up.connector = Perfect(), IdentityConnector(model.config, input_size=width)
     warm_up.vision_tower.error = 0.0
-    assert warm_up(spelling)["loss"] == 0
-    assert warm_up(spelling)["accuracy"] == 1
+    assert warm_up(spelling)["loss"].item() == pytest.approx(0, abs=1e-12)
+    assert warm_up(spelling)["accuracy"].item() == pytest.approx(1)
     warm_up.vision_tower.error = 0.5
     written = (spelling[..., 0] > 0).any(1)
     spread = reader.spelled(spelling)[written].var(0, unbiased=False).mean()
