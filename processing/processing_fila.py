@@ -31,6 +31,7 @@ from .fingerprint import check_preprocessing, refuse_misspelt, trained_with
 from .image_input import ImageInputError, image_size, load_images, resized, scales_to_given
 from .image_pixels import has_fractions
 from .layout import Geometry, as_text, build_layout, count_tokens, lay_out, slice_positions, token_indices
+from .messages import MessageError, check_conversation
 from .token_budget import POLICIES, fit_prompt
 from .token_rows import token_rows
 from .video_processing_fila import OF_VIDEOS, FilaVideoProcessor
@@ -42,6 +43,8 @@ __all__ = ["DEFAULT_CHAT_TEMPLATE", "FilaProcessor"]
 logger = logging.get_logger(__name__)
 
 DEFAULT_LAYOUT = {"type": "fila"}
+# Names of inputs that other processors take, or that are almost ours: transformers drops them without an error.
+_NOT_TAKEN = ("audios", "image", "video")
 DEFAULT_VIDEO_LAYOUT = {"type": "plain"}
 # Which samples of a call `drop_sample` kept, for the call that makes assistant masks of them; None outside of it.
 _KEPT: ContextVar[list[int] | None] = ContextVar("_KEPT", default=None)
@@ -229,12 +232,30 @@ class FilaProcessor(ProcessorMixin):
             output["auto_map"] = {self._auto_class: f"{module}.{type(self).__name__}"}
         return output
 
+    def __call__(
+        self, images: Any = None, text: Any = None, videos: Any = None, audio: Any = None, **kwargs: Any
+    ) -> Any:
+        """Make the model's inputs of text, images and videos; see `ProcessorMixin.__call__`.
+
+        An empty list of images, videos or audio is none.
+
+        Raises:
+            ValueError: If there is anything of a kind that the processor does not take.
+        """
+        others = {"audio": audio, **{name: kwargs.pop(name, None) for name in _NOT_TAKEN}}
+        if given := [name for name, value in others.items() if not _is_none(value)]:
+            raise ValueError(
+                f"The processor takes `text`, `images` and `videos`; got `{given[0]}`. Pass one image or "
+                "video, or a list, under these names; there is no audio."
+            )
+        return super().__call__(images=images, text=text, videos=None if _is_none(videos) else videos, **kwargs)
+
     def prepare_inputs_layout(self, images: Any = None, text: Any = None, **kwargs: Any) -> tuple[Any, Any, Any, Any]:
         """Wrap a single prompt in a list and load the images; no image at all is None."""
         if isinstance(text, list | tuple) and not text:
             raise ValueError("`text` must hold at least one prompt; got an empty list.")
         images, text, videos, audio = super().prepare_inputs_layout(images=images, text=text, **kwargs)
-        if isinstance(images, list) and not any(not isinstance(item, list) or item for item in images):
+        if _is_none(images):
             images = None
         if self._layout.image_id_start and isinstance(images, list) and images and not isinstance(images[0], list):
             images = self._per_prompt(images, text)
@@ -389,14 +410,18 @@ class FilaProcessor(ProcessorMixin):
     ) -> Any:
         """Render messages, and tokenize them on request; see `ProcessorMixin.apply_chat_template`.
 
-        Control tokens in the text of messages, tools and documents stay text, see `control_tokens.py`: images come out
-        of image parts alone.
+        Messages are checked before anything that they name is opened, see `messages.py`. Control tokens in the text of
+        messages, tools and documents stay text, see `control_tokens.py`: images come out of image parts alone.
+
+        Raises:
+            MessageError: For the first message that is none, or a part of it that the processor does not take.
         """
+        if kwargs.pop("load_audio_from_video", False):
+            raise MessageError("`load_audio_from_video` must be left out: the model does not hear.")
         template = self._template(chat_template)
         pattern = control_token_pattern(self.tokenizer, template, self.image_token)
-        if hasattr(conversation, "messages"):
-            conversation = conversation.messages
-        conversation = escape_messages([getattr(item, "messages", item) for item in conversation], pattern)
+        conversation = check_conversation(conversation, takes_videos=self.video_processor is not None)
+        conversation = escape_messages(conversation, pattern)
         kwargs |= {"tools": escape_messages(tools, pattern), "documents": escape_messages(documents, pattern)}
         if template:  # else the base says what is missing
             tokens = {"image_token": self.image_token, "video_token": self.video_token}
@@ -611,6 +636,13 @@ class FilaProcessor(ProcessorMixin):
         """Image tokens of an image with this plan."""
         geometry = self._geometry_of(plan.tile_grid, plan.view_sizes, plan.image_size)
         return int(count_tokens(self._layout, geometry))
+
+
+def _is_none(items: Any) -> bool:
+    """Whether there is nothing of a kind: None, an empty list, or an empty list per sample."""
+    return items is None or (
+        isinstance(items, list | tuple) and all(item is not None and _is_none(item) for item in items)
+    )
 
 
 def _of_kept(samples: list[Any]) -> list[Any]:
