@@ -39,6 +39,13 @@ def shown(source: Any) -> str | None:
     return source if isinstance(source, str) and _is_path(source) else None
 
 
+def kind_of(source: Any) -> str:
+    """What is wrong with a source that is of no kind that is read."""
+    if source is None:
+        return "is None"
+    return "is a nested tensor" if getattr(source, "is_nested", False) else f"is of type {type(source).__name__}"
+
+
 def split_frame(source: Any) -> tuple[Any, int | None]:
     """Split `a.gif#frame=3` into path and frame; anything else has no frame."""
     name = os.fsdecode(source) if isinstance(source, str | os.PathLike) else ""

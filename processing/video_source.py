@@ -22,7 +22,7 @@ from .image_download import download, is_address
 from .image_error import ImageInputError, UnusableImage
 from .image_input import load_images
 from .image_pixels import as_levels, is_array, is_float
-from .image_source import read_file_object
+from .image_source import kind_of, read_file_object
 from .video_decode import Progress, open_video
 from .video_error import UnusableVideo, VideoInputError
 
@@ -234,8 +234,7 @@ def _encoded(source: Any) -> str | bytes:
     if callable(getattr(source, "read", None)):
         return read_file_object(source, sys.maxsize)
     if not isinstance(source, str | os.PathLike):
-        reason = "is None" if source is None else f"is of type {type(source).__name__}"
-        raise UnusableVideo(reason, "Pass a path, bytes, an array, or a list of frames.")
+        raise UnusableVideo(kind_of(source), "Pass a path, bytes, an array, or a list of frames.")
     if isinstance(source, str) and is_address(source):
         return download(source)
     name = os.fsdecode(source)
