@@ -251,7 +251,10 @@ def test_settings_survive(tmp_path: Path) -> None:
         ([video_bytes(3), b"nothing"], "Video 1 is no video that can be read"),
         (["nowhere.mp4"], "Video 0 'nowhere.mp4' is no file. Pass the path of a video"),
         ([None], "Video 0 is None. Pass a path"),
-        (torch.nested.nested_tensor([torch.zeros(2, 3, 9, 9)]), "Video 0 is a nested tensor. Pass a path"),
+        (
+            torch.nested.nested_tensor([torch.zeros(2, 3, 9)], layout=torch.jagged),
+            "Video 0 is a nested tensor. Pass a path",
+        ),
         (np.zeros((0, 4, 5, 3), np.uint8), "Video 0 has no frames"),
         ([[Image.new("RGB", (9, 9)), np.full((9, 9, 3), np.nan)]], "Video 0 has a frame, number 1, that"),
         ("https://192.0.2.1/clip.mp4", "Video 0 .*"),
