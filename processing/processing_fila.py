@@ -25,6 +25,7 @@ from transformers.processing_utils import MultiModalData, ProcessorMixin
 from transformers.utils import logging
 
 from .assistant_masks import assistant_masks, assistant_spans, marks_assistant
+from .canvas import as_options
 from .chat_template import DEFAULT_CHAT_TEMPLATE, with_values
 from .control_tokens import control_token_pattern, escape_messages
 from .fingerprint import check_preprocessing, refuse_misspelt, trained_with
@@ -95,14 +96,14 @@ class FilaProcessor(ProcessorMixin):
         chat_template: str | dict[str, str] | None = None,
         tokens_per_tile: int = 576,
         image_token: str = "<image>",
-        layout: dict[str, Any] | None = None,
+        layout: dict[str, Any] | str | None = None,
         token_size: int | None = None,
         max_image_tokens: int | None = None,
         max_prompt_image_tokens: int | None = None,
         image_token_policy: str = "error",
         video_processor: Any = None,
         video_token: str | None = None,
-        video_layout: dict[str, Any] | None = None,
+        video_layout: dict[str, Any] | str | None = None,
         clip_tokens: dict[str, int] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -120,7 +121,7 @@ class FilaProcessor(ProcessorMixin):
             raise ValueError(f"`image_token_policy` must be one of {list(POLICIES)}; got {image_token_policy!r}.")
         self.tokens_per_tile = tokens_per_tile
         self.token_size = token_size
-        self.layout = dict(DEFAULT_LAYOUT if layout is None else layout)
+        self.layout = dict(DEFAULT_LAYOUT if layout is None else as_options(layout))
         self._layout = build_layout(self.layout)
         self.max_image_tokens = max_image_tokens
         self.max_prompt_image_tokens = max_prompt_image_tokens
@@ -143,7 +144,7 @@ class FilaProcessor(ProcessorMixin):
                 f"The image token {self.image_token!r} must not occur in the text of the layout; it is in {inside}. "
                 "Use another image token, for instance '<unk>' for MiniCPM-V."
             )
-        self.video_layout = dict(DEFAULT_VIDEO_LAYOUT if video_layout is None else video_layout)
+        self.video_layout = dict(DEFAULT_VIDEO_LAYOUT if video_layout is None else as_options(video_layout))
         self._video_layout = build_video_layout(self.video_layout)
         check_clip_tokens(clip_tokens)
         self.clip_tokens = clip_tokens
@@ -182,9 +183,31 @@ class FilaProcessor(ProcessorMixin):
 
         Raises:
             PreprocessingError: If it was trained with others.
+            ValueError: If its tokens are not those of this processor.
         """
         config = getattr(model, "config", model)
+        self.check_tokens(config)
         check_preprocessing(getattr(config, "preprocessing", None), self.preprocessing())
+
+    def check_tokens(self, config: Any) -> None:
+        """Check that the ids of this processor mean the same to the model of a config.
+
+        Raises:
+            ValueError: If they do not, as with the processor of another checkpoint.
+        """
+        wrong = []
+        for kind in ("image", "video"):
+            own, other = getattr(self, f"{kind}_token_id"), getattr(config, f"{kind}_token_id", None)
+            if own is not None and other is not None and own != other:
+                wrong.append(f"the {kind} token has id {own} here, and {other} in the model")
+        largest, size = max(self.tokenizer.get_vocab().values()), config.get_text_config().vocab_size
+        if largest >= size:
+            wrong.append(f"the tokenizer has ids up to {largest}, and the model {size} tokens")
+        if wrong:
+            raise ValueError(
+                f"The processor must be the model's own: {', and '.join(wrong)}. Load both from one folder, or resize "
+                "the model's embedding after adding tokens."
+            )
 
     @classmethod
     def get_attributes(cls) -> list[str]:
