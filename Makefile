@@ -18,9 +18,9 @@ export TOKENIZERS_PARALLELISM := false
 BIN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-numeric test-rounding test-shuffled nightly one fmt lint types check wheel upstream \
-	upstream-oldest test-torchvision test-torchvision-oldest test-oldest newest test-slow test-gpu serve-check bench-preprocess \
-	pictures report-check default-model-pages default-model clean
+.PHONY: help install demo test test-numeric test-rounding test-shuffled nightly one fmt lint types check wheel \
+	upstream upstream-oldest test-torchvision test-torchvision-oldest test-oldest newest test-slow test-gpu serve-check \
+	bench-preprocess pictures report-check default-model-pages default-model clean
 
 help:            ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

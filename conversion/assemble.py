@@ -17,6 +17,7 @@ from huggingface_hub import hf_hub_download
 from transformers import AutoTokenizer, PreTrainedConfig
 
 from fila.modeling.configuration_fila import AUTO_MAP, FilaConfig
+from fila.modeling.options import as_options
 from fila.modeling.towers import HIGH_RES_TOWERS, LOW_RES_TOWERS
 
 from .damage import naming_damage
@@ -44,9 +45,9 @@ def assemble(
     *,
     high_res_init: str | Path | None = None,
     text_gguf_file: str | None = None,
-    fusion: Mapping[str, Any] | None = None,
-    connector: Mapping[str, Any] | None = None,
-    canvas: Mapping[str, Any] | None = None,
+    fusion: Mapping[str, Any] | str | None = None,
+    connector: Mapping[str, Any] | str | None = None,
+    canvas: Mapping[str, Any] | str | None = None,
     vision_feature_layer: int = -2,
     tile_size: int | None = None,
     high_res_tile_size: int | None = None,
@@ -71,9 +72,9 @@ def assemble(
         high_res_init: Start the high-res tower from random weights instead: a size such as `"convnext-femto"`, or a
             folder with a config.json. The model card calls it UNTRAINED.
         text_gguf_file: Name of a GGUF file in the Hub repository `text`.
-        fusion: Option dict of the fusion; FILA's by default. `{"type": "none"}` for a single-tower model.
-        connector: Option dict of the connector.
-        canvas: Option dict of the canvas strategy.
+        fusion: Name or option dict of the fusion; FILA's by default. `"none"` for a single-tower model.
+        connector: Name or option dict of the connector.
+        canvas: Name or option dict of the canvas strategy.
         vision_feature_layer: Layer of the low-res tower that the connector reads; later ones are left behind.
         tile_size: Pixels per side of a view, where the low-res tower's own size is not whole patches or too small.
         high_res_tile_size: High-res pixels per side of a view, see `FilaConfig`; Pix2Struct has no size of its own.
@@ -97,7 +98,7 @@ def assemble(
     """
     if high_res is not None and high_res_init is not None:
         raise ValueError("`high_res` and `high_res_init` both name the high-res tower; pass one of them.")
-    if high_res is None and high_res_init is None and dict(fusion or {}).get("type") != "none":
+    if high_res is None and high_res_init is None and dict(as_options(fusion) or {}).get("type") != "none":
         raise ValueError(
             "There is no high-res tower. Pass `high_res`, or `high_res_init` for one with random weights, or "
             '`fusion={"type": "none"}` for a model with the low-res tower alone.'
@@ -109,6 +110,7 @@ def assemble(
         low_part = open_part(low_res)
         high_part = _open_high_res(high_res, high_res_init)
         text_part = _open_text(text, text_gguf_file, scratch, chosen_dtype or torch.bfloat16)
+        _check_kinds(low_part, text_part)
         values_dtype = chosen_dtype or stored_dtype(text_part)
 
         with naming_damage(text_part.folder):
@@ -200,7 +202,7 @@ def _config(
     elif high_res_init is not None:
         high_config = preset_config(str(high_res_init))
     config = FilaConfig(
-        vision_config=declared(_low_res_config(low)),
+        vision_config=declared(vit_config(low)),
         high_res_vision_config=None if high_config is None else declared(high_config),
         text_config=declared(text_config(text)),
         **{name: dict(value) if isinstance(value, Mapping) else value for name, value in options.items()},
@@ -213,11 +215,21 @@ def _config(
     return config
 
 
-def _low_res_config(part: Part) -> PreTrainedConfig:
-    model_type, accepted = part.config.get("model_type"), vit_types(LOW_RES_TOWERS)
-    if model_type not in accepted:
-        raise ValueError(f"The low-res part {part.name} has model_type {model_type!r}; it must be one of {accepted}.")
-    return vit_config(part)
+def _check_kinds(low: Part, text: Part) -> None:
+    """Check that the low-res part is a vision tower, and the text part is none, before their files are read."""
+    low_type, text_type = low.config.get("model_type"), text.config.get("model_type")
+    accepted = vit_types(LOW_RES_TOWERS)
+    swapped = (
+        f" The text part {text.name} is a {text_type!r}: were `low_res` and `text` swapped?"
+        if text_type in [*accepted, *vit_types(HIGH_RES_TOWERS)]
+        else ""
+    )
+    if low_type not in accepted:
+        raise ValueError(
+            f"The low-res part {low.name} has model_type {low_type!r}; it must be one of {accepted}.{swapped}"
+        )
+    if swapped:
+        raise ValueError(f"The text part must be a language model.{swapped}")
 
 
 def _high_res_config(part: Part) -> PreTrainedConfig:

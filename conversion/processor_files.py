@@ -41,7 +41,7 @@ def save_processor(
     *,
     chat_template: str,
     image_token: str,
-    canvas: Mapping[str, Any] | None,
+    canvas: Mapping[str, Any] | str | None,
     low_res: Part,
     high_res: Part | None,
 ) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def save_processor(
         ValueError: If the model does not take the canvas.
     """
     from fila.fit import fitting_settings
-    from fila.processing.canvas import build_canvas
+    from fila.processing.canvas import as_options, build_canvas
     from fila.processing.image_processing_fila import FilaImageProcessorPil
     from fila.processing.layout import Layout
     from fila.processing.processing_fila import FilaProcessor
@@ -68,7 +68,7 @@ def save_processor(
     }
     if canvas is not None:
         own = {} if build_canvas(canvas, (side, side)).equal_views else {"patch_size": side // config.patch_grid[0]}
-        settings["canvas"] = {**own, **canvas}
+        settings["canvas"] = {**own, **as_options(canvas)}
     if high_res is not None:
         found = normalization(high_res, config.high_res_vision_config)
         settings |= {f"high_res_{name}": value for name, value in found.items()}

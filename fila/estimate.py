@@ -28,6 +28,7 @@ from fila.modeling.align import map_shapes
 from fila.modeling.connector import build_connector
 from fila.modeling.fusion import build_fusion
 from fila.modeling.fusion_none import NoFusion
+from fila.modeling.options import as_options
 from fila.modeling.towers import LOW_RES_TOWERS
 from fila.modeling.view_layout import ViewLayout
 from fila.processing.canvas import CANVASES
@@ -150,7 +151,7 @@ class Estimator:
     def encoder_flops(self, plan: CanvasPlan, canvas: dict[str, Any]) -> int | None:
         """Operations of all towers, the fusion and the connector for one image; None where the model refuses it."""
         equal_views = self.processor.image_processor.plans(canvas=canvas).equal_views
-        one_grid = not isinstance(self.fusion, NoFusion) or (self.config.connector or {}).get("type") in ONE_GRID
+        one_grid = not isinstance(self.fusion, NoFusion) or as_options(self.config.connector)["type"] in ONE_GRID
         if not equal_views and one_grid:
             return None
         patch = self.patch_size

@@ -19,6 +19,7 @@ from .config_values import refuse_impossible_values
 from .configuration_eva02 import Eva02Config
 from .configuration_eva2_clip import Eva2ClipConfig
 from .known_keys import refuse_misspelt_keys, refuse_unknown_keys, unknown_keys
+from .options import as_options
 
 logger = logging.get_logger(__name__)
 
@@ -92,10 +93,11 @@ class FilaConfig(PreTrainedConfig):
             Further high-res towers. Their stages are counted on from the first one's.
         text_config (`dict` or `PreTrainedConfig`, *optional*, defaults to `LlamaConfig()`):
             The language model.
-        fusion (`dict`, *optional*, defaults to `{"type": "cvfm"}`, or `{"type": "none"}` without a high-res tower):
-            How the towers are joined: `type` and that fusion's options.
-        connector (`dict`, *optional*, defaults to `{"type": "mlp"}`):
-            How vision width becomes language-model width: `type` and that connector's options.
+        fusion (`dict` or `str`, *optional*, defaults to `{"type": "cvfm"}`, or `{"type": "none"}` without a high-res
+            tower):
+            How the towers are joined: `type` and that fusion's options, or its name.
+        connector (`dict` or `str`, *optional*, defaults to `{"type": "mlp"}`):
+            How vision width becomes language-model width: `type` and that connector's options, or its name.
         vision_feature_layer (`int`, *optional*, defaults to -2):
             Layer of the low-res tower that the connector reads: negative counts from the end (-1 is the last),
             positive counts from 1. Later layers are neither run nor kept.
@@ -154,8 +156,8 @@ class FilaConfig(PreTrainedConfig):
     high_res_vision_config: Any = field(default_factory=lambda: dict(_HIGH_RES_DEFAULTS))
     extra_vision_configs: list[Any] = field(default_factory=list)
     text_config: Any = None
-    fusion: dict[str, Any] | None = None
-    connector: dict[str, Any] | None = None
+    fusion: dict[str, Any] | str | None = None
+    connector: dict[str, Any] | str | None = None
     vision_feature_layer: int = -2
     vision_feature_select: Literal["patch", "cls_patch"] = "patch"
     tile_size: int | None = None
@@ -195,6 +197,7 @@ class FilaConfig(PreTrainedConfig):
             self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
 
         single_tower = self.high_res_vision_config is None
+        self.fusion, self.connector = as_options(self.fusion), as_options(self.connector)
         if self.fusion is None:
             self.fusion = {"type": "none" if single_tower else "cvfm"}
         if self.connector is None:
@@ -268,7 +271,8 @@ class FilaConfig(PreTrainedConfig):
 
     def _check_parts(self) -> None:
         single_tower = self.high_res_vision_config is None
-        fusion = (self.fusion or {}).get("type")
+        assert isinstance(self.fusion, dict)
+        fusion = self.fusion.get("type")
         if single_tower and self.high_res_tile_size is not None:
             raise ValueError(
                 f"`high_res_tile_size` is {self.high_res_tile_size}, but `high_res_vision_config` is None: a "

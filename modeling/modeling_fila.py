@@ -380,6 +380,17 @@ class FilaModel(FilaPreTrainedModel):
         (features,) = self.get_image_features(**images, return_dict=True).pooler_output
         return inputs_embeds + features[:0].sum().to(inputs_embeds)  # zero, even if a feature is not finite
 
+    def _check_ids(self, input_ids: Any) -> None:
+        """Refuse ids of another checkpoint's processor; a GPU is not waited for."""
+        if is_torchdynamo_compiling() or input_ids.device.type != "cpu" or not input_ids.numel():
+            return
+        size = max(self.config.get_text_config().vocab_size, getattr(self.get_input_embeddings(), "num_embeddings", 0))
+        if (largest := int(input_ids.max())) >= size:
+            raise ValueError(
+                f"`input_ids` must be below {size}, the number of the model's tokens; got {largest}. Load the "
+                "processor and the model from one folder."
+            )
+
     @merge_with_config_defaults
     @can_return_tuple
     def forward(
@@ -424,7 +435,13 @@ class FilaModel(FilaPreTrainedModel):
                 `packed_rows.py`).
         """
         if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("Exactly one of `input_ids` and `inputs_embeds` must be given.")
+            lost = (
+                ""
+                if input_ids is not None
+                else " A batch that has neither was not made by the processor: give `Trainer` "
+                "`data_collator=FilaCollator(processor)`, and its arguments `remove_unused_columns=False`."
+            )
+            raise ValueError(f"Exactly one of `input_ids` and `inputs_embeds` must be given.{lost}")
         cache = one_cache(cache, past_key_values)
         encoded = (mm_encoder_outputs or {}).get("image")
         encoded_videos = (mm_encoder_outputs or {}).get("video")
@@ -441,6 +458,7 @@ class FilaModel(FilaPreTrainedModel):
             check_packed(self.language_model, shared=self.config.shared_positions, **given)
             use_cache = False  # the language model would make a cache, and then look for no borders
         if inputs_embeds is None:
+            self._check_ids(input_ids)
             inputs_embeds = self.get_input_embeddings()(input_ids)
 
         pre_encoded = encoded is not None

@@ -9,6 +9,16 @@ from typing import Any, TypeVar
 Part = TypeVar("Part")
 
 
+def as_options(options: Any) -> Any:
+    """Return the option dict of a part that is given by its name alone, as on the command line.
+
+    Example:
+        >>> as_options("film")
+        {'type': 'film'}
+    """
+    return {"type": options} if isinstance(options, str) else options
+
+
 def build_part(
     family: str, table: Mapping[str, Callable[..., Part]], options: Mapping[str, Any], *args: Any, **shared: Any
 ) -> Part:
@@ -28,8 +38,9 @@ def build_part(
     Raises:
         ValueError: If the name is no string or unknown, an option is unknown, or the part refuses a value.
     """
+    options = as_options(options)
     if not isinstance(options, Mapping):
-        raise ValueError(f"`{family}` must be a dict such as {{'type': {min(table)!r}}}; got {options!r}.")
+        raise ValueError(f"`{family}` must be a name or a dict such as {{'type': {min(table)!r}}}; got {options!r}.")
     chosen = dict(options)
     name = chosen.pop("type", None)
     if not isinstance(name, str) or name not in table:

@@ -58,11 +58,21 @@ CANVASES: dict[str, Callable[..., Canvas]] = {
 }
 
 
-def build_canvas(options: Mapping[str, Any], tile_size: Size | tuple[int, int]) -> Canvas:
+def as_options(options: Any) -> Any:
+    """Return the option dict of a part, such as a canvas, that is given by its name alone, as on the command line.
+
+    Example:
+        >>> as_options("internvl")
+        {'type': 'internvl'}
+    """
+    return {"type": options} if isinstance(options, str) else options
+
+
+def build_canvas(options: Mapping[str, Any] | str, tile_size: Size | tuple[int, int]) -> Canvas:
     """Build the canvas strategy that `options["type"]` names.
 
     Args:
-        options: `{"type": name, ...}` with the options of that strategy.
+        options: `{"type": name, ...}` with the options of that strategy, or its name.
         tile_size: Pixels of one tile.
 
     Returns:
@@ -71,8 +81,9 @@ def build_canvas(options: Mapping[str, Any], tile_size: Size | tuple[int, int]) 
     Raises:
         ValueError: If the type or an option is unknown, or an option's value is refused by the strategy.
     """
+    options = as_options(options)
     if not isinstance(options, Mapping):
-        raise ValueError(f"`canvas` must be a dict such as {{'type': 'fila'}}; got {options!r}.")
+        raise ValueError(f"`canvas` must be a name or a dict such as {{'type': 'fila'}}; got {options!r}.")
     given = dict(options)
     name = given.pop("type", None)
     if not isinstance(name, str) or name not in CANVASES:

@@ -10,7 +10,9 @@ reach. The environment variable `FILA_IMAGE_HOSTS` lists the allowed hosts, sepa
 - a host must resolve to public addresses alone; one that is private, loopback, link-local or reserved must stand in
   the list itself, as an address (`127.0.0.1`), because a name could resolve to anything;
 - the connection goes to the very address that was checked, and every redirect is checked anew;
-- `MAX_BYTES` of body and `MAX_SECONDS` for everything, however slowly the server speaks.
+- `MAX_BYTES` of body and `MAX_SECONDS` for everything, redirects included, however slowly the servers speak.
+
+Spaces and other than ASCII letters are sent as browsers send them.
 
 Proxies are not used: through one, the address could not be checked.
 """
@@ -23,8 +25,9 @@ import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Sequence
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from .image_error import UnusableImage
 
@@ -33,11 +36,19 @@ MAX_BYTES = 64 * 2**20
 MAX_SECONDS = 30.0
 MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
+# All of IPv6 that is public; the rest is one network's own, or leads to IPv4 addresses that it hides.
+GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+ADDRESS_SIGNS = "!#$%&'()*+,/:;=?@[]~"  # what an address may hold beside letters and digits; `%` is escaped already
 
 
 def allowed_hosts() -> tuple[str, ...]:
     """The hosts that the environment allows; none by default."""
     return tuple(host.strip().lower() for host in os.environ.get(HOSTS_VARIABLE, "").split(",") if host.strip())
+
+
+def is_address(source: str) -> bool:
+    """Whether it is an http or https address."""
+    return source[:8].lower().startswith(("http://", "https://"))
 
 
 def download(url: str, hosts: Sequence[str] | None = None) -> bytes:
@@ -52,11 +63,11 @@ def download(url: str, hosts: Sequence[str] | None = None) -> bytes:
             moderate size.
     """
     hosts = allowed_hosts() if hosts is None else hosts
-    given = url
+    given, deadline = url, time.monotonic() + MAX_SECONDS
     try:
         for _ in range(MAX_REDIRECTS + 1):
             parts = _checked(url, hosts)
-            body, location = _get(parts, _public_address(parts, hosts))
+            body, location = _get(parts, _public_address(parts, hosts), deadline)
             if location is None:
                 return body
             url = urljoin(url, location)
@@ -66,15 +77,19 @@ def download(url: str, hosts: Sequence[str] | None = None) -> bytes:
 
 
 def _checked(url: str, hosts: Sequence[str]) -> SplitResult:
+    """The parts of an allowed address, in ASCII."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise UnusableImage(f"{url!r} is no plain http or https address", "Download it and pass the file.")
-    if not any(fnmatch.fnmatchcase(parts.hostname, pattern) for pattern in hosts):
+    host = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()
+    if not any(fnmatch.fnmatchcase(host, pattern) for pattern in hosts):
         raise UnusableImage(
-            f"{url!r} is on the host {parts.hostname!r}, which is not allowed",
+            f"{url!r} is on the host {host!r}, which is not allowed",
             f"Download it and pass the file, or name the host in the environment variable {HOSTS_VARIABLE}.",
         )
-    return parts
+    netloc = (f"[{host}]" if ":" in host else host) + ("" if parts.port is None else f":{parts.port}")
+    path, query = quote(parts.path, ADDRESS_SIGNS), quote(parts.query, ADDRESS_SIGNS)
+    return parts._replace(netloc=netloc, path=path, query=query)
 
 
 def _public_address(parts: SplitResult, hosts: Sequence[str]) -> tuple[str, int]:
@@ -95,16 +110,19 @@ def _is_public(text: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return _is_public(str(address.ipv4_mapped))
-        if address.sixtofour is not None:  # an IPv4 address behind a relay, public or not
+        if address not in GLOBAL_UNICAST or address.sixtofour is not None:  # an IPv4 address behind a relay
             return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
-def _get(parts: SplitResult, address: tuple[str, int]) -> tuple[bytes, str | None]:
+def _get(parts: SplitResult, address: tuple[str, int], deadline: float) -> tuple[bytes, str | None]:
     """The body, or where the answer redirects to."""
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise _late()
     connection = http.client.HTTPConnection(str(parts.hostname), address[1])
     with contextlib.ExitStack() as stack:
-        sock = stack.enter_context(socket.create_connection(address, timeout=MAX_SECONDS))
+        sock = stack.enter_context(socket.create_connection(address, timeout=seconds))
         if parts.scheme == "https":
             context = ssl.create_default_context()
             sock = stack.enter_context(
@@ -112,7 +130,7 @@ def _get(parts: SplitResult, address: tuple[str, int]) -> tuple[bytes, str | Non
             )
         # A timeout of the socket starts again with every byte; this one does not.
         late = threading.Event()
-        timer = threading.Timer(MAX_SECONDS, _shut, [sock, late])
+        timer = threading.Timer(seconds, _shut, [sock, late])
         timer.daemon = True
         timer.start()
         stack.callback(timer.cancel)
@@ -138,7 +156,8 @@ def _get(parts: SplitResult, address: tuple[str, int]) -> tuple[bytes, str | Non
         raise OSError(f"it has more than {MAX_BYTES} bytes")
     if missing:
         raise OSError(f"the connection ended {missing} bytes early")
-    return body, location
+    # headers are read as latin-1; browsers send the bytes on as they came
+    return body, None if location is None else quote(location.encode("latin-1"), ADDRESS_SIGNS)
 
 
 def _late() -> OSError:

@@ -19,7 +19,7 @@ from PIL import Image
 from .image_decode import decode, upright
 from .image_error import ImageInputError, UnusableImage, with_name
 from .image_pixels import array_pixels, check_array, is_array, picture_pixels, rgb_levels
-from .image_source import is_encoded, read_source, shown
+from .image_source import is_encoded, kind_of, read_source, shown
 
 __all__ = ["ImageInputError", "image_size", "load_images", "resized", "scales_to_given", "to_channels_first"]
 
@@ -146,8 +146,7 @@ def _load_all(
             elif is_encoded(source):
                 loaded.append(decode(*read_source(source, hosts)))
             else:
-                reason = "is None" if source is None else f"is of type {type(source).__name__}"
-                raise UnusableImage(reason, "Pass a path, URL, bytes, PIL image, array or tensor.")
+                raise UnusableImage(kind_of(source), "Pass a path, URL, bytes, PIL image, array or tensor.")
     return loaded
 
 

@@ -39,8 +39,10 @@ STRIP = 2**18  # pixels that are converted at a time
 
 
 def is_array(image: Any) -> bool:
-    """Whether it is an array of numpy or a tensor of torch."""
-    return isinstance(image, np.ndarray) or (is_torch_available() and isinstance(image, torch.Tensor))
+    """Whether it is an array of numpy or a tensor of torch with one shape, so no nested one."""
+    if is_torch_available() and isinstance(image, torch.Tensor):
+        return not image.is_nested
+    return isinstance(image, np.ndarray)
 
 
 def is_plain_rgb(image: Any) -> bool:

@@ -46,7 +46,7 @@ from transformers.image_utils import (
 from transformers.processing_utils import ImagesKwargs, Unpack
 from transformers.utils import is_torch_available, logging
 
-from .canvas import Canvas
+from .canvas import Canvas, as_options
 from .canvas_plan import CanvasPlan
 from .fingerprint import fingerprint
 from .image_batch import PIXELS, draw_batch
@@ -70,7 +70,7 @@ PASSED_BY_TRANSFORMERS = {"auto_map", "feature_extractor_type", "image_processor
 class FilaImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]
     r"""What a call accepts besides transformers' `ImagesKwargs`; the settings of `FilaImageProcessor`."""
 
-    canvas: dict[str, Any]
+    canvas: dict[str, Any] | str
     mode: str
     high_res_size: int | list[int] | tuple[int, ...] | dict[str, int] | None
     high_res_image_mean: float | list[float] | tuple[float, ...] | None
@@ -106,6 +106,8 @@ class _FilaImageProcessing(BaseImageProcessor):
         if unknown := sorted(set(kwargs) - accepted - PASSED_BY_TRANSFORMERS - {"fingerprint"}):
             raise ValueError(f"{type(self).__name__} has no setting {unknown}; it accepts {sorted(accepted)}.")
         saved = kwargs.pop("fingerprint", None)  # type: ignore[typeddict-item]
+        if "canvas" in kwargs:
+            kwargs["canvas"] = as_options(kwargs["canvas"])
         super().__init__(**kwargs)
         check_mode(self.mode)
         if saved is not None and saved != self.fingerprint:
@@ -188,7 +190,7 @@ class _FilaImageProcessing(BaseImageProcessor):
 
     def _standardize_kwargs(
         self,
-        canvas: dict[str, Any] | None = None,
+        canvas: Any = None,
         high_res_size: Any = None,
         high_res_image_mean: Any = None,
         high_res_image_std: Any = None,
@@ -198,6 +200,7 @@ class _FilaImageProcessing(BaseImageProcessor):
         for name in ("do_center_crop", "do_pad"):
             if kwargs.get(name):
                 raise ValueError(f"`{name}` is not supported: the canvas decides what is shown and padded.")
+        canvas = as_options(canvas)
         plans = canvas_of(canvas, square(kwargs["size"], "size"))
         if high_res_size is not None and not plans.equal_views:
             raise ValueError(
@@ -275,8 +278,8 @@ class FilaImageProcessor(_FilaImageProcessing, TorchvisionBackend):
     r"""Image processor of FILA on torchvision.
 
     Args:
-        canvas (`dict`, *optional*, defaults to `{"type": "fila"}`):
-            The canvas strategy and its options.
+        canvas (`dict` or `str`, *optional*, defaults to `{"type": "fila"}`):
+            The canvas strategy and its options, or its name.
         mode (`str`, *optional*, defaults to `"exact"`):
             `"exact"`: pixels bit by bit as the published systems make them. `"fast"`: a gray level differs by at most
             two and hardly ever by more than one, on whatever device the pixels are; see `image_drawing.py`.

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .image_download import download
+from .image_download import download, is_address
 from .image_error import UnusableImage
 
 MAX_FILE_BYTES = 512 * 2**20
 FRAME = re.compile(r"#frame=(\d+)$")
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+PIECE = 16 * 2**20  # bytes that are read of a stream at once
 SHOWN = 120  # characters of a source in a message
 # Bytes that every image has but a PPM: a shorter text that could be base64 is the name of a file that is missing.
 LEAST_BYTES = 24
@@ -26,20 +27,30 @@ LEAST_BYTES = 24
 
 def is_encoded(source: Any) -> bool:
     """Whether `read_source` takes it."""
-    return isinstance(source, str | Path | bytes | bytearray | memoryview) or callable(getattr(source, "read", None))
+    return isinstance(source, str | os.PathLike | bytes | bytearray | memoryview) or callable(
+        getattr(source, "read", None)
+    )
 
 
 def shown(source: Any) -> str | None:
     """How a message names a source, or None where there is no short name for it."""
-    if isinstance(source, Path):
-        return str(source)
+    if isinstance(source, os.PathLike):
+        return os.fsdecode(source)
     return source if isinstance(source, str) and _is_path(source) else None
+
+
+def kind_of(source: Any) -> str:
+    """What is wrong with a source that is of no kind that is read."""
+    if source is None:
+        return "is None"
+    return "is a nested tensor" if getattr(source, "is_nested", False) else f"is of type {type(source).__name__}"
 
 
 def split_frame(source: Any) -> tuple[Any, int | None]:
     """Split `a.gif#frame=3` into path and frame; anything else has no frame."""
-    if isinstance(source, str | Path) and not os.path.exists(source) and (match := FRAME.search(str(source))):
-        return str(source)[: match.start()], int(match[1])
+    name = os.fsdecode(source) if isinstance(source, str | os.PathLike) else ""
+    if (match := FRAME.search(name)) and not os.path.exists(name):
+        return name[: match.start()], int(match[1])
     return source, None
 
 
@@ -57,12 +68,14 @@ def read_source(source: Any, hosts: Sequence[str] | None = None) -> tuple[bytes,
         UnusableImage: If there are no bytes, or too many, or the source may not be read.
     """
     source, frame = split_frame(source)
-    if isinstance(source, str | Path):
+    if isinstance(source, os.PathLike):
+        data = _of_text(Path(os.fsdecode(source)), hosts)
+    elif isinstance(source, str):
         data = _of_text(source, hosts)
     elif isinstance(source, bytes | bytearray | memoryview):
         data = bytes(source)
     else:
-        data = _of_file_object(source)
+        data = read_file_object(source, MAX_FILE_BYTES + 1)
     if not data:
         raise UnusableImage("has no bytes", "Write or download the file again.")
     if len(data) > MAX_FILE_BYTES:
@@ -77,10 +90,11 @@ def _is_path(source: str) -> bool:
 def _of_text(source: str | Path, hosts: Sequence[str] | None) -> bytes:
     text = str(source)
     name = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-    if isinstance(source, str) and text.startswith(("http://", "https://")):
+    if isinstance(source, str) and is_address(text):
         return download(text, hosts)
-    if isinstance(source, str) and text.startswith("data:"):
+    if isinstance(source, str) and text[:5].lower() == "data:":
         head, _, body = text.partition(",")
+        head = head.lower()
         data = _base64(body) if head.endswith(";base64") else None
         if not head.startswith("data:image/") or data is None:
             raise UnusableImage(f"{name!r} is no data URI of an image", "It must be 'data:image/...;base64,...'.")
@@ -88,8 +102,11 @@ def _of_text(source: str | Path, hosts: Sequence[str] | None) -> bytes:
     if os.path.isdir(source):
         raise UnusableImage(f"{name!r} is a directory", "Pass the path of a file.")
     if os.path.isfile(source):
-        with open(source, "rb") as file:
-            return file.read(MAX_FILE_BYTES + 1)
+        try:
+            with open(source, "rb") as file:
+                return file.read(MAX_FILE_BYTES + 1)
+        except OSError as error:
+            raise UnusableImage(f"{name!r} cannot be read ({error.strerror})", "Check its permissions.") from error
     if os.path.exists(source):
         raise UnusableImage(f"{name!r} is no regular file", "Pass the path of a file; pipes and devices are not read.")
     if isinstance(source, str) and SCHEME.match(text):
@@ -100,26 +117,38 @@ def _of_text(source: str | Path, hosts: Sequence[str] | None) -> bytes:
     raise UnusableImage(f"{name!r} does not exist", "Pass an existing file, a URL, a data URI or base64 text.")
 
 
-def _of_file_object(source: Any) -> bytes:
-    """All of an open file, which stays open."""
+def read_file_object(source: Any, most: int) -> bytes:
+    """Read an open file from its beginning to its end, or up to so many bytes; it stays open.
+
+    Raises:
+        UnusableImage: If it cannot be read, or gives anything but bytes.
+    """
+    pieces, size = [], 0
     try:
-        if source.seekable():
-            source.seek(0)
-    except AttributeError:
-        pass  # an object with `read` alone is read on
-    except Exception as error:
-        raise UnusableImage(f"is a file that cannot be read ({error})", "Open it again.") from error
-    try:
-        data = source.read(MAX_FILE_BYTES + 1)
+        if callable(getattr(source, "seekable", None)) and source.seekable():
+            source.seek(0)  # who opened it may have read it; an object with `read` alone is read on
+        while size < most:
+            piece = source.read(min(most - size, PIECE))  # may give less than that
+            if not isinstance(piece, bytes | bytearray | memoryview):
+                reason = f"is a file that gives {type(piece).__name__}, not bytes"
+                raise UnusableImage(reason, "Open it in binary mode.")
+            if not piece:
+                break
+            pieces.append(bytes(piece))
+            size += len(piece)
+    except UnusableImage:
+        raise
     except Exception as error:  # files of libraries raise what they like
         raise UnusableImage(f"is a file that cannot be read ({error})", "Open it again.") from error
-    if not isinstance(data, bytes | bytearray | memoryview):
-        raise UnusableImage(f"is a file that gives {type(data).__name__}, not bytes", "Open it in binary mode.")
-    return bytes(data)
+    return b"".join(pieces)
 
 
 def _base64(text: str) -> bytes | None:
+    """Bytes of base64 text, of the alphabet of addresses too, which often goes without padding; None if it is none."""
+    text = "".join(text.split())
+    if {"-", "_"} & {*text} and not {"+", "/"} & {*text}:
+        text = text.translate({ord("-"): "+", ord("_"): "/"}) + "=" * (-len(text) % 4)
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return None

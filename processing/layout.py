@@ -27,6 +27,8 @@ from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
+from .canvas import as_options
+
 NEWLINE = -1
 PADDING = -2
 OVERVIEWS = ("first", "last", "none")
@@ -120,14 +122,15 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def build_layout(options: Mapping[str, Any]) -> Layout:
+def build_layout(options: Mapping[str, Any] | str) -> Layout:
     """The layout that `options["type"]` names, with the fields that `options` replaces.
 
     Raises:
         ValueError: If the type, a field or a value is not accepted.
     """
+    options = as_options(options)
     if not isinstance(options, Mapping):
-        raise ValueError(f"`layout` must be a dict such as {{'type': 'fila'}}; got {options!r}.")
+        raise ValueError(f"`layout` must be a name or a dict such as {{'type': 'fila'}}; got {options!r}.")
     given = dict(options)
     name = given.pop("type", None)
     if not isinstance(name, str) or name not in LAYOUTS:

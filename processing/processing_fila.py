@@ -25,12 +25,14 @@ from transformers.processing_utils import MultiModalData, ProcessorMixin
 from transformers.utils import logging
 
 from .assistant_masks import assistant_masks, assistant_spans, marks_assistant
+from .canvas import as_options
 from .chat_template import DEFAULT_CHAT_TEMPLATE, with_escapes, with_values
 from .control_tokens import control_token_pattern, control_tokens, escape_messages
 from .fingerprint import check_preprocessing, refuse_misspelt, trained_with
 from .image_input import ImageInputError, image_size, load_images, resized, scales_to_given
 from .image_pixels import has_fractions
 from .layout import Geometry, as_text, build_layout, count_tokens, lay_out, slice_positions, token_indices
+from .messages import MessageError, check_conversation
 from .token_budget import POLICIES, fit_prompt
 from .token_rows import token_rows
 from .video_processing_fila import OF_VIDEOS, FilaVideoProcessor
@@ -42,6 +44,8 @@ __all__ = ["DEFAULT_CHAT_TEMPLATE", "FilaProcessor"]
 logger = logging.get_logger(__name__)
 
 DEFAULT_LAYOUT = {"type": "fila"}
+# Names of inputs that other processors take, or that are almost ours: transformers drops them without an error.
+_NOT_TAKEN = ("audios", "image", "video")
 DEFAULT_VIDEO_LAYOUT = {"type": "plain"}
 # Which samples of a call `drop_sample` kept, for the call that makes assistant masks of them; None outside of it.
 _KEPT: ContextVar[list[int] | None] = ContextVar("_KEPT", default=None)
@@ -93,14 +97,14 @@ class FilaProcessor(ProcessorMixin):
         chat_template: str | dict[str, str] | None = None,
         tokens_per_tile: int = 576,
         image_token: str = "<image>",
-        layout: dict[str, Any] | None = None,
+        layout: dict[str, Any] | str | None = None,
         token_size: int | None = None,
         max_image_tokens: int | None = None,
         max_prompt_image_tokens: int | None = None,
         image_token_policy: str = "error",
         video_processor: Any = None,
         video_token: str | None = None,
-        video_layout: dict[str, Any] | None = None,
+        video_layout: dict[str, Any] | str | None = None,
         clip_tokens: dict[str, int] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -118,7 +122,7 @@ class FilaProcessor(ProcessorMixin):
             raise ValueError(f"`image_token_policy` must be one of {list(POLICIES)}; got {image_token_policy!r}.")
         self.tokens_per_tile = tokens_per_tile
         self.token_size = token_size
-        self.layout = dict(DEFAULT_LAYOUT if layout is None else layout)
+        self.layout = dict(DEFAULT_LAYOUT if layout is None else as_options(layout))
         self._layout = build_layout(self.layout)
         self.max_image_tokens = max_image_tokens
         self.max_prompt_image_tokens = max_prompt_image_tokens
@@ -143,7 +147,7 @@ class FilaProcessor(ProcessorMixin):
                 f"The image token {self.image_token!r} must not occur in the text of the layout; it is in {inside}. "
                 "Use another image token, for instance '<unk>' for MiniCPM-V."
             )
-        self.video_layout = dict(DEFAULT_VIDEO_LAYOUT if video_layout is None else video_layout)
+        self.video_layout = dict(DEFAULT_VIDEO_LAYOUT if video_layout is None else as_options(video_layout))
         self._video_layout = build_video_layout(self.video_layout)
         check_clip_tokens(clip_tokens)
         self.clip_tokens = clip_tokens
@@ -184,9 +188,31 @@ class FilaProcessor(ProcessorMixin):
 
         Raises:
             PreprocessingError: If it was trained with others.
+            ValueError: If its tokens are not those of this processor.
         """
         config = getattr(model, "config", model)
+        self.check_tokens(config)
         check_preprocessing(getattr(config, "preprocessing", None), self.preprocessing())
+
+    def check_tokens(self, config: Any) -> None:
+        """Check that the ids of this processor mean the same to the model of a config.
+
+        Raises:
+            ValueError: If they do not, as with the processor of another checkpoint.
+        """
+        wrong = []
+        for kind in ("image", "video"):
+            own, other = getattr(self, f"{kind}_token_id"), getattr(config, f"{kind}_token_id", None)
+            if own is not None and other is not None and own != other:
+                wrong.append(f"the {kind} token has id {own} here, and {other} in the model")
+        largest, size = max(self.tokenizer.get_vocab().values()), config.get_text_config().vocab_size
+        if largest >= size:
+            wrong.append(f"the tokenizer has ids up to {largest}, and the model {size} tokens")
+        if wrong:
+            raise ValueError(
+                f"The processor must be the model's own: {', and '.join(wrong)}. Load both from one folder, or resize "
+                "the model's embedding after adding tokens."
+            )
 
     @classmethod
     def get_attributes(cls) -> list[str]:
@@ -251,12 +277,30 @@ class FilaProcessor(ProcessorMixin):
     def _escaping(self, template: str) -> str:
         return with_escapes(template, control_tokens(self.tokenizer, template, self.image_token))
 
+    def __call__(
+        self, images: Any = None, text: Any = None, videos: Any = None, audio: Any = None, **kwargs: Any
+    ) -> Any:
+        """Make the model's inputs of text, images and videos; see `ProcessorMixin.__call__`.
+
+        An empty list of images, videos or audio is none.
+
+        Raises:
+            ValueError: If there is anything of a kind that the processor does not take.
+        """
+        others = {"audio": audio, **{name: kwargs.pop(name, None) for name in _NOT_TAKEN}}
+        if given := [name for name, value in others.items() if not _is_none(value)]:
+            raise ValueError(
+                f"The processor takes `text`, `images` and `videos`; got `{given[0]}`. Pass one image or "
+                "video, or a list, under these names; there is no audio."
+            )
+        return super().__call__(images=images, text=text, videos=None if _is_none(videos) else videos, **kwargs)
+
     def prepare_inputs_layout(self, images: Any = None, text: Any = None, **kwargs: Any) -> tuple[Any, Any, Any, Any]:
         """Wrap a single prompt in a list and load the images; no image at all is None."""
         if isinstance(text, list | tuple) and not text:
             raise ValueError("`text` must hold at least one prompt; got an empty list.")
         images, text, videos, audio = super().prepare_inputs_layout(images=images, text=text, **kwargs)
-        if isinstance(images, list) and not any(not isinstance(item, list) or item for item in images):
+        if _is_none(images):
             images = None
         if self._layout.image_id_start and isinstance(images, list) and images and not isinstance(images[0], list):
             images = self._per_prompt(images, text)
@@ -411,14 +455,18 @@ class FilaProcessor(ProcessorMixin):
     ) -> Any:
         """Render messages, and tokenize them on request; see `ProcessorMixin.apply_chat_template`.
 
-        Control tokens in the text of messages, tools and documents stay text, see `control_tokens.py`: images come out
-        of image parts alone.
+        Messages are checked before anything that they name is opened, see `messages.py`. Control tokens in the text of
+        messages, tools and documents stay text, see `control_tokens.py`: images come out of image parts alone.
+
+        Raises:
+            MessageError: For the first message that is none, or a part of it that the processor does not take.
         """
+        if kwargs.pop("load_audio_from_video", False):
+            raise MessageError("`load_audio_from_video` must be left out: the model does not hear.")
         template = self._template(chat_template)
         pattern = control_token_pattern(self.tokenizer, template, self.image_token)
-        if hasattr(conversation, "messages"):
-            conversation = conversation.messages
-        conversation = escape_messages([getattr(item, "messages", item) for item in conversation], pattern)
+        conversation = check_conversation(conversation, takes_videos=self.video_processor is not None)
+        conversation = escape_messages(conversation, pattern)
         kwargs |= {"tools": escape_messages(tools, pattern), "documents": escape_messages(documents, pattern)}
         if template:  # else the base says what is missing
             tokens = {"image_token": self.image_token, "video_token": self.video_token}
@@ -633,6 +681,13 @@ class FilaProcessor(ProcessorMixin):
         """Image tokens of an image with this plan."""
         geometry = self._geometry_of(plan.tile_grid, plan.view_sizes, plan.image_size)
         return int(count_tokens(self._layout, geometry))
+
+
+def _is_none(items: Any) -> bool:
+    """Whether there is nothing of a kind: None, an empty list, or an empty list per sample."""
+    return items is None or (
+        isinstance(items, list | tuple) and all(item is not None and _is_none(item) for item in items)
+    )
 
 
 def _of_kept(samples: list[Any]) -> list[Any]:

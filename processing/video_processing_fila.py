@@ -35,7 +35,7 @@ from transformers.processing_utils import Unpack, VideosKwargs
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata
 
-from .canvas import Canvas
+from .canvas import Canvas, as_options
 from .canvas_plan import CanvasPlan
 from .fingerprint import SLIGHT, as_json
 from .frame_crop import center_crop, center_crop_without_antialias
@@ -73,7 +73,7 @@ OF_IMAGES = {"pixel_values": "pixel_values_videos"}
 class FilaVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]
     r"""What a call accepts besides transformers' `VideosKwargs`; the settings of `FilaVideoProcessor`."""
 
-    canvas: dict[str, Any]
+    canvas: dict[str, Any] | str
     high_res_size: int | list[int] | tuple[int, ...] | dict[str, int] | None
     high_res_image_mean: float | list[float] | tuple[float, ...] | None
     high_res_image_std: float | list[float] | tuple[float, ...] | None
@@ -134,6 +134,8 @@ class FilaVideoProcessor(BaseVideoProcessor):
         accepted = set(self.valid_kwargs.__annotations__)
         if unknown := sorted(set(kwargs) - accepted - PASSED_BY_TRANSFORMERS):
             raise ValueError(f"{type(self).__name__} has no setting {unknown}; it accepts {sorted(accepted)}.")
+        if "canvas" in kwargs:
+            kwargs["canvas"] = as_options(kwargs["canvas"])
         super().__init__(**kwargs)
         check_sampling(self.sampling)
 

@@ -10,18 +10,19 @@ their metadata has as many `frames_indices`, these are their numbers in the vide
 """
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from .frame_sampling import Clip
-from .image_download import download
+from .image_download import download, is_address
 from .image_error import ImageInputError, UnusableImage
 from .image_input import load_images
 from .image_pixels import as_levels, is_array, is_float
+from .image_source import kind_of, read_file_object
 from .video_decode import Progress, open_video
 from .video_error import UnusableVideo, VideoInputError
 
@@ -163,12 +164,14 @@ def load_videos(
             raise VideoInputError(
                 number, f"has a frame, number {error.image}, that {error.reason}", error.fix
             ) from error
+        except OSError as error:
+            raise VideoInputError(number, f"cannot be read ({error})", "Check the file's permissions.") from error
     return loaded
 
 
 def _load(source: Any, choose: Choose, known: Mapping[str, Any], progress: Progress | None) -> Frames:
-    is_folder = isinstance(source, str | Path) and os.path.isdir(source)
-    frames = _pictures(source) if is_folder else _given_frames(source)
+    is_folder = isinstance(source, str | os.PathLike) and os.path.isdir(source)
+    frames = _pictures(os.fsdecode(source)) if is_folder else _given_frames(source)
     if frames is not None:
         if not len(frames):
             raise UnusableVideo("has no frames", "Pass at least one frame.")
@@ -219,7 +222,7 @@ def _given_frames(source: Any) -> Any:
     return None
 
 
-def _pictures(folder: str | Path) -> list[str]:
+def _pictures(folder: str) -> list[str]:
     names = sorted(name for name in os.listdir(folder) if name.lower().endswith(PICTURES))
     return [os.path.join(folder, name) for name in names]
 
@@ -229,19 +232,12 @@ def _encoded(source: Any) -> str | bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if callable(getattr(source, "read", None)):
-        if callable(getattr(source, "seekable", None)) and source.seekable():
-            source.seek(0)  # as for images: who opened it may have read it, and it may come again
-        data = source.read()
-        if isinstance(data, bytes):
-            return data
-        raise UnusableVideo(f"is a file that gives {type(data).__name__}, not bytes", "Open it in binary mode.")
-    if not isinstance(source, str | Path):
-        reason = "is None" if source is None else f"is of type {type(source).__name__}"
-        raise UnusableVideo(reason, "Pass a path, bytes, an array, or a list of frames.")
-    if str(source).startswith(("http://", "https://")):
-        return download(str(source))
-    if not os.path.isfile(source):
-        raise UnusableVideo(
-            f"{str(source)[:120]!r} is no file", "Pass the path of a video, or of a folder of pictures."
-        )
-    return str(source)
+        return read_file_object(source, sys.maxsize)
+    if not isinstance(source, str | os.PathLike):
+        raise UnusableVideo(kind_of(source), "Pass a path, bytes, an array, or a list of frames.")
+    if isinstance(source, str) and is_address(source):
+        return download(source)
+    name = os.fsdecode(source)
+    if not os.path.isfile(name):
+        raise UnusableVideo(f"{name[:120]!r} is no file", "Pass the path of a video, or of a folder of pictures.")
+    return name

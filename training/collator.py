@@ -3,8 +3,8 @@
 """From samples with images and messages to a batch for the model.
 
 A sample is a dict with `images` and `videos`, lists, and `messages`, whose `{"type": "image"}` and `{"type": "video"}`
-parts they are bound to in order: the columns of TRL's vision datasets. A video part may name its own source. Works
-with `transformers.Trainer` (`remove_unused_columns=False`) and TRL.
+parts they are bound to in order: the columns of TRL's vision datasets. One image may stand in `image`, and a part may
+name its own source. Works with `transformers.Trainer` (`remove_unused_columns=False`) and TRL.
 
 Only what the assistant wrote is learnt, and every sample is checked: at least one token is supervised, and none that
 stands for an image or for padding.
@@ -23,66 +23,116 @@ from transformers.utils import logging
 
 from fila.processing.chat_template import writes_tool_calls
 from fila.processing.image_input import load_images, to_channels_first
+from fila.processing.messages import SOURCES, MessageError, check_messages
 
 IGNORED = -100
 logger = logging.get_logger(__name__)
 
 
-def bind_images(sample: Mapping[str, Any], images: Sequence[Any], name: str = "The sample") -> list[dict[str, Any]]:
-    """Put the images of a sample into the image parts of its messages.
+def read_sample(sample: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Check a sample, and gather its images and videos in the order of their parts.
+
+    They come from the lists `images` and `videos`, from one in `image` or `video`, or from the parts themselves.
 
     Args:
-        sample: Has `messages`.
-        images: As many as there are image parts.
-        name: What errors call the sample.
+        sample: As a dataset gives it.
+        name: What errors call it.
+
+    Returns:
+        The sample with lists `images` and `videos`, as many as there are parts for each, which name no source.
+
+    Raises:
+        ValueError: If it is no conversation, or an image or a video would be lost.
+    """
+    found = {**sample, **{kind: _given(sample, kind, name) for kind in ("images", "videos")}}
+    if not sample.get("messages") and sample.get("fields"):
+        return found  # its questions are asked after all of its images
+    found["messages"] = _checked_messages(sample, name)
+    name = _long_name(found, name)
+    for kind in ("image", "video"):
+        _gather(found, kind, name)
+    return found
+
+
+def _given(sample: Mapping[str, Any], column: str, name: str) -> list[Any]:
+    """The images or videos beside the messages of a sample."""
+    one, several = sample.get(column[:-1]), sample.get(column)
+    has_one = one is not None and not (isinstance(one, str) and not one)
+    if several is not None and not isinstance(several, list | tuple):
+        raise ValueError(f"{name} must have a list as `{column}`; got {several!r:.60}.")
+    if has_one and several:
+        raise ValueError(f"{name} has both `{column[:-1]}` and `{column}`; put all into `{column}`.")
+    return [one] if has_one else list(several or [])
+
+
+def _checked_messages(sample: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    if "messages" not in sample:
+        raise ValueError(
+            f"{name} has no `messages`; its columns are {sorted(sample)}. `Trainer` takes away the columns that the "
+            "model does not name, unless its arguments have `remove_unused_columns=False`."
+        )
+    try:
+        return check_messages(sample["messages"], "", takes_videos=True)
+    except MessageError as error:
+        raise ValueError(
+            f"{name} must have `messages`, each with a `role` and a `content` that is text or a list of parts with a "
+            f"`type`. {error}"
+        ) from error
+
+
+def _gather(sample: dict[str, Any], kind: str, name: str) -> None:
+    """Take the sources of one kind out of the parts of a sample, in their order with those of its list."""
+    given, tag = sample[f"{kind}s"], f"<{kind}>"
+    waiting, gathered, messages = list(given), [], []
+    for message in sample["messages"]:
+        if isinstance(message.get("content"), list):
+            message = {**message, "content": [*message["content"]]}
+            for number, part in enumerate(message["content"]):
+                if part["type"] == kind:
+                    own = [part[key] for key in SOURCES[kind] if key in part]
+                    gathered.append(own[0] if own else waiting.pop(0) if waiting else None)
+                    message["content"][number] = {"type": kind}
+                    given = given + own
+        messages.append(message)
+    tags = sum(message_text(message).count(tag) for message in messages)
+    if len(gathered) != len(given) or (tags and not gathered):
+        told = f' Its text has {tags} "{tag}", which stand for none: write them as parts, or as "< {kind}>".'
+        raise ValueError(
+            f'{name} must have one {{"type": "{kind}"}} part in its messages for each of its {kind}s; it has '
+            f"{len(gathered)} parts and {len(given)} {kind}s.{told if tags else ''}"
+        )
+    sample.update({"messages": messages, f"{kind}s": gathered})
+
+
+def bind_images(sample: Mapping[str, Any], images: Sequence[Any]) -> list[dict[str, Any]]:
+    """Put images and the videos of a sample into the parts of its messages.
+
+    Args:
+        sample: As `read_sample` gives it.
+        images: Its images, loaded.
 
     Returns:
         New messages.
-
-    Raises:
-        ValueError: If the counts differ.
     """
-    waiting = list(images)
-    videos = list(sample.get("videos") or [])
-    num_parts = 0
+    sources = {"image": iter(images), "video": iter(sample["videos"])}
     messages = []
     for message in sample["messages"]:
-        content = message["content"]
-        if not isinstance(content, str | None):
-            parts = []
-            for part in content:
-                bound = {key: value for key, value in part.items() if value is not None}
-                if part["type"] == "image":
-                    num_parts += 1
-                    bound = {"type": "image", "image": waiting.pop(0) if waiting else None}
-                if _is_bound_video(part):
-                    if not videos:
-                        raise ValueError(f'{name} has more {{"type": "video"}} parts than `videos`.')
-                    bound = {"type": "video", "video": videos.pop(0)}
-                parts.append(bound)
-            content = parts
-        bound = {**message, "content": content}
-        messages.append({key: value for key, value in bound.items() if value is not None})  # as newer transformers
-    if videos:
-        raise ValueError(f'{name} has {len(videos)} of its `videos` left after its {{"type": "video"}} parts.')
-    if num_parts != len(images):
-        raise ValueError(
-            f'{name} must have one {{"type": "image"}} part in its messages for each of its images; it has '
-            f"{num_parts} parts and {len(images)} images."
-        )
+        content = message.get("content")
+        if isinstance(content, list):
+            kinds = [part["type"] for part in content]
+            content = [
+                {"type": kind, kind: next(sources[kind])} if kind in sources else part
+                for kind, part in zip(kinds, content, strict=True)
+            ]
+            message = {**message, "content": content}
+        messages.append(message)
     return messages
 
 
-def bound_parts(messages: Sequence[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
-    """The parts of messages that `images` (kind "image") or `videos` (kind "video") are put into."""
-    contents = [message["content"] for message in messages if not isinstance(message["content"], str | None)]
-    parts = [part for content in contents for part in content]
-    return [part for part in parts if (part["type"] == "image" if kind == "image" else _is_bound_video(part))]
-
-
-def _is_bound_video(part: Mapping[str, Any]) -> bool:
-    """Whether it is the part of a video that does not name its own source."""
-    return part["type"] == "video" and {key for key, value in part.items() if value is not None} == {"type"}
+def count_parts(messages: Sequence[Mapping[str, Any]], kind: str) -> int:
+    """How many parts of a type messages have."""
+    contents = [message["content"] for message in messages if isinstance(message.get("content"), list)]
+    return sum(part["type"] == kind for content in contents for part in content)
 
 
 @dataclass
@@ -140,10 +190,11 @@ class FilaCollator:
             `input_ids`, `attention_mask` `(B, L)`, the image tensors of the processor, and in training `labels`
             `(B, L)` and, if asked for, `loss_weight` `(B,)`.
         """
-        for number, sample in enumerate(samples):
-            _check_messages(sample, number, str(self.processor.chat_template))
-        names = [_name(sample, number) for number, sample in enumerate(samples)]
-        images = load_images([[_source(image) for image in sample.get("images") or []] for sample in samples])
+        samples = [read_sample(sample, f"Sample {number} of the batch") for number, sample in enumerate(samples)]
+        names = [_long_name(sample, f"Sample {number} of the batch") for number, sample in enumerate(samples)]
+        for name, sample in zip(names, samples, strict=True):
+            _check_tools(sample, name, str(self.processor.chat_template))
+        images = load_images([[_source(image) for image in sample["images"]] for sample in samples])
         if self.random_scale is not None:
             images = [
                 self._rescaled(own, sample, number)
@@ -154,7 +205,7 @@ class FilaCollator:
             samples, images = [samples[number] for number in kept], [images[number] for number in kept]
             names = [names[number] for number in kept]
         batch = self.processor.apply_chat_template(
-            [bind_images(*each) for each in zip(samples, images, names, strict=True)],
+            [bind_images(*each) for each in zip(samples, images, strict=True)],
             add_generation_prompt=self.generate,
             tokenize=True,
             return_dict=True,
@@ -245,42 +296,23 @@ class FilaCollator:
 
 def message_text(message: Mapping[str, Any]) -> str:
     """The text of a message, without its images."""
-    content = message["content"]
+    content = message.get("content")
     return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content or [])
 
 
-def _check_messages(sample: Mapping[str, Any], number: int, template: str) -> None:
-    """Refuse what is no conversation, tools, and calls of them that the chat template would leave out."""
-    messages = sample.get("messages")
-    wrong = [message for message in messages if not _is_message(message)] if isinstance(messages, list) else [messages]
-    if wrong:
-        raise ValueError(
-            f"Sample {number} of the batch must have `messages`, each with a `role` and a `content` that is text or a "
-            f"list of parts with a `type`; got {wrong[0]!r:.80}."
-        )
+def _check_tools(sample: Mapping[str, Any], name: str, template: str) -> None:
+    """Refuse tools, and calls of them that the chat template would leave out."""
     if sample.get("tools"):
-        raise ValueError(
-            f"Sample {number} of the batch has `tools`, which would not be written. Describe them in a system message."
-        )
-    if not writes_tool_calls(template) and any(message.get("tool_calls") for message in messages or []):
-        raise ValueError(f"Sample {number} of the batch has `tool_calls`, which the chat template does not write.")
+        raise ValueError(f"{name} has `tools`, which would not be written. Describe them in a system message.")
+    if not writes_tool_calls(template) and any(message.get("tool_calls") for message in sample["messages"]):
+        raise ValueError(f"{name} has `tool_calls`, which the chat template does not write.")
 
 
-def _is_message(message: Any) -> bool:
-    if not isinstance(message, Mapping) or not message.get("role") or "content" not in message:
-        return False
-    content = message["content"]
-    parts = content if isinstance(content, list) else []
-    return (isinstance(content, list | str) or bool(message.get("tool_calls"))) and all(
-        isinstance(part, Mapping) and part.get("type") for part in parts
-    )
-
-
-def _name(sample: Mapping[str, Any], number: int) -> str:
-    """What errors call a sample: its place in the batch, its `id` if it has one, and how it begins."""
+def _long_name(sample: Mapping[str, Any], name: str) -> str:
+    """What errors call a sample: its place, its `id` if it has one, and how it begins."""
     identity = f" with id {sample['id']!r}" if sample.get("id") is not None else ""
     words = " ".join(map(message_text, sample["messages"]))
-    return f"Sample {number} of the batch{identity} ({words[:40]!r})"
+    return f"{name}{identity} ({words[:40]!r})"
 
 
 def _source(image: Any) -> Any:

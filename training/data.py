@@ -16,10 +16,11 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from fila.eyes import read_size
+from fila.processing.image_download import is_address
 from fila.processing.image_input import load_images
 from fila.processing.image_source import split_frame
 
-from .collator import _size, _source, bound_parts, message_text
+from .collator import _size, _source, count_parts, message_text, read_sample
 
 
 class JsonLines(Dataset[dict[str, Any]]):
@@ -34,8 +35,11 @@ class JsonLines(Dataset[dict[str, Any]]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with path.open(encoding="utf-8") as file:
-            self.samples = [self._read(line, number) for number, line in enumerate(file, 1) if line.strip()]
+        try:
+            with path.open(encoding="utf-8") as file:
+                self.samples = [self._read(line, number) for number, line in enumerate(file, 1) if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} cannot be read as text in UTF-8: {error}.") from error
         if not self.samples:
             raise ValueError(f"{path} must hold one sample per line; it holds none.")
 
@@ -55,24 +59,26 @@ class JsonLines(Dataset[dict[str, Any]]):
                 f"Line {number} of {self.path} must be an object with `messages` and, where there are any, `images`; "
                 f"got {line.strip()[:60]!r}."
             )
-        found = {"images": self._paths(sample, "images", number)}
-        if "videos" in sample:
-            found["videos"] = self._paths(sample, "videos", number)
-        return {**sample, **found}
+        for column in ("image", "images", "video", "videos"):
+            self._check_names(sample.get(column), column, number)
+        sample = read_sample(sample, f"Line {number} of {self.path}")
+        return {**sample, **{column: self._paths(sample[column], column, number) for column in ("images", "videos")}}
 
-    def _paths(self, sample: dict[str, Any], column: str, number: int) -> list[str]:
-        names = sample.get(column) or []
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError(
-                f"Line {number} of {self.path} must have a list of paths as `{column}`; got {names!r:.60}."
-            )
-        paths = [str(self.path.parent / name) for name in names]
-        files = [split_frame(path)[0] if column == "images" else path for path in paths]
-        if missing := [path for path, file in zip(paths, files, strict=True) if not Path(file).is_file()]:
-            raise ValueError(
-                f"Line {number} of {self.path} names {missing[0]} among its `{column}`, which is no file. Paths are "
-                "relative to the file of the samples."
-            )
+    def _check_names(self, names: Any, column: str, number: int) -> None:
+        wanted = "a list of paths" if column.endswith("s") else "a path"
+        listed = names or [] if column.endswith("s") else [names or ""]
+        if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+            raise ValueError(f"Line {number} of {self.path} must have {wanted} as `{column}`; got {names!r:.60}.")
+
+    def _paths(self, names: list[str], column: str, number: int) -> list[str]:
+        paths = [name if is_address(name) or name[:5] == "data:" else str(self.path.parent / name) for name in names]
+        for path, name in zip(paths, names, strict=True):
+            there = Path(split_frame(path)[0]).is_file() if column == "images" else Path(path).exists()
+            if path != name and not there:
+                raise ValueError(
+                    f"Line {number} of {self.path} names {path} among its `{column}`, which is no file. Paths are "
+                    "relative to the file of the samples."
+                )
         return paths
 
 
@@ -161,10 +167,11 @@ def open_data(spec: str, processor: Any = None) -> Any:
 
 def sample_sizes(dataset: Any) -> Iterator[list[tuple[int, int]]]:
     """Sizes (height, width) of the images of each sample; of files only the headers are read."""
-    if hasattr(dataset, "select_columns") and "images" in (dataset.column_names or ()):
-        dataset = dataset.select_columns(["images"])
+    if hasattr(dataset, "select_columns") and "messages" in (dataset.column_names or ()):
+        wanted = ("id", "image", "images", "video", "videos", "messages", "fields")
+        dataset = dataset.select_columns([name for name in dataset.column_names if name in wanted])
     for number in range(len(dataset)):
-        yield [image_size(image) for image in dataset[number].get("images") or []]
+        yield [image_size(image) for image in read_sample(dataset[number], f"Sample {number}")["images"]]
 
 
 def image_size(image: Any) -> tuple[int, int]:
@@ -182,10 +189,11 @@ def questions(samples: Iterable[Mapping[str, Any]]) -> Iterator["Question"]:
     precedes it.
 
     Raises:
-        ValueError: If a field does not have both as text.
+        ValueError: If a sample cannot be used, or a field does not have both as text.
     """
-    for index, sample in enumerate(samples):
-        images, videos = list(sample.get("images") or []), list(sample.get("videos") or [])
+    for index, each in enumerate(samples):
+        sample = read_sample(each, f"Sample {index}")
+        images, videos = sample["images"], sample["videos"]
         for entry in sample.get("fields") or []:
             if not all(isinstance(entry.get(name), str) for name in ("question", "answer")):
                 raise ValueError(f"A field must have `question` and `answer`, both text; got {entry!r:.80}.")
@@ -197,7 +205,7 @@ def questions(samples: Iterable[Mapping[str, Any]]) -> Iterator["Question"]:
         for number, message in enumerate(sample["messages"]):
             if message["role"] == "assistant":
                 before = sample["messages"][:number]
-                num_images, num_videos = (len(bound_parts(before, kind)) for kind in ("image", "video"))
+                num_images, num_videos = (count_parts(before, kind) for kind in ("image", "video"))
                 yield Question(images[:num_images], before, message_text(message), None, videos[:num_videos], index)
 
 

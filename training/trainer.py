@@ -95,6 +95,8 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
                 "FilaTrainer needs the processor, to collate samples and to save it into every checkpoint; "
                 "`processing_class` is None. Pass `processing_class=AutoProcessor.from_pretrained(...)`."
             )
+        if hasattr(model, "config") and hasattr(processing_class, "check_tokens"):
+            processing_class.check_tokens(model.config)
         if args.stage is not None:
             select_trained(model, args.stage)
         if data_collator is None:

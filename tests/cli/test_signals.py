@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-import fila.__main__
+import fila_cli
 import fila.signals
 
 LOADED_ALONE = f"""
@@ -59,7 +59,7 @@ def test_a_forked_worker_ends_as_without() -> None:
 
 def test_the_command_begins_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    monkeypatch.setattr("fila.__main__.exit_on_signals", lambda: done.append("signals"))
+    monkeypatch.setattr("fila.signals.exit_on_signals", lambda: done.append("signals"))
     monkeypatch.setattr("fila.cli.app", lambda **options: done.append("command"))
-    fila.__main__.main()
+    fila_cli.main()
     assert done == ["signals", "command"]

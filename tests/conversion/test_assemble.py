@@ -342,6 +342,20 @@ def test_wrong_options_raise(tmp_path: Path, options: dict[str, Any], message: s
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip", "convnext", "text"]
 
 
+def test_parts_may_be_given_by_their_names(tmp_path: Path) -> None:
+    folder = Parts(tmp_path).assemble(fusion="cvfm", connector="mlp", canvas="single")
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["fusion"], config["connector"]) == ({"type": "cvfm"}, {"type": "mlp"})
+    assert AutoProcessor.from_pretrained(folder).image_processor.canvas["type"] == "single"
+
+
+def test_swapped_parts_are_told(tmp_path: Path) -> None:
+    Parts(tmp_path)
+    message = r"low-res part text has model_type 'llama'.* text part clip is a 'clip_vision_model': were `low_res` and"
+    with pytest.raises(ValueError, match=message):
+        assemble(tmp_path / "text", tmp_path / "convnext", tmp_path / "clip", tmp_path / "out")
+
+
 def test_failing_write_leaves_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = Parts(tmp_path)
 

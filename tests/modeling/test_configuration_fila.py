@@ -93,7 +93,20 @@ def test_config_rejects_what_does_not_fit(changes: dict[str, Any], message: str)
         tiny_config(**changes)
 
 
-@pytest.mark.parametrize("setting", [{"image_token_id": "seven"}, {"high_res_overview": "poool"}, {"fusion": "cvfm"}])
+def test_parts_may_be_given_by_their_names() -> None:
+    config = tiny_config(fusion="cvfm", connector="linear")
+    assert (config.fusion, config.connector) == ({"type": "cvfm"}, {"type": "linear"})
+    changed = FilaConfig.from_recipe("llava-hr", fusion="cvfm", connector="mlp")
+    assert (changed.fusion, changed.connector) == ({"type": "cvfm"}, {"type": "mlp"})
+
+
+@pytest.mark.parametrize("name", ["fusion", "connector"])
+def test_an_unknown_name_lists_those_that_there_are(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"`{name}\.type` must be one of \[.*\]; got 'glue'"):
+        FilaForConditionalGeneration(tiny_config(**{name: "glue"}))
+
+
+@pytest.mark.parametrize("setting", [{"image_token_id": "seven"}, {"high_res_overview": "poool"}, {"fusion": 5}])
 def test_config_rejects_wrong_types(setting: dict[str, Any]) -> None:
     with pytest.raises(Exception, match=next(iter(setting))) as error:
         tiny_config(**setting)

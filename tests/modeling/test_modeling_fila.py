@@ -277,3 +277,15 @@ def test_model_takes_ids_or_embeddings_but_not_both() -> None:
     model = tiny_model()
     with pytest.raises(ValueError, match="Exactly one of `input_ids` and `inputs_embeds`"):
         model()
+
+
+def test_ids_of_another_checkpoints_processor_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"`input_ids` must be below 262, .* got 262. Load the processor and the model"
+    ):
+        tiny_model()(input_ids=torch.tensor([[3, 262]]))
+
+
+def test_a_call_without_ids_says_what_makes_a_batch() -> None:
+    with pytest.raises(ValueError, match=r"Exactly one of .* `data_collator=FilaCollator\(processor\)`, and its"):
+        tiny_model()()

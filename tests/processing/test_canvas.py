@@ -125,6 +125,10 @@ def test_canvas_options_are_keyword_only(name: str) -> None:
     assert all(option.kind is option.KEYWORD_ONLY for option in options)
 
 
+def test_a_canvas_may_be_given_by_its_name() -> None:
+    assert build_canvas("internvl", TILE)(90, 40) == build_canvas({"type": "internvl"}, TILE)(90, 40)
+
+
 def test_build_canvas_rejects_an_unknown_type() -> None:
     with pytest.raises(
         ValueError, match=r"`canvas.type` must be one of \['fila', 'internvl', .*, 'uhd'\]; got 'flia'\."
@@ -152,5 +156,5 @@ def test_build_canvas_rejects_options_of_another_canvas() -> None:
 
 
 def test_build_canvas_rejects_what_is_no_dict() -> None:
-    with pytest.raises(ValueError, match=r"`canvas` must be a dict such as \{'type': 'fila'\}; got 'fila'\."):
-        build_canvas("fila", TILE)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"`canvas` must be a name or a dict such as \{'type': 'fila'\}; got 5\."):
+        build_canvas(5, TILE)  # type: ignore[arg-type]

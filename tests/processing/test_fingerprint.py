@@ -145,6 +145,21 @@ def test_check_model_takes_model_and_config() -> None:
     processor.check_model(tiny_config(preprocessing=processor.preprocessing()))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_token_id": 7}, r"the image token has id 5 here, and 7 in the model. Load both from one folder"),
+        (
+            {"text_config": {"vocab_size": 100}},
+            r"the tokenizer has ids up to 261, and the model 100 tokens. Load both",
+        ),
+    ],
+)
+def test_check_model_refuses_the_processor_of_another_checkpoint(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny_processor().check_model(tiny_config(**changes))
+
+
 def test_config_keeps_the_settings(tmp_path: Path) -> None:
     settings = tiny_processor().preprocessing()
     tiny_config(preprocessing=settings).save_pretrained(tmp_path)

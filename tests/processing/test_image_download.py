@@ -15,6 +15,7 @@ from fila.processing import image_download
 from fila.processing.image_download import allowed_hosts, download
 from fila.processing.image_error import ImageInputError, UnusableImage
 from fila.processing.image_input import load_images
+from fila.processing.image_source import read_source
 
 HERE = ("127.0.0.1",)
 BODY = b"not an image, but bytes"
@@ -27,7 +28,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", self.path[4:])
             self.end_headers()
             return
-        known = {"/a.png", "/a.png?size=3", "/large", "/short", "/slow"}
+        if self.path == "/later":
+            time.sleep(0.06)
+            self.send_response(302)
+            self.send_header("Location", "/later")
+            self.end_headers()
+            return
+        known = {"/a.png", "/a.png?size=3", "/large", "/short", "/slow", "/a%20b%C3%A4.png?c=%20%C3%A4%2F"}
         self.send_response(200 if self.path in known else 404)
         if self.path == "/short":
             self.send_header("Content-Length", str(len(BODY) + 7))
@@ -61,6 +68,39 @@ def address() -> Iterator[str]:
 @pytest.mark.parametrize("path", ["/a.png", "/a.png?size=3", "/to=/a.png", "/to=/to=/a.png"])
 def test_download_follows_to_the_body(address: str, path: str) -> None:
     assert download(address + path, HERE) == BODY
+
+
+@pytest.mark.parametrize(
+    "path", ["/a b\u00e4.png?c= \u00e4%2F", "/a%20b%C3%A4.png?c=%20%C3%A4%2F", "/to=/a%20b%C3%A4.png?c=%20%C3%A4%2F"]
+)
+def test_addresses_may_hold_what_browsers_escape(address: str, path: str) -> None:
+    assert download(address + path, HERE) == BODY
+
+
+@pytest.mark.parametrize("scheme", ["HTTP", "Http"])
+def test_the_scheme_may_be_written_in_capitals(address: str, scheme: str) -> None:
+    assert read_source(scheme + address.removeprefix("http") + "/a.png", HERE) == (BODY, None)
+
+
+def test_redirects_share_one_time_limit(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_download, "MAX_SECONDS", 0.1)
+    with pytest.raises(UnusableImage, match=r"no complete answer in 0.1 seconds"):
+        download(f"{address}/later", HERE)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [("http://b\u00fccher.example/", "xn--bcher-kva.example"), ("http://\uff11\uff12\uff17.0.0.1/", "127.0.0.1")],
+)
+def test_hosts_are_compared_as_they_are_looked_up(url: str, host: str) -> None:
+    with pytest.raises(UnusableImage, match=f"is on the host '{host}', which is not allowed"):
+        download(url, ())
+
+
+@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "[::ffff:127.0.0.1]", "[::]"])
+def test_other_spellings_of_an_address_are_no_way_in(address: str, host: str) -> None:
+    with pytest.raises(UnusableImage, match=r"which is not a(llowed| public address)|cannot be read"):
+        download(f"http://{host}:{address.rpartition(':')[2]}/a.png", ("*", "127.0.0.1", "::1"))
 
 
 def test_download_is_off_by_default(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +198,7 @@ def test_slow_bodies_are_refused(address: str, monkeypatch: pytest.MonkeyPatch) 
 PUBLIC = ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"]
 PRIVATE = ["10.1.2.3", "127.9.9.9", "169.254.169.254", "172.16.0.1", "192.168.0.1", "100.64.0.1", "0.0.0.0", "::"]
 PRIVATE += ["::1", "fe80::1%eth0", "fd00::1", "::ffff:10.0.0.1", "64:ff9b::a9fe:a9fe", "64:ff9b::808:808"]
+PRIVATE += ["fec0::1", "64:ff9b:1::808:808", "::8.8.8.8", "100::1", "5f00::1"]
 PRIVATE += ["2002:a00:1::", "2002:808:808::", "2001:0:1::", "224.0.0.1", "240.0.0.1"]
 
 

@@ -320,6 +320,15 @@ def test_mixed_nesting_is_refused() -> None:
         load_images([[[PICTURE]]])
 
 
+@pytest.mark.parametrize("shapes", [((3, 9, 9), (1, 9, 9)), ((9, 9), (8, 9))])
+def test_nested_tensors_are_refused(shapes: Any) -> None:
+    nested = torch.nested.nested_tensor([torch.zeros(shape) for shape in shapes], layout=torch.jagged)
+    with pytest.raises(ImageInputError, match=r"Image 0 of sample 0 is a nested tensor"):
+        load_images([[nested]])
+    with pytest.raises(ImageInputError, match=r"Image 0 is a nested tensor"):
+        load_images(nested)
+
+
 @pytest.mark.parametrize("given_as", ["bytes", "PIL"])
 @pytest.mark.parametrize("allowed", [44, 20])  # 45 pixels: over the limit, where PIL warns, and over twice the limit
 def test_decompression_bombs_are_refused(given_as: str, allowed: int, monkeypatch: pytest.MonkeyPatch) -> None:

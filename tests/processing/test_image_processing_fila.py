@@ -300,7 +300,7 @@ def test_keys_that_transformers_writes_are_accepted() -> None:
         ({"canvas": {"type": "flia"}}, r"`canvas.type` must be one of \['fila', 'internvl', .*\]; got 'flia'"),
         ({"canvas": {"type": "fila", "grids": 3}}, r"Canvas 'fila' has no option \['grids'\]; it accepts"),
         ({"canvas": {"type": "fila", "tile_grids": {3}}}, r"`canvas.tile_grids` must be .* got \{3\}"),
-        ({"canvas": 3}, r"`canvas` must be a dict such as \{'type': 'fila'\}; got 3"),
+        ({"canvas": 3}, r"`canvas` must be a name or a dict such as \{'type': 'fila'\}; got 3"),
         (
             {"size": {"height": 14, "width": 28}},
             r"`size` must have equal, positive 'height' and 'width' \(tiles are sq",
@@ -378,3 +378,14 @@ def test_backends_give_the_same_bits(size: tuple[int, int], mode: str) -> None:
     pil, torchvision = (made(**SMALL, mode=mode)([image]) for made in (FilaImageProcessorPil, FilaImageProcessor))
     for name, arrays in pil.items():
         np.testing.assert_array_equal(arrays[0], as_numpy(torchvision[name][0]))
+
+
+def test_a_canvas_may_be_given_by_its_name() -> None:
+    named, given = (FilaImageProcessorPil(canvas=canvas) for canvas in ("internvl", {"type": "internvl"}))
+    assert named.to_dict() == given.to_dict()
+    image, default = random_image(300, 700), FilaImageProcessorPil()
+    expected = given(image, return_tensors="np")["tile_grid"]
+    assert np.array_equal(default(image, canvas="internvl", return_tensors="np")["tile_grid"], expected)
+    assert default.plan(300, 700, canvas="internvl") == given.plan(300, 700)
+    with pytest.raises(ValueError, match=r"`canvas.type` must be one of \['fila', .*got 'internwl'"):
+        FilaImageProcessorPil(canvas="internwl").plan(300, 700)

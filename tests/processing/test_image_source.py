@@ -4,6 +4,7 @@
 
 import base64
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,28 @@ from fila.processing.image_source import is_encoded, read_source, shown
 DATA = b"\x00\x01\x02 is not an image of any kind"
 
 
+URL_SAFE = b"\xfb\xff\xfe" * 9 + b"\x00"  # `-` and `_` in the alphabet of addresses, and two signs of padding
+
+
 class _Reader:
+    """Gives five bytes at most, as sockets and archives give less than they are asked for."""
+
+    def __init__(self) -> None:
+        self.rest = DATA
+
     def read(self, size: int = -1) -> bytes:
-        return DATA
+        piece, self.rest = self.rest[:5], self.rest[5:]
+        return piece
+
+
+@dataclass
+class _Named:
+    """A path of another library."""
+
+    path: str
+
+    def __fspath__(self) -> str:
+        return self.path
 
 
 @pytest.mark.parametrize(
@@ -29,6 +49,32 @@ class _Reader:
 def test_read_source_gives_the_bytes(source: Any) -> None:
     assert is_encoded(source)
     assert read_source(source) == (DATA, None)
+
+
+@pytest.mark.parametrize("padding", ["", "=="])
+@pytest.mark.parametrize("head", ["", "data:image/png;base64,", "DATA:image/png;BASE64,"])
+def test_base64_may_be_that_of_addresses(padding: str, head: str) -> None:
+    text = base64.urlsafe_b64encode(URL_SAFE).decode()
+    assert read_source(head + text.rstrip("=") + padding) == (URL_SAFE, None)
+
+
+def test_any_path_is_a_path(tmp_path: Path) -> None:
+    (tmp_path / "a.gif").write_bytes(DATA)
+    named = _Named(f"{tmp_path}/a.gif")
+    assert is_encoded(named)
+    assert shown(named) == f"{tmp_path}/a.gif"
+    assert read_source(named) == (DATA, None)
+    assert read_source(_Named(f"{tmp_path}/a.gif#frame=3")) == (DATA, 3)
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*args: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "a.png").write_bytes(DATA)
+    monkeypatch.setattr(image_source, "open", denied, raising=False)
+    with pytest.raises(UnusableImage, match=r"'.*a\.png' cannot be read \(Permission denied\)"):
+        read_source(tmp_path / "a.png")
 
 
 def test_open_files_are_read_from_their_start_and_stay_open(tmp_path: Path) -> None:

@@ -221,7 +221,8 @@ def test_one_run_is_what_no_text_divides() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("fila", r"`layout` must be a dict such as \{'type': 'fila'\}; got 'fila'\."),
+        (5, r"`layout` must be a name or a dict such as \{'type': 'fila'\}; got 5\."),
+        ("filo", r"`layout\.type` must be one of .*got 'filo'"),
         ({}, r"`layout.type` must be one of \['fila', .*\]; got None\."),
         ({"type": "flia"}, r"`layout.type` must be one of \['fila', .*\]; got 'flia'\."),
         ({"type": ["fila"]}, r"`layout.type` must be one of \['fila', .*\]; got \['fila'\]\."),

@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 from transformers.video_utils import VideoMetadata
 
 from fila import FilaImageProcessorPil, FilaVideoProcessor
-from fila.processing import video_progress
+from fila.processing import video_progress, video_source
 from fila.processing.frame_crop import center_crop, center_crop_without_antialias
 from fila.processing.video_error import VideoInputError
 from tests.goldens import tensors_of
@@ -86,6 +87,24 @@ def test_every_kind_of_source_gives_the_same_frames(tmp_path: Path) -> None:
 def test_open_file_is_read_from_its_start() -> None:
     file = io.BytesIO(video_bytes(9))
     assert numbers(raw()(file, return_tensors="np")) == numbers(raw()(file, return_tensors="np"))
+
+
+def test_a_stream_may_give_less_than_it_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(video_bytes(9))
+    expected = numbers(raw()(tmp_path / "clip.mp4", return_tensors="np"))
+    with (tmp_path / "clip.mp4").open("rb", buffering=0) as file:
+        stream = SimpleNamespace(read=lambda size: file.read(min(size, 100)))
+        assert numbers(raw()(stream, return_tensors="np")) == expected
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: str) -> Any:
+        raise PermissionError(13, "Permission denied", path)
+
+    (tmp_path / "frames").mkdir()
+    monkeypatch.setattr(video_source.os, "listdir", denied)
+    with pytest.raises(VideoInputError, match=r"Video 0 cannot be read \(.*Permission denied: '.*frames'\)"):
+        raw()(tmp_path / "frames")
 
 
 def test_frames_that_are_handed_in_are_all_used() -> None:
@@ -232,6 +251,10 @@ def test_settings_survive(tmp_path: Path) -> None:
         ([video_bytes(3), b"nothing"], "Video 1 is no video that can be read"),
         (["nowhere.mp4"], "Video 0 'nowhere.mp4' is no file. Pass the path of a video"),
         ([None], "Video 0 is None. Pass a path"),
+        (
+            torch.nested.nested_tensor([torch.zeros(2, 3, 9)], layout=torch.jagged),
+            "Video 0 is a nested tensor. Pass a path",
+        ),
         (np.zeros((0, 4, 5, 3), np.uint8), "Video 0 has no frames"),
         ([[Image.new("RGB", (9, 9)), np.full((9, 9, 3), np.nan)]], "Video 0 has a frame, number 1, that"),
         ("https://192.0.2.1/clip.mp4", "Video 0 .*"),

@@ -3,6 +3,7 @@
 import io
 import pickle
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,9 +112,7 @@ def test_turns_of_tools_are_read_and_calls_are_learnt(processor: FilaProcessor) 
         {"role": "assistant", "content": "It is 12.50."},
     ]
     sample = {"images": [random_image(9, 41)], "messages": messages}
-    refused(
-        FilaCollator(processor), sample, "Sample 1 of the batch has `tool_calls`, which the chat template does not"
-    )
+    refused(FilaCollator(processor), sample, r"Sample 1 of the batch .* has `tool_calls`, which the chat")
     written = [{**messages[1], "content": "ocr(1)", "tool_calls": None}, *messages[2:]]
     batch = FilaCollator(processor)([{**sample, "messages": [messages[0], *written]}])
     assert learnt(processor, batch) == ["ocr(1)<|im_end|>It is 12.50.<|im_end|>"]
@@ -129,7 +128,9 @@ def test_turns_of_tools_are_read_and_calls_are_learnt(processor: FilaProcessor) 
 
 def test_tools_are_refused(processor: FilaProcessor) -> None:
     tools = [{"type": "function", "function": {"name": "ocr"}}]
-    refused(FilaCollator(processor), {**make_sample(0), "tools": tools}, "Sample 1 of the batch has `tools`, which")
+    refused(
+        FilaCollator(processor), {**make_sample(0), "tools": tools}, r"Sample 1 of the batch .* has `tools`, which"
+    )
     assert FilaCollator(processor)([{**make_sample(0), "tools": []}, {**make_sample(1), "tools": None}])
 
 
@@ -210,6 +211,69 @@ def test_images_and_parts_must_pair_up(processor: FilaProcessor, num_images: int
 def test_what_is_no_conversation_is_refused(messages: Any, processor: FilaProcessor) -> None:
     match = r"Sample 1 of the batch must have `messages`, each with a `role` and a `content` that is text or a list of"
     refused(FilaCollator(processor), {"messages": messages}, match)
+
+
+def test_a_batch_that_lost_its_columns_says_which_argument_keeps_them(processor: FilaProcessor) -> None:
+    match = r"Sample 0 of the batch has no `messages`; its columns are \['images'\]. .* `remove_unused_columns=False`"
+    with pytest.raises(ValueError, match=match):
+        FilaCollator(processor)([{"images": []}])
+
+
+PICTURE = random_image(20, 23)
+
+
+@pytest.mark.parametrize(
+    ("beside", "part"),
+    [
+        ({"image": PICTURE}, {"type": "image"}),
+        ({"image": PICTURE, "images": None}, {"type": "image", "image": None}),
+        ({}, {"type": "image", "image": PICTURE}),
+        ({}, {"type": "image_url", "image_url": {"url": "PATH"}}),
+        ({"images": []}, {"type": "image", "path": "PATH"}),
+    ],
+    ids=str,
+)
+def test_an_image_is_bound_wherever_it_stands(
+    processor: FilaProcessor, tmp_path: Path, beside: dict[str, Any], part: dict[str, Any]
+) -> None:
+    PICTURE.save(tmp_path / "a.png")
+    sample = conversation([PICTURE], "Which?", "a")
+    expected = FilaCollator(processor)([sample])
+    filled = {"path": f"{tmp_path}/a.png"} if "path" in part else {"image_url": {"url": f"{tmp_path}/a.png"}}
+    own = part | {key: value for key, value in filled.items() if key in part}
+    content = [own, *sample["messages"][0]["content"][1:]]
+    given = {**beside, "messages": [{"role": "user", "content": content}, sample["messages"][1]]}
+    found = FilaCollator(processor)([given])
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("columns", "content", "match"),
+    [
+        (
+            {"image": PICTURE},
+            "<image>\nWhich?",
+            r'has 0 parts and 1 images. Its text has 1 "<image>", which',
+        ),
+        ({}, "<image>\nWhich?", r'has 0 parts and 0 images. Its text has 1 "<image>"'),
+        ({}, [text("<video>"), text("Which?")], r'has 0 parts and 0 videos. Its text has 1 "<video>"'),
+        ({"image": PICTURE}, "Which?", "it has 0 parts and 1 images"),
+        ({"images": [PICTURE]}, [{"type": "image", "image": PICTURE}], "it has 1 parts and 2 images"),
+        ({"image": PICTURE, "images": [PICTURE]}, [{"type": "image"}], "has both `image` and `images`; put all into"),
+        ({"images": PICTURE}, [{"type": "image"}], "must have a list as `images`; got <PIL"),
+        ({}, [{**text("Which?"), "image": PICTURE}], r"Part 0 of message 0 is of type 'text' and names \['image'\]"),
+        ({}, [{"type": "audio", "url": "http://127.0.0.1/a"}], r"must be of a type among .*; got 'audio'"),
+    ],
+)
+def test_no_image_is_lost(processor: FilaProcessor, columns: Any, content: Any, match: str) -> None:
+    messages = [{"role": "user", "content": content}, {"role": "assistant", "content": "a"}]
+    refused(FilaCollator(processor), {**columns, "messages": messages}, f"^Sample 1 of the batch .*{match}")
+
+
+def test_a_tag_beside_image_parts_is_text(processor: FilaProcessor) -> None:
+    sample = conversation([PICTURE], "What is <image>?", "a")
+    batch = FilaCollator(processor)([sample])
+    assert "What is < image>?" in processor.decode(batch["input_ids"][0])
 
 
 def test_a_broken_image_is_named(processor: FilaProcessor) -> None:

@@ -40,6 +40,11 @@ def test_a_line_may_name_a_frame(tmp_path: Path) -> None:
         assert np.array_equal(load_images(data[0]["images"])[0], frame)
 
 
+def line(kind: str, **columns: Any) -> str:
+    """A line with one part of a kind."""
+    return json.dumps({"messages": [{"role": "user", "content": [{"type": kind}]}], **columns})
+
+
 @pytest.mark.parametrize(
     ("line", "match"),
     [
@@ -47,23 +52,27 @@ def test_a_line_may_name_a_frame(tmp_path: Path) -> None:
         ('{"images": []}', r"Line 2 of .* must be an object with `messages` .*; got '\{\"images\": \[\]\}'"),
         ("[]", "Line 2 of .* must be an object with `messages`"),
         (
-            '{"messages": [], "images": ["gone.png"]}',
+            line("image", images=["gone.png"]),
             r"Line 2 of .* names .*gone\.png among its `images`, which is no file",
         ),
         (
-            '{"messages": [], "images": ["gone.gif#frame=1"]}',
+            line("image", images=["gone.gif#frame=1"]),
             r"names .*gone\.gif#frame=1 among its `images`, which is",
         ),
         (
             '{"messages": [], "images": "gone.png"}',
             "Line 2 of .* must have a list of paths as `images`; got 'gone.png'",
         ),
+        ('{"messages": [], "image": ["gone.png"]}', r"Line 2 of .* must have a path as `image`; got \['gone.png'\]"),
+        (line("image"), r"Line 2 of .* must have one .* it has 1 parts and 0 images"),
+        (line("image", image="gone.png"), r"Line 2 of .* names .*gone\.png among its `images`, which is no file"),
+        ('{"messages": [{"role": "user", "content": 5}]}', r"Line 2 of .* Message 0 must have a `content`"),
         (
             '{"messages": [], "videos": [{"path": "a"}]}',
             r"must have a list of paths as `videos`; got \[\{'path': 'a'\}\]",
         ),
         (
-            '{"messages": [], "videos": ["gone.mp4"]}',
+            line("video", videos=["gone.mp4"]),
             r"Line 2 of .* names .*gone\.mp4 among its `videos`, which is no",
         ),
     ],
@@ -73,6 +82,54 @@ def test_a_wrong_line_is_named(line: str, match: str, tmp_path: Path) -> None:
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(ValueError, match=match):
         open_data(str(path))
+
+
+def test_images_of_parts_lie_beside_the_file_and_have_a_size(tmp_path: Path) -> None:
+    random_image(9, 41).save(tmp_path / "a.png")
+    parts = [{"type": "image_url", "image_url": {"url": "a.png"}}, {"type": "image", "path": "a.png"}]
+    line = {"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": "a"}]}
+    (tmp_path / "data.jsonl").write_text(json.dumps(line))
+    data = open_data(str(tmp_path / "data.jsonl"))
+    assert data[0]["images"] == [f"{tmp_path}/a.png"] * 2
+    assert list(sample_sizes(data)) == [[(9, 41)] * 2]
+    assert [asked.images for asked in questions(data)] == [data[0]["images"]]
+
+
+def test_addresses_stay_addresses(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text(line("image", image="https://example.com/a.png"))
+    assert open_data(str(tmp_path / "data.jsonl"))[0]["images"] == ["https://example.com/a.png"]
+
+
+def test_one_image_in_a_column_of_its_own_is_bound(tmp_path: Path) -> None:
+    sample = conversation([random_image(9, 41)], "Which?", "a")
+    data = datasets.Dataset.from_list([{"image": sample["images"][0], "messages": sample["messages"], "more": 1}])
+    assert list(sample_sizes(data)) == [[(9, 41)]]
+    (asked,) = questions(data)
+    assert len(asked.images) == 1
+
+
+def test_a_question_does_not_lose_an_image() -> None:
+    sample = conversation([random_image(9, 41)], "Which?", "a")
+    sample["messages"][0]["content"] = "Which?"
+    with pytest.raises(ValueError, match=r"Sample 1 .* it has 0 parts and 1 images"):
+        list(questions([conversation([], "Which?", "a"), sample]))
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    def denied(*args: Any, **kwargs: Any) -> Any:
+        raise error
+
+    path = write_json_lines(tmp_path, make_samples(1))
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(ValueError, match=rf"data.jsonl cannot be read as text in UTF-8: .*{error.strerror}"):
+        open_data(str(path))
+
+
+def test_a_file_of_other_bytes_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_bytes(b"\xff\xfe{}")
+    with pytest.raises(ValueError, match=r"data.jsonl cannot be read as text in UTF-8: 'utf-8' codec"):
+        open_data(str(tmp_path / "data.jsonl"))
 
 
 def test_a_file_without_samples_is_refused(tmp_path: Path) -> None:
@@ -173,7 +230,8 @@ def test_questions_have_the_videos_before_them() -> None:
         )
     ]  # fmt: skip
     sample = {"messages": messages, "videos": ["a.mp4", "b.mp4"]}
-    assert [asked.videos for asked in questions([sample])] == [["a.mp4"], ["a.mp4"], ["a.mp4", "b.mp4"]]
+    found = [["a.mp4"], ["a.mp4", "c.mp4"], ["a.mp4", "c.mp4", "b.mp4"]]
+    assert [asked.videos for asked in questions([sample])] == found
     (asked,) = questions([{**sample, "fields": [{"question": "Who?", "answer": "A bunny."}]}])
-    assert [part["type"] for part in asked.messages[0]["content"]] == ["video", "video", "text"]
-    assert asked.videos == ["a.mp4", "b.mp4"]
+    assert [part["type"] for part in asked.messages[0]["content"]] == ["video", "video", "video", "text"]
+    assert asked.videos == found[2]

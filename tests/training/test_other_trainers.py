@@ -50,6 +50,22 @@ def train(trainer: Any) -> list[float]:
     return found
 
 
+def test_a_trainer_that_takes_columns_away_is_told_what_keeps_them(tmp_path: Path) -> None:
+    samples: Any = make_samples(2)  # no dataset of `datasets`, of which Trainer says it itself
+    arguments = TrainingArguments(str(tmp_path), **SETTINGS)
+    collator = FilaCollator(tiny_processor())
+    trainer = Trainer(tiny_model(), arguments, data_collator=collator, train_dataset=samples)
+    with pytest.raises(ValueError, match=r"`remove_unused_columns=False`"):
+        trainer.train()
+
+
+def test_our_trainer_refuses_the_processor_of_another_checkpoint(tmp_path: Path) -> None:
+    processor = tiny_processor()
+    processor.tokenizer.add_tokens(["<new>"])
+    with pytest.raises(ValueError, match=r"the tokenizer has ids up to 262, and the model 262 tokens"):
+        FilaTrainer(tiny_model(), FilaTrainingArguments(str(tmp_path), report_to="none"), processing_class=processor)
+
+
 @pytest.mark.parametrize("kind", ["map", "stream", "undecoded"])
 def test_trainer_of_transformers(kind: str, tmp_path: Path) -> None:
     processor = tiny_processor()

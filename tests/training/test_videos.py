@@ -56,8 +56,8 @@ def test_placeholders_of_videos_are_not_learnt() -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({}, r"has more \{\"type\": \"video\"\} parts than `videos`"),
-        ({"videos": [1, 2]}, r"has 1 of its `videos` left"),
+        ({}, "it has 1 parts and 0 videos"),
+        ({"videos": [1, 2]}, "it has 1 parts and 2 videos"),
     ],
 )
 def test_videos_and_parts_must_be_as_many(columns: dict[str, Any], message: str) -> None:
