@@ -186,7 +186,14 @@ def draw_views(
 
 def padded(array: Any, arrays: Sequence[Any]) -> Any:
     """An array or tensor with zeros up to the largest of each side of `arrays`."""
-    shape = tuple(max(sides) for sides in zip(*(other.shape for other in arrays), strict=True))
+    return _up_to(array, _largest(arrays))
+
+
+def _largest(arrays: Sequence[Any]) -> tuple[int, ...]:
+    return tuple(max(sides) for sides in zip(*(array.shape for array in arrays), strict=True))
+
+
+def _up_to(array: Any, shape: tuple[int, ...]) -> Any:
     if tuple(array.shape) == shape:
         return array
     larger = np.zeros(shape, array.dtype) if isinstance(array, np.ndarray) else array.new_zeros(shape)
@@ -195,4 +202,5 @@ def padded(array: Any, arrays: Sequence[Any]) -> Any:
 
 
 def _evened(arrays: Sequence[Any]) -> list[Any]:
-    return [padded(array, arrays) for array in arrays]
+    shape = _largest(arrays)  # once: for each of them it would be quadratic
+    return [_up_to(array, shape) for array in arrays]

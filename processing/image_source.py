@@ -65,9 +65,14 @@ def read_source(source: Any, hosts: Sequence[str] | None = None) -> tuple[bytes,
         data = _of_file_object(source)
     if not data:
         raise UnusableImage("has no bytes", "Write or download the file again.")
-    if len(data) > MAX_FILE_BYTES:
-        raise UnusableImage(f"has more than {MAX_FILE_BYTES} bytes", "Encode it smaller, or decode it yourself.")
+    check_bytes(len(data))
     return data, frame
+
+
+def check_bytes(count: int) -> None:
+    """Refuse more bytes than a file may have."""
+    if count > MAX_FILE_BYTES:
+        raise UnusableImage(f"has more than {MAX_FILE_BYTES} bytes", "Encode it smaller, or decode it yourself.")
 
 
 def _is_path(source: str) -> bool:
@@ -119,6 +124,7 @@ def _of_file_object(source: Any) -> bytes:
 
 
 def _base64(text: str) -> bytes | None:
+    check_bytes(len(text) // 4 * 3 - 2)  # what it has at least, but for line breaks, which are few
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
