@@ -264,6 +264,20 @@ class FilaModel(FilaPreTrainedModel):
             images_per_sample(placeholders, lengths, contiguous=not in_runs)
         return placeholders.unsqueeze(-1).to(inputs_embeds.device)
 
+    def _embedded(self, input_ids: Any) -> torch.Tensor:
+        """Embeddings of ids; one that has none is an error that says so, on the CPU, where torch sees it."""
+        embed = self.get_input_embeddings()
+        if is_torchdynamo_compiling():
+            return embed(input_ids)  # type: ignore[no-any-return]
+        try:
+            return embed(input_ids)  # type: ignore[no-any-return]
+        except IndexError as error:
+            rows, low, high = embed.weight.shape[0], int(input_ids.min()), int(input_ids.max())
+            raise ValueError(
+                f"`input_ids` must be in 0..{rows - 1}, the rows of the embedding; got {low}..{high}. Is the "
+                "tokenizer that of the model?"
+            ) from error
+
     def find_placeholders(
         self, token_id: int, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None
     ) -> torch.Tensor:
@@ -391,7 +405,7 @@ class FilaModel(FilaPreTrainedModel):
         if pixel_values_videos is not None and encoded_videos is not None:
             raise ValueError("`pixel_values_videos` and `mm_encoder_outputs` both hold the videos; pass one.")
         if inputs_embeds is None:
-            inputs_embeds = self.get_input_embeddings()(input_ids)
+            inputs_embeds = self._embedded(input_ids)
 
         pre_encoded = encoded is not None
         if pixel_values is not None and len(pixel_values) > 0:

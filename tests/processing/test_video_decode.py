@@ -77,7 +77,8 @@ def test_rotated_video_is_shown_upright() -> None:
     assert frame[:16].mean() < frame[-16:].mean() - 2  # clockwise: the dark left half goes to the top
     marked = np.zeros((32, 48, 3), np.uint8)
     marked[0, 0] = 255
-    turned = types.SimpleNamespace(height=32, width=48, rotation=-90, to_ndarray=lambda format: marked)
+    opaque = types.SimpleNamespace(components=[], has_palette=False)
+    turned = types.SimpleNamespace(height=32, width=48, rotation=-90, format=opaque, to_ndarray=lambda format: marked)
     assert np.asarray(video_decode.upright(turned))[0, 31, 0] == 255  # a clockwise turn: top left goes to top right
 
 
