@@ -276,3 +276,9 @@ def test_model_takes_ids_or_embeddings_but_not_both() -> None:
     model = tiny_model()
     with pytest.raises(ValueError, match="Exactly one of `input_ids` and `inputs_embeds`"):
         model()
+
+
+@pytest.mark.parametrize("token", [2**31, -1])
+def test_ids_without_an_embedding_are_refused(token: int) -> None:
+    with pytest.raises(ValueError, match=rf"`input_ids` must be in 0\.\.\d+, .*; got .*{token}"):
+        tiny_model()(input_ids=torch.tensor([[1, token]]))
