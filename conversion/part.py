@@ -14,6 +14,8 @@ from typing import Any
 
 from huggingface_hub import RepoCard, snapshot_download
 
+from fila.modeling.configuration_fila import check_layers
+
 from .safetensors_file import StoredTensor, read_header
 
 _HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.md", "LICENSE*", "LICENCE*", "NOTICE*"]
@@ -113,14 +115,17 @@ def open_part(source: str | Path, *, weights: bool = True) -> Part:
         The part; no tensor has been read yet.
 
     Raises:
-        ValueError: If the folder has no config, has no safetensors weights, is quantized, or its index is unsafe or
-        wrong.
+        ValueError: If the folder has no config, has no safetensors weights, is quantized, names more layers than it
+        has tensors, or its index is unsafe or wrong.
     """
     name, folder = resolve_folder(source)
     config = _read_config(folder, name)
     if "quantization_config" in config:
         raise ValueError(f"{name} is quantized. Assemble from its full-precision original, and quantize the result.")
     tensors = read_tensors(folder, name) if weights else {}
+    check_layers(name, config)
+    if weights:
+        check_layers(name, config, len(tensors), f"the part has {len(tensors)} tensors")
     return Part(name=name, folder=folder, config=config, tensors=tensors, card=read_card(folder))
 
 

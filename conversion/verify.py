@@ -20,6 +20,7 @@ from transformers.dynamic_module_utils import get_relative_imports
 
 import fila
 from fila.modeling.configuration_fila import AUTO_MAP
+from fila.modeling.stored_layers import check_stored_layers
 from fila.processing.control_tokens import control_tokens
 
 from . import open_checkpoint
@@ -139,6 +140,7 @@ class _Checkpoint:
 
     @cached_property
     def model(self) -> Any:
+        check_stored_layers(self.folder)
         return model_on_meta(self.config)
 
     @cached_property

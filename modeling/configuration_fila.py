@@ -54,8 +54,25 @@ _OWN_CONFIGS: dict[str, type[PreTrainedConfig]] = {"eva02": Eva02Config, "eva2_c
 # Fusions that a model without high-res tower can have.
 _SINGLE_TOWER_FUSIONS = ("none", "query_gate")
 
+# More layers than any model has, in the settings that say how many there are. Some config classes make a list of that
+# length, and a layer takes milliseconds to build before anybody sees that no file has its weights.
+MAX_LAYERS = 1024
+LAYER_SETTINGS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "depth", "depths", "num_blocks")
+MAX_TOKEN_ID = 2**31 - 1  # of a vocabulary, and of tensors of 32 bits
+
 # Trainer of older transformers writes these beside `text_config`, where nothing reads them.
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+def check_layers(name: str, settings: Any, most: int = MAX_LAYERS, reason: str = "more than any model has") -> None:
+    """Raise a `ValueError` if a dict of settings, or one inside of it, asks for more layers than there may be."""
+    if isinstance(settings, list | tuple):
+        settings = dict(enumerate(settings))
+    for key, value in settings.items() if isinstance(settings, dict) else ():
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if key in LAYER_SETTINGS and any(isinstance(number, int) and number > most for number in numbers):
+            raise ValueError(f"`{name}.{key}` is {str(value)[:80]}: {reason}. It must be at most {most}.")
+        check_layers(f"{name}.{key}", value, most, reason)
 
 
 def _build(name: str, value: "dict[str, Any] | PreTrainedConfig", default_type: str) -> PreTrainedConfig:
@@ -64,6 +81,7 @@ def _build(name: str, value: "dict[str, Any] | PreTrainedConfig", default_type: 
         return value
     if not isinstance(value, dict):
         raise TypeError(f"`{name}` must be a dict or a config of transformers; got {type(value).__name__}.")
+    check_layers(name, value)
     options = {"model_type": default_type, **value}
     refuse_impossible_values(name, SimpleNamespace(**value))  # some config classes compute with them
     model_type = options.pop("model_type")
@@ -211,6 +229,8 @@ class FilaConfig(PreTrainedConfig):
             self.tile_size = _side(self.vision_config.image_size)
         if not single_tower and self.high_res_tile_size is None:
             self.high_res_tile_size = self._default_high_res_tile_size()
+        for name in ("fusion", "connector"):
+            check_layers(name, getattr(self, name))
         self._check_parts()
         super().__post_init__(**kwargs)
 
@@ -307,6 +327,9 @@ class FilaConfig(PreTrainedConfig):
         for name, least in (("tile_size", 1), ("high_res_tile_size", 1), ("slice_positions", 0)):
             if (value := getattr(self, name)) is not None and value < least:
                 raise ValueError(f"`{name}` must be at least {least}; got {value}.")
+        for name in ("image_token_id", "video_token_id"):
+            if (value := getattr(self, name)) is not None and not 0 <= value <= MAX_TOKEN_ID:
+                raise ValueError(f"`{name}` must be an id of a token, in 0..{MAX_TOKEN_ID}; got {value}.")
         patch = _side(self.vision_config.patch_size)
         if self.tile_size % patch:
             own = self.tile_size == _side(self.vision_config.image_size)

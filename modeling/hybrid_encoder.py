@@ -43,6 +43,7 @@ from .high_res_views import (
     scaled_box,
 )
 from .layer_names import layers_of
+from .stored_layers import check_stored_layers
 from .tower_convnext import ConvNextBlock, ConvNextTower, GlobalResponseNorm
 from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage
 from .view_layout import ViewLayout, check_views, chunks_of, packed_views
@@ -70,6 +71,13 @@ class FilaPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = False  # sizes of images are Python numbers; a step on text alone sets it by the model
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in every model of transformers; more layers than the files have tensors are refused first."""
+        if not kwargs.get("subfolder"):
+            check_stored_layers(pretrained_model_name_or_path)
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     def post_init(self) -> None:
         """As in every model of transformers; and the names of layers are those of all parts, but of no others."""

@@ -276,6 +276,20 @@ class FilaModel(FilaPreTrainedModel):
             images_per_sample(placeholders, lengths, contiguous=not in_runs)
         return placeholders.unsqueeze(-1).to(inputs_embeds.device)
 
+    def _embedded(self, input_ids: Any) -> torch.Tensor:
+        """Embed ids `(B, L)`; on the CPU, where torch notices one that has no row, the error names the cause."""
+        embed = self.get_input_embeddings()
+        if is_torchdynamo_compiling():
+            return embed(input_ids)  # type: ignore[no-any-return]
+        try:
+            return embed(input_ids)  # type: ignore[no-any-return]
+        except IndexError as error:
+            rows, low, high = embed.weight.shape[0], int(input_ids.min()), int(input_ids.max())
+            raise ValueError(
+                f"`input_ids` must be in 0..{rows - 1}, the rows of the embedding; got {low}..{high}. Load "
+                "the processor and the model from one folder."
+            ) from error
+
     def find_placeholders(
         self, token_id: int, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None
     ) -> torch.Tensor:
@@ -380,17 +394,6 @@ class FilaModel(FilaPreTrainedModel):
         (features,) = self.get_image_features(**images, return_dict=True).pooler_output
         return inputs_embeds + features[:0].sum().to(inputs_embeds)  # zero, even if a feature is not finite
 
-    def _check_ids(self, input_ids: Any) -> None:
-        """Refuse ids of another checkpoint's processor; a GPU is not waited for."""
-        if is_torchdynamo_compiling() or input_ids.device.type != "cpu" or not input_ids.numel():
-            return
-        size = max(self.config.get_text_config().vocab_size, getattr(self.get_input_embeddings(), "num_embeddings", 0))
-        if (largest := int(input_ids.max())) >= size:
-            raise ValueError(
-                f"`input_ids` must be below {size}, the number of the model's tokens; got {largest}. Load the "
-                "processor and the model from one folder."
-            )
-
     @merge_with_config_defaults
     @can_return_tuple
     def forward(
@@ -458,8 +461,7 @@ class FilaModel(FilaPreTrainedModel):
             check_packed(self.language_model, shared=self.config.shared_positions, **given)
             use_cache = False  # the language model would make a cache, and then look for no borders
         if inputs_embeds is None:
-            self._check_ids(input_ids)
-            inputs_embeds = self.get_input_embeddings()(input_ids)
+            inputs_embeds = self._embedded(input_ids)
 
         pre_encoded = encoded is not None
         if pixel_values is not None and len(pixel_values) > 0:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+MAX_SAMPLED = 2**16  # frames of one video that a sampler may be asked for
 DEFAULT_SAMPLING = {"type": "uniform", "num_frames": 8}
 
 
@@ -92,7 +93,16 @@ def seconds(clip: Clip, *, num_frames: int = 24) -> list[int]:
     """For second 0, 1, ... the frame that is nearest to it, the first where two are."""
     times = np.asarray(clip.seconds(), dtype=np.float64)
     last = min(round(float(times.max())), num_frames - 1)
-    return [int(np.argmin(np.abs(times - second))) for second in range(last + 1)]
+    order = np.argsort(times, kind="stable")  # searched, for a scan of all times per second is quadratic
+    in_order = times[order]
+
+    def nearest(second: int) -> int:
+        after = int(np.searchsorted(in_order, second))
+        before = int(np.searchsorted(in_order, in_order[after - 1])) if after else after
+        candidates = [int(order[place]) for place in (before, after) if place < len(order)]
+        return min(candidates, key=lambda index: (abs(times[index] - second), index))
+
+    return [nearest(second) for second in range(last + 1)]
 
 
 def linspace(clip: Clip, *, num_frames: int = 24, max_seconds: float = 60) -> list[int]:
@@ -131,6 +141,8 @@ def check_sampling(options: Mapping[str, Any]) -> None:
         if isinstance(value, bool) or not is_number or not value > 0:
             rule = "a positive integer" if counts else "a positive number"
             raise ValueError(f"`sampling.{option}` must be {rule}; got {value!r}.")
+        if counts and value > MAX_SAMPLED:
+            raise ValueError(f"`sampling.{option}` must be at most {MAX_SAMPLED} frames; got {value}.")
 
 
 def all_sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def draw_batch(
         draw_views(image, plan, resize, functools.partial(write, tower="image"), place, patch_size)
         if high is not None:
             write(render_high_res(image, plan, resize, low=tile, high=high), canvas_place, tower="high_res_image")
-    return {name: _evened(value) if stacked and name not in PIXELS else value for name, value in data.items()}
+    return {name: evened(value) if stacked and name not in PIXELS else value for name, value in data.items()}
 
 
 def _integers_of(plans: Sequence[CanvasPlan], patch_size: int | None, backend: Any) -> dict[str, Any]:
@@ -184,15 +184,15 @@ def draw_views(
             write(patches, place[..., : patches.shape[-1]])
 
 
-def padded(array: Any, arrays: Sequence[Any]) -> Any:
-    """An array or tensor with zeros up to the largest of each side of `arrays`."""
-    shape = tuple(max(sides) for sides in zip(*(other.shape for other in arrays), strict=True))
+def evened(arrays: Sequence[Any]) -> list[Any]:
+    """Arrays or tensors with zeros up to the largest of each side."""
+    shape = tuple(max(sides) for sides in zip(*(array.shape for array in arrays), strict=True))
+    return [_up_to(array, shape) for array in arrays]
+
+
+def _up_to(array: Any, shape: tuple[int, ...]) -> Any:
     if tuple(array.shape) == shape:
         return array
     larger = np.zeros(shape, array.dtype) if isinstance(array, np.ndarray) else array.new_zeros(shape)
     larger[tuple(slice(side) for side in array.shape)] = array
     return larger
-
-
-def _evened(arrays: Sequence[Any]) -> list[Any]:
-    return [padded(array, arrays) for array in arrays]

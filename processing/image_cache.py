@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from transformers.utils import is_torch_available
 
-from .image_batch import padded
+from .image_batch import evened
 from .image_error import ImageInputError, UnusableImage, with_name
 from .image_input import load_images
 from .image_source import read_source, shown
@@ -114,7 +114,7 @@ def packed(results: list[Made], *, stacked: bool) -> Made:
     names = list(results[0]) if results else []
     columns = {name: [made[name] for made in results] for name in names}
     if stacked:
-        return {name: [padded(array, arrays) for array in arrays] for name, arrays in columns.items()}
+        return {name: evened(arrays) for name, arrays in columns.items()}
     return {
         name: [array.copy() if isinstance(array, np.ndarray) else array.clone() for array in arrays]
         for name, arrays in columns.items()

@@ -13,9 +13,10 @@ import io
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 from .image_error import UnusableImage
+from .image_whole import CUT, TILE_LENGTH, TILE_WIDTH, check_png_rows, checked
 
 # Tried in this order. Formats that run other programs (EPS), cannot tell their own files from others (TGA, DIB) or are
 # decoded in Python (QOI) are left out.
@@ -24,10 +25,11 @@ PLUGIN_FORMATS = ("HEIF", "JXL")  # open where a package has registered them wit
 STILL_FORMATS = ("MPO", "ICO")  # the further frames of these are previews and sizes of the first
 # Their decoders hold several copies of the image, so only half as many pixels are allowed.
 COSTLY_FORMATS = ("WEBP", "AVIF", "JPEG2000", *PLUGIN_FORMATS)
-# More blocks of a PNG or JPEG than any encoder writes; PIL spends microseconds on each.
-MAX_BLOCKS = 2**16
-# Of a progressive JPEG: encoders write about ten, and each costs a pass over the whole image.
-MAX_SCANS = 100
+# Frames count from 0; to go to one, Pillow spends up to a millisecond on each before it.
+MAX_FRAME = 2_000
+# Pixels that are decoded to go to a frame of an animation, where each is drawn on the one before it, in images at the
+# pixel limit. A video that is an animation has the same.
+MAX_ANIMATION = 8
 ORIENTATION = 0x0112
 TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -39,7 +41,12 @@ TRANSPOSES = {
     8: Image.Transpose.ROTATE_90,
 }
 ORIENTATION_HOLDERS = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
-TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF
+PAGE_FORMATS = ("TIFF", *STILL_FORMATS)  # any frame of these is decoded by itself
+PHOTOMETRIC, BITS = 262, 258  # tags of TIFF
+# How gray levels of few bits are stretched, by Pillow's name for them.
+STRETCHED = {"L;2": 85, "L;4": 17}
+DEEP = "RGB;16B"  # and for colors of 16 bits
+OPEN_FRAME = "Pass a PIL image that stands at the frame, or write the frame to a file of its own."
 
 
 def decode(data: bytes, frame: int | None = None) -> Image.Image:
@@ -52,9 +59,19 @@ def decode(data: bytes, frame: int | None = None) -> Image.Image:
     Raises:
         UnusableImage: If it is no image, is too large, damaged, or has several frames and none was chosen.
     """
-    check_blocks(data)
-    image = open_header(io.BytesIO(data), data[:16])
+    image = open_header(io.BytesIO(checked(data, frame)), data[:16])
+    raw = _raw_mode(image)
+    if frame and raw in (*STRETCHED, DEEP) and "transparency" in image.info:
+        reason = "is an animated PNG with a transparent level or color, not of 8 bits"
+        raise UnusableImage(reason, "Encode it again, with an alpha channel.")
     choose_frame(image, frame)
+    transparent = _deep_key(image, data) if raw == DEEP and "transparency" in image.info else None
+    load(image)
+    # Rows are decoded in order, so all of them are there where anything is in the last one.
+    if image.format == "PNG" and (frame or image.info.get("interlace") or not _has_last_row(image)):
+        check_png_rows(data, frame or 0)
+    if transparent is not None:
+        image.paste("white", mask=transparent)
     return upright(image)
 
 
@@ -70,6 +87,12 @@ def choose_frame(image: Image.Image, frame: int | None) -> None:
             "Choose one: `#frame=0` after a path or an address, or a PIL image that stands at the frame.",
         )
     if frame is not None:
+        if frame > MAX_FRAME:
+            raise UnusableImage(f"has to be decoded up to frame {frame}, and {MAX_FRAME} is the last", OPEN_FRAME)
+        limit, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
+        if limit is not None and image.format not in PAGE_FORMATS and frame * pixels > MAX_ANIMATION * limit:
+            reason = f"has {frame} frames of {image.height}x{image.width} pixels before frame {frame}, which are more "
+            raise UnusableImage(f"{reason}than {MAX_ANIMATION} times the {limit} that PIL allows", OPEN_FRAME)
         try:
             image.seek(frame)
         except Exception as error:  # plugins of PIL raise what they like
@@ -103,21 +126,74 @@ def open_header(file: Any, prefix: bytes = b"") -> Image.Image:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Decode a PIL image where that is still to do, and turn it upright; the image itself where it is."""
+    """Decode a PIL image where that is still to do, and turn it upright; the image itself where nothing is to do."""
     check_size(image.width, image.height)
-    try:
-        image.load()
-    except Exception as error:  # plugins of PIL raise what they like on broken data
-        reason = f"cannot be decoded ({error})"
-        raise UnusableImage(reason, "The file is truncated or damaged; get it again.") from error
-    check_size(image.width, image.height)  # an icon has the size of the file inside it
-    transpose = TRANSPOSES.get(orientation(image))
+    load(image)
+    transpose, levels = TRANSPOSES.get(orientation(image)), _true_levels(image)
     if transpose is None:
-        return image
-    turned = image.transpose(transpose)
+        return levels
+    turned = levels.transpose(transpose)
     for name in ORIENTATION_HOLDERS:
         turned.info.pop(name, None)
     return turned
+
+
+def load(image: Image.Image) -> None:
+    """Decode a PIL image where that is still to do."""
+    raw, key = _raw_mode(image), image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(key, tuple) and (raw == DEEP or max(key) > 255):
+        reason = "is an RGB image of 8 bits with a transparent color of 16"
+        raise UnusableImage(reason, "Pass the file, not the PIL image that was made of it.")
+    try:
+        image.load()
+    except Exception as error:  # plugins of PIL raise what they like on broken data
+        raise UnusableImage(f"cannot be decoded ({error})", CUT) from error
+    check_size(image.width, image.height)  # an icon has the size of the file inside it
+    if raw in STRETCHED and isinstance(key, int):  # in place: the image may come again, and is no longer encoded then
+        image.info["transparency"] = key * STRETCHED[raw]
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """Pillow's name for the pixels of a PNG that is still encoded, else nothing."""
+    tiles = getattr(image, "tile", None)
+    return str(tiles[0][3]) if image.format == "PNG" and tiles else ""
+
+
+def _has_last_row(image: Image.Image) -> bool:
+    return bool(np.asarray(image.crop((0, image.height - 1, image.width, image.height))).any())
+
+
+def _deep_key(image: Image.Image, data: bytes) -> Image.Image:
+    """Where a PNG of 16-bit colors has its transparent color, whose name is taken from the image.
+
+    Pillow keeps the high bytes of such colors. The low ones are decoded here as if they were the high ones.
+    """
+    low, high = open_header(io.BytesIO(data)), open_header(io.BytesIO(data))
+    low.tile = [low.tile[0]._replace(args="RGB;16L")]  # type: ignore[attr-defined]
+    key = image.info.pop("transparency")
+    mask = Image.new("L", image.size, 255)
+    for picture, shift in ((low, 0), (high, 8)):
+        picture.info.pop("transparency")
+        load(picture)
+        for band, value in enumerate(key):
+            table = [255 * (level == value >> shift & 255) for level in range(256)]
+            mask = ImageChops.darker(mask, picture.getchannel(band).point(table))
+    return mask
+
+
+def _true_levels(image: Image.Image) -> Image.Image:
+    """Gray levels as TIFF means them, which Pillow takes for 16 bits that grow brighter; any other image itself."""
+    tags = getattr(image, "tag_v2", None)
+    if image.format != "TIFF" or tags is None:
+        return image
+    is_inverted, bits = tags.get(PHOTOMETRIC) == 0, tags.get(BITS)
+    if image.mode == "F" and is_inverted:
+        raise UnusableImage("is a TIFF of floats of which the least is white", "Convert it to 'L'.")
+    if not image.mode.startswith("I;16") or not (is_inverted or bits == (12,)):
+        return image
+    levels = np.asarray(image)
+    levels = levels << 4 | levels >> 8 if bits == (12,) else levels
+    return Image.fromarray(65_535 - levels if is_inverted else levels)
 
 
 def orientation(image: Image.Image, *, of_header: bool = False) -> int:
@@ -146,31 +222,6 @@ def check_size(width: int, height: int, form: str | None = None) -> None:
         return
     if width * height > Image.MAX_IMAGE_PIXELS // (2 if form in COSTLY_FORMATS else 1):
         raise _too_large(f", which are half as many in a file of type {form}" if form in COSTLY_FORMATS else "")
-
-
-def check_blocks(data: bytes) -> None:
-    """Refuse a PNG or JPEG of more blocks or passes than a picture needs.
-
-    Raises:
-        UnusableImage: Then.
-    """
-    count = 0
-    if data.startswith(b"\x89PNG"):
-        position = 8
-        while position + 8 <= len(data) and count <= MAX_BLOCKS:
-            position += 12 + int.from_bytes(data[position : position + 4], "big")
-            count += 1
-    elif data.startswith(b"\xff\xd8"):
-        position = 2
-        while position + 4 <= len(data) and data[position : position + 2] != b"\xff\xda" and count <= MAX_BLOCKS:
-            fill = data[position] != 0xFF or data[position + 1] == 0xFF
-            position += 1 if fill else 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-            count += 1
-        values = np.frombuffer(data, np.uint8)  # ten times as fast as `data.count`, which is felt beside the decoder
-        if np.count_nonzero((values[:-1] == 0xFF) & (values[1:] == 0xDA)) > MAX_SCANS:
-            raise UnusableImage(f"is a JPEG of more than {MAX_SCANS} passes", "Encode it again.")
-    if count > MAX_BLOCKS:
-        raise UnusableImage(f"is a file of more than {MAX_BLOCKS} blocks", "Encode it again.")
 
 
 def _has_frames(image: Image.Image) -> bool:

@@ -221,7 +221,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         converted = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
         assert converted is not None
         return converted
-    if image.mode not in ALPHA_MODES and "transparency" not in image.info:
+    if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     # PIL knows no direct way from premultiplied gray.
     rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")

@@ -78,9 +78,14 @@ def read_source(source: Any, hosts: Sequence[str] | None = None) -> tuple[bytes,
         data = read_file_object(source, MAX_FILE_BYTES + 1)
     if not data:
         raise UnusableImage("has no bytes", "Write or download the file again.")
-    if len(data) > MAX_FILE_BYTES:
-        raise UnusableImage(f"has more than {MAX_FILE_BYTES} bytes", "Encode it smaller, or decode it yourself.")
+    check_bytes(len(data))
     return data, frame
+
+
+def check_bytes(count: int) -> None:
+    """Refuse more bytes than a file may have."""
+    if count > MAX_FILE_BYTES:
+        raise UnusableImage(f"has more than {MAX_FILE_BYTES} bytes", "Encode it smaller, or decode it yourself.")
 
 
 def _is_path(source: str) -> bool:
@@ -145,6 +150,7 @@ def read_file_object(source: Any, most: int) -> bytes:
 
 def _base64(text: str) -> bytes | None:
     """Bytes of base64 text, of the alphabet of addresses too, which often goes without padding; None if it is none."""
+    check_bytes(len(text) // 4 * 3 - 2)  # what it has at least, but for line breaks, which are few
     text = "".join(text.split())
     if {"-", "_"} & {*text} and not {"+", "/"} & {*text}:
         text = text.translate({ord("-"): "+", ord("_"): "/"}) + "=" * (-len(text) % 4)

@@ -21,10 +21,20 @@ import numpy as np
 from PIL import Image
 
 from .frame_sampling import Clip
+from .image_decode import MAX_ANIMATION
+from .image_pixels import picture_pixels
 from .video_error import UnusableVideo
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,ivf,mjpeg"
 MAX_LISTED_FRAMES = 2_000_000  # 18 hours at 30 frames per second
+# Bounds in images at PIL's pixel limit: frames that are held together, and frames that are decoded to get them (1.5
+# hours at 1920x1080 and 30 per second). Animations have no key frames and take few bytes for large frames: each is
+# decoded in full from the first on, as for an image.
+MAX_HELD, MAX_DECODED = 16, 4096
+ANIMATIONS = ("gif", "apng")
+# FFmpeg's own decoders leave the alpha channel of these out.
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+ALPHA_FORMATS = ("yuva", "rgba", "argb", "bgra", "abgr", "gbrap", "ya8", "ya16", "pal8")
 INSTALL = "Install PyAV: pip install av."
 BROKEN = "Encode it again, or cut it before the damage."
 Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
@@ -64,10 +74,8 @@ class AvVideo:
         self._file: BinaryIO = open(source, "rb") if isinstance(source, str) else io.BytesIO(source)  # noqa: SIM115
         self._container = self._opened()
         try:
-            self._stream = self._container.streams.video[0]
-            self._stream.thread_type = "AUTO"
-            codec = self._stream.codec_context
-            check_frame_size(codec.height, codec.width)
+            self._start()
+            check_frame_size(*self.size)
             self._list_frames()
         except BaseException:
             self.close()
@@ -83,6 +91,21 @@ class AvVideo:
         """Close the file."""
         self._container.close()
         self._file.close()
+
+    def _start(self) -> None:
+        """Choose the stream and what decodes it."""
+        self._stream = self._container.streams.video[0]
+        self._stream.thread_type = "AUTO"
+        self._decoder = self._stream.codec_context
+        name = self._decoder.name
+        if self._stream.metadata.get("alpha_mode") == "1" and name in ALPHA_DECODERS:
+            try:
+                self._decoder = self._av.CodecContext.create(ALPHA_DECODERS[name], "r")
+            except (self._av.FFmpegError, ValueError) as error:
+                reason = f"has an alpha channel, which needs the decoder {ALPHA_DECODERS[name]!r} of FFmpeg"
+                raise UnusableVideo(
+                    reason, "Install a build of PyAV that has it, or encode it without alpha."
+                ) from error
 
     def _opened(self) -> Any:
         try:
@@ -150,10 +173,23 @@ class AvVideo:
             UnusableVideo: If one of them cannot be decoded.
         """
         wanted = sorted(set(indices))
+        self._check_work(wanted)
         found = dict(zip(wanted, self._in_order(wanted), strict=False))
         if missing := [index for index in wanted if index not in found]:
             raise UnusableVideo(f"is damaged: frame {missing[0]} of {self.clip.num_frames} cannot be decoded", BROKEN)
         return [found[index] for index in indices]
+
+    def _check_work(self, wanted: list[int]) -> None:
+        """Refuse frames that are too many to hold, or to decode on the way to them."""
+        is_animation = self._container.format.name in ANIMATIONS
+        decoded, before = 0, -1
+        for index in wanted:
+            key = bisect.bisect_right(self._keys, self._times[index]) - 1
+            start = 0 if key < 0 or is_animation else bisect.bisect_left(self._times, self._keys[key])
+            decoded += index - max(start - 1, before)
+            before = index
+        check_work(len(wanted), "held", self.size, MAX_HELD)
+        check_work(decoded, "decoded", self.size, MAX_ANIMATION if is_animation else MAX_DECODED)
 
     def _in_order(self, wanted: list[int]) -> Iterator[Image.Image]:
         """Frames by number; ends early where one cannot be decoded."""
@@ -185,15 +221,16 @@ class AvVideo:
         self._container.close()
         self._file.seek(0)
         self._container = self._opened()
-        self._stream = self._container.streams.video[0]
-        self._stream.thread_type = "AUTO"
+        self._start()
         return self._decoded()
 
     def _decoded(self) -> Iterator[Any]:
         """Frames from here on, each with a time."""
         last: int | None = None
         try:
-            for frame in self._container.decode(self._stream):
+            self._decoder.flush_buffers()
+            packets = self._container.demux(self._stream)
+            for frame in itertools.chain.from_iterable(self._decoder.decode(packet) for packet in packets):
                 following = 0 if last is None else last + 1
                 if frame.pts is None or (last is not None and frame.pts <= last):
                     frame.pts = following
@@ -224,6 +261,8 @@ class TorchcodecVideo:
         check_frame_size(metadata.height, metadata.width)
         if not metadata.num_frames:
             raise UnusableVideo("has no frames", "Pass a file that holds at least one frame.")
+        if str(getattr(metadata, "pixel_format", "")).startswith(ALPHA_FORMATS):
+            raise UnusableVideo("has an alpha channel, which torchcodec leaves out", INSTALL)
         self.size = metadata.height, metadata.width
         self.clip = Clip(metadata.num_frames, metadata.average_fps)
 
@@ -239,6 +278,7 @@ class TorchcodecVideo:
     def frames(self, indices: Sequence[int]) -> list[Image.Image]:
         """The frames with these numbers; see `AvVideo.frames`."""
         wanted = sorted(set(indices))
+        check_work(len(wanted), "held", self.size, MAX_HELD)
         try:
             batch = self._decoder.get_frames_at(wanted).data
         except (RuntimeError, IndexError) as error:
@@ -248,9 +288,12 @@ class TorchcodecVideo:
 
 
 def upright(frame: Any) -> Image.Image:
-    """A decoded frame of PyAV as RGB, turned as the file says it is to be shown."""
+    """A decoded frame of PyAV as RGB on white, turned as the file says it is to be shown."""
     check_frame_size(frame.height, frame.width)
-    pixels = frame.to_ndarray(format="rgb24")
+    has_alpha = any(component.is_alpha for component in frame.format.components) or frame.format.has_palette
+    pixels = frame.to_ndarray(format="rgba" if has_alpha else "rgb24")
+    if has_alpha:
+        pixels = picture_pixels(Image.fromarray(pixels), to_rgb=True).transpose(1, 2, 0)
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
     return Image.fromarray(np.ascontiguousarray(np.rot90(pixels, turns)))
 
@@ -262,6 +305,16 @@ def check_frame_size(height: int, width: int) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and height * width > limit:
         raise UnusableVideo(f"has frames of {height}x{width} pixels, more than {limit}", "Encode it smaller.")
+
+
+def check_work(count: int, what: str, size: tuple[int, int], most: int) -> None:
+    """Raise an `UnusableVideo` for frames that together have more than `most` times PIL's pixel limit."""
+    (height, width), limit = size, Image.MAX_IMAGE_PIXELS
+    if limit is not None and count * height * width > most * limit:
+        reason = (
+            f"has {count} frames of {height}x{width} pixels to be {what}, more than {most} times the {limit} pixels"
+        )
+        raise UnusableVideo(f"{reason} that PIL allows", "Sample fewer frames, or encode it smaller.")
 
 
 def _told(error: BaseException) -> str:

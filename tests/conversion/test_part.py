@@ -159,3 +159,13 @@ def test_resolve_folder_asks_the_hub_for_safe_files(tmp_path: Path, monkeypatch:
 def test_resolve_folder_says_when_the_hub_is_out_of_reach() -> None:
     with pytest.raises(ValueError, match="'owner/name' is no folder here, and the Hub did not give it"):
         resolve_folder("owner/name")
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [(10**9, r"x.num_hidden_layers` is 1000000000: more than any"), (3, r"is 3: the part has 2 tensors")],
+)
+def test_open_part_rejects_more_layers_than_it_has_tensors(layers: int, message: str, tmp_path: Path) -> None:
+    write_part(tmp_path / "x", {"model_type": "demo", "num_hidden_layers": layers}, STATE)
+    with pytest.raises(ValueError, match=message):
+        open_part(tmp_path / "x")

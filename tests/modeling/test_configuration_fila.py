@@ -210,3 +210,22 @@ def test_default_taps_keep_the_papers_fractions_of_the_depth(depth: int, taps: t
 def test_token_ids_that_trainer_writes_beside_the_text_config_go_into_it() -> None:
     config = tiny_config(bos_token_id=7, eos_token_id=None)
     assert (config.text_config.bos_token_id, config.text_config.eos_token_id) == (7, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"text_config": {"model_type": "qwen2", "num_hidden_layers": 10**9}},
+            r"text_config.num_hidden_layers` is 10",
+        ),
+        ({"vision_config": {"num_hidden_layers": 10**6}}, r"vision_config.num_hidden_layers` is 1000000"),
+        ({"high_res_vision_config": {"depths": [1, 10**7]}}, r"depths` is \[1, 10000000\]: more than any model has"),
+        ({"connector": {"type": "mlp", "depth": 10**9}}, r"connector.depth` is 1000000000"),
+        ({"image_token_id": 2**31}, r"`image_token_id` must be an id of a token, in 0..2147483647; got 2147483648"),
+        ({"video_token_id": -1}, r"`video_token_id` must be an id of a token"),
+    ],
+)
+def test_counts_that_no_model_has_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FilaConfig(**changes)

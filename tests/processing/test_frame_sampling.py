@@ -91,6 +91,7 @@ def test_times_that_are_not_even_are_followed() -> None:
         ({"type": "fps", "num_frames": 3}, Clip(9), r"Sampling 'fps' has no option 'num_frames'; .*\['max_frames'\]"),
         ({"type": "uniform", "num_frames": 0}, Clip(9), r"`sampling.num_frames` must be a positive integer; got 0"),
         ({"type": "uniform", "num_frames": 8.0}, Clip(9), r"`sampling.num_frames` must be a positive integer; got 8"),
+        ({"type": "uniform", "num_frames": 10**9}, Clip(9), r"`sampling.num_frames` must be at most 65536 frames"),
         ({"type": "linspace", "max_seconds": 0}, Clip(9), r"`sampling.max_seconds` must be a positive number; got 0"),
         ({"type": "fps"}, Clip(9, fps=0.5), r"the video has 0.5 per second"),
         ({"type": "seconds"}, Clip(9), r"needs the frames per second of the video"),
@@ -99,3 +100,9 @@ def test_times_that_are_not_even_are_followed() -> None:
 def test_sampling_rejects(options: Any, clip: Clip, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sample(options, clip)
+
+
+@pytest.mark.parametrize("times", [[0.0, 0.5, 1.5, 2.5], [2.0, 0.0, 1.0, 1.0, 0.9], [0.0, 0.0, 1.1, 1.1]])
+def test_seconds_take_the_nearest_frame_in_any_order(times: list[float]) -> None:
+    nearest = [min(range(len(times)), key=lambda i: (abs(times[i] - second), i)) for second in range(2)]
+    assert sample({"type": "seconds"}, Clip(len(times), times=times))[:2] == nearest

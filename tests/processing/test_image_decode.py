@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from fila.processing.image_decode import check_blocks, check_size, decode, open_header, upright
+from fila.processing.image_decode import check_size, decode, open_header, upright
 from fila.processing.image_error import UnusableImage
 from tests.helpers import random_image
 from tests.processing.torture import encoded, frames
@@ -69,8 +69,3 @@ def test_check_size_allows_fewer_pixels_where_decoders_copy(
 def test_check_size_rejects_no_pixels(width: int, height: int) -> None:
     with pytest.raises(UnusableImage, match=f"is {height}x{width} pixels"):
         check_size(width, height)
-
-
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF"])
-def test_check_blocks_lets_pictures_pass(form: str) -> None:
-    check_blocks(encoded(random_image(200, 300), form))

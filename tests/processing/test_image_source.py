@@ -117,6 +117,15 @@ def test_large_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             read_source(source)
 
 
+def test_large_base64_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = base64.b64encode(bytes(99)).decode()
+    monkeypatch.setattr(image_source, "MAX_FILE_BYTES", 60)
+    monkeypatch.setattr(base64, "b64decode", lambda *args, **kwargs: pytest.fail("it was decoded"))
+    for source in (text, f"data:image/png;base64,{text}"):
+        with pytest.raises(UnusableImage, match=r"has more than 60 bytes"):
+            read_source(source)
+
+
 def test_shown_names_files_alone(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(DATA)
     assert shown(f"{tmp_path}/a") == f"{tmp_path}/a"

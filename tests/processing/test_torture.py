@@ -27,7 +27,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 def test_there_are_enough_inputs_and_each_has_its_own_name(rows: list[dict[str, Any]]) -> None:
-    assert len(rows) >= 300
+    assert len(rows) >= 380
     assert len({row["name"] for row in rows}) == len(rows)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from fila.processing import video_decode
 from fila.processing.video_decode import AvVideo, open_video
 from fila.processing.video_error import UnusableVideo
-from tests.processing.videos import number_of, rotated, video_bytes
+from tests.processing.videos import number_of, rotated, video_bytes, video_of
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,8 @@ def test_rotated_video_is_shown_upright() -> None:
     assert frame[:16].mean() < frame[-16:].mean() - 2  # clockwise: the dark left half goes to the top
     marked = np.zeros((32, 48, 3), np.uint8)
     marked[0, 0] = 255
-    turned = types.SimpleNamespace(height=32, width=48, rotation=-90, to_ndarray=lambda format: marked)
+    opaque = types.SimpleNamespace(components=[], has_palette=False)
+    turned = types.SimpleNamespace(height=32, width=48, rotation=-90, format=opaque, to_ndarray=lambda format: marked)
     assert np.asarray(video_decode.upright(turned))[0, 31, 0] == 255  # a clockwise turn: top left goes to top right
 
 
@@ -188,3 +189,33 @@ def test_files_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         open_video(str(tmp_path / "no.mp4"))
     assert len(opened) == 2
     assert all(file.closed for file in opened)
+
+
+def test_vp9_with_alpha_is_drawn_on_white() -> None:
+    clear = np.zeros((32, 48, 4), np.uint8)
+    clear[:, :24] = (200, 30, 60, 255)
+    data = video_of([clear] * 3, container="webm", codec="libvpx-vp9", form="yuva420p")
+    with open_video(data) as video:
+        (frame,) = (np.asarray(picture).astype(int) for picture in video.frames([2]))
+    assert np.abs(frame[:, :16] - [200, 30, 60]).max() <= 8
+    assert frame[:, 40:].min() >= 250
+
+
+@pytest.mark.parametrize(("name", "what"), [("MAX_HELD", "held"), ("MAX_DECODED", "decoded")])
+def test_frames_beyond_the_bounds_are_refused(name: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32 * 48)
+    monkeypatch.setattr(video_decode, name, 3)
+    with open_video(video_bytes(25, gop=5)) as video:
+        assert len(video.frames([5, 6, 7])) == 3
+        with pytest.raises(UnusableVideo, match=rf"has 4 frames of 32x48 pixels to be {what}, more than 3 times"):
+            video.frames([5, 6, 7, 8])
+
+
+def test_torchcodec_refuses_alpha(monkeypatch: pytest.MonkeyPatch) -> None:
+    class VideoDecoder:
+        metadata = types.SimpleNamespace(height=32, width=48, num_frames=7, average_fps=3.5, pixel_format="yuva420p")
+
+        def __init__(self, source: bytes, **options: Any) -> None: ...
+
+    with pytest.raises(UnusableVideo, match=r"has an alpha channel, which torchcodec leaves out"):
+        video_decode.TorchcodecVideo(types.SimpleNamespace(VideoDecoder=VideoDecoder), b"bytes")

@@ -323,3 +323,12 @@ def test_progress_is_shown_for_slow_files_alone(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(video_progress, "PATIENCE", 0.0)
     raw()(video_bytes(25), return_tensors="np")
     assert shown == [["decoding frames", 4, 4, "closed"]]
+
+
+def test_frames_with_a_palette_of_rgba_are_drawn_on_white() -> None:
+    pixels = np.zeros((28, 28, 4), np.uint8)
+    pixels[:, :14] = (200, 30, 60, 255)
+    frames = [Image.fromarray(pixels).quantize(4)] * 2
+    found = raw(do_sample_frames=False)([frames], return_tensors="np")["pixel_values_videos"][0, :, 0]
+    np.testing.assert_array_equal(found[:, :, :, 14:], 255)
+    np.testing.assert_array_equal(found[:, :, 3, 3], [[200, 30, 60]] * 2)

@@ -27,6 +27,9 @@ import torch
 from PIL import Image, ImageCms
 
 from fila.processing.image_input import ImageInputError, load_images, to_channels_first
+from fila.processing.video_error import VideoInputError
+from fila.processing.video_source import load_videos
+from tests.processing.videos import video_of
 
 PR_SET_THP_DISABLE = 41
 CAP = 4_000_000  # pixels; the limit is set to this while the set runs, so that bombs are cheap to make
@@ -101,11 +104,40 @@ def filtered(rows: np.ndarray) -> bytes:
     return np.concatenate([np.zeros((len(flat), 1), np.uint8), flat.view(np.uint8)], axis=1).tobytes()
 
 
-def tiff(entries: dict[int, tuple[int, int]], data: bytes) -> bytes:
-    """A TIFF of one directory, {tag: (type, value)}, with the image data at byte 8."""
+def tiff(entries: dict[int, tuple[int, ...]], data: bytes) -> bytes:
+    """A TIFF of one directory, {tag: (type, value)} or {tag: (type, number, place)}, with the image data at byte 8."""
     start = 8 + len(data)
-    rows = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, (kind, value) in sorted(entries.items()))
+    several = {tag: entry if len(entry) == 3 else (entry[0], 1, entry[1]) for tag, entry in entries.items()}
+    rows = b"".join(struct.pack("<HHII", tag, *entry) for tag, entry in sorted(several.items()))
     return b"II*\0" + struct.pack("<I", start) + data + struct.pack("<H", len(entries)) + rows + bytes(4)
+
+
+def gray_tiff(data: bytes, bits: int, meaning: int, **changes: tuple[int, ...]) -> bytes:
+    """A TIFF of 28x40 gray levels; `meaning` 0 is "0 is white", and `tag_270=...` adds or changes a tag."""
+    tags = {256: (4, 40), 257: (4, 28), 258: (3, bits), 259: (3, 1), 262: (3, meaning), 273: (4, 8), 277: (3, 1)}
+    own = {int(name.removeprefix("tag_")): entry for name, entry in changes.items()}
+    return tiff({**tags, 278: (4, 28), 279: (4, len(data)), **own}, data)
+
+
+def interlaced(pixels: np.ndarray, passes: int) -> bytes:
+    """A PNG of RGB pixels with the first passes of its seven."""
+    places = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    parts = [pixels[y::down, x::right].copy() for y, x, down, right in places[:passes]]
+    rows = b"".join(filtered(part) for part in parts if part.size)
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, 2, 0, 0, 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def dots(side: int, count: int) -> bytes:
+    """A GIF of many frames, each a dot of one pixel on a canvas that may be large."""
+    frame = b"\x21\xf9\4\4\1\0\0\0" + b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\2\2\x44\1\0"
+    return b"GIF89a" + struct.pack("<HHBBB", side, side, 0x80, 0, 0) + bytes(3) + b"\xff" * 3 + frame * count + b";"
+
+
+def with_height(jpeg: bytes, marker: bytes, height: int) -> bytes:
+    """A JPEG whose header says another height."""
+    place = jpeg.index(marker) + 5
+    return jpeg[:place] + struct.pack(">H", height) + jpeg[place + 2 :]
 
 
 def icon(side: int, inner: bytes) -> bytes:
@@ -206,7 +238,34 @@ def bombs() -> Iterator[Input]:
     progressive = encoded(Image.fromarray(np.zeros((1900, 1900), np.uint8)), "JPEG", progressive=True)
     last = progressive.rindex(b"\xff\xda")
     scans = progressive[:-2] + progressive[last:-2] * 2000 + b"\xff\xd9"
-    yield Input("bomb", "JPEG of 2000 passes", scans, "more than 100 passes")
+    yield Input("bomb", "JPEG of 2000 passes", scans, "more than 30 passes")
+    scans = progressive[:-2] + progressive[last:-2] * 100 + b"\xff\xd9"
+    yield Input("bomb", "JPEG of 100 passes", scans, "more than 30 passes")
+    scans = progressive[:-2] + progressive[last:-2] * 20 + b"\xff\xd9"
+    yield Input("bomb", "JPEG of 26 passes", scans, np.zeros((1900, 1900, 3), np.uint8))
+    many = dots(8, 30_000)
+    yield Input(
+        "bomb", "GIF of 30000 frames, #frame=29999", chosen("GIF", many, 29_999), "2000 is the last", local=True
+    )
+    yield Input(
+        "bomb", "GIF of 30000 frames, #frame=2000", chosen("GIF", many, 2000), rgb(np.zeros((8, 8))), local=True
+    )
+    many = dots(1900, 3000)
+    yield Input(
+        "bomb", "GIF of 1900x1900x3000, #frame=1999", chosen("GIF", many, 1999), "more than 8 times", local=True
+    )
+    yield Input(
+        "bomb",
+        "GIF of 1500x1500x3000, #frame=8",
+        chosen("GIF", dots(1500, 3000), 8),
+        rgb(np.zeros((1500, 1500))),
+        local=True,
+    )
+    entry = struct.pack("<HHII", 270, 2, 1, 0)
+    looped = b"II*\0" + struct.pack("<IH", 8, 65_535) + entry * 65_535 + struct.pack("<I", 8)
+    yield Input(
+        "bomb", "TIFF of 65535 entries, again and again", chosen("TIFF", looped, 1999), "65536 entries", local=True
+    )
     comment = b"\x21\xfe" + (b"\xff" + b"x" * 255) * 20_000 + b"\0"
     still = encoded(Image.fromarray(np.full((8, 8), 7, np.uint8)), "GIF")
     start = still.index(b",", 13)
@@ -278,6 +337,14 @@ def modes() -> Iterator[Input]:
     cmyk = Image.fromarray(np.dstack([255 - PIXELS, np.zeros_like(GRAY)]), "CMYK")
     yield Input("mode", "CMYK", cmyk, PIXELS)
     yield Input("mode", "CMYK, TIFF", encoded(cmyk, "TIFF"), PIXELS)
+    clear = np.dstack(
+        [np.full((8, 9, 3), (200, 10, 30)), np.repeat([[0] * 9, [128] * 9, [255] * 9, [64] * 9], 2, axis=0)]
+    )
+    clear = clear.astype(np.uint8)
+    soft = clear[..., 3:].astype(int)
+    drawn = ((2 * (clear[..., :3] * soft + 255 * (255 - soft)) + 255) // 510).astype(np.uint8)
+    yield Input("mode", "P with a palette of RGBA", Image.fromarray(clear).quantize(8), drawn)
+    yield Input("mode", "P with a palette of RGBA, PNG", encoded(Image.fromarray(clear).quantize(8)), drawn)
     jpeg = encoded(Image.fromarray(SMOOTH).convert("CMYK"), "JPEG", quality=95)
     yield Input("mode", "CMYK, JPEG of Adobe", jpeg, reference(jpeg))
     for mode in ("YCbCr", "HSV"):
@@ -308,6 +375,46 @@ def modes() -> Iterator[Input]:
     yield Input(
         "mode", "16-bit gray PNG with a transparent level", data, rgb(np.where(deep == deep[0, 0], 255, deep >> 8))
     )
+    same = color.copy()
+    same[3, 5], same[4, 6] = same[0, 0], same[0, 0] ^ 1  # the color, and one that differs in a low byte alone
+    transparent = chunk(b"tRNS", struct.pack(">HHH", *map(int, same[0, 0])))
+    data = png(41, 29, filtered(same.astype(">u2")), depth=16, extra=transparent)
+    keyed = np.where((same == same[0, 0]).all(-1)[..., None], 255, same >> 8).astype(np.uint8)
+    yield Input("mode", "16-bit RGB PNG with a transparent color", data, keyed)
+    pil = Image.open(io.BytesIO(data))
+    yield Input("mode", "16-bit RGB PNG with a transparent color, PIL", pil, "a transparent color of 16")
+    for depth in (1, 2, 4):
+        levels, each = RNG.integers(0, 2**depth, (16, 16)), 8 // depth
+        shifts = 8 - depth * (1 + np.arange(each))
+        packed = (levels.reshape(16, -1, each) << shifts).sum(-1).astype(np.uint8)
+        transparent = chunk(b"tRNS", struct.pack(">H", 1))
+        data = png(16, 16, filtered(packed), depth=depth, color=0, extra=transparent)
+        keyed = rgb(np.where(levels == 1, 255, levels * 255 // (2**depth - 1)))
+        yield Input("mode", f"{depth}-bit gray PNG with a transparent level", data, keyed)
+        yield Input("mode", f"{depth}-bit gray PNG with a transparent level, PIL", Image.open(io.BytesIO(data)), keyed)
+    gray16 = deep[:28, :40]
+    yield Input("mode", "16-bit TIFF, 0 is white", gray_tiff(gray16.tobytes(), 16, 0), rgb((65_535 - gray16) >> 8))
+    yield Input("mode", "16-bit TIFF, 0 is white, PIL", Image.open(io.BytesIO(gray_tiff(gray16.tobytes(), 16, 0))),
+                rgb((65_535 - gray16) >> 8))  # fmt: skip
+    first, second = gray16[:, ::2] >> 4, gray16[:, 1::2] >> 4
+    twelve = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], -1).astype(np.uint8).tobytes()
+    yield Input("mode", "12-bit TIFF", gray_tiff(twelve, 12, 1), rgb(gray16 >> 8))
+    yield Input("mode", "12-bit TIFF, 0 is white", gray_tiff(twelve, 12, 0), "no image PIL can open")
+    gray8 = GRAY[:28, :40].copy()
+    yield Input("mode", "8-bit TIFF, 0 is white", gray_tiff(gray8.tobytes(), 8, 0), rgb(255 - gray8))
+    floats = (gray8 / np.float32(255)).astype("<f4").tobytes()
+    yield Input("mode", "float TIFF", gray_tiff(floats, 32, 1, tag_339=(3, 3)), rgb(gray8))
+    yield Input("mode", "float TIFF, 0 is white", gray_tiff(floats, 32, 0, tag_339=(3, 3)), "the least is white")
+    four = np.dstack(
+        [np.where(alpha[:28, :40, None] > 127, PIXELS[:28, :40], 0), np.where(alpha > 127, 255, 0)[:28, :40]]
+    )
+    four = four.astype(np.uint8)
+    block = four.tobytes() + struct.pack("<4H", 8, 8, 8, 8)
+    changes = {"tag_258": (3, 4, 8 + four.size), "tag_277": (3, 4), "tag_338": (3, 1), "tag_279": (4, four.size)}
+    yield Input("mode", "TIFF of premultiplied alpha", gray_tiff(block, 8, 2, **changes),
+                np.where(four[..., 3:] == 255, four[..., :3], 255).astype(np.uint8))  # fmt: skip
+    changes["tag_338"] = (3, 0)
+    yield Input("mode", "TIFF with an extra channel", gray_tiff(block, 8, 2, **changes), four[..., :3].copy())
     yield Input("mode", "I of 16 bits", Image.fromarray(deep.astype(np.int32)), rgb(deep >> 8))
     yield Input("mode", "I beyond 16 bits", Image.fromarray(np.full((5, 7), 70_000, np.int32)), "outside of 16 bits")
     yield Input("mode", "I below 0", Image.fromarray(np.full((5, 7), -1, np.int32)), "outside of 16 bits")
@@ -376,6 +483,53 @@ def files() -> Iterator[Input]:
     broken = data[:middle] + bytes([data[middle] ^ 255]) + data[middle + 1 :]
     yield Input("file", "PNG with a flipped byte", broken, "cannot be decoded")
     yield Input("file", "PNG with too few rows", png(41, 29, filtered(PIXELS)[:1000]), "cannot be decoded")
+    whole_png = filtered(PIXELS)
+    for rows in (1, 14, 28):
+        cut = png(41, 29, whole_png[: rows * 124])
+        yield Input("file", f"PNG with {rows} of 29 rows", cut, f"{rows * 124} of the 3596 bytes")
+    black = filtered(np.zeros((29, 41, 3), np.uint8))
+    yield Input("file", "PNG with black rows", png(41, 29, black), np.zeros((29, 41, 3), np.uint8))
+    yield Input("file", "PNG without its last black row", png(41, 29, black[:-124]), "3472 of the 3596 bytes")
+    yield Input("file", "PNG with a row too many", png(41, 28, whole_png), PIXELS[:28])
+    yield Input("file", "interlaced PNG", interlaced(PIXELS, 7), PIXELS)
+    yield Input("file", "interlaced PNG of one row", interlaced(PIXELS[:1], 6), PIXELS[:1])
+    yield Input("file", "interlaced PNG without its last pass", interlaced(PIXELS, 6), "1887 of the 3623 bytes")
+    yield Input(
+        "file", "PNG of numbers without colors", png(41, 29, filtered(GRAY), color=3), "without the list of them"
+    )
+    noise = Image.fromarray(RNG.integers(0, 256, (120, 160, 3), dtype=np.uint8))
+    for name, options, marker in [
+        ("JPEG", {}, b"\xff\xc0"),
+        ("gray JPEG", {}, b"\xff\xc0"),
+        ("JPEG with restarts", {"restart_marker_rows": 1}, b"\xff\xc0"),
+        ("progressive JPEG", {"progressive": True}, b"\xff\xc2"),
+        ("progressive JPEG with restarts", {"progressive": True, "restart_marker_rows": 1}, b"\xff\xc2"),
+    ]:
+        data = encoded(noise.convert("L") if name.startswith("gray") else noise, "JPEG", **options)
+        yield Input("file", f"whole {name}", data, reference(data))
+        for part in (25, 50):
+            yield Input(
+                "file", f"{name}, {part} % and a proper end", data[: len(data) * part // 100] + b"\xff\xd9", ""
+            )
+        if name != "progressive JPEG":
+            yield Input("file", f"{name} of twice its height", with_height(data, marker, 240), "")
+        if "restarts" in name:
+            yield Input("file", f"{name} of half its height", with_height(data, marker, 60), "restart marks")
+    data = encoded(noise, "JPEG", restart_marker_rows=1)
+    start, end = data.index(b"\xff\xd1"), data.index(b"\xff\xd3")
+    yield Input("file", "JPEG without rows in the middle", data[:start] + data[end:], "5 restart marks")
+    data = encoded(noise, "JPEG")
+    yield Input("file", "JPEG without its last 40 bytes, with its end", data[:-42] + b"\xff\xd9", "cannot be decoded")
+    gray8 = GRAY[:28, :40].tobytes()
+    yield Input("file", "gray TIFF", gray_tiff(gray8, 8, 1), rgb(GRAY[:28, :40]))
+    for tag, entry, reason in [
+        (270, (2, 500, 10**6), "tag 270 lies outside"), (282, (5, 1, 10**7), "tag 282 lies outside"),
+        (338, (3, 9, 10**7), "tag 338 lies outside"), (256, (4, 2, 8), "2 values of tag 256"),
+        (278, (4, 10), "1 of the 3 pieces"),
+    ]:  # fmt: skip
+        yield Input("file", f"TIFF with a wrong tag {tag}", gray_tiff(gray8, 8, 1, **{f"tag_{tag}": entry}), reason)
+    data = gray_tiff(gray8, 8, 1)
+    yield Input("file", "TIFF without the end of its directory", data[:-20], "directory lies outside")
     yield Input("file", "PNG of 0x5 pixels", png(0, 5, b"\0"), "")
     gif = encoded(Image.fromarray(GRAY), "GIF")
     start = gif.index(b",", 13)
@@ -392,6 +546,19 @@ def frames_and_orientation() -> Iterator[Input]:
         yield Input("frames", f"{form}, #frame=7", chosen(form, data, 7), "has no frame 7", local=True)
         if form in ("PNG", "WEBP", "TIFF"):
             yield Input("frames", f"{form}, #frame=1", chosen(form, data, 1), PIXELS, local=True)
+    left, right = np.zeros((20, 30, 4), np.uint8), np.zeros((20, 30, 4), np.uint8)
+    left[:, :10], right[:, 20:] = (255, 0, 0, 255), (0, 255, 0, 255)
+    one, other = (np.where(frame[..., 3:] > 0, frame[..., :3], 255).astype(np.uint8) for frame in (left, right))
+    for form, options in [("GIF", {"disposal": 2}), ("PNG", {"disposal": 1})]:
+        pair = {"save_all": True, "append_images": [Image.fromarray(right)], **options}
+        data = encoded(Image.fromarray(left), form, **pair)
+        yield Input("frames", f"{form} on transparent, #frame=0", chosen(form, data, 0), one, local=True)
+        yield Input("frames", f"{form} on transparent, #frame=1", chosen(form, data, 1), other, local=True)
+    pages = [Image.fromarray(right), Image.fromarray(GRAY), Image.fromarray(GRAY > 99), RGB.quantize(9)]
+    data = encoded(RGB, "TIFF", save_all=True, append_images=pages)
+    drawn = [PIXELS, other, rgb(GRAY), rgb((GRAY > 99) * 255), np.asarray(pages[3].convert("RGB"))]
+    for frame, pixels in enumerate(drawn):
+        yield Input("frames", f"TIFF of five modes, #frame={frame}", chosen("TIFF", data, frame), pixels, local=True)
     two = Image.open(io.BytesIO(frames("PNG")))
     two.seek(1)
     yield Input("frames", "PIL image that stands at frame 1", two, PIXELS)
@@ -504,6 +671,24 @@ def addresses() -> Iterator[Input]:
     yield Input("address", "line break", "http://8.8.8.8\r\nX: y/", "", local=True)
 
 
+def videos() -> Iterator[Input]:
+    """The last frame of encoded videos: with an alpha channel, and with more frames than bytes would say."""
+    clear = np.zeros((32, 48, 4), np.uint8)
+    clear[:, :16], clear[:, 16:32] = (200, 30, 60, 255), (0, 0, 0, 128)
+    white = np.full((32, 48, 3), 255, np.uint8)
+    white[:, :16], white[:, 16:32] = (200, 30, 60), 127
+    for codec, form, container in [("qtrle", "argb", "mov"), ("png", "rgba", "mov"), ("apng", "rgba", "apng")]:
+        data = video_of([clear, clear], container=container, codec=codec, form=form)
+        yield Input("video", f"{codec} with alpha", data, white, local=True)
+    hard = [Image.fromarray(np.where(clear[..., 3:] == 255, clear, 0)) for _ in range(2)]
+    hard[1].putpixel((40, 3), (1, 2, 3, 255))
+    drawn = np.where(np.asarray(hard[1])[..., 3:] > 0, np.asarray(hard[1])[..., :3], 255).astype(np.uint8)
+    data = encoded(hard[0], "GIF", save_all=True, append_images=hard[1:], disposal=2)
+    yield Input("video", "GIF with a transparent color", data, drawn, local=True)
+    yield Input("video", "GIF of 1900x1900x3000", dots(1900, 3000), "more than 8 times", local=True)
+    yield Input("video", "GIF of 60000x60000", dots(60_000, 2), "frames of no size", local=True)
+
+
 def closed() -> io.BytesIO:
     """A file object that was closed."""
     buffer = io.BytesIO(encoded(RGB))
@@ -521,7 +706,7 @@ def closed_image() -> Image.Image:
 
 def inputs() -> Iterator[Input]:
     """All of them."""
-    for group in (geometry, bombs, modes, files, frames_and_orientation, arrays, addresses):
+    for group in (geometry, bombs, modes, files, frames_and_orientation, arrays, addresses, videos):
         yield from group()
 
 
@@ -529,10 +714,15 @@ def load(each: Input, folder: Path) -> np.ndarray | ImageInputError:
     """The `(3, H, W)` pixels of one input, or its refusal."""
     source = each.source(folder) if callable(each.source) else each.source
     try:
-        loaded = load_images([[source]])[0][0]
+        if each.group == "video":
+            loaded = load_videos([source], lambda clip, given: [clip.num_frames - 1])[0].frames[0]
+        else:
+            loaded = load_images([[source]])[0][0]
         return to_channels_first(loaded, 0, 0, to_rgb=True, to_uint8=True, data_format=None)
     except ImageInputError as error:
         return error
+    except VideoInputError as error:
+        return ImageInputError(0, error.video, error.reason, error.fix)
 
 
 def judge(each: Input, result: np.ndarray | ImageInputError) -> str:

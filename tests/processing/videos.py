@@ -53,6 +53,20 @@ def video_bytes(
     return file.getvalue()
 
 
+def video_of(frames: Sequence[np.ndarray], *, container: str, codec: str, form: str) -> bytes:
+    """Encode RGBA frames in a pixel format that has alpha."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        stream: Any = output.add_stream(codec, rate=10)
+        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], form
+        for index, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgba")
+            frame.pts, frame.time_base = index, Fraction(1, 10)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    return file.getvalue()
+
+
 def rotated(data: bytes) -> bytes:
     """An MP4 that says that it is shown turned by 90 degrees clockwise, as telephones write it."""
     header = data.index(b"tkhd")
