@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-import fila_cli
 import fila.signals
+import fila_cli
 
 LOADED_ALONE = f"""
 import importlib.util, os, signal, sys
