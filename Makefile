@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PIP := -m pip --disable-pip-version-check -qq install --no-compile
 PYTEST := -m pytest -m "not slow and not gpu"
 # the tests that compute floats, and those of what we promise
-NUMERIC := tests/modeling tests/contract tests/parity tests/integration tests/training/test_tokenizer.py
+NUMERIC := tests/modeling tests/contract tests/parity tests/training/test_tokenizer.py
 PROMISES := $(wildcard tests/promises)
 # Two processes with one thread each: the default thread count of torch slows every test down on a small machine.
 export OMP_NUM_THREADS := 1
@@ -84,9 +84,9 @@ test-shuffled: $(VENV)/installed   ## numeric tests and promises, ten times in r
 	done
 
 nightly: $(VENV)/installed    ## what takes too long for .ci/run
-	$(MAKE) test-numeric ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
-	$(MAKE) test-rounding
-	$(MAKE) test-shuffled
+	$(MAKE) test-numeric ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 ARGS=tests/integration
+	$(MAKE) test-rounding ARGS=tests/integration
+	$(MAKE) test-shuffled ARGS=tests/integration
 	$(MAKE) test ARGS="-p randomly"
 	$(MAKE) test ARGS="-p randomly"
 

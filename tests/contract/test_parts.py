@@ -106,7 +106,7 @@ def test_image_features_do_not_depend_on_the_batch(name: str) -> None:
     together = model(**batch).last_hidden_state.split(NUM_VIEWS)
     for index, expected in enumerate(together):
         alone = model(**{key: value[index : index + 1] for key, value in batch.items()}).last_hidden_state
-        assert_close(alone, expected, 1e-12)
+        assert_close(alone, expected, 1e-6)  # positions of a fusion are float32: measured 5.1e-9
 
 
 @each_fusion
