@@ -20,7 +20,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.import_utils import is_torchdynamo_compiling, torch_compilable_check
 
-from .cache_name import CACHE_NAME, one_cache
+from .cache_name import CACHE_NAME, named_cache
 from .casting import at_entry
 from .clips import clip_token_rule
 from .configuration_fila import FilaConfig
@@ -387,7 +387,8 @@ class FilaModel(FilaPreTrainedModel):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Exactly one of `input_ids` and `inputs_embeds` must be given.")
-        cache = one_cache(cache, past_key_values)
+        cache_argument = named_cache(cache, past_key_values)
+        (cache,) = cache_argument.values()
         encoded = (mm_encoder_outputs or {}).get("image")
         encoded_videos = (mm_encoder_outputs or {}).get("video")
         if pixel_values is not None and encoded is not None:
@@ -454,7 +455,7 @@ class FilaModel(FilaPreTrainedModel):
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
-            **{CACHE_NAME: cache},
+            **cache_argument,
             **kwargs,
         )
         return FilaModelOutputWithPast(
@@ -462,6 +463,8 @@ class FilaModel(FilaPreTrainedModel):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=image_features,
+            image_outputs=encoded,
+            video_outputs=encoded_videos,
             **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
         )
 
@@ -592,6 +595,8 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
+            image_outputs=outputs.image_outputs,
+            video_outputs=outputs.video_outputs,
             **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
         )
 
