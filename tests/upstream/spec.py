@@ -234,7 +234,7 @@ class ModelTestOverrides:
         tester = self.model_tester
         prepared = tester.prepare_config_and_inputs_for_common()
         with (
-            unittest.mock.patch.object(tester, "prepare_config_and_inputs_for_common", lambda: prepared),
+            unittest.mock.patch.object(tester, "prepare_config_and_inputs_for_common", return_value=prepared),
             unittest.mock.patch.object(tester, "batch_size", 2 * len(tester.images)),
         ):
             super().test_multimodal_outputs_are_returned()
