@@ -2,7 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """The two names of the language model's cache: `past_key_values`, and `cache` in newer transformers.
 
-A caller may use either on every version. Language models, `generate` and outputs know the one of their version.
+A caller may use either on every version. Language models, `generate` and outputs know the one of their version, and
+newer language models take the older name too, with a warning of their own.
 """
 
 from transformers.cache_utils import Cache
@@ -11,15 +12,17 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 CACHE_NAME = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ else "past_key_values"
 
 
-def one_cache(cache: Cache | None, past_key_values: Cache | None) -> Cache | None:
-    """Return the cache, whichever name it came under.
+def named_cache(cache: Cache | None, past_key_values: Cache | None) -> dict[str, Cache | None]:
+    """Return the caller's cache as the one argument that the language model takes.
 
     Raises:
         ValueError: If both names hold one.
     """
-    if cache is not None and past_key_values is not None:
-        raise ValueError(
-            "`cache` and `past_key_values` are two names of one argument, and both hold a cache; pass one of them. "
-            f"`generate` of this version takes `{CACHE_NAME}`."
-        )
-    return cache if cache is not None else past_key_values
+    if past_key_values is None:
+        return {CACHE_NAME: cache}
+    if cache is None:
+        return {"past_key_values": past_key_values}
+    raise ValueError(
+        "`cache` and `past_key_values` are two names of one argument, and both hold a cache; pass one of them. "
+        f"`generate` of this version takes `{CACHE_NAME}`."
+    )

@@ -256,7 +256,13 @@ class FilaConfig(PreTrainedConfig):
         return cls(**{**settings, **changes})
 
     # of no use to a metric, and not every batch has images
-    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "cache", "image_hidden_states"]
+    keys_to_ignore_at_inference: ClassVar[list[str]] = [
+        "past_key_values",
+        "cache",
+        "image_hidden_states",
+        "image_outputs",
+        "video_outputs",
+    ]
 
     def to_dict(self) -> dict[str, Any]:
         """Settings as plain JSON; once a model is saved, the `auto_map` names every class."""

@@ -22,7 +22,7 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.import_utils import is_torchdynamo_compiling, torch_compilable_check
 
-from .cache_name import CACHE_NAME, one_cache
+from .cache_name import CACHE_NAME, named_cache
 from .casting import at_entry
 from .causal_head import CausalHead, check_takes_embeddings
 from .clips import clip_token_rule
@@ -445,7 +445,8 @@ class FilaModel(FilaPreTrainedModel):
                 "`data_collator=FilaCollator(processor)`, and its arguments `remove_unused_columns=False`."
             )
             raise ValueError(f"Exactly one of `input_ids` and `inputs_embeds` must be given.{lost}")
-        cache = one_cache(cache, past_key_values)
+        cache_argument = named_cache(cache, past_key_values)
+        (cache,) = cache_argument.values()
         encoded = (mm_encoder_outputs or {}).get("image")
         encoded_videos = (mm_encoder_outputs or {}).get("video")
         if pixel_values is not None and encoded is not None:
@@ -522,7 +523,7 @@ class FilaModel(FilaPreTrainedModel):
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
-            **{CACHE_NAME: cache},
+            **cache_argument,
             **kwargs,
         )
         return FilaModelOutputWithPast(
@@ -530,6 +531,8 @@ class FilaModel(FilaPreTrainedModel):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=image_features,
+            image_outputs=encoded,
+            video_outputs=encoded_videos,
             **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
         )
 
@@ -678,6 +681,8 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
+            image_outputs=outputs.image_outputs,
+            video_outputs=outputs.video_outputs,
             **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
         )
 
@@ -787,7 +792,8 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         return inputs
 
     def _without_cached_images(self, input_ids: torch.Tensor | None, inputs: dict[str, Any]) -> dict[str, Any]:
-        cache, mask = one_cache(inputs.get("cache"), inputs.get("past_key_values")), inputs.get("attention_mask")
+        (cache,) = named_cache(inputs.get("cache"), inputs.get("past_key_values")).values()
+        mask = inputs.get("attention_mask")
         num_cached = int(cache.get_seq_length()) if isinstance(cache, Cache) else 0
         sequence = inputs["inputs_embeds"] if inputs.get("inputs_embeds") is not None else input_ids
         # as transformers reads it: what is shorter than its mask are the new tokens alone

@@ -22,9 +22,13 @@ class FilaModelOutputWithPast(BaseModelOutputWithPast):
     Args:
         image_hidden_states (`torch.Tensor` of shape `(sum of N_i, M)`, *optional*):
             Image tokens of all images, in the order of the batch.
+        image_outputs, video_outputs (`BaseModelOutputWithPooling`, *optional*):
+            What `get_image_features` and `get_video_features` return, if there are images or videos.
     """
 
     image_hidden_states: torch.Tensor | None = None
+    image_outputs: BaseModelOutputWithPooling | None = None
+    video_outputs: BaseModelOutputWithPooling | None = None
 
 
 @dataclass
@@ -34,9 +38,13 @@ class FilaCausalLMOutputWithPast(CausalLMOutputWithPast):
     Args:
         image_hidden_states (`torch.Tensor` of shape `(sum of N_i, M)`, *optional*):
             Image tokens of all images, in the order of the batch.
+        image_outputs, video_outputs (`BaseModelOutputWithPooling`, *optional*):
+            What `get_image_features` and `get_video_features` return, if there are images or videos.
     """
 
     image_hidden_states: torch.Tensor | None = None
+    image_outputs: BaseModelOutputWithPooling | None = None
+    video_outputs: BaseModelOutputWithPooling | None = None
 
 
 @dataclass

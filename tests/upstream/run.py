@@ -224,8 +224,7 @@ def run_tests(work: Path, only: list[str], processes: int, extra: list[str]) -> 
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={work}", "-c", os.devnull]
     command += [
         "--tb=short",
-        "-W",
-        "ignore",
+        "--disable-warnings",  # in the report alone: some tests want to see one
         "-o",
         "verbosity_subtests=0",
         "--no-header",

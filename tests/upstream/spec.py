@@ -229,6 +229,16 @@ class ModelTestOverrides:
         super().test_get_video_features_pooler_output()
         self.model_tester.batch_size = samples
 
+    def test_multimodal_outputs_are_returned(self):
+        # one entry per image; upstream's test takes images and samples for the same number
+        tester = self.model_tester
+        prepared = tester.prepare_config_and_inputs_for_common()
+        with (
+            unittest.mock.patch.object(tester, "prepare_config_and_inputs_for_common", return_value=prepared),
+            unittest.mock.patch.object(tester, "batch_size", 2 * len(tester.images)),
+        ):
+            super().test_multimodal_outputs_are_returned()
+
     def test_get_image_features_pooler_output(self):
         # one entry per image; upstream's test takes images and samples for the same number
         samples, self.model_tester.batch_size = self.model_tester.batch_size, 2 * len(self.model_tester.images)
