@@ -94,7 +94,8 @@ def check_png_rows(data: bytes, frame: int = 0) -> None:
     To be called after the size was checked: a PNG says in 100 bytes that it has 10^18 pixels.
     """
     width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
-    bits, size = depth * PNG_VALUES.get(color, 1), (width, height)
+    bits = depth * PNG_VALUES.get(color, 1)
+    size: tuple[int, int] = (width, height)
     parts: list[memoryview] = []
     for kind, block in (*png_blocks(data), (b"fcTL", memoryview(bytes(12)))):
         if kind == b"fcTL":
@@ -103,7 +104,8 @@ def check_png_rows(data: bytes, frame: int = 0) -> None:
                 frame -= 1
             if frame < 0:
                 return
-            size, parts = struct.unpack(">II", block[4:12]), []
+            size = struct.unpack(">II", block[4:12])
+            parts = []
         elif kind in (b"IDAT", b"fdAT"):
             parts.append(block[4 if kind == b"fdAT" else 0 :])
 

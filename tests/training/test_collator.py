@@ -231,7 +231,7 @@ PICTURE = random_image(20, 23)
         ({}, {"type": "image_url", "image_url": {"url": "PATH"}}),
         ({"images": []}, {"type": "image", "path": "PATH"}),
     ],
-    ids=str,
+    ids=["column", "empty-images", "part", "image_url", "path"],
 )
 def test_an_image_is_bound_wherever_it_stands(
     processor: FilaProcessor, tmp_path: Path, beside: dict[str, Any], part: dict[str, Any]
