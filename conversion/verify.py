@@ -177,7 +177,15 @@ class _Checkpoint:
                     )
         return f"{len(self.json_files)} files read"
 
+    @property
+    def is_without_code(self) -> bool:
+        """Whether the folder neither holds nor names code, as one that is meant for places where `fila` is installed."""
+        named = any(True for contents in self.json_files.values() for _ in _auto_maps(contents))
+        return not named and not any(self.folder.rglob("*.py"))
+
     def check_remote_code(self) -> str:
+        if self.is_without_code:
+            return "none; loads where fila is installed"
         processor = self.json_files.get("processor_config.json", {})
         needed: set[str] = set()
         for where, found, expected in (
@@ -204,6 +212,8 @@ class _Checkpoint:
     @cached_property
     def foreign_code(self) -> list[str]:
         """What differs between the code that opening the folder may run and that of the installed `fila`."""
+        if self.is_without_code:
+            return []
         found, own = differing_code(self.folder), set(own_code())
         expected: dict[tuple[str, str], dict[str, Any]] = {
             ("config.json", "auto_map"): AUTO_MAP,
@@ -333,7 +343,7 @@ class _Checkpoint:
         return f"{len(self.tensors)} tensors read"
 
     def check_forward(self, trust_remote_code: bool, timeout: float) -> str:
-        remote = trust_remote_code or not self.foreign_code
+        remote = not self.is_without_code and (trust_remote_code or not self.foreign_code)
         with tempfile.TemporaryDirectory() as scratch:
             environment = os.environ | {
                 "HF_HUB_OFFLINE": "1",

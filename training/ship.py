@@ -66,6 +66,11 @@ repository. On the public index that name is another project's.
 """
 
 
+def _without_auto_map(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings without the names of code that does not lie beside them."""
+    return {name: value for name, value in settings.items() if name != "auto_map"}
+
+
 def ship(run: Path, output: Path, fusion: str = "cvfm") -> None:
     """Write the trained model as the package carries it: half precision, without copies of the package's own code."""
     final = final_model(run, fusion)
@@ -76,8 +81,9 @@ def ship(run: Path, output: Path, fusion: str = "cvfm") -> None:
         FilaProcessor.from_pretrained(final).save_pretrained(folder)
         for code in folder.glob("*.py"):
             code.unlink()
-        for text in folder.glob("*.json"):
-            text.write_text(text.read_text(encoding="utf-8").rstrip() + "\n", encoding="utf-8")
+        for path in folder.glob("*.json"):
+            settings = json.loads(path.read_text(encoding="utf-8"), object_hook=_without_auto_map)
+            path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (folder / "README.md").write_text(_CARD.format(size=size), encoding="utf-8")
 
 

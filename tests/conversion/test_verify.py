@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import fila
 from fila import FilaProcessor
 from fila.conversion.assemble import assemble
 from fila.conversion.verify import Check, verify
@@ -296,3 +297,10 @@ def test_assembled_model_keeps_the_settings_of_its_processor(good: Path) -> None
 def test_verify_rejects_what_is_no_folder(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError, match="none is not a folder"):
         verify(tmp_path / "none")
+
+
+def test_a_folder_that_names_no_code_needs_none() -> None:
+    shipped = Path(fila.__file__).parent / "assets" / "default_model"
+    checks = verify(shipped, forward=False)
+    assert _failed(checks) == {}
+    assert "loads where fila is installed" in {check.name: check.detail for check in checks}["remote code is complete"]

@@ -72,9 +72,12 @@ def test_verify_proves_the_shipped_model(fila: Callable[[str], Any]) -> None:
 def test_evaluate_scores_the_bundled_pages(fila: Callable[[str], Any]) -> None:
     result = fila("fila evaluate my-checkpoint --data held-out.jsonl --output scores")
     assert "100.0%" in result.stdout
-    (row, *_) = [json.loads(line) for line in Path("scores/answers.jsonl").read_text().splitlines()]
-    assert {"question", "answer"} <= set(row)
-    assert json.loads(Path("scores/evaluation.json").read_text())
+    first, *_ = [json.loads(line) for line in Path("scores/answers.jsonl").read_text().splitlines()]
+    assert first["sample"] == 0
+    assert [Path(name).name for name in first["images"]] == ["00500002.jpg"]
+    told = json.loads(Path("scores/evaluation.json").read_text())
+    assert (told["checkpoint"], told["data"]) == ("my-checkpoint", "held-out.jsonl")
+    assert {"date", "scores"} <= set(told)
 
 
 def test_estimate_tells_costs_from_headers(fila: Callable[[str], Any]) -> None:
