@@ -160,7 +160,8 @@ def _raw_mode(image: Image.Image) -> str:
 
 
 def _has_last_row(image: Image.Image) -> bool:
-    return bool(np.asarray(image.crop((0, image.height - 1, image.width, image.height))).any())
+    box = (0, image.height - 1, image.width, image.height)
+    return bool(np.asarray(image.resize((image.width, 1), Image.Resampling.NEAREST, box)).any())
 
 
 def _deep_key(image: Image.Image, data: bytes) -> Image.Image:
