@@ -179,7 +179,7 @@ class _Checkpoint:
 
     @property
     def is_without_code(self) -> bool:
-        """Whether the folder neither holds nor names code, as one that is meant for places where `fila` is installed."""
+        """Whether the folder neither holds nor names code, as one for places where `fila` is installed."""
         named = any(True for contents in self.json_files.values() for _ in _auto_maps(contents))
         return not named and not any(self.folder.rglob("*.py"))
 
