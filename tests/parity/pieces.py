@@ -221,13 +221,16 @@ PIECES = (
         var.hits,
         tolerance=1e-6,
     ),
-    # worst measured: 1.4e-6
+    # worst measured: 2.0e-6, but 8.3e-5 of images as faint as the norm's epsilon: subtracting a mean of 190 deviations
+    # leaves few digits. The recording is 1.5e-5 off float64 there; every operation an ulp off costs 1.2e-4, another
+    # epsilon 0.37.
     Piece(
         "VAR",
         "encoder, decoder",
         "modeling/conv_autoencoder.py",
         "var_encdec_*.safetensors",
         var.autoencoder,
+        tolerance=2e-4,
     ),
     # worst measured: 5.0e-6, an image; ids equal
     Piece(
