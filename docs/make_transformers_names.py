@@ -43,6 +43,7 @@ FOR_MODELS = {
     "_supports_sdpa": PLANS,
     "_tied_weights_keys": PLANS,
     "_tp_plan": PLANS,
+    "_forward": f"[the guide on pipelines]({DOCS}/add_new_pipeline) says to write it",
     "_from_config": "about 50 models build their parts with it",
     "_init_weights": "the rules for new weights; over 400 models have them",
     "_merge_kwargs": "about 90 processors sort their arguments with it",
@@ -70,15 +71,17 @@ PRIVATE = {
     "_get_train_sampler": "the only place where Trainer takes a sampler",
     "_prepare_image_like_inputs": "images are loaded and checked here, so that an error has their sample and number",
     "_prepare_position_ids_for_generation": "positions that images share; about 30 models override it",
+    "_is_stateful": "says that layers carry a state from token to token; about 20 models set it",
     "_preprocess_image_like_inputs": "the cache of images wraps an image's whole way; about 20 models override it",
     "_process_images": "writes the tokens of an image beside its pixels; about 10 processors override it",
     "_process_videos": "as `_process_images`; about 10 processors override it",
+    "_require_grads_hooks": "hooks of towers that are no model of transformers are removed with those that are",
     "_standardize_kwargs": "checks the canvas where transformers checks its own; about 20 models override it",
     "_supports_mm_encoder_outputs": "sharded weights must not run before the forward pass of the whole model",
     "_validate_preprocess_kwargs": "as `_standardize_kwargs`; about 15 models override it",
 }
 # With a leading underscore, but of others.
-NOT_TRANSFORMERS = {"_asdict"}
+NOT_TRANSFORMERS = {"_ConvNd", "_asdict", "_replace"}
 
 
 def files() -> Iterator[tuple[str, ast.Module]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 from transformers.modeling_outputs import MoeModelOutputWithPast
 
 _PROBES = 8  # rows and columns of the small head that the class is tried on
@@ -37,7 +37,7 @@ class CausalHead:
     def __init__(self, config: Any) -> None:
         small = copy.copy(config)
         small.num_hidden_layers = 1
-        if type(config) not in AutoModelForCausalLM._model_mapping:
+        if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
             raise ValueError(
                 f"`text_config.model_type` {config.model_type!r} is no causal language model of transformers."
             )

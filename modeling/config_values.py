@@ -53,13 +53,21 @@ def refuse_impossible_values(section: str, config: Any) -> None:
         ValueError: If a size is below 1, or an activation is unknown; names the setting.
     """
     for name in _COUNTS:
-        value = getattr(config, name, None)
+        value = _setting(config, name)
         numbers = value if isinstance(value, list | tuple) else [value]
         if any(isinstance(number, int | float) and number < 1 for number in numbers):
             raise ValueError(f"`{section}.{name}` must be at least 1; got {value}.")
     for name in _ACTIVATIONS:
-        value = getattr(config, name, None)
+        value = _setting(config, name)
         if isinstance(value, str) and value not in ACT2FN:
             close = difflib.get_close_matches(value, list(ACT2FN), n=1)
             hint = f"; did you mean {close[0]!r}?" if close else "."
             raise ValueError(f"`{section}.{name}` must be an activation that transformers knows; got {value!r}{hint}")
+
+
+def _setting(config: Any, name: str) -> Any:
+    """Return a setting; None if the config lacks it, or if each of its layers has its own."""
+    name = getattr(config, "attribute_map", {}).get(name, name)
+    if getattr(config, "is_heterogeneous", False) and name not in iter(config):
+        return None
+    return getattr(config, name, None)

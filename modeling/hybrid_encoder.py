@@ -87,12 +87,13 @@ class FilaPreTrainedModel(PreTrainedModel):
     def enable_input_require_grads(self) -> None:
         """As in every model of transformers; a ConvNeXt, which is none, is reached too.
 
-        Reentrant checkpointing gives the adapters of a block a gradient only if the block's input wants one.
+        Reentrant checkpointing gives the adapters of a block a gradient only if the block's input wants one. A tower
+        without anything that trains runs without a graph (see `frozen.py`) and stays so.
         """
         super().enable_input_require_grads()
         for tower in self.modules():
             if isinstance(tower, ConvNextTower):
-                hook = tower.embeddings.register_forward_hook(lambda _, inputs, output: output.requires_grad_(True))
+                hook = tower.embeddings.register_forward_hook(_want_gradient)
                 self._require_grads_hooks.append(hook)
 
     @classmethod
@@ -409,3 +410,9 @@ class FilaVisionModel(FilaPreTrainedModel):
         maps, own = maps_of[located[0][0]], [stage for _, stage in located]
         maps.advance(max(own))
         return maps.per_view(own, chunk)
+
+
+def _want_gradient(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+    """Mark an output as one that needs a gradient, where a graph is recorded."""
+    if torch.is_grad_enabled():
+        output.requires_grad_(True)

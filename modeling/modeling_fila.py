@@ -778,12 +778,18 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         ids = kwargs.get("input_ids", kwargs.get("inputs", args[0] if args else None))
         return super().generate(*args, **self._without_cached_images(ids, kwargs))
 
-    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(
+        self, *args: Any, inputs_embeds: torch.Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
         """Choose the inputs of a step, see `GenerationMixin.prepare_inputs_for_generation`.
 
         transformers has an assistant draft without the images, which the model whose answer it is sees; the assistant
         then gets the embeddings of their placeholders, which nothing refuses.
+
+        Args:
+            inputs_embeds: Named, since `generate` takes embeddings only where it finds the name.
         """
+        kwargs["inputs_embeds"] = inputs_embeds
         inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)
         ids, cache = inputs.get("input_ids"), kwargs.get(CACHE_NAME)
         is_draft = cache is not None and not kwargs.get("is_first_iteration") and cache.get_seq_length() == 0

@@ -84,7 +84,7 @@ def test_a_batch_of_text_and_images_equals_transformers(both: Any) -> None:
     their_model, their_processor, model, processor = both
     texts = ["two <image> and <image>", "one <image>", "none at all"]
     images = [random_image(53, 97), random_image(64, 64, seed=1), random_image(100, 30, seed=2)]
-    expected = their_processor(images=images, text=texts, return_tensors="pt", padding=True)
+    expected = their_processor(images=images, text=texts, return_tensors="pt", padding=True, padding_side="left")
     inputs = processor(images=images, text=texts, return_tensors="pt", padding=True)
     assert inputs["input_ids"].tolist() == expected["input_ids"].tolist()
     mask = inputs["attention_mask"].bool()

@@ -119,11 +119,11 @@ def test_image_token_that_the_tokenizer_names_is_written(name: str, tmp_path: Pa
 
 
 def test_template_that_places_images_is_kept(tmp_path: Path) -> None:
-    assert imported(tmp_path / "one", "llava-hr", own=PLACES).chat_template == PLACES
+    assert imported(tmp_path / "one", "llava-hr", own=PLACES).chat_template.endswith(PLACES)  # behind what escapes
     write_original(tmp_path / "theirs", original := ORIGINALS["llava-next"])
     (tmp_path / "theirs" / "chat_template.json").write_text(json.dumps({"chat_template": PLACES}))
     made = import_checkpoint(tmp_path / "theirs", tmp_path / "ours", progress=False, **original.settings)
-    assert AutoProcessor.from_pretrained(made).chat_template == PLACES
+    assert AutoProcessor.from_pretrained(made).chat_template.endswith(PLACES)
 
 
 def test_every_token_of_the_default_prompt_has_a_row(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from fila.modeling.cache_name import CACHE_NAME
 from tests.helpers import random_image, tiny_model, tiny_processor
 
-IDS = torch.tensor([[5, 6, 7, 8]])
+IDS = torch.tensor([[9, 6, 7, 8]])
 
 
 def without_text(batch: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 from transformers import DynamicCache, GenerationConfig
 
 from fila import FilaForConditionalGeneration
+from fila.modeling.cache_name import CACHE_NAME
 from tests.helpers import assert_close, random_image, tiny_model, tiny_processor
 
 IMAGE, VIDEO = 5, 6
@@ -84,8 +85,8 @@ def test_encoded_features_and_filled_caches_hold_the_images_of_placeholders() ->
     features = {"image": model.get_image_features(**prompt, return_dict=True)}
     assert_close(model(input_ids=ids, attention_mask=mask, mm_encoder_outputs=features).logits, expected, 1e-5)
     cache = DynamicCache(config=model.config.text_config)
-    model(input_ids=torch.tensor([[9]]), past_key_values=cache)
-    assert model(input_ids=ids, past_key_values=cache).logits.isfinite().all()
+    model(input_ids=torch.tensor([[9]]), **{CACHE_NAME: cache})
+    assert model(input_ids=ids, **{CACHE_NAME: cache}).logits.isfinite().all()
 
 
 def test_text_is_one_graph() -> None:
@@ -105,17 +106,17 @@ def test_a_cache_kept_over_turns_takes_the_whole_conversation(turn: str, images:
     whole = inputs("<image> a" + turn, *images)
     expected = model.generate(**whole, **options)
     cache = DynamicCache(config=model.config.text_config)
-    model.generate(**inputs("<image> a", A), past_key_values=cache, max_new_tokens=1)
-    assert model.generate(**whole, past_key_values=cache, **options).tolist() == expected.tolist()
+    model.generate(**inputs("<image> a", A), **{CACHE_NAME: cache}, max_new_tokens=1)
+    assert model.generate(**whole, **{CACHE_NAME: cache}, **options).tolist() == expected.tolist()
 
 
 def test_cached_images_of_a_forward_pass_are_refused_with_what_to_pass() -> None:
     model, whole = tiny_model(), inputs("<image> a", A)
     cache = DynamicCache(config=model.config.text_config)
     with torch.no_grad():
-        model(**whole, past_key_values=cache)
+        model(**whole, **{CACHE_NAME: cache})
     step = {"input_ids": torch.tensor([[9]]), "attention_mask": torch.ones(1, whole["input_ids"].shape[1] + 1)}
     with pytest.raises(
         ValueError, match="With a cache of earlier turns pass only the images whose placeholders are in"
     ):
-        model(**(dict(whole) | step), past_key_values=cache)
+        model(**(dict(whole) | step), **{CACHE_NAME: cache})

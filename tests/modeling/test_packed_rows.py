@@ -8,16 +8,11 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+from fila.modeling.cache_name import CACHE_NAME
 from fila.modeling.packed_rows import READ_OVER_BORDERS
 from tests.helpers import assert_close, random_image, tiny_model, tiny_processor
-from tests.modeling.text_families import FAMILIES, tiny_family
+from tests.modeling.text_families import FAMILIES, PLAIN, tiny_family
 
-# Families some of whose layers carry a state from token to token.
-CARRYING = """
-bailing_hybrid bamba granitemoehybrid inkling2_text inkling_text jamba lfm2 lfm2_moe lfm3 minimax olmo_hybrid
-qwen3_5_moe_text qwen3_5_text qwen3_next zaya
-""".split()  # noqa: SIM905
-APART = sorted(set(FAMILIES) - {*CARRYING, *READ_OVER_BORDERS})
 IDS = torch.arange(7, 22)[None]
 POSITIONS = torch.cat([torch.arange(6), torch.arange(9)])[None]
 
@@ -43,7 +38,7 @@ def test_packed_samples_answer_as_each_alone() -> None:
     with torch.no_grad():
         expected = torch.cat([model(**one).logits for one in alone], dim=1)
         output = model(**whole)
-    assert output.past_key_values is None
+    assert output[CACHE_NAME] is None
     assert_close(output.logits, expected, 1e-4)  # measured: 6e-6
 
 
@@ -51,7 +46,7 @@ def test_packed_samples_answer_as_each_alone() -> None:
     "given",
     [
         {"attention_mask": torch.ones(1, 15, dtype=torch.long)},
-        {"past_key_values": DynamicCache()},
+        {CACHE_NAME: DynamicCache()},
         {"use_cache": True},
     ],
     ids=lambda given: next(iter(given)),
@@ -66,24 +61,25 @@ def test_packed_samples_are_refused_with_shared_positions() -> None:
         tiny_model(shared_positions=True)(input_ids=IDS, position_ids=POSITIONS)
 
 
-@pytest.mark.parametrize("family", APART)
-def test_family_keeps_packed_samples_apart(family: str) -> None:
-    model = tiny_family(family)
-    with torch.no_grad():
-        expected = [model(input_ids=ids, use_cache=False).logits for ids in IDS.split([6, 9], dim=1)]
-        actual = model(input_ids=IDS, position_ids=POSITIONS).logits
-        assert_close(
-            actual, torch.cat(expected, dim=1), 1e-3
-        )  # measured: at most 1.1e-4; without borders 0.8 and more
-
-
-@pytest.mark.parametrize("family", sorted({*CARRYING, *READ_OVER_BORDERS} & set(FAMILIES)))
-def test_family_that_reads_over_the_borders_is_refused_by_name(family: str) -> None:
-    model = tiny_family(family)
-    with pytest.raises(
-        ValueError, match=f"layers of {type(model.model.language_model).__name__} read over the borders"
-    ):
-        model(input_ids=IDS, position_ids=POSITIONS)
+def test_families_keep_packed_samples_apart_or_are_refused_by_name() -> None:
+    refused = []
+    for family in FAMILIES:
+        try:
+            model = tiny_family(family)
+        except ValueError:  # see test_causal_head.py
+            continue
+        with torch.no_grad():
+            try:
+                actual = model(input_ids=IDS, position_ids=POSITIONS).logits
+            except ValueError as error:
+                by_name = f"layers of {type(model.model.language_model).__name__} read over the borders" in str(error)
+                refused.append(family if by_name else f"{family}, not by name")
+                continue
+            expected = [model(input_ids=ids, use_cache=False).logits for ids in IDS.split([6, 9], dim=1)]
+            # measured: at most 1.1e-4; without borders 0.8 and more
+            assert_close(actual, torch.cat(expected, dim=1), 1e-3)
+    assert [entry for entry in refused if entry in PLAIN or "not by name" in entry] == []
+    assert {*READ_OVER_BORDERS, "qwen3_next"} & set(FAMILIES) <= set(refused)
 
 
 @pytest.mark.parametrize("padding", [[0, 0, 0], [1, 1, 1]], ids=["zeros", "ones"])
@@ -101,7 +97,7 @@ def test_positions_of_padding_are_no_border(padding: list[int]) -> None:
 def test_positions_that_count_on_from_a_cache_are_no_border() -> None:
     model = tiny_model()
     with torch.no_grad():
-        cache = model(input_ids=IDS[:, :6]).past_key_values
+        cache = model(input_ids=IDS[:, :6])[CACHE_NAME]
         positions = torch.arange(6, 15)[None]
-        rest = model(input_ids=IDS[:, 6:], position_ids=positions, past_key_values=cache, use_cache=True).logits
+        rest = model(input_ids=IDS[:, 6:], position_ids=positions, **{CACHE_NAME: cache}, use_cache=True).logits
         assert_close(rest, model(input_ids=IDS).logits[:, 6:], 1e-4)  # measured: 5e-6
