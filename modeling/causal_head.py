@@ -42,7 +42,10 @@ class CausalHead:
                 f"`text_config.model_type` {config.model_type!r} is no causal language model of transformers."
             )
         with torch.device("meta"):
-            self.causal: Any = AutoModelForCausalLM.from_config(small)
+            try:
+                self.causal: Any = AutoModelForCausalLM.from_config(small)
+            except (IndexError, ValueError):  # settings that are lists, one entry per layer
+                self.causal = AutoModelForCausalLM.from_config(copy.copy(config))
         head, base = self.causal.get_output_embeddings(), self.causal.base_model
         self.name = type(self.causal).__name__
         if type(head) is not nn.Linear:

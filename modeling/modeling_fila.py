@@ -533,7 +533,7 @@ class FilaModel(FilaPreTrainedModel):
             image_hidden_states=image_features,
             image_outputs=encoded,
             video_outputs=encoded_videos,
-            **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
+            **{CACHE_NAME: getattr(outputs, CACHE_NAME, None)},
         )
 
 
@@ -683,7 +683,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             image_hidden_states=outputs.image_hidden_states,
             image_outputs=outputs.image_outputs,
             video_outputs=outputs.video_outputs,
-            **{CACHE_NAME: getattr(outputs, CACHE_NAME)},
+            **{CACHE_NAME: getattr(outputs, CACHE_NAME, None)},
         )
 
     @merge_with_config_defaults

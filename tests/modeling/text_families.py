@@ -78,6 +78,7 @@ SIZES: dict[str, Any] = {
     "lru_width": 32,
     # others
     "hidden_size_per_layer_input": 0,
+    "num_kv_shared_layers": 0,
     "num_global_key_value_heads": 2,
     "global_head_dim": 8,
     "sliding_window": 16,
@@ -90,6 +91,7 @@ SIZES: dict[str, Any] = {
 }
 
 CHANGES: dict[str, dict[str, Any]] = {
+    "gemma3n_text": {"hidden_size_per_layer_input": 4},
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2, "num_dense_layers": 2},
     "mimo_v2_flash": {"num_key_value_heads": 2},
