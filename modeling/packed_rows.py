@@ -13,15 +13,18 @@ from typing import Any
 import torch
 from transformers.utils.import_utils import is_torchdynamo_compiling
 
-# Their layers build the mask without the positions, or choose what to read without it; a test over all families says.
+# Their layers build the mask without the positions, or choose what to read without it, some in older versions of
+# transformers alone; a test over all families says.
 READ_OVER_BORDERS = (
     "afmoe",
     "axk2",
     "biogpt",
     "deepseek_v32",
+    "doge",
     "dots3_note_text",
     "glm_moe_dsa",
     "gpt_oss",
+    "moshi",
     "xglm",
 )
 

@@ -8,6 +8,7 @@ A sample is a dict with `images`, `messages` and optionally `fields`, one dict p
 import functools
 import importlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +130,7 @@ def _make_page(split: str, processor: Any, seed: int) -> dict[str, Any]:
 OPENERS: dict[str, Callable[[str, Any], Any]] = {"pages": _open_pages}
 
 
-def open_data(spec: str, processor: Any = None) -> Any:
+def open_data(spec: str | os.PathLike[str], processor: Any = None) -> Any:
     """Open data.
 
     Args:
@@ -143,6 +144,7 @@ def open_data(spec: str, processor: Any = None) -> Any:
     Raises:
         ValueError: If it is none of these.
     """
+    spec = os.fspath(spec)
     name, colon, rest = spec.partition(":")
     if colon and name in OPENERS:
         return OPENERS[name](rest, processor)

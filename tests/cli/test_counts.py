@@ -79,7 +79,7 @@ def test_plan_tells_the_plan_of_an_image_that_a_limit_shrinks(
     result = fila("plan", "28x28", "53x97", "--checkpoint", checkpoint)
     assert result.exit_code == 2
     assert result.stderr.startswith(
-        "error: Image 1 has 80 image tokens, and `max_image_tokens` is 50. Raise the limit"
+        "error: 53x97: Image 1 has 80 image tokens, and `max_image_tokens` is 50. Raise the limit"
     )
 
 

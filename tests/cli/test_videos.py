@@ -47,7 +47,7 @@ def test_ask_names_a_broken_clip(fila: Callable[..., Any], videos: str, tmp_path
 def test_ask_a_checkpoint_without_videos(fila: Callable[..., Any], checkpoint: str) -> None:
     found = fila("ask", checkpoint, real_clip(), "What?", "--device", "cpu")
     assert found.exit_code == 2
-    assert "a processor without a video processor" in found.stderr
+    assert "because the processor has no video processor" in found.stderr
 
 
 def test_view_draws_a_contact_sheet(fila: Callable[..., Any], videos: str, tmp_path: Path) -> None:

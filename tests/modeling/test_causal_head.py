@@ -32,7 +32,8 @@ def test_logits_are_those_of_the_family_s_own_class_or_it_is_refused_by_name() -
         try:
             model = tiny_family(family)
         except ValueError as error:
-            refused.append(family if f"'{family}'" in str(error) else f"{family}, not by name")
+            by_name = family.replace("_", "") in str(error).lower().replace("_", "")
+            refused.append(family if by_name else f"{family}, not by name")
             continue
         with torch.no_grad():
             expected = own_class(model)(input_ids=IDS, use_cache=False).logits

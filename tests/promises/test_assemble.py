@@ -48,7 +48,7 @@ def test_parts_become_a_checkpoint_that_verifies(
     model, processor = load("my-checkpoint")
     inputs = prepare(processor, chat("What is this?", random_image(53, 97)))
     assert len(answers(model, processor, inputs, max_new_tokens=3)) == 1
-    assert "untrained" in Path("my-checkpoint/README.md").read_text(encoding="utf-8")
+    assert "UNTRAINED" in Path("my-checkpoint/README.md").read_text(encoding="utf-8")
 
 
 def test_language_model_may_be_a_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

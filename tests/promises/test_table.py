@@ -48,9 +48,7 @@ def test_sentences_stand_on_their_pages() -> None:
 
 
 def test_tests_exist() -> None:
-    missing = [
-        f"{file}::{function}" for file, function in named_tests() if function not in functions(ROOT / "tests" / file)
-    ]
+    missing = [f"{file}::{function}" for file, function in named_tests() if function not in functions(ROOT / file)]
     assert missing == []
 
 
@@ -58,5 +56,5 @@ def test_tests_exist() -> None:
 def test_every_promise_test_keeps_a_sentence(path: Path) -> None:
     if path == Path(__file__):
         return
-    kept = {function for file, function in named_tests() if file == f"promises/{path.name}"}
+    kept = {function for file, function in named_tests() if file == f"tests/promises/{path.name}"}
     assert {name for name in functions(path) if name.startswith("test_")} - kept == set()

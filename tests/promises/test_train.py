@@ -92,7 +92,7 @@ def test_train_command_resumes_and_its_result_opens_and_answers(folder: Path) ->
         )
 
     settings = ["--data", "my-data.jsonl", "--output", "my-run", "--stage", "finetune", "--batch-size", "2"]
-    settings += ["--learning-rate", "1e-6", "--save-steps", "1"]
+    settings += ["--learning-rate", "1e-6", "--save-steps", "1", "--logging-steps", "1"]
     fila("train", "my-checkpoint", *settings, "--max-steps", "1")
     fila("train", "my-checkpoint", *settings, "--max-steps", "2", "--resume")
     assert Path("my-run/final/README.md").is_file()

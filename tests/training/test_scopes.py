@@ -173,7 +173,7 @@ def test_adapter_on_a_convolution_of_the_convnext_is_refused(layer: str) -> None
 def test_audit_names_an_adapter_on_a_convolution() -> None:
     name = "model.vision_tower.low_res_tower.embeddings.patch_embedding"
     model = get_peft_model(tiny_model(), LoraConfig(target_modules=["q_proj", name]))
-    with pytest.raises(ValueError, match=rf"1 layers of 'low_res' are adapted: {name}"):
+    with pytest.raises(ValueError, match=rf"layers of 'low_res' are adapted: {name}"):
         audit_lora(model, {"text"}, layers=["q_proj"])
 
 
