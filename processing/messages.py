@@ -53,7 +53,13 @@ def check_messages(messages: Any, of_sample: str, *, takes_videos: bool) -> list
     return [_message(item, f"{number}{of_sample}", takes_videos) for number, item in enumerate(messages)]
 
 
+def _as_dict(value: Any) -> Any:
+    """Return the fields of an object, such as a dataclass, as a dict; anything else as it is."""
+    return dict(vars(value)) if hasattr(value, "__dict__") and not isinstance(value, Mapping) else value
+
+
 def _message(message: Any, where: str, takes_videos: bool) -> dict[str, Any]:
+    message = _as_dict(message)
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str) or not message["role"]:
         raise MessageError(f"Message {where} must be a dict with a `role`; got {message!r:.80}.")
     kept = {key: value for key, value in message.items() if value is not None}
@@ -70,6 +76,7 @@ def _message(message: Any, where: str, takes_videos: bool) -> dict[str, Any]:
 
 
 def _part(part: Any, name: str, takes_videos: bool) -> dict[str, Any]:
+    part = _as_dict(part)
     if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
         raise MessageError(f'{name} must be a dict with a `type`, such as {{"type": "image"}}; got {part!r:.80}.')
     kept = {key: value for key, value in part.items() if value is not None}

@@ -45,7 +45,7 @@ logger = logging.get_logger(__name__)
 
 DEFAULT_LAYOUT = {"type": "fila"}
 # Names of inputs that other processors take, or that are almost ours: transformers drops them without an error.
-_NOT_TAKEN = ("audios", "image", "video")
+_NOT_TAKEN = ("audio", "audios", "image", "video")
 DEFAULT_VIDEO_LAYOUT = {"type": "plain"}
 # Which samples of a call `drop_sample` kept, for the call that makes assistant masks of them; None outside of it.
 _KEPT: ContextVar[list[int] | None] = ContextVar("_KEPT", default=None)
@@ -277,9 +277,7 @@ class FilaProcessor(ProcessorMixin):
     def _escaping(self, template: str) -> str:
         return with_escapes(template, control_tokens(self.tokenizer, template, self.image_token))
 
-    def __call__(
-        self, images: Any = None, text: Any = None, videos: Any = None, audio: Any = None, **kwargs: Any
-    ) -> Any:
+    def __call__(self, images: Any = None, text: Any = None, videos: Any = None, **kwargs: Any) -> Any:
         """Make the model's inputs of text, images and videos; see `ProcessorMixin.__call__`.
 
         An empty list of images, videos or audio is none.
@@ -287,7 +285,7 @@ class FilaProcessor(ProcessorMixin):
         Raises:
             ValueError: If there is anything of a kind that the processor does not take.
         """
-        others = {"audio": audio, **{name: kwargs.pop(name, None) for name in _NOT_TAKEN}}
+        others = {name: kwargs.pop(name, None) for name in _NOT_TAKEN}
         if given := [name for name, value in others.items() if not _is_none(value)]:
             raise ValueError(
                 f"The processor takes `text`, `images` and `videos`; got `{given[0]}`. Pass one image or "

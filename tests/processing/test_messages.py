@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Messages: checked before anything that they name is opened."""
 
+import dataclasses
 import http.server
 import json
 import threading
@@ -134,3 +135,21 @@ def test_an_empty_list_of_any_kind_is_none(processor: FilaProcessor) -> None:
 def test_a_kind_that_is_not_taken_is_refused(processor: FilaProcessor, name: str) -> None:
     with pytest.raises(ValueError, match=f"takes `text`, `images` and `videos`; got `{name}`"):
         processor(text="a", **{name: [random_image(9, 9)]})
+
+
+@dataclasses.dataclass
+class Block:
+    text: str
+    type: str = "text"
+
+
+@dataclasses.dataclass
+class Message:
+    role: str
+    content: list[Any]
+    tool_calls: list[Any] | None = None
+
+
+def test_objects_are_read_as_the_dicts_of_their_fields() -> None:
+    expected = [{"role": "user", "content": [{"type": "text", "text": "a"}]}]
+    assert check_conversation([Message("user", [Block("a")])], takes_videos=False) == expected
