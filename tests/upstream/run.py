@@ -153,7 +153,7 @@ upstream.TP_DISTRIBUTED_TEST_MODEL_TYPES = None  # the model types that upstream
 
 TensorParallelTest = plugin.build(__name__, "TensorParallelTest", (upstream.TensorParallelTesterMixin,), {
     "all_model_classes": spec.ALL_MODEL_CLASSES,
-    "model_tester": property(lambda self: spec.ModelTester(self)),
+    "model_tester": property(lambda self: spec.TensorParallelTester(self)),
 }, overrides=None)
 """,
 }

@@ -181,6 +181,14 @@ class ModelTester:
         return self.get_config(), inputs
 
 
+class TensorParallelTester(ModelTester):
+    """The same with an image token that the mixin's seed does not draw: it runs models on drawn ids alone."""
+
+    def __init__(self, parent):
+        super().__init__(parent)
+        self.image_token_id = 6
+
+
 class ChannelConcatTester(ModelTester):
     """Fusion after the last layer, and a ConvNeXt V2."""
 
