@@ -21,7 +21,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from transformers.processing_utils import MultiModalData, ProcessorMixin
+from transformers.processing_utils import MultiModalData, ProcessingKwargs, ProcessorMixin, Unpack
 from transformers.utils import logging
 
 from .assistant_masks import assistant_masks, assistant_spans, marks_assistant
@@ -277,7 +277,9 @@ class FilaProcessor(ProcessorMixin):
     def _escaping(self, template: str) -> str:
         return with_escapes(template, control_tokens(self.tokenizer, template, self.image_token))
 
-    def __call__(self, images: Any = None, text: Any = None, videos: Any = None, **kwargs: Any) -> Any:
+    def __call__(
+        self, images: Any = None, text: Any = None, videos: Any = None, **kwargs: Unpack[ProcessingKwargs]
+    ) -> Any:
         """Make the model's inputs of text, images and videos; see `ProcessorMixin.__call__`.
 
         An empty list of images, videos or audio is none.
