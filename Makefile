@@ -87,6 +87,7 @@ nightly: $(VENV)/installed    ## what takes too long for .ci/run
 	$(MAKE) test-numeric ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 ARGS=tests/integration
 	$(MAKE) test-rounding ARGS=tests/integration
 	$(MAKE) test-shuffled ARGS=tests/integration
+	$(MAKE) test-slow
 	$(MAKE) test ARGS="-p randomly"
 	$(MAKE) test ARGS="-p randomly"
 

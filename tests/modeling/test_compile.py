@@ -45,6 +45,7 @@ def test_training_on_eight_sizes_of_images_makes_at_most_six_graphs() -> None:
 
 
 # torch's own, on importing inductor
+@pytest.mark.slow  # needs a C++ compiler, which `make test` does without
 @pytest.mark.filterwarnings("ignore:`torch.jit.* is deprecated:DeprecationWarning")
 def test_inductor_gives_the_numbers_of_the_plain_model() -> None:
     model, given = tiny_model(**ONE_LAYER), batch(20, 50)
