@@ -28,6 +28,7 @@ OF_A_COMMAND = {"PIL", "annotated_doc", "annotated_types", "click", "fila", "fil
 OF_A_COMMAND |= {"rich", "shellingham", "typer", "typing_inspection"}
 # What the package brings: the towers' classes, what generates, and transformers' pipelines with what these stand on.
 OF_THE_PACKAGE = {"clip", "internvl", "pix2struct", "sam", "siglip"}
+OF_THE_PACKAGE |= {"bert", "speecht5"}  # older versions import all pipelines at once
 
 
 @cache
@@ -70,8 +71,8 @@ def test_package_imports_little_more_than_the_auto_classes() -> None:
     more = run(PACKAGE)[1] - run(AUTO_CLASSES)[1]
     models = {name.split(".")[2] for name in more if name.startswith("transformers.models.")}
     assert models <= OF_THE_PACKAGE
-    packages = {name.partition(".")[0] for name in more} - sys.stdlib_module_names
-    assert packages <= {"fila", "transformers", "PIL", "psutil", "tqdm"}
+    packages = {name.partition(".")[0] for name in more if not name.startswith("_cython")} - sys.stdlib_module_names
+    assert packages <= {"fila", "transformers", "PIL", "av", "psutil", "tqdm"}
 
 
 def test_commands_that_do_not_train_import_no_quantisation() -> None:
