@@ -775,6 +775,14 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         With a cache that is kept over turns, pass the whole conversation with all its images: those that the cache
         holds are left out.
         """
+        config = kwargs.get("generation_config") or self.generation_config
+        chunked = kwargs.get("prefill_chunk_size") or getattr(config, "prefill_chunk_size", None)
+        encodes_first = hasattr(GenerationMixin, "_supports_mm_encoder_outputs")
+        if chunked and kwargs.get("pixel_values") is not None and not encodes_first:
+            raise ValueError(
+                "`prefill_chunk_size` cannot go with images on this version of transformers, which does not encode "
+                "them before the prompt is cut. Leave it out, or install a newer version."
+            )
         ids = kwargs.get("input_ids", kwargs.get("inputs", args[0] if args else None))
         return super().generate(*args, **self._without_cached_images(ids, kwargs))
 

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForImageTextToText, TextIteratorStreamer, TextStreamer, pipeline
+from transformers import (
+    AutoModel,
+    AutoModelForImageTextToText,
+    GenerationMixin,
+    TextIteratorStreamer,
+    TextStreamer,
+    pipeline,
+)
 
 import fila
 from tests.promises.shipped import MODEL, answers, asked, blocks, chat, load, page, prepare
@@ -136,7 +143,6 @@ def test_streamers_give_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
         {"cache_implementation": "static"},
         {"use_cache": False},
         {"prompt_lookup_num_tokens": 3},
-        {"prefill_chunk_size": 100},
         {"do_sample": True, "top_k": 1},
     ],
     ids=lambda options: "+".join(options),
@@ -146,6 +152,17 @@ def test_ways_of_generating_answer_right(options: dict[str, Any]) -> None:
     number, question, answer = FIRST
     inputs = prepare(processor, chat(question, page(number)))
     assert answers(model, processor, inputs, **options)[0] == answer
+
+
+def test_prompt_in_chunks_is_answered_right_or_refused() -> None:
+    model, processor = load(dtype="float32")
+    number, question, answer = FIRST
+    inputs = prepare(processor, chat(question, page(number)))
+    if hasattr(GenerationMixin, "_supports_mm_encoder_outputs"):
+        assert answers(model, processor, inputs, prefill_chunk_size=100) == [answer]
+    else:
+        with pytest.raises(ValueError, match="`prefill_chunk_size` cannot go with images on this version"):
+            answers(model, processor, inputs, prefill_chunk_size=100)
 
 
 def test_compiled_model_answers_right() -> None:
