@@ -140,14 +140,20 @@ class Hub(HfApi):  # type: ignore[misc, unused-ignore]
                 target.write_bytes(content.read())
 
 
-def test_pushed_payload_answers_alike(
-    assembled: Path, python_without_fila: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def catch_uploads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """Have transformers upload into a folder."""
     hub = Hub()
-    hub.folder = tmp_path / "hub"
+    hub.folder = folder
     for module in list(sys.modules.values()):
         if module.__name__.startswith("transformers.") and "hf_api" in vars(module):
             monkeypatch.setattr(module, "hf_api", lambda: hub)
+    return hub
+
+
+def test_pushed_payload_answers_alike(
+    assembled: Path, python_without_fila: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = catch_uploads(tmp_path / "hub", monkeypatch)
     model = AutoModelForImageTextToText.from_pretrained(assembled)
     processor = AutoProcessor.from_pretrained(assembled)
     model.push_to_hub("someone/checkpoint")

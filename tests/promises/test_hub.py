@@ -2,24 +2,19 @@
 # Licensed under the Apache License, Version 2.0.
 """What leaves this machine: a pushed or saved checkpoint answers alike where `fila` is not installed."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.integration import stranger
-from tests.integration.test_remote_code import Hub, assert_same_answers, without_fila
+from tests.integration.test_remote_code import assert_same_answers, catch_uploads, without_fila
 from tests.promises.shipped import load
 
 
 def test_pushed_model_answers_alike_without_fila(
     python_without_fila: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub = Hub()
-    hub.folder = tmp_path / "hub"
-    for module in list(sys.modules.values()):
-        if module.__name__.startswith("transformers.") and "hf_api" in vars(module):
-            monkeypatch.setattr(module, "hf_api", lambda: hub)
+    hub = catch_uploads(tmp_path / "hub", monkeypatch)
     for part in load(dtype="float32"):
         part.push_to_hub("someone/checkpoint")
     assert {"config.json", "model.safetensors", "modeling_fila.py", "README.md"} <= {
