@@ -43,6 +43,17 @@ class FilaCanvas:
 
     Raises:
         ValueError: If an option has another form.
+
+    Example:
+        An image of 200x100 pixels. All five canvases enclose it; two of them, 336x672 and 672x336, have the smallest
+        area. The tie goes to the one in which the image is drawn larger: on 336x672 it is scaled by 1.68 (its 200 rows
+        meet 336), on 672x336 by 3.36. The rule "llava_next" finds that both keep all pixels and waste as many, and
+        takes the first of the list.
+
+        >>> FilaCanvas(Size(336, 336))(200, 100).tile_grid
+        (2, 1)
+        >>> FilaCanvas(Size(336, 336), rule="llava_next")(200, 100).tile_grid
+        (1, 2)
     """
 
     equal_views = True

@@ -50,6 +50,16 @@ class InternvlCanvas:
 
     Raises:
         ValueError: If an option has another form, or `min_tiles` exceeds `max_tiles`.
+
+    Example:
+        A square image is equally near to 1x1, 2x2 and 3x3 tiles. 2x2 replaces 1x1 where the image has more than half
+        the pixels of 896x896, 401,408: 640x640 pixels have 409,600, 630x630 have 396,900. For 3x3 it needs more than
+        903,168.
+
+        >>> InternvlCanvas(Size(448, 448))(640, 640).tile_grid
+        (2, 2)
+        >>> InternvlCanvas(Size(448, 448))(630, 630).tile_grid
+        (1, 1)
     """
 
     equal_views = True

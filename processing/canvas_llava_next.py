@@ -38,6 +38,13 @@ class LlavaNextCanvas:
 
     Raises:
         ValueError: If an option has another form.
+
+    Example:
+        An image of 336x336 pixels. Every canvas keeps all its pixels; 336x672 and 672x336 waste the fewest, as many
+        each. The tie goes to the first of the list.
+
+        >>> LlavaNextCanvas(Size(336, 336))(336, 336).tile_grid
+        (1, 2)
     """
 
     equal_views = True

@@ -33,6 +33,16 @@ class LongEdgeTiersCanvas:
 
     Raises:
         ValueError: If an option has another form.
+
+    Example:
+        A long edge of 1024 pixels is not above 1024, so the image is cut in tiles of 384 of its pixels; one more pixel
+        takes tiles of 512. Both are 3 rows and 2 columns, but the image fills
+        them differently: 384 pixels of the first are drawn as 512.
+
+        >>> LongEdgeTiersCanvas(Size(512, 512))(1024, 700).content_box
+        Box(top=0, left=0, bottom=1365, right=933)
+        >>> LongEdgeTiersCanvas(Size(512, 512))(1025, 700).content_box
+        Box(top=0, left=0, bottom=1025, right=700)
     """
 
     equal_views = True

@@ -29,6 +29,15 @@ class MinicpmCanvas:
 
     Raises:
         ValueError: If an option is not positive, or the tile is not square.
+
+    Example:
+        600x600 pixels are 1.8 squares of 448, so 2 slices are aimed at and 1 to 3 tried (1 is not cut). For a square
+        image 2 rows of 1 column and 1 row of 2 columns are equally near; the tie goes to fewer columns. Each slice
+        has about as many pixels as 448x448, with sides of whole patches.
+
+        >>> plan = MinicpmCanvas(Size(448, 448))(600, 600)
+        >>> plan.tile_grid, plan.canvas_size
+        ((2, 1), Size(height=644, width=630))
     """
 
     equal_views = False

@@ -36,6 +36,13 @@ class NativeCanvas:
 
     Raises:
         ValueError: If an option has another form, or `max_patches` is less than one group of patches.
+
+    Example:
+        With patches of 14 pixels, 35 pixels are 2.5 patches and 49 pixels are 3.5: halves go to the even number, 2
+        and 4.
+
+        >>> NativeCanvas(Size(336, 336))(35, 49).canvas_size
+        Size(height=28, width=56)
     """
 
     equal_views = False

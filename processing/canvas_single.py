@@ -13,6 +13,12 @@ class SingleCanvas:
 
     Args:
         tile_size: Pixels of the tile.
+
+    Example:
+        There is nothing to choose and no tie:
+
+        >>> SingleCanvas(Size(336, 336))(35, 49).canvas_size
+        Size(height=336, width=336)
     """
 
     equal_views = True

@@ -49,6 +49,12 @@ class SquarePadCanvas:
 
     Raises:
         ValueError: If an option has another form.
+
+    Example:
+        An image of 336x333 pixels leaves 3 columns of padding; of an odd slack the extra one lies on the right.
+
+        >>> SquarePadCanvas(Size(336, 336))(336, 333).content_box
+        Box(top=0, left=1, bottom=336, right=334)
     """
 
     equal_views = True

@@ -29,6 +29,15 @@ class UhdCanvas:
 
     Raises:
         ValueError: If an option is not positive, or the tile is not square.
+
+    Example:
+        450x450 pixels are 1.8 squares of 336, so 2 slices are aimed at. For a square image 2 rows of 1 column and
+        1 row of 2 columns are equally near; the tie goes to fewer columns. Sides are whole patches of 14 pixels by
+        flooring.
+
+        >>> plan = UhdCanvas(Size(336, 336))(450, 450)
+        >>> plan.tile_grid, plan.canvas_size
+        ((2, 1), Size(height=448, width=462))
     """
 
     equal_views = False
