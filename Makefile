@@ -123,8 +123,8 @@ test-torchvision-oldest: $(OLDEST)/installed $(TORCHVISION)/installed    ## the 
 	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(OLDEST)/bin/python $(PYTEST) -n 2 tests/processing $(ARGS)
 
 # Left out is what does not depend on transformers: our own recipe, costs, parity with recorded numbers, repository rules.
-WITHOUT_TRANSFORMERS := $(addprefix --ignore=tests/,training/test_recipe.py training/test_warm_up.py \
-	training/test_spelling.py training/test_pages.py training/test_pdf_pages.py cli/test_estimate.py parity repo)
+WITHOUT_TRANSFORMERS := $(addprefix --ignore=tests/,projects training/test_pages.py \
+	training/test_page_pdf.py cli/test_estimate.py parity repo)
 test-oldest: $(OLDEST)/installed      ## the CPU tests on the oldest supported transformers
 	HF_HUB_OFFLINE=1 $(OLDEST)/bin/python $(PYTEST) -n 2 $(WITHOUT_TRANSFORMERS) $(ARGS)
 
@@ -151,10 +151,10 @@ bench-preprocess: $(TORCHVISION)/installed    ## speed of preprocessing beside i
 	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR):$(CURDIR)/$(TORCHVISION) $(BIN) benchmarks/preprocess.py docs/preprocess.md
 
 default-model-pages: $(VENV)/installed    ## write the pages that the default model learns from: RUN=folder
-	$(BIN) -m fila.training.recipe pages $(RUN)
+	$(BIN) -m projects.default_model.recipe pages $(RUN)
 
 default-model: $(VENV)/installed    ## train the default model, or what is left of it, and evaluate it: RUN=folder
-	$(BIN) -m fila.training.recipe train $(RUN)
+	$(BIN) -m projects.default_model.recipe train $(RUN)
 
 clean:           ## remove environments, caches and builds
 	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(VLLM) .cache build dist fila_vlm.egg-info

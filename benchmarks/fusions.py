@@ -2,12 +2,12 @@
 # Licensed under the Apache License, Version 2.0.
 """Small print with and without a high-res tower, and with the towers joined early or late.
 
-    python benchmarks/fusions.py RUN docs/default_model
+    python -m benchmarks.fusions RUN docs/default_model
 
-RUN is a folder of `python -m fila.training.recipe`, with its warm-ups of tower and language model done. For each
-fusion and seed the connector's warm-up and the finetuning run for the same few steps on the same pages, one process
-each; then all answer the same questions of the test split. Writes fusions.json and fusions.png, and prints a table.
-What is done is not done again, so that two calls can share the work: `--fusions cvfm` beside the others.
+RUN is a folder of `python -m projects.default_model.recipe`, with its warm-ups of tower and language model done. For
+each fusion and seed the connector's warm-up and the finetuning run for the same few steps on the same pages, one
+process each; then all answer the same questions of the test split. Writes fusions.json and fusions.png, and prints a
+table. What is done is not done again, so that two calls can share the work: `--fusions cvfm` beside the others.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fila.training.evaluation import LARGE_ENOUGH, SMALL_PRINT, Score, wilson_interval
-from fila.training.recipe import FINETUNE_PAGES, FINETUNES, assemble_start, call, warm_up
+from projects.default_model.recipe import FINETUNE_PAGES, FINETUNES, assemble_start, call, warm_up
 
 FUSIONS = ("cvfm", "channel_concat", "none")
 SPLIT = "tile_cap_height"

@@ -2,12 +2,12 @@
 # Licensed under the Apache License, Version 2.0.
 """What each part of the default model can do alone, step by step of its training.
 
-    python benchmarks/parts.py RUN
+    python -m benchmarks.parts RUN
 
-RUN is a folder of `python -m fila.training.recipe`. Towers name the characters of patches; the language model answers
-about pages that are spelled to it, an answer being right if each of its tokens is the most likely one after the right
-ones before it; the encoder makes image tokens, which explain a share of the variance of spelled ones. On pages that
-were trained on, and on pages of the test split, by layout. Prints a table.
+RUN is a folder of `python -m projects.default_model.recipe`. Towers name the characters of patches; the language model
+answers about pages that are spelled to it, an answer being right if each of its tokens is the most likely one after
+the right ones before it; the encoder makes image tokens, which explain a share of the variance of spelled ones. On
+pages that were trained on, and on pages of the test split, by layout. Prints a table.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from fila.training.default_model import HIGH_RES_DEPTHS, make_model, make_processor
-from fila.training.recipe import (
+from projects.default_model.model import HIGH_RES_DEPTHS, make_model, make_processor
+from projects.default_model.recipe import (
     BLENDS,
     LANGUAGE_STEPS,
     OF_FUSION,
@@ -32,7 +32,7 @@ from fila.training.recipe import (
     load_parts,
     warm_up_folder,
 )
-from fila.training.warm_up import ConnectorWarmUp, GlyphPages, LanguageWarmUp, SpelledPages, TowerWarmUp
+from projects.default_model.warm_up import ConnectorWarmUp, GlyphPages, LanguageWarmUp, SpelledPages, TowerWarmUp
 
 TRAINED = "varied"  # pages that the later steps train on; all steps are asked about the same
 Shares = dict[str, list[float]]  # by kind of page

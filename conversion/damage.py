@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from .part import read_json, read_tensors
-from .safetensors_file import read_header
+from .safetensors_file import opened
 
 
 @contextmanager
@@ -40,7 +39,8 @@ def _damage(folder: Path) -> str | None:
         for path in sorted([*folder.glob("*config.json"), *folder.glob("tokenizer.json")]):
             read_json(path)
         for path in sorted(folder.glob("*.safetensors")):
-            _open_weights(path)
+            with opened(path):
+                pass
         if any(folder.glob("*.safetensors.index.json")):
             read_tensors(folder, folder.name)
     except ValueError as error:
@@ -52,12 +52,3 @@ def _damage(folder: Path) -> str | None:
     except Exception as error:  # the library's errors have no class of their own
         return f"{tokenizer.name} is no tokenizer: {error}."
     return None
-
-
-def _open_weights(path: Path) -> None:
-    try:
-        with safe_open(path, "pt"):
-            pass
-    except Exception as error:  # it knows more dtypes than `read_header`, which says more about what is wrong
-        read_header(path)
-        raise ValueError(f"{path.name} is no safetensors file: {error}.") from error

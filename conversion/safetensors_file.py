@@ -4,18 +4,20 @@
 
 The format (https://huggingface.co/docs/safetensors): 8 bytes little-endian header length, a JSON header
 `{key: {"dtype", "shape", "data_offsets": [begin, end]}}` with offsets counted from the header's end, then the raw
-bytes. Files are read with plain reads, not mapped: mapped pages would count as resident memory.
+bytes.
 """
 
 import json
 import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -33,37 +35,37 @@ DTYPES: dict[str, torch.dtype] = {
 }
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 PIECE_BYTES = 16 * 2**20
-_MAX_HEADER_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor lies: `num_bytes` at `offset` (from the start) of `file`."""
+    """A tensor of a file, not read yet."""
 
     file: Path
     key: str
     dtype: torch.dtype
     shape: tuple[int, ...]
-    offset: int
-    num_bytes: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of its values."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def pieces(self, *, piece_bytes: int = PIECE_BYTES) -> Iterator[torch.Tensor]:
-        """Yield the values in order as flat tensors of whole rows, at most `piece_bytes` each if a row allows."""
-        row_bytes = max(self.num_bytes // self.shape[0], 1) if self.shape and self.shape[0] else self.dtype.itemsize
-        step = max(piece_bytes // row_bytes, 1) * row_bytes
-        with open(self.file, "rb", buffering=0) as file:
-            file.seek(self.offset)
-            remaining = self.num_bytes
-            while remaining:
-                buffer = bytearray(min(step, remaining))
-                view, filled = memoryview(buffer), 0
-                while filled < len(buffer):
-                    count = file.readinto(view[filled:])
-                    if not count:
-                        raise ValueError(f"{self.file.name} ended inside tensor {self.key!r}; the file is truncated.")
-                    filled += count
-                remaining -= filled
-                yield torch.frombuffer(buffer, dtype=self.dtype)
+        """Yield the values in order as flat tensors of whole rows, at most `piece_bytes` each if a row allows.
+
+        The file is opened anew for each piece: pages that were read stay resident as long as it is mapped.
+        """
+        if not self.shape:
+            with opened(self.file) as file:
+                yield file.get_tensor(self.key).reshape(-1)
+            return
+        row_bytes = max(math.prod(self.shape[1:]) * self.dtype.itemsize, 1)
+        rows = max(piece_bytes // row_bytes, 1)
+        for start in range(0, self.shape[0], rows):
+            with opened(self.file) as file:
+                piece = file.get_slice(self.key)[start : start + rows].reshape(-1)
+            yield piece
 
     def load(self) -> torch.Tensor:
         """Read the whole tensor; meant for small ones."""
@@ -71,73 +73,37 @@ class StoredTensor:
         return (torch.cat(pieces) if pieces else torch.empty(0, dtype=self.dtype)).reshape(self.shape)
 
 
-def read_header(path: Path) -> dict[str, StoredTensor]:
-    """Read and check the header of a safetensors file.
-
-    Returns:
-        Key to place, in file order.
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file, whose header the library checks.
 
     Raises:
-        ValueError: If the file is truncated or its header contradicts itself; names the file and the key.
+        ValueError: If it is damaged; names the file.
     """
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        prefix = file.read(8)
-        if len(prefix) < 8:
-            raise ValueError(f"{path.name} is not a safetensors file: it has {size} bytes.")
-        (header_bytes,) = struct.unpack("<Q", prefix)
-        if header_bytes > min(_MAX_HEADER_BYTES, size - 8):
-            raise ValueError(
-                f"{path.name} is not a safetensors file or is truncated: its header claims {header_bytes} bytes, the "
-                f"file has {size}."
-            )
-        raw = file.read(header_bytes)
     try:
-        header = json.loads(raw, object_pairs_hook=lambda pairs: _unique(pairs, path))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path.name} is not a safetensors file: its header is not JSON ({error}).") from error
+        with safe_open(path, "pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is not a safetensors file or is truncated: {error}.") from error
 
-    if not isinstance(header, dict):
-        raise ValueError(
-            f"{path.name} is not a safetensors file: its header must be a JSON object; it is a "
-            f"{type(header).__name__}."
-        )
-    header.pop("__metadata__", None)
-    start = 8 + header_bytes
-    tensors = {key: _place(path, key, entry, start, size) for key, entry in header.items()}
-    end = start
-    for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.offset, tensor.num_bytes)):
-        if tensor.offset != end:
-            raise ValueError(f"{path.name}: tensor {tensor.key!r} overlaps another or leaves a gap before it.")
-        end += tensor.num_bytes
-    if end != size:
-        raise ValueError(f"{path.name} must have {end} bytes by its header; it has {size}.")
+
+def read_header(path: Path) -> dict[str, StoredTensor]:
+    """List the tensors of a safetensors file.
+
+    Raises:
+        ValueError: If the file is damaged or a dtype is unknown; names the file and the key.
+    """
+    tensors = {}
+    with opened(path) as file:
+        for key in file.keys():  # noqa: SIM118
+            stored = file.get_slice(key)
+            dtype = DTYPES.get(stored.get_dtype())
+            if dtype is None:
+                raise ValueError(
+                    f"{path.name}: tensor {key!r} has dtype {stored.get_dtype()}; known are {sorted(DTYPES)}."
+                )
+            tensors[key] = StoredTensor(path, key, dtype, tuple(stored.get_shape()))
     return tensors
-
-
-def _unique(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
-    entries: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in entries:
-            raise ValueError(f"{path.name} lists {key!r} twice in its header.")
-        entries[key] = value
-    return entries
-
-
-def _place(path: Path, key: str, entry: Any, start: int, size: int) -> StoredTensor:
-    try:
-        dtype, shape, (begin, end) = DTYPES.get(entry["dtype"]), tuple(entry["shape"]), entry["data_offsets"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path.name}: the header entry of {key!r} is malformed.") from error
-    if dtype is None:
-        raise ValueError(f"{path.name}: tensor {key!r} has dtype {entry['dtype']}; known are {sorted(DTYPES)}.")
-    integers = all(isinstance(number, int) and number >= 0 for number in (*shape, begin, end))
-    if not integers or end - begin != math.prod(shape) * dtype.itemsize or start + end > size:
-        raise ValueError(
-            f"{path.name}: tensor {key!r} of shape {list(shape)} and dtype {entry['dtype']} does not fit its place "
-            f"[{begin}, {end}) in a file of {size} bytes; the file is truncated or its header is wrong."
-        )
-    return StoredTensor(path, key, dtype, shape, start + begin, end - begin)
 
 
 class TensorStream(Protocol):

@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from fila.contact_sheet import draw_contact_sheet, look_with_all
-from fila.demo_parts import bundled_page
+from fila.demo import bundled_files
 from fila.eyes import Eyes, open_eyes
 from fila.seen import look
 from fila.training.pages import LAYOUTS, make_page
@@ -62,7 +62,7 @@ def main(folder: str = "docs/images") -> None:
         eyes = eyes_of(name)
         save(draw_view(look(eyes, image), title="page.png", subtitle=eyes.name), target / f"canvas_{name}.png")
     eyes = eyes_of("fila")
-    with bundled_page() as path, Image.open(path) as bundled:
+    with bundled_files() as assets, Image.open(assets / "page.png") as bundled:
         save(draw_view(look(eyes, bundled), title="page.png", subtitle=eyes.name), target / "view.png", 256)
     save(
         draw_view(look(eyes, image), title="page.png", subtitle=eyes.name, tokens=range(971, 979)),

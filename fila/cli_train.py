@@ -316,8 +316,8 @@ def pages(
     # by its module: without torchvision older transformers gives a stand-in that refuses everything
     from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
+    from fila.demo import bundled_files
     from fila.quiet import quiet
-    from fila.training.default_model import make_processor
     from fila.training.page_files import write_pages
     from fila.training.page_fonts import DEFAULT_FACES, obtain_faces
 
@@ -325,10 +325,8 @@ def pages(
     if pdf and (given := [name for name, value in of_made.items() if value]):
         raise ValueError(f"--pdf cuts pieces out of documents; {given} are for pages that are made.")
     split = split or "train"
-    with quiet():
-        image_processor = (
-            AutoImageProcessor.from_pretrained(checkpoint) if checkpoint else make_processor().image_processor
-        )
+    with quiet(), bundled_files() as assets:
+        image_processor = AutoImageProcessor.from_pretrained(checkpoint or assets / "default_model")
     faces = obtain_faces(fonts, split) if fonts else DEFAULT_FACES
     path = write_pages(
         output,

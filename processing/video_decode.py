@@ -6,8 +6,8 @@ The packets of the file are listed first, without decoding: that gives the numbe
 where the rate varies. Then only the parts between the key frame before a chosen frame and the frame itself are
 decoded, in order, so that no frame is decoded twice.
 
-PyAV decodes (the extra `video`), or torchcodec where it is installed and PyAV is not. Formats are a list: ffmpeg also
-reads playlists, which open further files and addresses.
+PyAV decodes (the extra `video`). Formats are a list: ffmpeg also reads playlists, which open further files and
+addresses.
 """
 
 import bisect
@@ -34,13 +34,12 @@ MAX_HELD, MAX_DECODED = 16, 4096
 ANIMATIONS = ("gif", "apng")
 # FFmpeg's own decoders leave the alpha channel of these out.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-ALPHA_FORMATS = ("yuva", "rgba", "argb", "bgra", "abgr", "gbrap", "ya8", "ya16", "pal8")
 INSTALL = "Install PyAV: pip install av."
 BROKEN = "Encode it again, or cut it before the damage."
 Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
-def open_video(source: str | bytes, progress: Progress | None = None) -> "AvVideo | TorchcodecVideo":
+def open_video(source: str | bytes, progress: Progress | None = None) -> "AvVideo":
     """Open an encoded video and list its frames.
 
     Args:
@@ -49,15 +48,12 @@ def open_video(source: str | bytes, progress: Progress | None = None) -> "AvVide
 
     Raises:
         UnusableVideo: If it is no video, is damaged or empty, or its frames are too many or too large.
-        ImportError: If nothing that decodes is installed.
+        ImportError: If PyAV is not installed.
     """
-    for module, opened in (("av", AvVideo), ("torchcodec.decoders", TorchcodecVideo)):
-        try:
-            library = importlib.import_module(module)
-        except ImportError:
-            continue
-        return opened(library, source, progress)
-    raise ImportError(f"Decoding a video needs PyAV or torchcodec, and neither is installed. {INSTALL}")
+    try:
+        return AvVideo(importlib.import_module("av"), source, progress)
+    except ImportError as error:
+        raise ImportError(f"Decoding a video needs PyAV, which is not installed. {INSTALL}") from error
 
 
 class AvVideo:
@@ -244,47 +240,6 @@ class AvVideo:
         """(height, width) of the stream."""
         codec = self._stream.codec_context
         return codec.height, codec.width
-
-
-class TorchcodecVideo:
-    """A file that torchcodec reads; attributes and methods as `AvVideo`."""
-
-    def __init__(self, decoders: Any, source: str | bytes, progress: Progress | None = None) -> None:
-        self._progress = progress or (lambda what, done, of: None)
-        try:
-            self._decoder = decoders.VideoDecoder(source, dimension_order="NHWC", seek_mode="exact")
-        except (ValueError, RuntimeError, OSError) as error:
-            raise UnusableVideo(
-                f"is no video that can be read ({_told(error)})", "Pass an MP4, WebM, Matroska, AVI or GIF file."
-            ) from error
-        metadata = self._decoder.metadata
-        check_frame_size(metadata.height, metadata.width)
-        if not metadata.num_frames:
-            raise UnusableVideo("has no frames", "Pass a file that holds at least one frame.")
-        if str(getattr(metadata, "pixel_format", "")).startswith(ALPHA_FORMATS):
-            raise UnusableVideo("has an alpha channel, which torchcodec leaves out", INSTALL)
-        self.size = metadata.height, metadata.width
-        self.clip = Clip(metadata.num_frames, metadata.average_fps)
-
-    def __enter__(self) -> "TorchcodecVideo":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def frames(self, indices: Sequence[int]) -> list[Image.Image]:
-        """The frames with these numbers; see `AvVideo.frames`."""
-        wanted = sorted(set(indices))
-        check_work(len(wanted), "held", self.size, MAX_HELD)
-        try:
-            batch = self._decoder.get_frames_at(wanted).data
-        except (RuntimeError, IndexError) as error:
-            raise UnusableVideo(f"is damaged ({_told(error)})", BROKEN) from error
-        pictures = {index: Image.fromarray(np.asarray(frame)) for index, frame in zip(wanted, batch, strict=True)}
-        return [pictures[index] for index in indices]
 
 
 def upright(frame: Any) -> Image.Image:

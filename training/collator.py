@@ -194,7 +194,7 @@ class FilaCollator:
         names = [_long_name(sample, f"Sample {number} of the batch") for number, sample in enumerate(samples)]
         for name, sample in zip(names, samples, strict=True):
             _check_tools(sample, name, str(self.processor.chat_template))
-        images = load_images([[_source(image) for image in sample["images"]] for sample in samples])
+        images = load_images([[readable_source(image) for image in sample["images"]] for sample in samples])
         if self.random_scale is not None:
             images = [
                 self._rescaled(own, sample, number)
@@ -217,7 +217,9 @@ class FilaCollator:
         if not self.generate:
             batch["labels"] = self._labels(batch, batch.pop("assistant_masks"), names)
             if self.loss_weight is not None:
-                batch["loss_weight"] = torch.tensor([self.loss_weight([_size(i) for i in own]) for own in images])
+                batch["loss_weight"] = torch.tensor(
+                    [self.loss_weight([open_image_size(i) for i in own]) for own in images]
+                )
         return batch
 
     def _within_limits(self, images: list[list[Any]], names: list[str]) -> list[int]:
@@ -225,7 +227,7 @@ class FilaCollator:
         kept = []
         for number, own in enumerate(images):
             try:
-                self.processor._get_num_multimodal_tokens([_size(image) for image in own])
+                self.processor._get_num_multimodal_tokens([open_image_size(image) for image in own])
                 kept.append(number)
             except ValueError as error:
                 if self.generate:
@@ -315,15 +317,15 @@ def _long_name(sample: Mapping[str, Any], name: str) -> str:
     return f"{name}{identity} ({words[:40]!r})"
 
 
-def _source(image: Any) -> Any:
-    """What `datasets` gives for an image that it does not decode is a dict of bytes and path."""
+def readable_source(image: Any) -> Any:
+    """Return what to open: `datasets` gives a dict of bytes and path for an image that it does not decode."""
     if isinstance(image, Mapping):
         return image.get("bytes") or image.get("path")
     return image
 
 
-def _size(image: Any) -> tuple[int, int]:
-    """Height and width."""
+def open_image_size(image: Any) -> tuple[int, int]:
+    """Return height and width of an image that is open."""
     if isinstance(image, Image.Image):
         return image.height, image.width
     pixels = to_channels_first(image, None, 0, to_rgb=False, to_uint8=False, data_format=None)

@@ -21,7 +21,7 @@ from fila.processing.image_download import is_address
 from fila.processing.image_input import load_images
 from fila.processing.image_source import split_frame
 
-from .collator import _size, _source, count_parts, message_text, read_sample
+from .collator import count_parts, message_text, open_image_size, read_sample, readable_source
 
 
 class JsonLines(Dataset[dict[str, Any]]):
@@ -178,10 +178,10 @@ def sample_sizes(dataset: Any) -> Iterator[list[tuple[int, int]]]:
 
 def image_size(image: Any) -> tuple[int, int]:
     """Height and width of an image as a sample holds it."""
-    source = _source(image)
+    source = readable_source(image)
     if isinstance(source, str | Path) and Path(split_frame(source)[0]).is_file():
         return tuple(read_size(str(source)))  # type: ignore[return-value]
-    return _size(load_images(source))
+    return open_image_size(load_images(source))
 
 
 def questions(samples: Iterable[Mapping[str, Any]]) -> Iterator["Question"]:

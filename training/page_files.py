@@ -19,9 +19,9 @@ from tqdm.auto import tqdm
 from fila.conversion.output import written_atomically, written_file
 
 from .page_fonts import Face
+from .page_pdf import make_crop
 from .page_sheet import Glyph
 from .pages import LAYOUTS, dense_text, make_page, make_sample
-from .pdf_pages import make_crop
 
 JPEG = {"quality": 95, "subsampling": 0}
 

@@ -20,7 +20,7 @@ from typing import cast
 from PIL import ImageFont
 
 from fila.conversion.output import written_atomically
-from fila.conversion.pypi import download_wheel
+from fila.training.page_download import download_wheel
 
 # Weights at which small print is set; a variable font is instanced at each.
 _STYLES = ("Regular", "Medium", "SemiBold", "Bold", "Italic")

@@ -13,7 +13,8 @@ from .evaluation import Score
 _WIDTH, _HEIGHT = 8.0, 4.5  # inches at 150 dots
 
 
-def _axes(title: str) -> tuple[Any, Any]:
+def new_axes(title: str) -> tuple[Any, Any]:
+    """Return a figure and its axes, in the style of all plots."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -40,7 +41,7 @@ def plot_loss(log_history: Sequence[Mapping[str, Any]], path: Path, *, title: st
         ValueError: If no loss was logged.
         ImportError: Without matplotlib.
     """
-    figure, axes = _axes(title)
+    figure, axes = new_axes(title)
     for name, label in (("loss", "training"), ("eval_loss", "evaluation")):
         points = [(entry["step"], entry[name]) for entry in log_history if name in entry]
         if points:
@@ -67,7 +68,7 @@ def plot_shares(logs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, *, 
         ValueError: If a run logged nothing of it.
         ImportError: Without matplotlib.
     """
-    figure, axes = _axes(title)
+    figure, axes = new_axes(title)
     for name, log_history in logs.items():
         points = [(entry["step"], entry[key]) for entry in log_history if key in entry]
         if not points:
@@ -100,7 +101,7 @@ def plot_accuracy(
     labels = list(dict.fromkeys(label for scores in series.values() for label in scores))
     if not labels:
         raise ValueError("There must be a bucket to plot; the scores hold none.")
-    figure, axes = _axes(title)
+    figure, axes = new_axes(title)
     width = 0.8 / len(series)
     for number, (name, scores) in enumerate(series.items()):
         for label, score in scores.items():

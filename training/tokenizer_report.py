@@ -15,7 +15,7 @@ from PIL import Image
 from fila.conversion.output import written_file
 from fila.modeling.modeling_var_vq import VarVQModel
 
-from .plots import _axes
+from .plots import new_axes
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def as_rows(reports: Sequence[ScaleReport]) -> list[dict[str, Any]]:
 
 def plot_psnr(reports: Sequence[ScaleReport], path: Path, *, title: str) -> Path:
     """Draw PSNR over the tokens spent."""
-    figure, axes = _axes(title)
+    figure, axes = new_axes(title)
     axes.plot([report.tokens for report in reports], [report.psnr for report in reports], marker="o")
     for report in reports:
         axes.annotate(
@@ -97,7 +97,7 @@ def plot_psnr(reports: Sequence[ScaleReport], path: Path, *, title: str) -> Path
 
 def plot_usage(reports: Sequence[ScaleReport], codebook_size: int, path: Path, *, title: str) -> Path:
     """Draw which share of the codebook each scale takes, and how evenly."""
-    figure, axes = _axes(title)
+    figure, axes = new_axes(title)
     places = np.arange(len(reports))
     axes.bar(places - 0.2, [100 * report.usage for report in reports], 0.4, label="taken at least once")
     evenness = [100 * report.perplexity / codebook_size for report in reports]

@@ -85,7 +85,7 @@ def test_load_checkpoint_names_cut_weights(checkpoint: str, tmp_path: Path) -> N
     folder = shutil.copytree(checkpoint, tmp_path / "cut")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"cut is damaged: model\.safetensors: .* the file is truncated"):
+    with pytest.raises(ValueError, match=r"cut is damaged: model\.safetensors .* is truncated"):
         load_checkpoint(str(folder), device="cpu")
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 from fila.demo import Asked, bundled_files, draw_demo, run_demo, without_high_res
 from fila.eyes import Eyes
 from fila.seen import look
-from fila.training.default_model import make_model, make_processor
 from fila.training.page_files import write_pages
 from fila.training.page_fonts import DEFAULT_FACES
+from projects.default_model.model import make_model, make_processor
 from tests.helpers import tiny_model
 
 

@@ -77,8 +77,8 @@ def test_package_imports_little_more_than_the_auto_classes() -> None:
 
 def test_commands_that_do_not_train_import_no_quantisation() -> None:
     """Each of the modules that a command but `train` imports, in one process."""
-    names = "ask contact_sheet demo demo_parts estimate frame_sheet recipes report view training.data "
-    names += "training.evaluation training.page_files training.default_model conversion.assemble conversion.verify "
+    names = "ask contact_sheet demo estimate frame_sheet recipes report view training.data "
+    names += "training.evaluation training.page_files conversion.assemble conversion.verify "
     names += "conversion.import_checkpoint conversion.import_var conversion.export_checkpoint"
     _, modules = run(f"import importlib\nfor name in {names.split()}: importlib.import_module('fila.' + name)")
     assert "fila.training.page_files" in modules

@@ -23,11 +23,11 @@ def folder(tmp_path: Path) -> Path:
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut weights": (
         lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-1]),
-        r"model\.safetensors: tensor 'a' .* the file is truncated",
+        r"model\.safetensors is not a safetensors file or is truncated",
     ),
     "a header that is a list": (
         lambda f: (f / "model.safetensors").write_bytes(b"\2" + bytes(7) + b"[]"),
-        r"model\.safetensors is not a safetensors file: its header must be a JSON object; it is a list",
+        r"model\.safetensors is not a safetensors file or is truncated",
     ),
     "an absent shard": (
         lambda f: (

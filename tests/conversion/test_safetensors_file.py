@@ -83,25 +83,30 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 
 
 @pytest.mark.parametrize(
-    ("header", "data", "message"),
+    ("header", "data"),
     [
-        ({"w": ENTRY}, b"1234567", r"x\.safetensors: tensor 'w' of shape \[2\] and dtype F32 does not fit"),
-        ({"w": ENTRY}, b"123456789", r"x\.safetensors must have 77 bytes by its header; it has 78"),
-        ({"w": {**ENTRY, "shape": [3]}}, b"12345678", r"tensor 'w' of shape \[3\]"),
-        ({"w": {**ENTRY, "shape": [-2]}}, b"12345678", r"tensor 'w' of shape \[-2\]"),
-        ({"w": {**ENTRY, "dtype": "F3"}}, b"12345678", r"tensor 'w' has dtype F3; known are"),
-        ({"w": {"dtype": "F32"}}, b"", r"the header entry of 'w' is malformed"),
-        ({"v": ENTRY, "w": ENTRY}, b"12345678", r"tensor 'w' overlaps another or leaves a gap"),
-        ({"w": {**ENTRY, "data_offsets": [4, 12]}}, b"1" * 12, r"tensor 'w' overlaps another or leaves a gap"),
-        (b'{"w": 1, "w": 2}', b"", r"x\.safetensors lists 'w' twice"),
-        (b"{w", b"", r"x\.safetensors is not a safetensors file: its header is not JSON"),
+        ({"w": ENTRY}, b"1234567"),
+        ({"w": ENTRY}, b"123456789"),
+        ({"w": {**ENTRY, "shape": [3]}}, b"12345678"),
+        ({"w": {**ENTRY, "shape": [-2]}}, b"12345678"),
+        ({"w": {**ENTRY, "dtype": "F3"}}, b"12345678"),
+        ({"w": {"dtype": "F32"}}, b""),
+        ({"v": ENTRY, "w": ENTRY}, b"12345678"),
+        ({"w": {**ENTRY, "data_offsets": [4, 12]}}, b"1" * 12),
+        (b'{"w": 1, "w": 2}', b""),
+        (b"{w", b""),
+        (b"[]", b""),
     ],
 )
-def test_read_header_rejects_contradictions(
-    tmp_path: Path, header: dict[str, Any] | bytes, data: bytes, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_read_header_rejects_contradictions(tmp_path: Path, header: dict[str, Any] | bytes, data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"x\.safetensors is not a safetensors file or is truncated"):
         read_header(_raw(tmp_path / "x.safetensors", header, data))
+
+
+def test_read_header_names_an_unknown_dtype(tmp_path: Path) -> None:
+    header = {"w": {"dtype": "U16", "shape": [4], "data_offsets": [0, 8]}}
+    with pytest.raises(ValueError, match=r"x\.safetensors: tensor 'w' has dtype U16; known are \['BF16', "):
+        read_header(_raw(tmp_path / "x.safetensors", header, b"12345678"))
 
 
 @pytest.mark.parametrize("data", [b"", b"1234", struct.pack("<Q", 10**12), struct.pack("<Q", 99) + b"{}"])
@@ -111,17 +116,10 @@ def test_read_header_rejects_what_is_no_safetensors_file(tmp_path: Path, data: b
         read_header(tmp_path / "x.safetensors")
 
 
-def test_read_header_rejects_a_header_that_is_no_object(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"x is not a safetensors file: its header must be a JSON object; it is a list"
-    ):
-        read_header(_raw(tmp_path / "x", b"[]", b""))
-
-
 def test_pieces_rejects_a_file_that_shrank(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save_file({"w": torch.zeros(9)}, path)
     tensor = read_header(path)["w"]
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(ValueError, match=r"x\.safetensors ended inside tensor 'w'; the file is truncated"):
+    with pytest.raises(ValueError, match=r"x\.safetensors is not a safetensors file or is truncated"):
         list(tensor.pieces())

@@ -102,7 +102,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "truncated shard": (
         lambda f: _shard_of(f, EMBEDDING).write_bytes(_shard_of(f, EMBEDDING).read_bytes()[:-8]),
         "weights are readable",
-        "the file is truncated",
+        "is truncated",
     ),
     "wrong shape": (
         lambda f: _edit(f, EMBEDDING, lambda t: t[:-1]),

@@ -146,30 +146,8 @@ def test_too_many_frames_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.setitem(sys.modules, "torchcodec", None)
-    with pytest.raises(ImportError, match=r"needs PyAV or torchcodec, .* pip install av"):
+    with pytest.raises(ImportError, match=r"needs PyAV, .* pip install av"):
         open_video(video_bytes(2))
-
-
-def test_torchcodec_is_used_where_pyav_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    class VideoDecoder:
-        metadata = types.SimpleNamespace(height=32, width=48, num_frames=7, average_fps=3.5)
-
-        def __init__(self, source: bytes, *, dimension_order: str, seek_mode: str) -> None:
-            assert (dimension_order, seek_mode) == ("NHWC", "exact")
-
-        def get_frames_at(self, indices: list[int]) -> Any:
-            levels = np.array([10 * index + 5 for index in indices], np.uint8)
-            return types.SimpleNamespace(data=np.broadcast_to(levels[:, None, None, None], (len(indices), 32, 48, 3)))
-
-    decoders = types.ModuleType("torchcodec.decoders")
-    decoders.VideoDecoder = VideoDecoder  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.setitem(sys.modules, "torchcodec", types.ModuleType("torchcodec"))
-    monkeypatch.setitem(sys.modules, "torchcodec.decoders", decoders)
-    with open_video(b"bytes") as video:
-        assert (video.clip.num_frames, video.clip.fps) == (7, 3.5)
-        assert [number_of(frame) for frame in video.frames([6, 2, 6])] == [6, 2, 6]
 
 
 def test_files_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,13 +187,3 @@ def test_frames_beyond_the_bounds_are_refused(name: str, what: str, monkeypatch:
         assert len(video.frames([5, 6, 7])) == 3
         with pytest.raises(UnusableVideo, match=rf"has 4 frames of 32x48 pixels to be {what}, more than 3 times"):
             video.frames([5, 6, 7, 8])
-
-
-def test_torchcodec_refuses_alpha(monkeypatch: pytest.MonkeyPatch) -> None:
-    class VideoDecoder:
-        metadata = types.SimpleNamespace(height=32, width=48, num_frames=7, average_fps=3.5, pixel_format="yuva420p")
-
-        def __init__(self, source: bytes, **options: Any) -> None: ...
-
-    with pytest.raises(UnusableVideo, match=r"has an alpha channel, which torchcodec leaves out"):
-        video_decode.TorchcodecVideo(types.SimpleNamespace(VideoDecoder=VideoDecoder), b"bytes")

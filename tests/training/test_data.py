@@ -13,8 +13,8 @@ import pytest
 
 from fila.processing.image_input import load_images
 from fila.training.data import image_size, open_data, questions, sample_sizes
-from fila.training.default_model import make_processor
 from fila.training.pages import LAYOUTS
+from projects.default_model.model import make_processor
 from tests.helpers import random_image, tiny_processor
 from tests.training.samples import SIZES, conversation, make_samples, text, write_json_lines
 

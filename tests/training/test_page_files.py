@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from fila.training.data import open_data, questions
-from fila.training.default_model import make_processor
 from fila.training.page_files import read_glyphs, write_pages
 from fila.training.page_fonts import DEFAULT_FACES
 from fila.training.pages import make_sample
+from projects.default_model.model import make_processor
 
 
 def test_pages_are_samples_that_open(tmp_path: Path) -> None:

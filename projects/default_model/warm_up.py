@@ -30,11 +30,11 @@ from torch.utils.data import Dataset
 from transformers import Trainer
 
 from fila.processing.image_input import load_images
+from fila.training.collator import FilaCollator
+from fila.training.page_files import read_glyphs
+from fila.training.page_sheet import Glyph
 
-from .collator import FilaCollator
-from .page_files import read_glyphs
-from .page_sheet import Glyph
-from .spelling import CLASS_OF, CLASSES, RANKS, SpelledTokens, placed, spell
+from .character_tokens import CLASS_OF, CLASSES, RANKS, SpelledTokens, placed, spell
 
 FINE = (4, 8)  # rows and columns of slots of a patch: narrower than the narrowest letter
 

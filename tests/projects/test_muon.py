@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from fila.training.muon import make_optimizer
+from projects.default_model.muon import make_optimizer
 from tests.helpers import assert_close
 
 

@@ -6,9 +6,9 @@ from random import Random
 import pytest
 import torch
 
-from fila.training.default_model import make_model, make_processor
 from fila.training.page_sheet import Glyph
-from fila.training.spelling import CLASS_OF, RANKS, TOLD, TRAITS, SpelledTokens, shares, spell
+from projects.default_model.character_tokens import CLASS_OF, RANKS, TOLD, TRAITS, SpelledTokens, shares, spell
+from projects.default_model.model import make_model, make_processor
 
 GRID, SIDE = (8, 8), 128
 TOKENS = 5 * 64

@@ -4,7 +4,7 @@
 
     pip download --no-deps --only-binary=:all: scikit-image==0.26.0
     unzip -j scikit_image-*.whl 'skimage/data/*' -d photos
-    python -m fila.training.tokenizer_recipe photos RUN
+    python -m projects.image_tokenizer.recipe photos RUN
 
 Every call goes on where the last one stopped; when all steps are done it measures and draws. RUN/report.json holds
 the figures of `docs/codebook.md`.
@@ -24,12 +24,12 @@ from fila.conversion.output import written_atomically, written_file
 from fila.modeling.configuration_var import VarVQConfig
 from fila.modeling.modeling_var_vq import VarVQModel
 from fila.processing.image_processing_var import VarImageProcessorPil
+from fila.training.checkpoints import last_saved_checkpoint
+from fila.training.plots import plot_loss
+from fila.training.tokenizer import TokenizerTrainer, restart_codes
+from fila.training.tokenizer_report import as_rows, draw_scales, measure, plot_psnr, plot_usage
 
-from .checkpoints import last_saved_checkpoint
 from .image_crops import ImageCrops, find_images
-from .plots import plot_loss
-from .tokenizer import TokenizerTrainer, restart_codes
-from .tokenizer_report import as_rows, draw_scales, measure, plot_psnr, plot_usage
 
 # Photographs that scikit-image 0.26 ships; its other files are drawings. No scene is on both sides.
 TRAINED = (

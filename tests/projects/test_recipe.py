@@ -11,14 +11,15 @@ from transformers import AutoModelForImageTextToText
 
 from fila.demo import bundled_files
 from fila.processing.processing_fila import FilaProcessor
-from fila.training import recipe
-from fila.training import ship as shipping
 from fila.training.data import Question
-from fila.training.default_model import make_model, make_processor
 from fila.training.evaluation import Answered
 from fila.training.page_files import write_pages
 from fila.training.page_fonts import DEFAULT_FACES
-from fila.training.recipe import (
+from projects.default_model import package_assets as shipping
+from projects.default_model import recipe
+from projects.default_model.model import make_model, make_processor
+from projects.default_model.package_assets import pick_pages, report, ship
+from projects.default_model.recipe import (
     Step,
     assemble_start,
     average,
@@ -27,8 +28,7 @@ from fila.training.recipe import (
     warm_up,
     warm_up_folder,
 )
-from fila.training.ship import pick_pages, report, ship
-from fila.training.warm_up import WarmUpTrainer
+from projects.default_model.warm_up import WarmUpTrainer
 
 
 def kill(*args: object, **kwargs: object) -> None:

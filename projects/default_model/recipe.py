@@ -2,8 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """How the default model was trained, from nothing, on generated pages.
 
-    python -m fila.training.recipe pages RUN        # 15 minutes on 2 cores: pages and their fonts
-    python -m fila.training.recipe train RUN        # hours on 2 cores: all steps below, each resumed where it stopped
+    python -m projects.default_model.recipe pages RUN    # 15 minutes on 2 cores: pages and their fonts
+    python -m projects.default_model.recipe train RUN    # hours on 2 cores: all steps below, each resumed
 
 1. `towers`: the high-res tower names characters.
 2. `letters`: it goes on with text in which every character may follow every other, so that it knows them all.
@@ -40,9 +40,9 @@ from transformers import TrainingArguments
 from fila.conversion.output import written_atomically, written_file
 from fila.modeling.modeling_fila import FilaForConditionalGeneration
 from fila.processing.processing_fila import FilaProcessor
+from fila.training.checkpoints import last_saved_checkpoint
 
-from .checkpoints import last_saved_checkpoint
-from .default_model import FUSIONS, HIGH_RES_DEPTHS, make_model, make_processor
+from .model import FUSIONS, HIGH_RES_DEPTHS, make_model, make_processor
 from .muon import make_optimizer
 from .warm_up import ConnectorWarmUp, GlyphPages, LanguageWarmUp, SpelledPages, TowerWarmUp, WarmUpTrainer
 
@@ -321,7 +321,7 @@ def train_default_model(run: Path, fusion: str = "cvfm") -> None:
     spread = ("torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m")
     for name in WARM_UPS:
         if not (warm_up_folder(name, run, fusion) / "weights.pt").is_file():
-            call(*spread, "fila.training.recipe", name, str(run), "--fusion", fusion)
+            call(*spread, "projects.default_model.recipe", name, str(run), "--fusion", fusion)
     start = run / f"start-{fusion}"
     if not (start / "config.json").is_file():
         assemble_start(run, start, fusion)
@@ -344,7 +344,9 @@ def train_default_model(run: Path, fusion: str = "cvfm") -> None:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m fila.training.recipe", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m projects.default_model.recipe", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("what", choices=("pages", "train", *WARM_UPS))
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("--fonts", type=Path, help="folder of the fonts; RUN/fonts if not given")

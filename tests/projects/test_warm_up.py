@@ -13,13 +13,13 @@ from torch.utils.data import Subset
 from transformers import TrainingArguments
 
 from fila.modeling.connector_identity import IdentityConnector
-from fila.training.default_model import make_model, make_processor
 from fila.training.page_files import write_pages
 from fila.training.page_fonts import DEFAULT_FACES
 from fila.training.page_sheet import Glyph
-from fila.training.recipe import start_tower
-from fila.training.spelling import CLASS_OF, TOLD, TRAITS
-from fila.training.warm_up import (
+from projects.default_model.character_tokens import CLASS_OF, TOLD, TRAITS
+from projects.default_model.model import make_model, make_processor
+from projects.default_model.recipe import start_tower
+from projects.default_model.warm_up import (
     ConnectorWarmUp,
     GlyphPages,
     LanguageWarmUp,

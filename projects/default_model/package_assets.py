@@ -2,9 +2,9 @@
 # Licensed under the Apache License, Version 2.0.
 """Put a trained default model into the package, with pages to ask it about, and its logs into the docs.
 
-    python -m fila.training.ship RUN
+    python -m projects.default_model.package_assets RUN
 
-RUN is a folder in which `python -m fila.training.recipe train` has come to its end.
+RUN is a folder in which `python -m projects.default_model.recipe train` has come to its end.
 """
 
 import argparse
@@ -19,11 +19,11 @@ import torch
 from fila.conversion.output import written_atomically, written_file
 from fila.modeling.modeling_fila import FilaForConditionalGeneration
 from fila.processing.processing_fila import FilaProcessor
+from fila.training.data import questions
+from fila.training.evaluation import answer_questions
+from fila.training.plots import plot_loss, plot_shares
 
-from .data import questions
-from .default_model import FUSIONS
-from .evaluation import answer_questions
-from .plots import plot_loss, plot_shares
+from .model import FUSIONS
 from .recipe import FINETUNES, WARM_UPS, call, final_model, finetune_folder, warm_up_folder
 
 DEMO_FIELDS = 4  # questions that a page of the demonstration has at least
@@ -152,7 +152,9 @@ def _rounded(entry: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m fila.training.ship", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m projects.default_model.package_assets", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("--fonts", type=Path, help="folder of the fonts; RUN/fonts if not given")
     parser.add_argument("--fusion", choices=sorted(FUSIONS), default="cvfm")

@@ -8,8 +8,8 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from fila.training.collator import FilaCollator
-from fila.training.default_model import FUSIONS, make_model, make_processor, make_tokenizer
 from fila.training.pages import make_sample
+from projects.default_model.model import FUSIONS, make_model, make_processor, make_tokenizer
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fila.training.default_model import make_processor
 from fila.training.page_files import write_pages
 from fila.training.page_fonts import DEFAULT_FACES
-from fila.training.pdf_pages import make_crop, read_words
+from fila.training.page_pdf import make_crop, read_words
+from projects.default_model.model import make_processor
 
 LINES = ["HARBOUR Seven crates", "of quince left", "at noon today"]
 

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .page_sheet import Glyph
+from fila.training.page_sheet import Glyph
 
 CHARACTERS = string.digits + string.ascii_letters + string.punctuation
 CLASS_OF = {character: number for number, character in enumerate(CHARACTERS, start=1)}  # 0: nothing
