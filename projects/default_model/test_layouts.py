@@ -14,7 +14,7 @@ from random import Random
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .test_values import PRINTED, SIMPLE, SYMBOLS, line, made_up_label, value
+from .test_values import line, made_up_label
 
 Box = tuple[int, int, int, int]
 Colour = tuple[int, int, int]
@@ -93,6 +93,7 @@ class Sheet:
         paper: Colour of the ground.
         shown: What can be asked.
         taken: Boxes of all text.
+        texts: All that was written.
     """
 
     width: int
@@ -104,6 +105,7 @@ class Sheet:
     paper: Colour = (255, 255, 255)
     shown: list[Shown] = field(default_factory=list)
     taken: list[Box] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.image = Image.new("RGB", (self.width * self.scale, self.height * self.scale), self.paper)
@@ -137,6 +139,7 @@ class Sheet:
         start = round(x * self.scale), round(y * self.scale)
         self.draw.text(start, text, fill=ink or self.ink, font=font, anchor=f"{align}s")
         self.taken.append(box)
+        self.texts.append(text)
         return box
 
     def line(self, x0: float, y0: float, x1: float, y1: float, ink: Colour | None = None) -> None:
@@ -153,7 +156,7 @@ class Sheet:
         """Draw a label and its value if both are free; return whether they were drawn."""
         named = pair.label + colon
         first, second = self.box_of(named, at, label_cap), self.box_of(pair.value, value_at)
-        apart = first[2] + 2 <= second[0] or first[3] <= second[1] or second[3] <= first[1]
+        apart = first[2] + 4 <= second[0] or first[3] <= second[1] or second[3] <= first[1]
         if not (apart and self.is_free(first) and self.is_free(second)):
             return False
         self.text(named, at, label_cap)
@@ -201,7 +204,7 @@ def form(sheet: Sheet, rng: Random, pairs: Pairs) -> None:
     step, x, column = sheet.cap_height * rng.uniform(2.2, 3), rng.uniform(5, 10), sheet.width * rng.uniform(0.36, 0.48)
     y, colon = rng.uniform(4, 20) + sheet.cap_height, rng.choice((":", ""))
     while y < sheet.height - 6:
-        if _first(pairs, lambda pair, y=y: sheet.pair(pair, (x, y, "l"), (column, y, "l"), colon=colon)):  # type: ignore[misc]
+        if _first(pairs, lambda pair, y=y: sheet.pair(pair, (x, y, "l"), (column, y, "l"), colon=colon)):
             below = y + 0.5 * sheet.cap_height
             sheet.line(column - 2, below, sheet.width - 5, below, (150, 150, 150))
         y += step
@@ -214,7 +217,7 @@ def bordered_table(sheet: Sheet, rng: Random, pairs: Pairs) -> None:
     top = y
     while y + step < sheet.height - 5:
         base = y + step / 2 + sheet.cap_height / 2
-        _first(pairs, lambda pair, b=base: sheet.pair(pair, (left + 5, b, "l"), (column + 5, b, "l")))  # type: ignore[misc]
+        _first(pairs, lambda pair, b=base: sheet.pair(pair, (left + 5, b, "l"), (column + 5, b, "l")))
         sheet.line(left, y, right, y)
         y += step
     sheet.line(left, y, right, y)
@@ -225,14 +228,14 @@ def bordered_table(sheet: Sheet, rng: Random, pairs: Pairs) -> None:
 def receipt(sheet: Sheet, rng: Random, pairs: Pairs) -> None:
     """Put labels at the left edge of a slip and values at its right edge."""
     step, margin = sheet.cap_height * rng.uniform(1.8, 2.2), rng.uniform(6, 18)
+    right = sheet.width - margin
     y = _title(sheet, rng, rng.uniform(4, 10)) + step
     while y < sheet.height - 5:
         if rng.random() < 0.15:
-            for x in range(int(margin), int(sheet.width - margin), 6):
+            for x in range(int(margin), int(right), 6):
                 sheet.line(x, y - sheet.cap_height / 2, x + 3, y - sheet.cap_height / 2)
         else:
-            right = sheet.width - margin
-            _first(pairs, lambda pair, y=y: sheet.pair(pair, (margin, y, "l"), (right, y, "r")))  # type: ignore[misc]
+            _first(pairs, lambda pair, y=y: sheet.pair(pair, (margin, y, "l"), (right, y, "r")))
         y += step
 
 
@@ -313,7 +316,9 @@ def _stacked(sheet: Sheet, rng: Random, pairs: Pairs, *, above: bool) -> None:
 def table_with_headers(sheet: Sheet, rng: Random, pairs: Pairs) -> None:
     """Put values in the cells of a table whose rows and columns have names."""
     columns, step = rng.choice((1, 2, 2)), sheet.cap_height * rng.uniform(2.1, 2.6)
-    edges = [5 + (sheet.width - 10) * (0 if at == 0 else 0.36 + 0.64 * (at - 1) / columns) for at in range(columns + 2)]
+    edges = [
+        5 + (sheet.width - 10) * (0 if at == 0 else 0.36 + 0.64 * (at - 1) / columns) for at in range(columns + 2)
+    ]
     y = rng.uniform(4, 20)
 
     def named(at: int, y: float) -> str:
@@ -331,19 +336,20 @@ def table_with_headers(sheet: Sheet, rng: Random, pairs: Pairs) -> None:
     base = (step + sheet.cap_height) / 2
     headers = [named(at + 1, y + base) for at in range(columns)]
     y += step
-    kinds = rng.choice((SYMBOLS, SIMPLE, PRINTED))
     while y + step < sheet.height - 5:
         sheet.line(5, y, sheet.width - 5, y)
         row = named(0, y + base)
         for at, header in enumerate(headers):
             place = (edges[at + 1] + 4, y + base, "l")
             for _ in range(3 * TRIES):
-                language = next(pairs).language
-                text, kind = value(rng, kinds, language)
-                if sheet.box_of(text, place)[2] < edges[at + 2] - 2 and (box := sheet.text(text, place)):
+                pair = next(pairs)
+                end = sheet.box_of(pair.value, place)[2]
+                if end < edges[at + 2] - 2 and (box := sheet.text(pair.value, place)):
                     if row and header:
-                        label = f"{header} of {row}"
-                        sheet.shown.append(Shown(label, "", text, kind, language, box, sheet.cap_height))
+                        found = Shown(
+                            f"{header} of {row}", "", pair.value, pair.kind, pair.language, box, sheet.cap_height
+                        )
+                        sheet.shown.append(found)
                     break
         y += step
 
@@ -397,10 +403,15 @@ def prose(sheet: Sheet, rng: Random, language: str) -> None:
 
 
 def line_question(text: str, texts: list[str]) -> str:
-    """Return what asks for a line by its first word or two; "" if other lines begin alike, or nothing is left."""
+    """Return what asks for a line by its first word or two.
+
+    It is "" if other lines begin alike, nothing of the line is left, or the words end with a sign, since a full stop
+    ends the question.
+    """
     for count in (1, 2):
         start = text.split()[:count]
-        if len(text.split()) > count and sum(each.split()[:count] == start for each in texts) == 1:
+        alone = sum(each.split()[:count] == start for each in texts) == 1
+        if alone and len(text.split()) > count and start[-1][-1].isalnum():
             return f"Read the line that begins with {' '.join(start)}."
     return ""
 
@@ -467,8 +478,8 @@ def boxes_to_tick(sheet: Sheet, rng: Random, pairs: Pairs) -> None:
     label, language = found[ticked][0].label, found[ticked][0].language
     cap = sheet.cap_height
     sheet.shown.append(Shown("", "Which box is ticked?", label, "ticked label", language, found[ticked][1], cap))
-    for at in {ticked, (ticked + 1) % len(found)}:
-        pair, text, y = found[at]
+    for at in dict.fromkeys((ticked, (ticked + 1) % len(found))):
+        pair, _, y = found[at]
         box = (math.floor(x), math.floor(y - side), math.ceil(x + side), math.ceil(y))
         answer = "yes" if at == ticked else "no"
         sheet.shown.append(Shown("", f"Is the box {pair.label} ticked?", answer, "ticked", pair.language, box, cap))

@@ -4,9 +4,9 @@
 
     python -m projects.default_model.test_pages OUT --fonts FONTS --count 60 --seed 1 --pdf A.pdf --pdf B.pdf
 
-Writes `OUT/images/` and `OUT/pages.jsonl`, which `fila evaluate --data OUT/pages.jsonl` reads, with COUNT pages of every
-subset; the first page of every subset comes before the second of any, so `--max-questions` takes of all alike. A row
-has `images`, `messages` (empty), `subset` and `fields`. A field has
+Writes `OUT/images/` and `OUT/pages.jsonl`, which `fila evaluate --data OUT/pages.jsonl` reads, with COUNT pages of
+every subset; the first page of every subset comes before the second of any, so `--max-questions` takes of all alike.
+A row has `images`, `messages` (empty), `subset` and `fields`. A field has
 
 - `question`, `answer`: at most 28 characters; "not on the page" where the label is not there;
 - `box`: left, top, right, bottom of the answer's ink in pixels of the page; of the stamp or the box to tick where that
@@ -136,54 +136,61 @@ def make_page(
     elif sheet.scale > 1:
         image = image.resize(size, Image.Resampling.BOX)
     image = _worn(image, given.wear if sheet.scale > 1 else "screen", rng)
-    chosen = rng.sample(shown, min(questions, len(shown)))
+    first = [each for each in shown if each.question]  # of its own, such as that about the stamp
+    rest = [each for each in shown if not each.question]
+    chosen = [*rng.sample(first, len(first)), *rng.sample(rest, len(rest))][:questions]
     fields = [_field(each, rng) for each in chosen]
-    if given.absent:
-        present = {each.label.lower() for each in pairs.seen}
-        for entry in fields:
-            if rng.random() < given.absent:
-                entry.update(_absent(rng, given.languages, present))
+    written = list(sheet.texts)
+    for entry in fields:
+        if rng.random() < given.absent:
+            label = _new_label(rng, rng.choice((pairs.language, pairs.language, *given.languages)), written)
+            written.append(label)
+            entry.update(question=WORDINGS[0].format(label), answer=ABSENT, box=None, cap_height=0, kind="absent")
+            entry["wording"] = 0
     known = {"layout": layout, "family": sheet.face.name, "subset": subset}
     return image, [{**entry, **known} for entry in fields]
 
 
 class _Pairs(Iterator[Pair]):
-    """Pairs of a page without end, no label twice, in one language."""
+    """Pairs for a sheet without end, in one language, none with a label that stands on it."""
 
-    def __init__(self, rng: random.Random, given: Subset):
-        self._rng, self._kinds, self.language = rng, given.kinds, rng.choice(given.languages)
-        self.seen: list[Pair] = []
+    def __init__(self, rng: random.Random, given: Subset, sheet: Sheet):
+        self._rng, self._kinds, self._sheet = rng, given.kinds, sheet
+        self.language = rng.choice(given.languages)
 
     def __next__(self) -> Pair:
-        labels = {each.label.lower() for each in self.seen}
-        for _ in range(100):
-            label = values.label(self._rng, self.language)
-            if label.lower() not in labels:
-                break
-        else:  # a language has fewer labels than a page tries
-            label = values.made_up_label(self._rng)
-            while label.lower() in labels:
-                label = values.made_up_label(self._rng)
+        label = _new_label(self._rng, self.language, self._sheet.texts)
         text, kind = values.value(self._rng, self._kinds, self.language)
-        pair = Pair(label, text, kind, self.language)
-        self.seen.append(pair)
-        return pair
+        return Pair(label, text, kind, self.language)
+
+
+def _new_label(rng: random.Random, language: str, texts: Sequence[str]) -> str:
+    """Return a label that is no part of what was written, nor the reverse."""
+    written = [each.lower().rstrip(":") for each in texts]
+    for attempt in range(200):
+        label = values.label(rng, language if attempt < 100 else "made-up")  # a language may run out of them
+        if not any(label.lower() in each or each in label.lower() for each in written):
+            return label
+    raise RuntimeError(f"Found no label in 200 tries that is not among {texts}.")
 
 
 def _draw(
     subset: str, given: Subset, rng: random.Random, faces: Sequence[Face], size: tuple[int, int]
 ) -> tuple[Sheet, str, _Pairs]:
     """Draw a sheet that nothing has happened to yet."""
-    pairs, on_paper = _Pairs(rng, given), given.wear != "print" or rng.random() < 0.6
+    on_paper = given.wear != "print" or rng.random() < 0.6
     low = {"photo": 9.5}.get(given.wear, 8.0)
     cap_height = round(low + (14 - low) * rng.random() ** 1.8, 1)  # long values need small ones
     layout = rng.choice(given.layouts)
-    dark = rng.random() < 0.08 and layout in INLINE and given.wear == "print"  # other layouts have grounds of their own
+    dark = (
+        rng.random() < 0.08 and layout in INLINE and given.wear == "print"
+    )  # other layouts have grounds of their own
     ink, paper = (rng.randint(0, 70),) * 3, tuple(rng.randint(232, 255) for _ in range(3))
     if rng.random() < 0.2:
         ink = (rng.randint(0, 60), rng.randint(0, 60), rng.randint(60, 150))
     colours = (paper, ink) if dark else (ink, paper)
     sheet = Sheet(*size, SCALE if on_paper else 1, rng.choice(list(faces)), cap_height, *colours)  # type: ignore[arg-type]
+    pairs = _Pairs(rng, given, sheet)
     if subset == "lines":
         layouts.prose(sheet, rng, pairs.language)
         return sheet, "prose", pairs
@@ -204,19 +211,6 @@ def _field(shown: Shown, rng: random.Random) -> dict[str, Any]:
         "language": shown.language,
         "wording": wording,
     }
-
-
-def _absent(rng: random.Random, languages: Sequence[str], present: set[str]) -> dict[str, Any]:
-    """Return what a field says that asks for a label which is not on its page; its wording is the first."""
-    while True:
-        language = rng.choice(list(languages))
-        label = values.label(rng, language)
-        if not any(label.lower() in each or each in label.lower() for each in present):
-            break
-    present.add(label.lower())
-    question = WORDINGS[0].format(label)
-    found = {"question": question, "answer": ABSENT, "box": None, "cap_height": 0}
-    return {**found, "kind": "absent", "language": language, "wording": 0}
 
 
 Homography = np.ndarray[Any, np.dtype[np.float64]]
@@ -296,7 +290,7 @@ def _worn(image: Image.Image, wear: str, rng: random.Random) -> Image.Image:
         tint = np.array([rng.uniform(0.92, 1.05) for _ in range(3)], dtype=np.float32)
         pixels = pixels * light[..., None] * tint
     elif wear == "scan":  # pale ink, dirt, streaks
-        pale = rng.uniform(0.5, 0.95)
+        pale = rng.uniform(0.6, 0.95)
         pixels = 255 - (255 - pixels) * pale
         pixels += rng.uniform(0, 14) * np.sin(x * rng.uniform(3, 60) + rng.uniform(0, 6))[..., None]
         for _ in range(rng.randint(0, 60)):
@@ -319,7 +313,7 @@ def make_pdf_page(
 ) -> tuple[Image.Image, list[dict[str, Any]]]:
     """Return a piece of a PDF page, of capitals 8 to 12 pixels high, and its fields.
 
-    Every line is cut after its last word that fits, and what follows is painted white.
+    A line is cut after its last word that fits; what follows, and lines with other characters, are left white.
 
     Raises:
         ValueError: If no piece with two lines was found in 200 tries.
@@ -366,7 +360,7 @@ def _pdf_piece(
     whole = page.render(scale=scale, may_draw_forms=False).to_pil().convert("RGB")
     at = round(left * scale), round((page.get_height() - top) * scale)
     image = Image.new("RGB", size, (255, 255, 255))
-    image.paste(whole.crop((at[0], at[1], at[0] + size[0], at[1] + size[1])))
+    piece = whole.crop((at[0], at[1], at[0] + size[0], at[1] + size[1]))
 
     def place(row: Sequence[tuple[str, Any]]) -> Box:
         ends = [box for sign, box in row if sign != " "]
@@ -375,25 +369,27 @@ def _pdf_piece(
         return math.floor(low[0]), math.floor(low[1]), math.ceil(high[0]), math.ceil(high[1])
 
     drawn: list[tuple[str, Box]] = []
-    for row in rows:
-        left_edge, upper, _, lower = place(row)
-        if lower < 0 or upper > size[1]:
-            continue
-        text, count = "", 0
-        words = "".join(sign for sign, _ in row)
+    places = [place(row) for row in rows]
+    for number, row in enumerate(rows):
+        text, count, words = "", 0, "".join(sign for sign, _ in row)
         for end in [*(i for i, sign in enumerate(words) if sign == " "), len(words)]:
-            if end <= values.LONGEST and place(row[: max(1, end)])[2] < size[0] - 3:
+            if 0 < end <= values.LONGEST and place(row[:end])[2] < size[0] - 3:
                 text, count = words[:end], end
-        heights = [box[3] - box[1] for sign, box in row[:count] if sign.isascii() and sign.isupper()]
-        like = not heights or abs(max(heights) * scale - cap_height) < 0.15 * cap_height
-        good = text and all(" " <= sign <= "~" or "\xa1" <= sign <= "\xff" for sign in text)
-        if left_edge < 1 or upper < 1 or lower > size[1] - 1 or not (like and good):
-            image.paste((255, 255, 255), (0, max(0, upper), size[0], min(size[1], lower)))
+        if not text or " . " in text + " " or not all(" " <= sign <= "~" or "\xa1" <= sign <= "\xff" for sign in text):
             continue
+        heights = [box[3] - box[1] for sign, box in row[:count] if "A" <= sign <= "Z" or sign in "bdhkl"]
         box = place(row[:count])
-        image.paste((255, 255, 255), (box[2] + 2, max(0, upper), size[0], min(size[1], lower)))
-        drawn.append((text, box))
+        lonely = not any(_overlap(box, other) for at, other in enumerate(places) if at != number)
+        whole_line = box[0] > 1 and box[1] > 1 and box[3] < size[1] - 1
+        if lonely and whole_line and heights and abs(max(heights) * scale - cap_height) < 0.15 * cap_height:
+            around = (box[0] - 1, box[1], box[2] + 1, box[3])
+            image.paste(piece.crop(around), around[:2])
+            drawn.append((text, box))
     return image, drawn, cap_height
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _pdf_lines(page: Any) -> list[list[tuple[str, tuple[float, float, float, float]]]]:
@@ -435,8 +431,7 @@ def write_pages(
         raise ValueError(f"{lines} exists. Pass another folder, or remove it.")
     (folder / "images").mkdir(parents=True, exist_ok=True)
     makers: dict[str, Callable[[str], tuple[Image.Image, list[dict[str, Any]]]]] = {
-        name: lambda key, name=name: make_page(name, key, faces, size=size, questions=questions)  # type: ignore[misc]
-        for name in subsets
+        name: lambda key, name=name: make_page(name, key, faces, size=size, questions=questions) for name in subsets
     }
     if pdfs:
         makers[PDF] = lambda key: make_pdf_page(pdfs, key, size=size, questions=questions)

@@ -3,7 +3,7 @@
 """Labels and values of the test pages: what people print, in four languages and in made-up words.
 
 Written without sight of what the training pages hold, and shares no code with them. Every value is drawn from a
-`random.Random`, has at most `LONGEST` characters, and every character of it is one of printable ASCII, of Latin-1, or €.
+`random.Random`, has at most `LONGEST` characters, and each is one of printable ASCII, of Latin-1, or €.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,9 @@ LANGUAGES = ("english", "german", "french", "spanish")
 
 LABELS = {
     "english": """Invoice number|Customer|Date of birth|Due date|Total|Subtotal|Account holder|Order|Ship to|Contact
-        |Room|Gate|Seat|Passenger|Departure|Arrival|Blood type|Batch|Expiry date|Serial number|Model|Weight|Width|Policy
-        |Branch|Reference|Tenant|Landlord|Monthly rent|Deposit|Subject|Teacher|Grade|Issued by|Valid until|Licence plate
-        |Owner|Colour|Mileage|Doctor|Dosage|Allergies|Phone|E-mail|Website|Street|City|Postcode|Country|Employer|Wage
+        |Room|Gate|Seat|Passenger|Departure|Arrival|Blood type|Batch|Expiry date|Serial number|Model|Weight|Width
+        |Policy|Branch|Reference|Tenant|Landlord|Monthly rent|Deposit|Subject|Teacher|Grade|Issued by|Valid until
+        |Licence plate|Owner|Colour|Mileage|Doctor|Dosage|Allergies|Phone|E-mail|Website|Street|City|Postcode|Country|Employer|Wage
         |Tax rate|Discount|Payment method|Cashier|Table|Meter reading|Tariff|Membership|Opening hours|Manager
         |Warehouse|Carrier|Parcel|Signature|Witness|Nationality|Passport|Visa type|Occupation|Comments|Voltage""",
     "german": """Rechnungsnummer|Kunde|Geburtsdatum|Fällig am|Gesamtbetrag|Zwischensumme|Kontoinhaber|Bestellung|Zimmer
@@ -25,8 +25,8 @@ LABELS = {
         |Halter|Farbe|Kilometerstand|Ärztin|Dosierung|Telefon|Anschrift|Straße|Ort|Postleitzahl|Land|Arbeitgeber|Lohn
         |Steuersatz|Rabatt|Zahlungsart|Kasse|Tisch|Zählerstand|Tarif|Öffnungszeiten|Leitung|Lager|Spediteur|Unterschrift
         |Staatsangehörigkeit|Beruf|Bemerkung|Größe|Menge|Stückpreis|Währung""",
-    "french": """Numéro de facture|Client|Date de naissance|Échéance|Montant total|Sous-total|Titulaire|Commande|Chambre
-        |Porte|Siège|Passager|Départ|Arrivée|Groupe sanguin|Lot|Péremption|Numéro de série|Modèle|Poids|Largeur|Agence
+    "french": """Numéro de facture|Client|Date de naissance|Échéance|Montant total|Sous-total|Titulaire|Commande
+        |Chambre|Porte|Siège|Passager|Départ|Arrivée|Groupe sanguin|Lot|Péremption|Numéro de série|Modèle|Poids|Largeur|Agence
         |Référence|Locataire|Propriétaire|Loyer|Caution|Objet|Professeur|Délivré par|Valable jusqu'au|Plaque|Couleur
         |Kilométrage|Médecin|Posologie|Téléphone|Courriel|Rue|Ville|Code postal|Pays|Employeur|Salaire|Taux de taxe
         |Remise|Mode de paiement|Caisse|Relevé|Tarif|Horaires|Gérant|Entrepôt|Transporteur|Colis|Témoin|Nationalité
@@ -82,14 +82,17 @@ MONTHS = {
     "french": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
     "spanish": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
 }
+SYLLABLES = (
+    "b,c,d,f,g,h,j,k,l,m,n,p,qu,r,s,t,v,w,y,z,bl,cr,dr,fl,gn,sk,spr,th,wh",
+    "a,e,i,o,u,y,ai,ea,oo,ie,ou",
+    ",,,l,n,r,s,t,x,ck,mp,nd,rg",
+)  # beginnings, vowels and ends
 UPPER, DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"
 
 
 def made_up_word(rng: Random) -> str:
     """Return a word of no language in lower case, of 3 to 12 letters."""
-    onsets = "b c d f g h j k l m n p qu r s t v w y z bl cr dr fl gn sk spr th wh".split()
-    vowels = "a e i o u y ai ea oo ie ou".split()
-    ends = ["", "", "", "l", "n", "r", "s", "t", "x", "ck", "mp", "nd", "rg"]
+    onsets, vowels, ends = (each.split(",") for each in SYLLABLES)
     syllables = rng.choice((1, 2, 2, 2, 3))
     word = "".join(rng.choice(onsets) + rng.choice(vowels) for _ in range(syllables)) + rng.choice(ends)
     return word[:12] if len(word) > 2 else word + "d"
@@ -232,7 +235,9 @@ def percent(rng: Random, language: str) -> str:
 def email(rng: Random, language: str) -> str:
     """Return an e-mail address."""
     user = made_up_word(rng) + rng.choice(("", ".", "_", "-", "+")) + rng.choice((made_up_word(rng)[:5], "7", "24"))
-    return f"{user[:14].rstrip('._-+')}@{made_up_word(rng)[:8]}.{rng.choice(('com', 'org', 'de', 'fr', 'es', 'co.uk'))}"
+    return (
+        f"{user[:14].rstrip('._-+')}@{made_up_word(rng)[:8]}.{rng.choice(('com', 'org', 'de', 'fr', 'es', 'co.uk'))}"
+    )
 
 
 def web(rng: Random, language: str) -> str:
@@ -289,7 +294,16 @@ Kind = Callable[[Random, str], str]
 SIMPLE: tuple[Kind, ...] = (digits, capitalised_word, word_in_capitals, code, grouped_code, date_in_digits)
 SPACES: tuple[Kind, ...] = (phrase, lower_case_phrase, name, street, city, date_in_words)
 LOWER: tuple[Kind, ...] = (lower_case_word, email, web)
-SYMBOLS: tuple[Kind, ...] = (money, percent, decimal_comma, decimal_point, quantity, phone, any_characters, time_of_day)
+SYMBOLS: tuple[Kind, ...] = (
+    money,
+    percent,
+    decimal_comma,
+    decimal_point,
+    quantity,
+    phone,
+    any_characters,
+    time_of_day,
+)
 PRINTED: tuple[Kind, ...] = (*SIMPLE, *SPACES, *LOWER, *SYMBOLS, long_code)
 
 
