@@ -16,7 +16,8 @@ LABELS = {
     "english": """Invoice number|Customer|Date of birth|Due date|Total|Subtotal|Account holder|Order|Ship to|Contact
         |Room|Gate|Seat|Passenger|Departure|Arrival|Blood type|Batch|Expiry date|Serial number|Model|Weight|Width
         |Policy|Branch|Reference|Tenant|Landlord|Monthly rent|Deposit|Subject|Teacher|Grade|Issued by|Valid until
-        |Licence plate|Owner|Colour|Mileage|Doctor|Dosage|Allergies|Phone|E-mail|Website|Street|City|Postcode|Country|Employer|Wage
+        |Licence plate|Owner|Colour|Mileage|Doctor|Dosage|Allergies|Phone|E-mail|Website|Street|City|Postcode|Country
+        |Employer|Wage
         |Tax rate|Discount|Payment method|Cashier|Table|Meter reading|Tariff|Membership|Opening hours|Manager
         |Warehouse|Carrier|Parcel|Signature|Witness|Nationality|Passport|Visa type|Occupation|Comments|Voltage""",
     "german": """Rechnungsnummer|Kunde|Geburtsdatum|Fällig am|Gesamtbetrag|Zwischensumme|Kontoinhaber|Bestellung|Zimmer
@@ -26,7 +27,8 @@ LABELS = {
         |Steuersatz|Rabatt|Zahlungsart|Kasse|Tisch|Zählerstand|Tarif|Öffnungszeiten|Leitung|Lager|Spediteur|Unterschrift
         |Staatsangehörigkeit|Beruf|Bemerkung|Größe|Menge|Stückpreis|Währung""",
     "french": """Numéro de facture|Client|Date de naissance|Échéance|Montant total|Sous-total|Titulaire|Commande
-        |Chambre|Porte|Siège|Passager|Départ|Arrivée|Groupe sanguin|Lot|Péremption|Numéro de série|Modèle|Poids|Largeur|Agence
+        |Chambre|Porte|Siège|Passager|Départ|Arrivée|Groupe sanguin|Lot|Péremption|Numéro de série|Modèle|Poids
+        |Largeur|Agence
         |Référence|Locataire|Propriétaire|Loyer|Caution|Objet|Professeur|Délivré par|Valable jusqu'au|Plaque|Couleur
         |Kilométrage|Médecin|Posologie|Téléphone|Courriel|Rue|Ville|Code postal|Pays|Employeur|Salaire|Taux de taxe
         |Remise|Mode de paiement|Caisse|Relevé|Tarif|Horaires|Gérant|Entrepôt|Transporteur|Colis|Témoin|Nationalité
