@@ -10,6 +10,7 @@ import io
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from PIL import Image, ImageDraw, ImageFont
@@ -204,7 +205,7 @@ def form(sheet: Sheet, rng: Random, pairs: Pairs) -> None:
     step, x, column = sheet.cap_height * rng.uniform(2.2, 3), rng.uniform(5, 10), sheet.width * rng.uniform(0.36, 0.48)
     y, colon = rng.uniform(4, 20) + sheet.cap_height, rng.choice((":", ""))
     while y < sheet.height - 6:
-        if _first(pairs, lambda pair, y=y: sheet.pair(pair, (x, y, "l"), (column, y, "l"), colon=colon)):
+        if _first(pairs, partial(sheet.pair, at=(x, y, "l"), value_at=(column, y, "l"), colon=colon)):
             below = y + 0.5 * sheet.cap_height
             sheet.line(column - 2, below, sheet.width - 5, below, (150, 150, 150))
         y += step
@@ -217,7 +218,7 @@ def bordered_table(sheet: Sheet, rng: Random, pairs: Pairs) -> None:
     top = y
     while y + step < sheet.height - 5:
         base = y + step / 2 + sheet.cap_height / 2
-        _first(pairs, lambda pair, b=base: sheet.pair(pair, (left + 5, b, "l"), (column + 5, b, "l")))
+        _first(pairs, partial(sheet.pair, at=(left + 5, base, "l"), value_at=(column + 5, base, "l")))
         sheet.line(left, y, right, y)
         y += step
     sheet.line(left, y, right, y)
@@ -235,7 +236,7 @@ def receipt(sheet: Sheet, rng: Random, pairs: Pairs) -> None:
             for x in range(int(margin), int(right), 6):
                 sheet.line(x, y - sheet.cap_height / 2, x + 3, y - sheet.cap_height / 2)
         else:
-            _first(pairs, lambda pair, y=y: sheet.pair(pair, (margin, y, "l"), (right, y, "r")))
+            _first(pairs, partial(sheet.pair, at=(margin, y, "l"), value_at=(right, y, "r")))
         y += step
 
 

@@ -30,6 +30,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -278,7 +279,7 @@ def _worn(image: Image.Image, wear: str, rng: random.Random) -> Image.Image:
     noise = np.random.default_rng(rng.getrandbits(32))
     width, height = image.size
     blur = {"print": 0.25, "scan": 0.65, "photo": 0.5}[wear] * rng.random()
-    pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(blur)), dtype=np.float32)
+    pixels: Any = np.asarray(image.filter(ImageFilter.GaussianBlur(blur)), dtype=np.float32)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     y, x = y / height - 0.5, x / width - 0.5
     if wear == "photo":  # light falls off, and a hand or an edge throws a shadow
@@ -431,10 +432,10 @@ def write_pages(
         raise ValueError(f"{lines} exists. Pass another folder, or remove it.")
     (folder / "images").mkdir(parents=True, exist_ok=True)
     makers: dict[str, Callable[[str], tuple[Image.Image, list[dict[str, Any]]]]] = {
-        name: lambda key, name=name: make_page(name, key, faces, size=size, questions=questions) for name in subsets
+        name: partial(make_page, name, faces=faces, size=size, questions=questions) for name in subsets
     }
     if pdfs:
-        makers[PDF] = lambda key: make_pdf_page(pdfs, key, size=size, questions=questions)
+        makers[PDF] = partial(make_pdf_page, pdfs, size=size, questions=questions)
     rows = []
     for index in range(count):
         for subset, make in makers.items():

@@ -184,8 +184,10 @@ def any_characters(rng: Random, language: str) -> str:
 def date_in_digits(rng: Random, language: str) -> str:
     """Return a date in one of eight orders of digits."""
     day, month, year = rng.randint(1, 28), rng.randint(1, 12), rng.randint(1950, 2049)
-    forms = ("{d:02}.{m:02}.{y}", "{d}.{m}.{y}", "{m:02}/{d:02}/{y}", "{d:02}/{m:02}/{y}", "{y}-{m:02}-{d:02}")
-    forms += ("{y}/{m:02}/{d:02}", "{d:02}-{m:02}-{s:02}", "{m}/{d}/{s:02}")
+    forms = (
+        *("{d:02}.{m:02}.{y}", "{d}.{m}.{y}", "{m:02}/{d:02}/{y}", "{d:02}/{m:02}/{y}", "{y}-{m:02}-{d:02}"),
+        *("{y}/{m:02}/{d:02}", "{d:02}-{m:02}-{s:02}", "{m}/{d}/{s:02}"),
+    )
     return rng.choice(forms).format(d=day, m=month, y=year, s=year % 100)
 
 
