@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from transformers.image_utils import SizeDict
 from transformers.utils import is_torch_available
 
 from .canvas_plan import CanvasPlan, Size
@@ -71,20 +70,27 @@ def allocated(
 
 
 def draw_batch(
-    images: list[Any], drawing: Any, backend: Any, kwargs: dict[str, Any], *, stacked: bool
+    images: list[Any],
+    drawing: Any,
+    resize_array: Resize,
+    normalize_array: Callable[[Any, Any, Any], Any],
+    kwargs: dict[str, Any],
+    *,
+    stacked: bool,
 ) -> dict[str, Any]:
     """Plan and draw the images of a batch.
 
     Args:
-        images: Sources of the drawing; arrays `(C, H, W)` of the backend where it has no source of them.
+        images: Sources of the drawing; arrays or tensors `(C, H, W)` where it has no source of them.
         drawing: Out of `DRAWINGS`.
-        backend: The image processor, for what is no source: `resize`, `_normalized`; and `_integers`.
+        resize_array: Resize what is no source: `(array, size) -> array`.
+        normalize_array: Rescale and normalise it: `(array, mean, std) -> floats`.
         kwargs: Settings of the call.
         stacked: Whether every entry can be one array.
 
     Returns:
         The tensors that `image_processing_fila.py` lists: pixels in one array or, unless `stacked`, one per image, and
-        lists with one array of integers per image.
+        lists with one numpy array per image.
     """
     if not images:
         return {}
@@ -93,12 +99,12 @@ def draw_batch(
     patch_size = None if canvas.equal_views else canvas.patch_size  # type: ignore[attr-defined]
     sizes = [drawing.size(image) if drawing.is_source(image) else Size(*image.shape[-2:]) for image in images]
     plans = [canvas(*size) for size in sizes]
-    data = _integers_of(plans, patch_size, backend)
+    data: dict[str, Any] = _plan_arrays(plans, patch_size)
     if kwargs.get("return_image_sizes"):
-        data["image_sizes"] = [backend._integers(size) for size in sizes]
+        data["image_sizes"] = [np.array(size) for size in sizes]
     if kwargs.get("return_content"):
         contents = [content_arrays(plan, patch_size) for plan in plans]
-        data |= {name: [backend._array(content[name]) for content in contents] for name in contents[0]}
+        data |= {name: [content[name] for content in contents] for name in contents[0]}
     channels = [3 if drawing.is_source(image) else len(image) for image in images]
     shapes = [views_shape(plan, depth, patch_size) for plan, depth in zip(plans, channels, strict=True)]
     whole = patch_size is None or all(plan.num_views == 1 for plan in plans)  # views of one image differ in length
@@ -110,9 +116,13 @@ def draw_batch(
         scaled = [scale_geometry(plan, low=tile, high=high)[0] for plan in plans]
         shapes = [(depth, *size) for depth, size in zip(channels, scaled, strict=True)]
         canvases, data["high_res_pixel_values"] = allocated(drawing.allocate, shapes, images[0], stacked=stacked)
-        data["high_res_sizes"] = [backend._integers(size) for size in scaled]
+        data["high_res_sizes"] = [np.array(size) for size in scaled]
     for image, plan, place, canvas_place in zip(images, plans, views, canvases, strict=True):
-        resize, write = _steps(image, drawing, backend, kwargs)
+        resize, write = (
+            _source_steps(drawing, kwargs)
+            if drawing.is_source(image)
+            else _array_steps(resize_array, normalize_array, kwargs)
+        )
         if plan.padded_size is not None and isinstance(image, Image.Image):
             image = np.asarray(image).transpose(2, 0, 1)
         draw_views(image, plan, resize, functools.partial(write, tower="image"), place, patch_size)
@@ -121,37 +131,38 @@ def draw_batch(
     return {name: evened(value) if stacked and name not in PIXELS else value for name, value in data.items()}
 
 
-def _integers_of(plans: Sequence[CanvasPlan], patch_size: int | None, backend: Any) -> dict[str, Any]:
-    data = {
-        "view_boxes": [backend._integers(plan.view_boxes) for plan in plans],
-        "tile_grid": [backend._integers(plan.tile_grid) for plan in plans],
+def _plan_arrays(plans: Sequence[CanvasPlan], patch_size: int | None) -> dict[str, list[np.ndarray]]:
+    """Return the integers of the plans, one array per image."""
+    arrays = {
+        "view_boxes": [np.array(plan.view_boxes) for plan in plans],
+        "tile_grid": [np.array(plan.tile_grid) for plan in plans],
     }
     if patch_size is not None:
-        grids = [[(side.height // patch_size, side.width // patch_size) for side in p.view_sizes] for p in plans]
-        data["patch_grids"] = [backend._integers(grid) for grid in grids]
-    return data
+        arrays["patch_grids"] = [np.array(plan.view_sizes) // patch_size for plan in plans]
+    return arrays
 
 
-def _steps(image: Any, drawing: Any, backend: Any, kwargs: dict[str, Any]) -> tuple[Resize, Callable[..., None]]:
-    """How an image is resized, and how gray levels or floats are written in the convention of a tower."""
+def _source_steps(drawing: Any, kwargs: dict[str, Any]) -> tuple[Resize, Callable[..., None]]:
+    """Return how a source of the drawing is resized, and how its gray levels are written for a tower."""
     options = [kwargs.get(name) for name in NORMALIZE_KWARGS]
-    if drawing.is_source(image):
 
-        def write(levels: Any, place: Any, tower: str) -> None:
-            mean, std = (hashable(kwargs[f"{tower}_{name}"]) for name in ("mean", "std"))
-            drawing.write(levels, place, level_table(*options, mean, std))
+    def write(levels: Any, place: Any, tower: str) -> None:
+        mean, std = (hashable(kwargs[f"{tower}_{name}"]) for name in ("mean", "std"))
+        drawing.write(levels, place, level_table(*options, mean, std))
 
-        return drawing.resize, write
+    return drawing.resize, write
 
-    def resize(image: Any, size: Size) -> Any:
-        size_dict = SizeDict(height=size.height, width=size.width)
-        return backend.resize(image=image, size=size_dict, resample=kwargs["resample"])
 
-    def write_floats(pixels: Any, place: Any, tower: str) -> None:
-        values = backend._normalized(pixels, kwargs[f"{tower}_mean"], kwargs[f"{tower}_std"], *options)
+def _array_steps(
+    resize: Resize, normalize: Callable[[Any, Any, Any], Any], kwargs: dict[str, Any]
+) -> tuple[Resize, Callable[..., None]]:
+    """Return how an array is resized, and how its floats are written for a tower."""
+
+    def write(pixels: Any, place: Any, tower: str) -> None:
+        values = normalize(pixels, kwargs[f"{tower}_mean"], kwargs[f"{tower}_std"])
         place[...] = np.asarray(values) if isinstance(place, np.ndarray) else torch.as_tensor(values)
 
-    return resize, write_floats
+    return resize, write
 
 
 def draw_views(

@@ -21,15 +21,25 @@ from .image_error import ImageInputError, UnusableImage, with_name
 from .image_pixels import array_pixels, check_array, is_array, picture_pixels, rgb_levels
 from .image_source import is_encoded, kind_of, read_source, shown
 
-__all__ = ["ImageInputError", "image_size", "load_images", "resized", "scales_to_given", "to_channels_first"]
+__all__ = [
+    "ImageInputError",
+    "LoadedImages",
+    "image_size",
+    "load_images",
+    "resized",
+    "scales_to_given",
+    "to_channels_first",
+]
 
 # Key of a picture's `info`: how many times as high and as wide the image was that it was resized from.
 _RESIZED_BY = "fila_resized_by"
 
 
-def load_images(
-    images: Any, *, hosts: Sequence[str] | None = None, keep: Callable[[Any], bool] = lambda source: False
-) -> Any:
+class LoadedImages(list[Any]):
+    """Images, or lists of images per sample, that `load_images` has read and checked: it returns them as they are."""
+
+
+def load_images(images: Any, *, hosts: Sequence[str] | None = None, keep: Callable[[Any], bool] | None = None) -> Any:
     """Load every image of a single image, a list, or a list per sample, and keep that structure.
 
     Args:
@@ -39,22 +49,26 @@ def load_images(
         keep: What is left as it came, for a caller that may not need its pixels.
 
     Returns:
-        PIL images, arrays and tensors; a stack of images with four axes becomes a list.
+        PIL images, arrays and tensors; a stack of images with four axes becomes a list. `LoadedImages` for a list of
+        which nothing was left as it came.
 
     Raises:
         ImageInputError: For the first image that cannot be used.
     """
+    if isinstance(images, LoadedImages):
+        return images
     if not isinstance(images, list | tuple):
         loaded = _load_all([images], None, hosts, keep)
         return loaded if getattr(images, "ndim", 3) == 4 else loaded[0]
+    made = LoadedImages if keep is None else list
     nested = [isinstance(item, list | tuple) for item in images]
     if not any(nested):
-        return _load_all(images, None, hosts, keep)
+        return made(_load_all(images, None, hosts, keep))
     if not all(nested):
         raise ImageInputError(
             None, nested.index(False), "is not in a list while others are", "Pass a flat list, or one list per sample."
         )
-    return [_load_all(item, sample, hosts, keep) for sample, item in enumerate(images)]
+    return made([_load_all(item, sample, hosts, keep) for sample, item in enumerate(images)])
 
 
 def to_channels_first(
@@ -129,12 +143,12 @@ def scales_to_given(scales: Any, images: Any) -> Any:
 
 
 def _load_all(
-    sources: Sequence[Any], sample: int | None, hosts: Sequence[str] | None, keep: Callable[[Any], bool]
+    sources: Sequence[Any], sample: int | None, hosts: Sequence[str] | None, keep: Callable[[Any], bool] | None
 ) -> list[Any]:
     loaded: list[Any] = []
     for number, source in enumerate(sources):
         with _named(sample, number, shown(source)):
-            if keep(source):
+            if keep is not None and keep(source):
                 loaded.append(source)
             elif is_array(source):
                 stack = source if source.ndim == 4 else [source]

@@ -42,19 +42,20 @@ from transformers.image_utils import (
     OPENAI_CLIP_MEAN,
     OPENAI_CLIP_STD,
     PILImageResampling,
+    SizeDict,
 )
 from transformers.processing_utils import ImagesKwargs, Unpack
 from transformers.utils import is_torch_available, logging
 
 from .canvas import Canvas, as_options
-from .canvas_plan import CanvasPlan
+from .canvas_plan import CanvasPlan, Size
 from .fingerprint import fingerprint
 from .image_batch import PIXELS, draw_batch
 from .image_cache import ImageCache, has_content, made_or_kept, packed
 from .image_drawing import DRAWINGS, check_mode
 from .image_input import load_images, rgb_tensor, to_channels_first
 from .image_pixels import is_elsewhere, is_plain_rgb
-from .image_settings import canvas_of, settings_of_pixels, square
+from .image_settings import NORMALIZE_KWARGS, canvas_of, settings_of_pixels, square
 
 if is_torch_available():
     import torch
@@ -262,15 +263,19 @@ class _FilaImageProcessing(BaseImageProcessor):
 
     def _preprocess(self, images: list[Any], **kwargs: Any) -> BatchFeature:
         kind, device = kwargs.get("return_tensors"), kwargs.get("device")
-        data = draw_batch(images, _drawing(kwargs), self, kwargs, stacked=kind is not None)
-        for name in PIXELS & data.keys():
-            arrays = data[name]
-            is_list = isinstance(arrays, list)
-            data[name] = (
-                [self._pixels(array, kind, device) for array in arrays]
-                if is_list
-                else self._pixels(arrays, kind, device)
-            )
+        options = [kwargs.get(name) for name in NORMALIZE_KWARGS]
+
+        def resize(image: Any, size: Size) -> Any:
+            size_dict = SizeDict(height=size.height, width=size.width)
+            return self.resize(image=image, size=size_dict, resample=kwargs["resample"])
+
+        def normalize(pixels: Any, mean: Any, std: Any) -> Any:
+            return self._normalized(pixels, mean, std, *options)
+
+        data = draw_batch(images, _drawing(kwargs), resize, normalize, kwargs, stacked=kind is not None)
+        for name, arrays in data.items():
+            convert = functools.partial(self._pixels, kind=kind, device=device) if name in PIXELS else self._array
+            data[name] = [convert(array) for array in arrays] if isinstance(arrays, list) else convert(arrays)
         return BatchFeature(data=data, tensor_type=kind)
 
 
@@ -322,9 +327,6 @@ class FilaImageProcessor(_FilaImageProcessing, TorchvisionBackend):
     def _pixels(self, array: Any, kind: Any, device: Any) -> "torch.Tensor":
         return torch.from_numpy(array).to(device) if isinstance(array, np.ndarray) else array
 
-    def _integers(self, values: Any) -> "torch.Tensor":
-        return torch.tensor(values, dtype=torch.int64)
-
     def _array(self, array: np.ndarray) -> "torch.Tensor":
         return torch.from_numpy(array)
 
@@ -352,9 +354,6 @@ class FilaImageProcessorPil(_FilaImageProcessing, PilBackend):
 
     def _pixels(self, array: Any, kind: Any, device: Any) -> Any:
         return array if isinstance(array, np.ndarray) or kind == "pt" else array.cpu().numpy()
-
-    def _integers(self, values: Any) -> np.ndarray:
-        return np.array(values, dtype=np.int64)
 
     def _array(self, array: np.ndarray) -> np.ndarray:
         return array

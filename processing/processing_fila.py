@@ -321,7 +321,7 @@ class FilaProcessor(ProcessorMixin):
         if sum(counts) != len(images) or len(counts) < 2:
             return images  # `validate_inputs` says what is wrong
         left = iter(images)
-        return [[next(left) for _ in range(count)] for count in counts]
+        return type(images)([next(left) for _ in range(count)] for count in counts)
 
     def _within_budget(self, images: Any, text: Any, images_kwargs: dict[str, Any]) -> tuple[Any, Any, list[int]]:
         """Apply the limits of image tokens, prompt by prompt; the last result are the numbers of those kept."""
@@ -362,7 +362,7 @@ class FilaProcessor(ProcessorMixin):
             if (record := _KEPT.get()) is not None:
                 record[:] = kept
             text = None if text is None else [text[sample] for sample in kept]
-        return fitted if text is not None or is_nested else fitted[0], text, kept
+        return type(images)(fitted if text is not None or is_nested else fitted[0]), text, kept
 
     def _budgeted_sizes(
         self, sizes: list[tuple[int, int]], sample: int, images_kwargs: dict[str, Any], *, may_drop: bool

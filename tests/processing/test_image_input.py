@@ -17,7 +17,7 @@ from PIL import Image
 from fila.processing.image_input import ImageInputError, load_images, to_channels_first
 from fila.processing.image_processing_fila import FilaImageProcessorPil
 from fila.processing.processing_fila import FilaProcessor
-from tests.helpers import random_image
+from tests.helpers import random_image, tiny_processor
 
 PICTURE = random_image(5, 9)
 
@@ -355,3 +355,18 @@ def test_error_message_of_an_array_is_short() -> None:
     with pytest.raises(ImageInputError) as caught:
         load_images(np.zeros((500, 700), np.int32))
     assert len(str(caught.value)) < 200
+
+
+def test_loaded_images_are_returned_as_they_are() -> None:
+    loaded = load_images([[random_image(5, 7)], [random_image(6, 4)]])
+    assert load_images(loaded) is loaded
+
+
+def test_an_image_is_read_once_per_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Any] = []
+    monkeypatch.setattr("fila.processing.image_input.upright", lambda image: read.append(image) or image)
+    processor = tiny_processor()
+    processor.max_image_tokens, processor.image_token_policy = 60, "shrink_images"
+    image = random_image(90, 61)
+    processor(text=["<image>", "<image>"], images=[[image], [image]], return_tensors="pt")
+    assert read == [image, image]
