@@ -124,7 +124,7 @@ test-torchvision-oldest: $(OLDEST)/installed $(TORCHVISION)/installed    ## the 
 
 # Left out is what does not depend on transformers: our own recipe, costs, parity with recorded numbers, repository rules.
 WITHOUT_TRANSFORMERS := $(addprefix --ignore=tests/,projects training/test_pages.py \
-	training/test_page_pdf.py cli/test_estimate.py parity repo)
+	training/test_page_pdf.py look/test_estimate.py parity repo)
 test-oldest: $(OLDEST)/installed      ## the CPU tests on the oldest supported transformers
 	HF_HUB_OFFLINE=1 $(OLDEST)/bin/python $(PYTEST) -n 2 $(WITHOUT_TRANSFORMERS) $(ARGS)
 

@@ -23,12 +23,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache, LlamaForCausalLM
 
 from fila import FilaConfig, FilaForConditionalGeneration, FilaVisionModel
-from fila.estimate import Estimator
-from fila.eyes import placeholder_tokenizer
+from fila.look.estimate import Estimator
+from fila.look.view_settings import placeholder_tokenizer
 from fila.modeling.cache_name import CACHE_NAME
 from fila.modeling.fusion import FUSIONS
 from fila.processing.canvas_plan import Size
-from fila.recipes import load_recipe, processor
+from fila.systems.recipes import load_recipe, processor
 
 SHALLOW = {"num_hidden_layers": 4, "image_size": 168}
 SHALLOW_STAGES = {"depths": [1, 1, 2, 1]}

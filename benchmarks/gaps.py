@@ -14,7 +14,7 @@ import argparse
 from itertools import product
 from pathlib import Path
 
-from fila.ask import load_checkpoint
+from fila.cli.ask import load_checkpoint
 from fila.training.data import questions
 from fila.training.evaluation import LARGE_ENOUGH, SMALL_PRINT, answer_questions, score
 from fila.training.page_fonts import obtain_faces

@@ -19,19 +19,20 @@ from transformers import AutoTokenizer, PreTrainedConfig
 from fila.modeling.configuration_fila import AUTO_MAP, FilaConfig
 from fila.modeling.options import as_options
 from fila.modeling.towers import HIGH_RES_TOWERS, LOW_RES_TOWERS
+from fila.systems.chat_templates import choose_chat_template
+from fila.systems.meta_model import model_on_meta
 
 from .damage import naming_damage
 from .gguf_text import convert_gguf, find_gguf
 from .model_card import PartEntry, write_model_card
-from .new_weights import model_on_meta
 from .output import parse_size, write_weights, written_atomically
-from .part import Part, open_part, read_card
+from .pretrained_part import Part, open_part, read_card
 from .processor_files import save_generation_config, save_processor
 from .remote_code import copy_remote_code
 from .rules_convnext import convnext_config, is_convnext, preset_config
 from .rules_text import text_config
 from .rules_vit import vit_config, vit_types
-from .tokens import add_image_token, choose_chat_template, ensure_pad_token, image_token_of, padded_vocabulary
+from .tokens import add_image_token, ensure_pad_token, image_token_of, padded_vocabulary
 from .weights import collect_weights
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

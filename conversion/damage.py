@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from .part import read_json, read_tensors
+from .pretrained_part import read_json, read_tensors
 from .safetensors_file import opened
 
 

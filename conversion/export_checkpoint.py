@@ -20,7 +20,7 @@ from .assemble import stored_dtype
 from .import_checkpoint import RECORD, open_source
 from .key_rules import Origin, export_plan
 from .output import parse_size, write_json, write_weights, written_atomically
-from .part import open_part
+from .pretrained_part import open_part
 from .safetensors_file import StoredTensor, TensorStream
 from .systems import find_system
 

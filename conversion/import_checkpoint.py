@@ -17,22 +17,24 @@ import torch
 from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerFast
 
 from fila.modeling.configuration_fila import AUTO_MAP, FilaConfig
-from fila.recipes import MEDIA_END, Recipe, chat_template, config_settings, load_recipe, processor, replaced
+from fila.systems.chat_templates import choose_chat_template
+from fila.systems.meta_model import model_on_meta
+from fila.systems.recipes import MEDIA_END, Recipe, chat_template, config_settings, load_recipe, processor, replaced
 
 from .assemble import parse_dtype, stored_dtype
 from .damage import naming_damage
 from .key_rules import Drop, Pair, Rule, apply_rules, check_targets
 from .model_card import PartEntry, write_model_card
-from .new_weights import model_on_meta, stored_shapes
+from .new_weights import stored_shapes
 from .output import parse_size, write_json, write_weights, written_atomically
-from .part import Part, open_part, resolve_folder
 from .pickled_weights import has_pickled_weights, read_pickled_weights
+from .pretrained_part import Part, open_part, resolve_folder
 from .processor_files import save_generation_config
 from .remote_code import copy_remote_code
-from .source_pieces import CONSTANT
+from .shared_templates import CONSTANT
 from .source_system import Settings, SourceLayout
 from .systems import find_system
-from .tokens import add_image_token, choose_chat_template, ensure_pad_token, image_token_of, padded_vocabulary
+from .tokens import add_image_token, ensure_pad_token, image_token_of, padded_vocabulary
 from .weights import Account, high_res_rules, low_res_rules
 
 RECORD = "import.json"

@@ -8,14 +8,6 @@ from typing import Any
 import torch
 
 
-def model_on_meta(config: Any) -> Any:
-    """The whole model of a config, without memory for its weights."""
-    from fila.modeling.modeling_fila import FilaForConditionalGeneration
-
-    with torch.device("meta"):
-        return FilaForConditionalGeneration(config)
-
-
 def stored_shapes(model: Any) -> dict[str, tuple[int, ...]]:
     """Key to shape of every tensor that a checkpoint of the model holds, in the model's order.
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .part import inside_folder, read_json
+from .pretrained_part import inside_folder, read_json
 from .safetensors_file import StoredTensor, read_header
 
 SINGLE = "pytorch_model.bin"

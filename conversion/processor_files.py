@@ -9,9 +9,14 @@ from typing import Any
 from transformers import GenerationConfig
 
 from fila.modeling.tower_pix2struct import pix2struct_options
+from fila.processing.canvas import as_options, build_canvas
+from fila.processing.image_processing_fila import FilaImageProcessorPil
+from fila.processing.layout import Layout
+from fila.processing.processing_fila import FilaProcessor
+from fila.systems.chat_templates import TURN_END
+from fila.systems.compatibility import fitting_settings
 
-from .part import Part
-from .tokens import TURN_END
+from .pretrained_part import Part
 
 _OF_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
@@ -53,12 +58,6 @@ def save_processor(
     Raises:
         ValueError: If the model does not take the canvas.
     """
-    from fila.fit import fitting_settings
-    from fila.processing.canvas import as_options, build_canvas
-    from fila.processing.image_processing_fila import FilaImageProcessorPil
-    from fila.processing.layout import Layout
-    from fila.processing.processing_fila import FilaProcessor
-
     config = model.config
     side, high_side = config.tile_size, config.high_res_tile_size
     settings: dict[str, Any] = {

@@ -19,8 +19,8 @@ from transformers import ConvNextConfig, ConvNextV2Config, PreTrainedConfig
 from fila.modeling.tower_convnext import NORM_EPS
 
 from .key_rules import Drop, Rule
-from .part import Part
-from .source_pieces import HIGH, as_conv, convnext, convnext_drops, plain
+from .pretrained_part import Part
+from .shared_templates import HIGH, as_conv, convnext, convnext_drops, plain
 
 # Sizes by name, for towers that start from random weights. ConvNeXt (arXiv:2201.03545, table 9) and timm's smaller
 # ones.

@@ -8,7 +8,7 @@ import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from .key_rules import Drop, Pair, Rule
-from .part import Part
+from .pretrained_part import Part
 
 TARGET = "model.language_model."
 

@@ -14,8 +14,8 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig
 from fila.modeling.tower_vit import has_final_norm
 
 from .key_rules import Drop, Rule
-from .part import Part
-from .source_pieces import CONSTANT, plain, unread
+from .pretrained_part import Part
+from .shared_templates import CONSTANT, plain, unread
 
 _TEXT = "the text side is not used"
 _HEAD = "the head behind the vision tower is not used"

@@ -19,7 +19,7 @@ from fila.modeling.configuration_eva2_clip import Eva2ClipConfig
 
 from .assemble import declared
 from .key_rules import Drop, KeyTemplate, Pair, Stack
-from .source_pieces import CONNECTOR, LOW, TEXT, chunked, llama_drops, plain, stacked
+from .shared_templates import CONNECTOR, LOW, TEXT, chunked, llama_drops, plain, stacked
 from .source_system import Settings, SourceLayout, SourceSystem, text_fields
 
 _VISION = "model.vision."

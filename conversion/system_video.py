@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .key_rules import Drop, KeyTemplate
-from .source_pieces import CONNECTOR, LOW, clip, clip_drops, llama, llama_drops, plain
+from .shared_templates import CONNECTOR, LOW, clip, clip_drops, llama, llama_drops, plain
 from .source_system import Settings, SourceLayout, SourceSystem, text_fields
 
 _TOWER = "model.vision_tower.vision_tower.vision_model."

@@ -4,8 +4,8 @@
 
 from .source_system import SourceSystem
 from .system_cogvlm2 import COGVLM2_VIDEO
+from .system_internvl_leo_minicpm import INTERNVL, LEO, MINICPM_V
 from .system_llava import EAGLE, LLAVA_HR, LLAVA_NEXT, LLAVA_UHD, MINI_GEMINI
-from .system_others import INTERNVL, LEO, MINICPM_V
 from .system_video import VIDEOLLAMA2
 
 SYSTEMS: dict[str, SourceSystem] = {

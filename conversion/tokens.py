@@ -1,11 +1,9 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The tokenizer's side of a checkpoint: the image token, the pad token, the chat template, the vocabulary's size."""
+"""The tokenizer's side of a checkpoint: the image token, the pad token, the vocabulary's size."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
-from jinja2.exceptions import TemplateError
 from transformers import AddedToken
 
 # A matrix that has to grow grows to a multiple of this, which tensor parallelism and fast kernels like.
@@ -49,94 +47,3 @@ def padded_vocabulary(tokenizer: Any, num_rows: int) -> int:
     if needed <= num_rows:
         return num_rows
     return -(-needed // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
-
-
-# What the default template writes around a turn.
-TURN_END = "<|im_end|>"
-TURN_TOKENS = ("<|im_start|>", TURN_END)
-_DIALOGUE = [
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": "One?"},
-    {"role": "assistant", "content": "Two."},
-    {"role": "user", "content": "Three?"},
-]
-
-
-def choose_chat_template(
-    tokenizer: Any,
-    image_token: str,
-    *,
-    own: str | None = None,
-    of_system: Callable[[str | None], str | None] = lambda own: None,
-    media_end: str = "",
-) -> str:
-    """Choose the prompt format: the one that the language model was trained with, able to place images.
-
-    In this order: the checkpoint's own template if it places images; that of its system; the default if it writes the
-    same dialogue as the own (and marks the assistant's turns, which the own may not); the own template behind a
-    prelude that joins the parts of a message; the default, for a tokenizer without a template, which is given the
-    tokens that it writes, so that its vocabulary may grow.
-
-    Args:
-        tokenizer: The tokenizer.
-        image_token: What stands for an image.
-        own: The checkpoint's template, where it is not the tokenizer's.
-        of_system: Gives the template of the system, if it has one, for a checkpoint whose own is the argument.
-        media_end: What the prelude writes between an image or a video and what follows it.
-    """
-    from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE, with_joined_parts, with_values
-
-    own = own or tokenizer.chat_template
-    if isinstance(own, dict):
-        own = own.get("default")
-    if own and places_images(tokenizer, own, image_token):
-        return str(own)
-    if template := of_system(own):
-        return template
-    joined = with_joined_parts(own or "", image_token=image_token, media_end=media_end)
-    same = not media_end and all(
-        _render(tokenizer, own, dialogue, image_token)
-        == _render(tokenizer, DEFAULT_CHAT_TEMPLATE, dialogue, image_token)
-        for dialogue in (_DIALOGUE, _DIALOGUE[1:])  # a template may have a system message of its own
-    )
-    if own and not same and places_images(tokenizer, joined, image_token):
-        return joined
-    tokenizer.add_tokens(
-        [AddedToken(token, special=True, normalized=False) for token in TURN_TOKENS], special_tokens=True
-    )
-    if image_token == "<image>":  # which the default writes by itself
-        return DEFAULT_CHAT_TEMPLATE
-    return with_values(DEFAULT_CHAT_TEMPLATE, image_token=image_token)
-
-
-def places_images(tokenizer: Any, template: str, image_token: str) -> bool:
-    """Whether a chat template writes the image token once for an image, wherever it wants images."""
-    content = [{"type": "text", "text": "before"}, {"type": "image"}, {"type": "text", "text": "after"}]
-    text = _render(tokenizer, template, [{"role": "user", "content": content}], image_token) or ""
-    return text.count(image_token) == 1 and "after" in text.partition("before")[2]
-
-
-def unescaped_tokens(tokenizer: Any, template: str, control_tokens: Sequence[str]) -> list[str]:
-    """Return the control tokens that a chat template writes as they are where a user's text holds them."""
-
-    def count(token: str, text: str) -> int:
-        prompts = [
-            _render(tokenizer, template, [{"role": "user", "content": content}], "<image>")
-            for content in (text, [{"type": "text", "text": text}])
-        ]
-        return sum((prompt or "").count(token) for prompt in prompts)
-
-    return [token for token in control_tokens if count(token, f"a {token} b") > count(token, "a b")]
-
-
-def _render(tokenizer: Any, template: str | None, messages: list[dict[str, Any]], image_token: str) -> str | None:
-    """The prompt, or `None` if there is no template or it cannot write it."""
-    if not template:
-        return None
-    try:
-        prompt = tokenizer.apply_chat_template(
-            messages, chat_template=template, tokenize=False, add_generation_prompt=True, image_token=image_token
-        )
-    except (TemplateError, TypeError, ValueError, KeyError):
-        return None
-    return str(prompt)

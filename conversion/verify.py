@@ -18,15 +18,16 @@ import torch
 from transformers import GenerationConfig
 from transformers.dynamic_module_utils import get_relative_imports
 
-import fila
+from fila import version
 from fila.modeling.configuration_fila import AUTO_MAP
 from fila.modeling.stored_layers import check_stored_layers
 from fila.processing.control_tokens import control_tokens
+from fila.systems.chat_templates import places_images, unescaped_tokens
+from fila.systems.meta_model import model_on_meta
 
-from . import open_checkpoint
 from .key_rules import check_targets
-from .new_weights import model_on_meta, stored_shapes
-from .part import PICKLES, read_json, read_tensors
+from .new_weights import stored_shapes
+from .pretrained_part import PICKLES, read_json, read_tensors
 from .remote_code import (
     IMAGE_PROCESSOR_AUTO_MAP,
     PROCESSOR_AUTO_MAP,
@@ -35,7 +36,6 @@ from .remote_code import (
     own_code,
 )
 from .safetensors_file import StoredTensor
-from .tokens import places_images, unescaped_tokens
 
 _REQUIRED_FILES = (
     "config.json",
@@ -231,13 +231,13 @@ class _Checkpoint:
 
     def check_foreign_code(self, trust_remote_code: bool) -> str:
         if not self.foreign_code:
-            return f"that of fila {fila.__version__}"
+            return f"that of fila {version.__version__}"
         listed = f"{len(self.foreign_code)} differ: {', '.join(self.foreign_code)}"
         if trust_remote_code:
             return f"trusted, {listed}"
         raise ValueError(
-            f"Code must be what fila {fila.__version__} writes; {listed}. That of another version differs too. Pass "
-            "`trust_remote_code` if you know where it is from."
+            f"Code must be what fila {version.__version__} writes; {listed}. That of another version differs too. "
+            "Pass `trust_remote_code` if you know where it is from."
         )
 
     def check_weight_names(self) -> str:
@@ -351,9 +351,10 @@ class _Checkpoint:
                 "TOKENIZERS_PARALLELISM": "false",
             }
             if not remote:
-                root = str(Path(str(fila.__file__)).parents[1])
+                root = str(Path(str(version.__file__)).parents[1])
                 environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-            script, mode = Path(str(open_checkpoint.__file__)).resolve(), "remote" if remote else "installed"
+            script = Path(__file__).resolve().with_name("open_checkpoint.py")
+            mode = "remote" if remote else "installed"
             process = subprocess.run(
                 [sys.executable, "-P", str(script), str(self.folder.resolve()), mode],
                 env=environment,

@@ -11,12 +11,12 @@ import torch
 
 from .key_rules import Rule, apply_rules, check_targets
 from .new_weights import initial_weights, stored_shapes
-from .part import Part
+from .pretrained_part import Part
 from .rules_convnext import convnext_rules
 from .rules_text import text_base_prefix, text_rules
 from .rules_vit import vit_rules
 from .safetensors_file import TensorStream
-from .source_pieces import HIGH, LOW
+from .shared_templates import HIGH, LOW
 from .streams import ExtendedTensor, NewTensor, TransformedTensor
 
 

@@ -21,11 +21,11 @@ from typing import Any
 from make_pictures import eyes_of, page, save
 from PIL import Image
 
-from fila.contact_sheet import look_with_all
+from fila.look.contact_sheet import look_with_all
+from fila.look.processed_image import Seen
+from fila.look.report import make_report
 from fila.processing.canvas_plan import Box
 from fila.processing.token_boxes import tokens_in
-from fila.report import make_report
-from fila.seen import Seen
 
 # A step is ["choose", strategy, token], or ["pointermove" or "click", picture, x, y] in the picture's own units.
 STEPS = """<script>

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from fila.contact_sheet import draw_contact_sheet, look_with_all
-from fila.demo import bundled_files
-from fila.eyes import Eyes, open_eyes
-from fila.seen import look
+from fila.cli.demo import bundled_files
+from fila.look.contact_sheet import draw_contact_sheet, look_with_all
+from fila.look.processed_image import look
+from fila.look.view import draw_view
+from fila.look.view_settings import Eyes, open_eyes
 from fila.training.pages import LAYOUTS, make_page
-from fila.view import draw_view
 
 COLOURS = 64
 # Canvas options and prompt layout of a picture; the tile is 448 pixels where the system's is.

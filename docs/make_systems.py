@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from fila import FilaConfig
 from fila.conversion.systems import SYSTEMS
 from fila.processing.layout import NEWLINE, Piece, lay_out
-from fila.recipes import Recipe, load_recipe, processor, recipe_names, tower_names
+from fila.systems.recipes import Recipe, load_recipe, processor, recipe_names, tower_names
 
 IMAGE_SIZE = 600, 900  # height, width: two by three tiles where a system may choose
 TILE, OVERVIEW, PADDING, INK, PAPER = "#f6c89f", "#9fd0d6", "#e3e6e9", "#16202a", "#ffffff"
@@ -27,7 +27,8 @@ PLACEHOLDER = "<placeholder>"
 
 HEAD = """# Systems
 
-Each system below is one recipe: data in `fila/recipe_files/`, listed by `fila recipes`, shown by `fila recipes NAME`.
+Each system below is one recipe: data in `fila/systems/recipe_files/`, listed by `fila recipes`, shown by
+`fila recipes NAME`.
 A config comes from `FilaConfig.from_recipe(NAME)`; `low_res=`, `high_res=` and `text=` take other towers or another
 language model. [add_a_recipe.md](add_a_recipe.md) says how to add one.
 
@@ -206,7 +207,7 @@ def prompt_format(recipe: Recipe) -> str:
 
 def parameters(config: FilaConfig) -> int:
     """Weights of the whole model."""
-    from fila.conversion.new_weights import model_on_meta
+    from fila.systems.meta_model import model_on_meta
 
     return sum(weight.numel() for weight in model_on_meta(config).parameters())
 

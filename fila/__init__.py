@@ -5,6 +5,8 @@
 `import fila` registers the classes with transformers' Auto classes; nothing else happens.
 """
 
+from typing import Any
+
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -32,8 +34,15 @@ from fila.processing.video_processing_fila import FilaVideoProcessor
 from fila.version import __version__ as __version__
 
 
+def _recipe_settings(name: str, **changes: Any) -> dict[str, Any]:
+    from fila.systems.recipes import config_settings, load_recipe  # not before a recipe is asked for
+
+    return config_settings(load_recipe(name), **changes)
+
+
 def _register() -> None:
     """Register every class; doing it twice changes nothing."""
+    FilaConfig.recipe_settings = staticmethod(_recipe_settings)
     AutoConfig.register("fila", FilaConfig, exist_ok=True)
     AutoModel.register(FilaConfig, FilaModel, exist_ok=True)
     for auto in (AutoModelForImageTextToText, AutoModelForMultimodalLM):

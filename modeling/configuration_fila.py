@@ -6,7 +6,7 @@ Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378
 paper leaves open is decided in docs/decisions.md.
 """
 
-import importlib
+from collections.abc import Callable
 from dataclasses import field, fields
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
@@ -234,6 +234,9 @@ class FilaConfig(PreTrainedConfig):
         self._check_parts()
         super().__post_init__(**kwargs)
 
+    # the package `fila` sets it: recipes are not beside checkpoints
+    recipe_settings: ClassVar[Callable[..., dict[str, Any]] | None] = None
+
     @classmethod
     def from_recipe(
         cls, name: str, *, low_res: Any = None, high_res: Any = None, text: Any = None, **changes: Any
@@ -249,10 +252,11 @@ class FilaConfig(PreTrainedConfig):
 
         Raises:
             ValueError: If there is no such recipe, or it has no such tower.
+            ImportError: Where the code lies beside a checkpoint and `fila` is not imported.
         """
-        recipes = importlib.import_module("fila.recipes")  # an import statement would ask checkpoint users for `fila`
-        recipe = recipes.load_recipe(name)
-        settings = recipes.config_settings(recipe, low_res=low_res, high_res=high_res, text=text)
+        if cls.recipe_settings is None:
+            raise ImportError("`from_recipe` needs the package `fila`, which has the recipes. Install and import it.")
+        settings = cls.recipe_settings(name, low_res=low_res, high_res=high_res, text=text)
         return cls(**{**settings, **changes})
 
     # of no use to a metric, and not every batch has images

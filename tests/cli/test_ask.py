@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from fila.ask import ask, choose_device, load_checkpoint, open_images
+from fila.cli.ask import ask, choose_device, load_checkpoint, open_images
 from fila.processing.image_input import ImageInputError
 from tests.helpers import TOKENS_PER_TILE, random_image
 

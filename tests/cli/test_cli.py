@@ -112,7 +112,7 @@ def test_an_unexpected_error_is_told_in_one_line_too(fila: Run, image: str, monk
     def fail(*args: Any, **kwargs: Any) -> None:
         raise KeyError("metadata")
 
-    monkeypatch.setattr("fila.eyes.open_eyes", fail)
+    monkeypatch.setattr("fila.look.view_settings.open_eyes", fail)
     result = fila("plan", image)
     assert result.exit_code == 1
     assert result.stderr == "error: unexpected KeyError: 'metadata' (--debug shows where)\n"

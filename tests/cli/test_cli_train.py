@@ -18,8 +18,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoProcessor
 
-from fila import cli_train
-from fila.cli_train import _settings
+from fila.cli import commands_training as cli_train
+from fila.cli.commands_training import read_settings
 from fila.conversion.import_checkpoint import import_checkpoint
 from fila.conversion.verify import verify
 from fila.training.data import JsonLines
@@ -196,8 +196,8 @@ def test_train_refuses_in_one_line(
     assert not list(tmp_path.glob("run/*"))
 
 
-def test_settings_are_json_or_text() -> None:
-    assert _settings(["a=0.5", "b=[1]", "c=adamw_torch", "d=null"]) == {
+def testread_settings_are_json_or_text() -> None:
+    assert read_settings(["a=0.5", "b=[1]", "c=adamw_torch", "d=null"]) == {
         "a": 0.5,
         "b": [1],
         "c": "adamw_torch",

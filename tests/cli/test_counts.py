@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from fila.eyes import PLACEHOLDER, Eyes, open_eyes
+from fila.look.processed_image import look
+from fila.look.view_settings import PLACEHOLDER, Eyes, open_eyes
 from fila.processing.canvas import CANVASES
 from fila.processing.layout import LAYOUTS
-from fila.seen import look
 from tests.helpers import random_image, tiny_canvas
 
 SIZES = [(53, 97), (28, 28), (7, 190)]
@@ -71,11 +71,11 @@ def test_view_tells_what_the_processor_expands(
 def test_plan_tells_the_plan_of_an_image_that_a_limit_shrinks(
     fila: Callable[..., Any], checkpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fila.eyes.AutoProcessor.from_pretrained", _limited(50, "shrink_images"))
+    monkeypatch.setattr("fila.look.view_settings.AutoProcessor.from_pretrained", _limited(50, "shrink_images"))
     row = fila("plan", "53x97", "--checkpoint", checkpoint).stdout.splitlines()[1].split()
     assert row[1:3] == ["53x97", "1x2"]
     assert row[-1] == "48"
-    monkeypatch.setattr("fila.eyes.AutoProcessor.from_pretrained", _limited(50, "error"))
+    monkeypatch.setattr("fila.look.view_settings.AutoProcessor.from_pretrained", _limited(50, "error"))
     result = fila("plan", "28x28", "53x97", "--checkpoint", checkpoint)
     assert result.exit_code == 2
     assert result.stderr.startswith(

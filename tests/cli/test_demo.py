@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fila.demo import Asked, bundled_files, draw_demo, run_demo, without_high_res
-from fila.eyes import Eyes
-from fila.seen import look
+from fila.cli.demo import Asked, bundled_files, draw_demo, run_demo, without_high_res
+from fila.look.processed_image import look
+from fila.look.view_settings import Eyes
 from fila.training.page_files import write_pages
 from fila.training.page_fonts import DEFAULT_FACES
 from projects.default_model.model import make_model, make_processor

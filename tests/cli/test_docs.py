@@ -20,10 +20,10 @@ from typer.main import get_command
 
 from fila import VarImageProcessorPil
 from fila.cli import app
+from fila.look.processed_image import Seen, look
 from fila.modeling import connector, fusion
 from fila.processing import canvas
 from fila.processing.canvas_plan import Size
-from fila.seen import Seen, look
 from tests.helpers import TILE, random_image, tiny_image_processor, tiny_model
 from tests.modeling.tiny_var import tiny_generator, tiny_tokenizer_model
 from tests.processing.videos import video_bytes

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fila.ask import ask, load_checkpoint, open_images
+from fila.cli.ask import ask, load_checkpoint, open_images
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -77,7 +77,8 @@ def test_package_imports_little_more_than_the_auto_classes() -> None:
 
 def test_commands_that_do_not_train_import_no_quantisation() -> None:
     """Each of the modules that a command but `train` imports, in one process."""
-    names = "ask contact_sheet demo estimate frame_sheet recipes report view training.data "
+    names = "cli.ask cli.demo look.contact_sheet look.estimate look.frame_sheet look.report look.view systems.recipes "
+    names += "training.data "
     names += "training.evaluation training.page_files conversion.assemble conversion.verify "
     names += "conversion.import_checkpoint conversion.import_var conversion.export_checkpoint"
     _, modules = run(f"import importlib\nfor name in {names.split()}: importlib.import_module('fila.' + name)")

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 from fila import VarForImageGeneration, VarVQModel
-from fila.cli_systems import IMPORTED
+from fila.cli.commands_checkpoints import IMPORTED
 from fila.conversion.systems import SYSTEMS
 from tests.conversion.originals import ORIGINALS, write_original
 from tests.conversion.test_import_var import original as var_original

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fila.frame_sheet import draw_frame_sheet, see_frames
+from fila.look.frame_sheet import draw_frame_sheet, see_frames
 from tests.real_clip import real_clip
 from tests.tiny_videos import video_model, video_processor
 

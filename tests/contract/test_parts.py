@@ -17,9 +17,10 @@ from accelerate import cpu_offload
 from safetensors.torch import load_file, save_file
 
 from fila import FilaForConditionalGeneration, FilaVisionModel
-from fila.conversion.new_weights import initial_weights, model_on_meta
+from fila.conversion.new_weights import initial_weights
 from fila.modeling.connector import CONNECTORS, build_connector
 from fila.modeling.fusion import FUSIONS
+from fila.systems.meta_model import model_on_meta
 from tests.contract import stranger
 from tests.contract.settings import configs, connector_settings, fitting_processor, fusion_settings
 from tests.helpers import assert_close, random_image, randomise, tiny_config

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from fila import FilaForConditionalGeneration, FilaProcessor
-from fila.fit import fitting_settings
 from fila.modeling.connector import CONNECTORS
 from fila.modeling.fusion import FUSIONS
 from fila.modeling.hybrid_encoder import real_view_boxes
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import CanvasPlan
 from fila.processing.layout import LAYOUTS, build_layout
+from fila.systems.compatibility import fitting_settings
 from tests.contract.settings import connector_settings, fitting_processor, fusion_settings
 from tests.helpers import (
     PATCH,

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from fila import FilaConfig, FilaForConditionalGeneration
 from fila.conversion.key_rules import export_plan
 from fila.conversion.systems import SYSTEMS
-from fila.recipes import load_recipe
+from fila.systems.recipes import load_recipe
 from tests.conversion.parts import CLIP_SIZES, CONVNEXT_SIZES, LLAMA_SIZES, byte_tokenizer
 from tests.helpers import randomise
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from fila.conversion import part
+from fila.conversion import pretrained_part as part
 from fila.conversion.export_checkpoint import export_checkpoint
 from fila.conversion.import_checkpoint import import_checkpoint, open_source
 from tests.conversion.originals import ORIGINALS, write_original

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fila.conversion.key_rules import Drop, Move, Pair, Rule, Stack, apply_rules, check_targets, export_plan
-from fila.conversion.source_pieces import chunked, stacked
+from fila.conversion.shared_templates import chunked, stacked
 
 RULES: list[Rule] = [
     Drop("head.{rest}", "not used"),

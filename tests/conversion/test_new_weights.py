@@ -2,7 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 import torch
 
-from fila.conversion.new_weights import initial_weights, model_on_meta, stored_shapes
+from fila.conversion.new_weights import initial_weights, stored_shapes
+from fila.systems.meta_model import model_on_meta
 from tests.helpers import tiny_config
 
 MODULES = ["model.vision_tower.fusion", "model.multi_modal_projector"]

@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoConfig, AutoProcessor
 
 from fila.conversion.import_checkpoint import import_checkpoint
-from fila.recipes import check_recipe, load_recipe
+from fila.systems.recipes import check_recipe, load_recipe
 from tests.conversion.originals import ORIGINALS, write_original
 from tests.conversion.parts import CHATML, PLACES, byte_tokenizer, edit_json
 

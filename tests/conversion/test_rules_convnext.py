@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 from fila.conversion.key_rules import Move, apply_rules, export_plan
-from fila.conversion.part import Part, open_part
+from fila.conversion.pretrained_part import Part, open_part
 from fila.conversion.processor_files import normalization
 from fila.conversion.rules_convnext import PRESETS, convnext_config, convnext_rules, is_convnext, preset_config
-from fila.conversion.source_pieces import HIGH
+from fila.conversion.shared_templates import HIGH
 from fila.modeling.tower_convnext import ConvNextTower
 from tests.conversion.parts import CONVNEXT_SIZES, edit_json, to_timm, write_convnext, write_part
 from tests.helpers import assert_close

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fila.conversion.key_rules import apply_rules
-from fila.conversion.part import Part, open_part
+from fila.conversion.pretrained_part import Part, open_part
 from fila.conversion.rules_text import text_base_prefix, text_config, text_rules
 from tests.conversion.parts import write_text
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from fila.conversion.key_rules import apply_rules
-from fila.conversion.part import open_part
+from fila.conversion.pretrained_part import open_part
 from fila.conversion.rules_vit import LAYOUTS, vit_config, vit_rules, vit_types
-from fila.conversion.source_pieces import LOW
+from fila.conversion.shared_templates import LOW
 from fila.modeling.towers import HIGH_RES_TOWERS, LOW_RES_TOWERS, build_high_res_tower, build_low_res_tower
 from tests.conversion.parts import CLIP_SIZES, write_clip
 from tests.conversion.tiny_vits import VITS, write_vit

@@ -14,8 +14,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from fila import FilaConfig
 from fila.conversion.import_checkpoint import import_checkpoint
 from fila.conversion.key_rules import Stack, export_plan
-from fila.conversion.new_weights import model_on_meta, stored_shapes
+from fila.conversion.new_weights import stored_shapes
 from fila.conversion.system_cogvlm2 import COGVLM2_VIDEO, language_model
+from fila.systems.meta_model import model_on_meta
 from tests.conversion.originals import EVA2_CLIP, ORIGINALS, write_original
 from tests.helpers import assert_close, random_image
 

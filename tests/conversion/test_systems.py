@@ -10,9 +10,10 @@ import torch
 from fila import FilaConfig
 from fila.conversion.import_checkpoint import layout_rules
 from fila.conversion.key_rules import Stack, apply_rules, export_plan
-from fila.conversion.new_weights import model_on_meta, stored_shapes
-from fila.conversion.source_pieces import intern_lm2
+from fila.conversion.new_weights import stored_shapes
+from fila.conversion.shared_templates import intern_lm2
 from fila.conversion.systems import SYSTEMS
+from fila.systems.meta_model import model_on_meta
 from tests.conversion.recorded_keys import RECORDED
 
 

@@ -5,15 +5,13 @@ from typing import Any
 import pytest
 
 from fila.conversion.tokens import (
-    TURN_TOKENS,
     add_image_token,
-    choose_chat_template,
     ensure_pad_token,
     image_token_of,
     padded_vocabulary,
-    places_images,
 )
 from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
+from fila.systems.chat_templates import TURN_TOKENS, choose_chat_template, places_images
 from tests.conversion.parts import BRACKETS, CHATML, PLACES, byte_tokenizer
 from tests.helpers import tiny_tokenizer
 

@@ -17,11 +17,11 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from fila import FilaConfig, FilaForConditionalGeneration, FilaProcessor
-from fila.fit import fitting_settings
 from fila.modeling.connector import CONNECTORS
 from fila.modeling.fusion import FUSIONS
 from fila.processing.canvas import CANVASES
 from fila.processing.layout import LAYOUTS, build_layout
+from fila.systems.compatibility import fitting_settings
 from tests.contract.settings import CONNECTOR_CHANGES, FUSION_CHANGES
 from tests.helpers import (
     SPECIALS,

@@ -10,7 +10,7 @@ from transformers import AutoProcessor
 
 from fila import FilaProcessor, FilaVideoProcessor
 from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
-from fila.recipes import chat_template, load_recipe
+from fila.systems.recipes import chat_template, load_recipe
 from tests.goldens import tensors_of
 from tests.helpers import TILE, random_image, tiny_config, tiny_image_processor, tiny_tokenizer
 from tests.processing.videos import pictures, video_bytes

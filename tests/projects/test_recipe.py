@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from fila.demo import bundled_files
+from fila.cli.demo import bundled_files
 from fila.processing.processing_fila import FilaProcessor
 from fila.training.data import Question
 from fila.training.evaluation import Answered

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from fila.conversion.tokens import choose_chat_template
 from fila.processing.chat_template import REFUSES_TOOL_CALLS
 from fila.processing.image_input import ImageInputError
 from fila.processing.processing_fila import FilaProcessor
+from fila.systems.chat_templates import choose_chat_template
 from fila.training.collator import FilaCollator
 from fila.training.loss_weight import ResolutionWeight
 from tests.helpers import TOKENS_PER_TILE, random_image, tiny_processor, tiny_tokenizer

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fila.conversion.part import read_card
+from fila.conversion.pretrained_part import read_card
 from fila.conversion.verify import verify
 from fila.training.final_model import save_final_model
 from fila.training.trainer import FilaTrainer

@@ -20,11 +20,11 @@ from typing import Any
 
 from transformers import AutoConfig, AutoProcessor
 
-from fila import FilaConfig, FilaImageProcessorPil, FilaProcessor
 from fila.conversion.damage import naming_damage
-from fila.eyes import Eyes, check_checkpoint, placeholder_tokenizer
-from fila.fit import ONE_GRID
+from fila.look.tower_flops import high_res_flops, low_res_flops
+from fila.look.view_settings import Eyes, check_checkpoint, placeholder_tokenizer
 from fila.modeling.align import map_shapes
+from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.connector import build_connector
 from fila.modeling.fusion import build_fusion
 from fila.modeling.fusion_none import NoFusion
@@ -33,7 +33,9 @@ from fila.modeling.towers import LOW_RES_TOWERS
 from fila.modeling.view_layout import ViewLayout
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import CanvasPlan, Size
-from fila.tower_flops import high_res_flops, low_res_flops
+from fila.processing.image_processing_fila import FilaImageProcessorPil
+from fila.processing.processing_fila import FilaProcessor
+from fila.systems.compatibility import ONE_GRID
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 

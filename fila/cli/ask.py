@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, TextStreamer
 
-import fila
 from fila.conversion.damage import naming_damage
-from fila.eyes import check_checkpoint
+from fila.look.view_settings import check_checkpoint
+from fila.modeling.configuration_fila import FilaConfig
 from fila.processing.image_input import load_images
 
 VIDEO_SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
@@ -129,7 +129,7 @@ def load_checkpoint(checkpoint: str, *, device: str = "auto", dtype: str = "auto
     target = choose_device(device)
     with naming_damage(checkpoint):
         config = AutoConfig.from_pretrained(checkpoint)
-        if not isinstance(config, fila.FilaConfig):
+        if not isinstance(config, FilaConfig):
             raise ValueError(
                 f"{checkpoint!r} is a checkpoint of model type {config.model_type!r}; this command needs 'fila'."
             )

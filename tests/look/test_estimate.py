@@ -15,13 +15,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from fila.cli import app
-from fila.estimate import Estimator, as_rows, cache_bytes, text_flops
-from fila.fit import ONE_GRID
+from fila.look.estimate import Estimator, as_rows, cache_bytes, text_flops
 from fila.modeling.cache_name import CACHE_NAME
 from fila.modeling.connector import CONNECTORS
 from fila.modeling.fusion import FUSIONS
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import Size
+from fila.systems.compatibility import ONE_GRID
 from tests.contract.settings import connector_settings, fusion_settings
 from tests.helpers import (
     HIGH_RES_TILE,

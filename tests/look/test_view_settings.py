@@ -9,10 +9,11 @@ import pytest
 from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
 
-from fila.eyes import check_checkpoint, open_eyes, read_size, token_grid
+from fila.look.view_settings import check_checkpoint, open_eyes, token_grid
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import Size
 from fila.processing.image_input import ImageInputError, load_images
+from fila.processing.image_size import read_size
 from tests.contract.settings import fusion_settings
 from tests.helpers import PATCH, TILE, TOKENS_PER_TILE, single_tower, tiny_config
 
@@ -165,7 +166,7 @@ def test_token_grid_of_a_config(changes: dict[str, Any], expected: tuple[int, in
 def test_open_eyes_rejects_a_checkpoint_with_another_processor(
     checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fila.eyes.AutoProcessor.from_pretrained", lambda checkpoint: object())
+    monkeypatch.setattr("fila.look.view_settings.AutoProcessor.from_pretrained", lambda checkpoint: object())
     with pytest.raises(ValueError, match="tiny' has a object, not a FilaProcessor"):
         open_eyes(checkpoint)
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fila.cli import Debug, _options, _say, _table, _told_in_one_line, app
+from fila.cli.common import Debug, app, one_line_errors, print_table, read_options, say
 
 Data = Annotated[
     str,
@@ -29,11 +29,11 @@ Plots = Annotated[bool, typer.Option(help="Draw PNGs, if matplotlib is installed
 _NOTHING_TO_ASK = "There must be something to ask, messages of the assistant or `fields`; {} has neither."
 
 
-def _settings(pairs: list[str]) -> dict[str, Any]:
+def read_settings(pairs: list[str]) -> dict[str, Any]:
     """Read `name=value` pairs; values are JSON or else text.
 
     Example:
-        >>> _settings(["weight_decay=0.1", "optim=adafactor"])
+        >>> read_settings(["weight_decay=0.1", "optim=adafactor"])
         {'weight_decay': 0.1, 'optim': 'adafactor'}
     """
     settings: dict[str, Any] = {}
@@ -49,7 +49,7 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
 
 
 @app.command()
-@_told_in_one_line
+@one_line_errors
 def train(
     checkpoint: Annotated[str, typer.Argument(help="Folder or Hub id to start from.")],
     data: Data,
@@ -104,10 +104,10 @@ def train(
 
     The folder gets `checkpoint-*` folders, the trained model in `final`, the log and its plots.
     """
-    from fila.quiet import leave_out_4bit_kernel, quiet
+    from fila.cli.library_messages import leave_out_4bit_kernel, quiet
 
     leave_out_4bit_kernel()
-    from fila.ask import choose_device, load_checkpoint
+    from fila.cli.ask import choose_device, load_checkpoint
     from fila.conversion.output import refuse_inputs
     from fila.training.arguments import FilaTrainingArguments
     from fila.training.checkpoints import last_complete_checkpoint, last_saved_checkpoint, missing_files
@@ -117,7 +117,7 @@ def train(
     from fila.training.trainer import FilaTrainer
 
     known = {field.name for field in dataclasses.fields(FilaTrainingArguments)}
-    settings = _settings(more or [])
+    settings = read_settings(more or [])
     if unknown := sorted(set(settings) - known):
         raise ValueError(f"`--set` takes fields of transformers' TrainingArguments; there is no {unknown}.")
     if max_steps == 0:
@@ -172,19 +172,19 @@ def train(
     before = processor.image_processor.canvas
     set_geometry(processor, stage)
     if canvas:
-        processor.image_processor.canvas = _options(canvas)
+        processor.image_processor.canvas = read_options(canvas)
     elif processor.image_processor.canvas != before and len(before) > 1:
         told = json.dumps(before)
-        _say(f"canvas {told} is replaced; to get its options back, finetune needs --canvas '{told}'")
+        say(f"canvas {told} is replaced; to get its options back, finetune needs --canvas '{told}'")
     trainer = FilaTrainer(model, arguments, processing_class=processor, train_dataset=open_data(data, processor))
     sizes = [(parameter.numel() / 1e6, parameter.requires_grad) for parameter in model.parameters()]
     trained, everything = sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
-    _say(
+    say(
         f"training stage {stage}: {trained:.2f} of {everything:.2f} M parameters train, learning rate "
         f"{arguments.learning_rate:g}, canvas {processor.image_processor.canvas['type']}"
     )
     if resume:
-        _say(f"resuming from {found}" if found else f"no complete checkpoint in {output}: starting from {checkpoint}")
+        say(f"resuming from {found}" if found else f"no complete checkpoint in {output}: starting from {checkpoint}")
     asked = None
     if eval_data:
         asked = _evaluation_callback(trainer, open_data(eval_data, processor), eval_steps, eval_questions)
@@ -202,7 +202,7 @@ def train(
         if any("loss" in entry for entry in trainer.state.log_history):
             plot_loss(trainer.state.log_history, output / "loss.png")
         else:
-            _say(f"no plot of the loss: the training ended before --logging-steps {logging_steps}")
+            say(f"no plot of the loss: the training ended before --logging-steps {logging_steps}")
         if asked and asked.scores:
             split = next(name for name in ("tile_cap_height", "resolution", "all") if name in asked.scores)
             plot_accuracy({output.name: asked.scores[split]}, output / "accuracy.png", xlabel=split)
@@ -210,7 +210,7 @@ def train(
 
 
 @app.command()
-@_told_in_one_line
+@one_line_errors
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="Folder or Hub id.")],
     data: Data,
@@ -231,9 +231,9 @@ def evaluate(
     """
     from itertools import islice
 
-    from fila.ask import load_checkpoint
+    from fila.cli.ask import load_checkpoint
+    from fila.cli.library_messages import quiet
     from fila.conversion.output import refuse_inputs, written_file
-    from fila.quiet import quiet
     from fila.training.data import MANY_PAGES, open_data, questions
     from fila.training.evaluation import answer_questions, as_json, score_buckets
 
@@ -265,7 +265,7 @@ def evaluate(
             interval = f"{score.low:.1%} to {score.high:.1%}"
             numbers = [str(score.count), f"{score.exact_match:.1%}", interval, f"{score.character_error_rate:.1%}"]
             rows.append([split, label, *numbers])
-    _table(rows)
+    print_table(rows)
     if output is None:
         return
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -284,7 +284,7 @@ def evaluate(
 
 
 @app.command()
-@_told_in_one_line
+@one_line_errors
 def pages(
     output: Annotated[Path, typer.Argument(help="Folder that gets images/ and pages.jsonl.")],
     split: Annotated[
@@ -316,8 +316,8 @@ def pages(
     # by its module: without torchvision older transformers gives a stand-in that refuses everything
     from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
-    from fila.demo import bundled_files
-    from fila.quiet import quiet
+    from fila.cli.demo import bundled_files
+    from fila.cli.library_messages import quiet
     from fila.training.page_files import write_pages
     from fila.training.page_fonts import DEFAULT_FACES, obtain_faces
 
@@ -347,7 +347,7 @@ def pages(
 
 def _can_plot() -> bool:
     if find_spec("matplotlib") is None:
-        _say("no plots: matplotlib is not installed (`pip install matplotlib`)")
+        say("no plots: matplotlib is not installed (`pip install matplotlib`)")
         return False
     return True
 

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from fila.quiet import leave_out_4bit_kernel
+from fila.cli.library_messages import leave_out_4bit_kernel
 
 
 def test_only_the_4bit_kernel_is_left_out(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from fila.fit import fitting_settings
 from fila.processing.canvas import CANVASES
 from fila.processing.layout import build_layout
+from fila.systems.compatibility import fitting_settings
 from tests.helpers import single_tower, tiny_canvas, tiny_config, tiny_image_processor
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from fila.drawing import (
+from fila.look.drawing import (
     BORDER,
     CARD,
     CHOSEN,
@@ -31,9 +31,9 @@ from fila.drawing import (
     resize,
     tint,
 )
+from fila.look.processed_image import Seen
+from fila.look.token_strip import draw_strip, strip_height
 from fila.processing.canvas_plan import Box
-from fila.seen import Seen
-from fila.token_strip import draw_strip, strip_height
 
 CANVAS_SIDE, OVERVIEW_SIDE, SMALL_SIDE = 1008, 504, 336
 MARGIN, GAP, HEADER, LEGEND = 36, 40, 172, 62

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fila.contact_sheet import Compared, draw_contact_sheet, look_with_all
-from fila.drawing import OVERVIEW
-from fila.eyes import PLACEHOLDER, Eyes, open_eyes
+from fila.look.contact_sheet import Compared, draw_contact_sheet, look_with_all
+from fila.look.drawing import OVERVIEW
+from fila.look.report import make_report
+from fila.look.view_settings import PLACEHOLDER, Eyes, open_eyes
 from fila.processing.canvas import CANVASES
 from fila.processing.layout import NEWLINE
-from fila.report import make_report
 from tests.helpers import random_image
 
 SIZE = (53, 97)

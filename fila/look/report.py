@@ -18,13 +18,13 @@ from typing import Any
 
 from PIL import Image
 
-from fila.contact_sheet import Compared
-from fila.drawing import cross
+from fila.look.contact_sheet import Compared
+from fila.look.drawing import cross
+from fila.look.processed_image import Seen
+from fila.look.token_strip import prompt_told, sum_told
 from fila.processing.canvas_plan import Box
 from fila.processing.layout import NEWLINE
 from fila.processing.token_boxes import TokenPlace
-from fila.seen import Seen
-from fila.token_strip import prompt_told, sum_told
 
 # Longest sides, in pixels, at which pictures are stored; the page draws them at any size.
 SOURCE_SIDE, CANVAS_SIDE, OVERVIEW_SIDE = 1000, 800, 400

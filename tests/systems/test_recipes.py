@@ -12,7 +12,7 @@ from transformers import CLIPConfig, LlamaConfig, PreTrainedTokenizerFast
 
 from fila import FilaConfig
 from fila.processing.layout import LAYOUTS
-from fila.recipes import check_recipe, image_processor, load_recipe, processor, recipe_names
+from fila.systems.recipes import check_recipe, image_processor, load_recipe, processor, recipe_names
 from tests.helpers import tiny_tokenizer
 
 Run = Callable[..., Any]

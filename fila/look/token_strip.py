@@ -12,9 +12,9 @@ from itertools import groupby
 
 from PIL import Image, ImageDraw
 
-from fila.drawing import CARD, CHOSEN, GREY, OVERVIEW, QUIET, TILE, fit, font
+from fila.look.drawing import CARD, CHOSEN, GREY, OVERVIEW, QUIET, TILE, fit, font
+from fila.look.processed_image import Seen
 from fila.processing.layout import NEWLINE
-from fila.seen import Seen
 
 STRIP, PROMPT = 122, 34
 BAR, BELOW = 44, 30

@@ -17,12 +17,12 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from fila.ask import load_checkpoint
+from fila.cli.ask import load_checkpoint
+from fila.cli.library_messages import quiet
 from fila.conversion.output import written_file
-from fila.drawing import CARD, GREY, INK, OVERVIEW, RULE, SHEET, TILE, font
-from fila.eyes import Eyes
-from fila.quiet import quiet
-from fila.seen import Seen, look
+from fila.look.drawing import CARD, GREY, INK, OVERVIEW, RULE, SHEET, TILE, font
+from fila.look.processed_image import Seen, look
+from fila.look.view_settings import Eyes
 from fila.training.data import questions
 from fila.training.evaluation import answer_questions
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from fila.drawing import CHOSEN, HATCH, OVERVIEW, TILE
-from fila.eyes import Eyes
+from fila.look.drawing import CHOSEN, HATCH, OVERVIEW, TILE
+from fila.look.processed_image import Seen, look
+from fila.look.view import draw_view, lay_out
+from fila.look.view_settings import Eyes
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import Box
-from fila.seen import Seen, look
-from fila.view import draw_view, lay_out
 from tests.helpers import PATCH, random_image, tiny_canvas, tiny_canvas_processor, tiny_processor
 from tests.helpers import TILE as TILE_PIXELS
 

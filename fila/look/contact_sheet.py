@@ -12,11 +12,11 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from fila.drawing import CARD, GREY, HATCH, INK, OVERVIEW, RULE, SHEET, TILE, cross, fit, font, hatch, resize
-from fila.eyes import Eyes
+from fila.look.drawing import CARD, GREY, HATCH, INK, OVERVIEW, RULE, SHEET, TILE, cross, fit, font, hatch, resize
+from fila.look.processed_image import Seen, look
+from fila.look.view_settings import Eyes
 from fila.processing.canvas_plan import Box, Size
 from fila.processing.image_input import image_size
-from fila.seen import Seen, look
 
 COLUMNS, MARGIN, GAP, HEADER = 3, 36, 24, 96
 PANEL, INSET, TOP, PICTURE, FOOT = 440, 18, 58, 300, 84

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .key_rules import Drop, KeyTemplate, Pair
-from .source_pieces import (
+from .shared_templates import (
     CONNECTOR,
     CONSTANT,
     FUSION,

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fila.conversion import part
-from fila.conversion.part import open_part, resolve_folder
+from fila.conversion import pretrained_part as part
+from fila.conversion.pretrained_part import open_part, resolve_folder
 from tests.conversion.parts import write_part
 
 STATE = {"a": torch.zeros(2), "b": torch.zeros(3)}

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The commands `fila recipes`, `fila import` and `fila export`."""
+"""The commands that make and check checkpoints: assemble, verify, recipes, import, export."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fila.cli import Debug, _options, _say, _table, _told_in_one_line, app
+from fila.cli.common import Debug, app, one_line_errors, print_table, read_options, say
 
 # What `--system` takes; the tables behind it load torch, so a test compares.
 IMPORTED = (
@@ -34,22 +34,125 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existin
 
 
 @app.command()
-@_told_in_one_line
+@one_line_errors
+def assemble(
+    low_res: Annotated[str, typer.Option(help="CLIP, SigLIP, DINOv2 or InternViT checkpoint: folder or Hub id.")],
+    text: Annotated[str, typer.Option(help="Language model: folder, Hub id or GGUF file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    high_res: Annotated[
+        str | None,
+        typer.Option(
+            help="ConvNeXt, SAM, Pix2Struct or ViT checkpoint: folder or Hub id. None goes with `--fusion none`."
+        ),
+    ] = None,
+    high_res_init: Annotated[
+        str | None, typer.Option(help="Start the high-res tower from random weights: a size such as convnext-femto.")
+    ] = None,
+    text_gguf_file: Annotated[str | None, typer.Option(help="GGUF file in the Hub repository of --text.")] = None,
+    fusion: Annotated[
+        str | None, typer.Option(help="Name, or JSON object with `type` and options; cvfm if not given.")
+    ] = None,
+    connector: Annotated[
+        str | None, typer.Option(help="Name, or JSON object with `type` and options; mlp if not given.")
+    ] = None,
+    canvas: Annotated[
+        str | None, typer.Option(help="Name, or JSON object with `type` and options; fila if not given.")
+    ] = None,
+    vision_feature_layer: Annotated[
+        int, typer.Option(help="Layer of the low-res tower to read; -1 is the last, 1 the first.")
+    ] = -2,
+    tile_size: Annotated[
+        int | None, typer.Option(help="Pixels per side of one view; the low-res tower's own if not given.")
+    ] = None,
+    high_res_tile_size: Annotated[
+        int | None, typer.Option(help="High-res pixels per side of one view; what fits the towers if not given.")
+    ] = None,
+    high_res_overview: Annotated[
+        str, typer.Option(help="pool, interpolate or encode: the overview's high-res features.")
+    ] = "pool",
+    image_token: Annotated[str, typer.Option(help="Placeholder of an image.")] = "<image>",
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16; the language model's if not given.")
+    ] = None,
+    max_shard_size: Annotated[str, typer.Option(help="Largest weight file.")] = "5GB",
+    seed: Annotated[int, typer.Option(help="Seed of the new weights.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Make a checkpoint out of pretrained parts.
+
+    The parts are a low-res tower, a high-res tower and a language model; fusion and connector are new and untrained.
+    """
+    from fila.cli.library_messages import quiet
+    from fila.conversion.assemble import assemble as assemble_parts
+
+    with quiet():
+        folder = assemble_parts(
+            low_res,
+            high_res,
+            text,
+            output,
+            high_res_init=high_res_init,
+            text_gguf_file=text_gguf_file,
+            fusion=read_options(fusion) if fusion else None,
+            connector=read_options(connector) if connector else None,
+            canvas=read_options(canvas) if canvas else None,
+            vision_feature_layer=vision_feature_layer,
+            tile_size=tile_size,
+            high_res_tile_size=high_res_tile_size,
+            high_res_overview=high_res_overview,
+            image_token=image_token,
+            dtype=dtype,
+            max_shard_size=max_shard_size,
+            seed=seed,
+            overwrite=overwrite,
+            progress=sys.stderr.isatty(),
+        )
+    typer.echo(folder)
+
+
+@app.command()
+@one_line_errors
+def verify(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
+    forward: Annotated[bool, typer.Option(help="Also open it in a fresh offline process and run it once.")] = True,
+    values: Annotated[bool, typer.Option("--values", help="Also look for NaN and infinity in every weight.")] = False,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option("--trust-remote-code", help="Accept code in the folder that is not this package's, and run it."),
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Prove that a checkpoint is complete and runs.
+
+    Ends with status 1 if a check fails.
+    """
+    from fila.conversion.verify import verify as verify_checkpoint
+
+    checks = verify_checkpoint(checkpoint, forward=forward, values=values, trust_remote_code=trust_remote_code)
+    print_table([["ok" if check.ok else "FAILED", check.name, " ".join(check.detail.split())] for check in checks])
+    if failed := sum(not check.ok for check in checks):
+        say(f"error: {failed} of {len(checks)} checks failed for {checkpoint}.")
+        raise typer.Exit(1)
+
+
+@app.command()
+@one_line_errors
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Show this one as JSON.")] = None,
     debug: Debug = False,
 ) -> None:
     """List the systems that have a recipe."""
-    from fila.recipes import as_rows, load_recipe, recipe_names
+    from fila.systems.recipes import as_rows, load_recipe, recipe_names
 
     if name is None:
-        _table(as_rows([load_recipe(each) for each in recipe_names()]))
+        print_table(as_rows([load_recipe(each) for each in recipe_names()]))
     else:
         typer.echo(json.dumps(dataclasses.asdict(load_recipe(name)), indent=2, ensure_ascii=False))
 
 
 @app.command(name="import")
-@_told_in_one_line
+@one_line_errors
 def import_(
     source: Annotated[str, typer.Argument(help="The original: folder or Hub id; VAR: a file.")],
     system: Annotated[str, typer.Option(help=f"{', '.join(IMPORTED[:-1])} or {IMPORTED[-1]}.")],
@@ -83,8 +186,8 @@ def import_(
 
     Every tensor is accounted for. Pickled weights are read as weights alone, by a process of their own.
     """
+    from fila.cli.library_messages import quiet
     from fila.conversion.import_checkpoint import import_checkpoint
-    from fila.quiet import quiet
 
     given = {"low_res": low_res, "high_res": high_res, "text": text, "config": config}
     given["image_processor"] = image_processor
@@ -112,7 +215,7 @@ def import_(
             max_shard_size=max_shard_size,
             overwrite=overwrite,
             progress=sys.stderr.isatty(),
-            **{name: _options(value) if value else None for name, value in given.items()},  # type: ignore[arg-type]
+            **{name: read_options(value) if value else None for name, value in given.items()},  # type: ignore[arg-type]
         )
     typer.echo(folder)
 
@@ -126,25 +229,25 @@ def _import_var(
     others: dict[str, str | None],
 ) -> None:
     """VAR's files of weights, which have neither a config nor anything that the other options speak of."""
+    from fila.cli.library_messages import quiet
     from fila.conversion.import_var import import_var_file
-    from fila.quiet import quiet
 
     if unused := [f"--{name}" for name, value in others.items() if value is not None]:
         raise ValueError(
             f"{', '.join(unused)} cannot go with `--system var`, whose files say all but the patch numbers."
         )
-    settings = _options(config) if config else {}
+    settings = read_options(config) if config else {}
     if unknown := sorted(set(settings) - {"patch_nums"}):
         raise ValueError(f"`--config` of `--system var` holds `patch_nums` alone; got {unknown}.")
     with quiet():
         dropped = import_var_file(source, output, tokenizer=tokenizer, overwrite=overwrite, **settings)
     for reason, count in dropped.items():
-        _say(f"left behind: {count} tensors ({reason})")
+        say(f"left behind: {count} tensors ({reason})")
     typer.echo(output)
 
 
 @app.command()
-@_told_in_one_line
+@one_line_errors
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Folder that `fila import` made; it may be trained since.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
@@ -159,8 +262,8 @@ def export(
 
     Weights and config.json are written; tokenizer files are the original's own.
     """
+    from fila.cli.library_messages import quiet
     from fila.conversion.export_checkpoint import export_checkpoint
-    from fila.quiet import quiet
 
     with quiet():
         folder = export_checkpoint(

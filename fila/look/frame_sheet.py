@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fila.drawing import GREY, INK, SHEET, font
+from fila.look.drawing import GREY, INK, SHEET, font
 
 MARGIN, GAP, HEADER, CAPTION = 30, 14, 86, 30
 WIDTH = 1240

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fila.eyes import Eyes, open_eyes
+from fila.look.processed_image import Seen, look
+from fila.look.token_strip import prompt_told, segments, sum_told
+from fila.look.view_settings import Eyes, open_eyes
 from fila.processing.canvas_plan import Box
 from fila.processing.layout import NEWLINE
-from fila.seen import Seen, look
-from fila.token_strip import prompt_told, segments, sum_told
 from tests.helpers import PATCH, random_image, tiny_canvas, tiny_processor
 
 COLOUR = (37, 91, 203)

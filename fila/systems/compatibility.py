@@ -5,8 +5,8 @@
 import math
 from typing import Any
 
-from fila.conversion.new_weights import model_on_meta
 from fila.modeling.towers import LOW_RES_TOWERS
+from fila.systems.meta_model import model_on_meta
 
 # Connectors that make a fixed number of tokens, which lie on no grid of the view.
 _QUERIES = ("codebook", "resampler")

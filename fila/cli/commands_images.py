@@ -1,0 +1,218 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The commands `fila view`, `fila plan` and `fila estimate`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from fila.cli.common import Debug, app, one_line_errors, print_table, read_options, say, say_error
+
+Told = TypeVar("Told")  # what a command finds of one image
+
+Checkpoint = Annotated[str | None, typer.Option(help="Take the settings of this checkpoint: folder or Hub id.")]
+# With a checkpoint these four are its own.
+Canvas = Annotated[
+    str, typer.Option(help="Canvas strategy, without --checkpoint: name, or JSON object with `type` and options.")
+]
+Layout = Annotated[
+    str, typer.Option(help="Prompt layout, without --checkpoint: name, or JSON object with `type` and fields.")
+]
+Tile = Annotated[int, typer.Option(help="Pixels per side of one tile, without --checkpoint.")]
+Patch = Annotated[
+    int, typer.Option(help="Pixels per side of one patch, without --checkpoint; each becomes an image token.")
+]
+
+
+@app.command()
+@one_line_errors
+def view(
+    image: Annotated[str, typer.Argument(help="Image or video file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")] = Path("view.png"),
+    checkpoint: Checkpoint = None,
+    canvas: Canvas = "fila",
+    layout: Layout = "fila",
+    tile: Tile = 336,
+    patch: Patch = 14,
+    high_res: Annotated[bool, typer.Option(help="Whether there is a high-res canvas, without --checkpoint.")] = True,
+    tokens: Annotated[
+        str | None,
+        typer.Option(help="Mark image tokens and the pixels that they show: 137, or 100:140, which ends before 140."),
+    ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Draw every canvas strategy instead of one.")] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option("--html", help="HTML page to write of every canvas strategy; a PNG then needs --compare."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Draw what a model sees of an image or a video.
+
+    Of a video it is a contact sheet of the frames that are shown. Of an image the picture shows the canvas with its
+    tiles and padding, the overview, the high-res canvas and the image tokens.
+    """
+    from fila.cli.ask import is_video, open_images
+    from fila.conversion.output import refuse_inputs, written_file
+    from fila.look.frame_sheet import draw_frame_sheet, see_frames
+    from fila.look.processed_image import look
+    from fila.look.view import draw_view
+    from fila.look.view_settings import open_eyes, open_video_eyes
+    from fila.processing.image_source import split_frame
+
+    chosen = _token_range(tokens)
+    inputs = [split_frame(image)[0], checkpoint]
+    for path in filter(None, (output, page)):
+        refuse_inputs(path, inputs, is_new_file=not path.exists())  # before any work
+    if is_video(image):
+        frames, captions = see_frames(open_video_eyes(checkpoint, tile=tile), image)
+        note = f"{len(frames)} frames" + ("" if checkpoint is None else f", {Path(checkpoint).name}")
+        drawn = draw_frame_sheet(frames, captions, title=Path(image).name, note=note)
+        with written_file(output, inputs=inputs) as partial:
+            drawn.save(partial, format="PNG", optimize=True)
+        say(", ".join(captions))
+        typer.echo(output)
+        return
+    (picture,) = open_images([image])
+    eyes = open_eyes(
+        checkpoint, canvas=read_options(canvas), layout=read_options(layout), tile=tile, patch=patch, high_res=high_res
+    )
+    if compare or page is not None:
+        if chosen:
+            raise ValueError("`--tokens` marks tokens of one strategy; it does not go with `--compare` or `--html`.")
+        _compare(eyes, picture, inputs, output if compare else None, page)
+        return
+    seen = look(eyes, picture)
+    drawn = draw_view(seen, title=Path(image).name, subtitle=eyes.name, tokens=chosen)
+    with written_file(output, inputs=inputs) as partial:
+        drawn.save(partial, format="PNG", optimize=True)
+    rows, cols = seen.plan.tile_grid
+    say(f"{rows} x {cols} tiles, {seen.plan.num_views} views, {seen.num_tokens:,} image tokens")
+    for token in chosen:
+        say(seen.tell(token))
+    typer.echo(output)
+
+
+def _compare(eyes: Any, picture: Any, inputs: list[Any], sheet: Path | None, page: Path | None) -> None:
+    """Write the contact sheet, the page, or both."""
+    from fila.conversion.output import written_file
+    from fila.look.contact_sheet import draw_contact_sheet, look_with_all
+    from fila.look.report import make_report
+
+    compared, named = look_with_all(eyes, picture), {"title": Path(inputs[0]).name, "subtitle": eyes.name}
+    if sheet is not None:
+        with written_file(sheet, inputs=inputs) as partial:
+            draw_contact_sheet(compared, **named).save(partial, format="PNG", optimize=True)
+        typer.echo(sheet)
+    if page is not None:
+        with written_file(page, inputs=inputs) as partial:
+            partial.write_text(make_report(compared, **named), "utf-8")
+        typer.echo(page)
+
+
+def _token_range(text: str | None) -> range:
+    """Read `137`, or `100:140`.
+
+    Example:
+        >>> _token_range("100:140")
+        range(100, 140)
+        >>> _token_range("137")
+        range(137, 138)
+    """
+    if text is None:
+        return range(0)
+    first, colon, end = text.partition(":")
+    if not first.isdigit() or (colon and not end.isdigit()) or (colon and int(end) <= int(first)):
+        raise ValueError(f"`--tokens` must be a number such as 137, or a range such as 100:140; got {text!r}.")
+    return range(int(first), int(end) if colon else int(first) + 1)
+
+
+@app.command()
+@one_line_errors
+def plan(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE|HEIGHTxWIDTH...", help="Image files or sizes.")],
+    checkpoint: Checkpoint = None,
+    canvas: Canvas = "fila",
+    layout: Layout = "fila",
+    tile: Tile = 336,
+    patch: Patch = 14,
+    debug: Debug = False,
+) -> None:
+    """Tell the tiles and tokens of images.
+
+    Only the headers of files are read. Sizes are height x width, such as 3508x2480. The settings are those of
+    --checkpoint or else of the options. Each image is planned alone in its prompt; one that a limit of image tokens
+    shrinks is told as it is then. What is wrong with an image is told apart, and the status is 2 in the end.
+    """
+    from fila.look.view_settings import open_eyes
+    from fila.processing.image_size import read_size
+
+    eyes = open_eyes(checkpoint, canvas=read_options(canvas), layout=read_options(layout), tile=tile, patch=patch)
+
+    def told(number: int, source: str) -> tuple[list[str], int]:
+        size = read_size(source, number)
+        planned = eyes.plan(eyes.fitted(size, number))
+        tokens = eyes.num_tokens(planned)
+        sizes = [size, planned.tile_grid, planned.canvas_size, planned.content_box.size]
+        row = [source, *("x".join(map(str, pair)) for pair in sizes), str(planned.num_views), str(tokens)]
+        return row, tokens
+
+    found = _of_each(images, told, debug)
+    rows = [["image", "size", "tiles", "canvas", "content", "views", "tokens"], *(row for row, _ in found)]
+    if len(images) > 1:
+        name = "total" if len(found) == len(images) else f"total of {len(found)} of {len(images)}"
+        rows.append([name, "", "", "", "", "", str(sum(tokens for _, tokens in found))])
+    if found:
+        print_table(rows)
+    if len(found) < len(images):
+        raise typer.Exit(2)
+
+
+def _of_each(images: list[str], tell: Callable[[int, str], Told], debug: bool) -> list[Told]:
+    """Call for each image; what is wrong with one goes to standard error, and the others are told."""
+    found = []
+    for number, source in enumerate(images):
+        try:
+            found.append(tell(number, source))
+        except (ValueError, OSError) as error:
+            if debug:
+                raise
+            say_error(error, "" if source in str(error) else f"{source}: ")
+    return found
+
+
+@app.command()
+@one_line_errors
+def estimate(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE|HEIGHTxWIDTH...", help="Image files or sizes.")],
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Of this checkpoint: folder or Hub id; a model of FILA's own sizes if not given."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(hidden=True, help="What --checkpoint was called.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Tell what images cost under every canvas strategy.
+
+    Only the headers of files are read. Told are tiles, image tokens, operations of the encoder and of the language
+    model reading the image tokens, and the bytes of their keys and values. The model's own strategy comes first.
+    """
+    from fila.cli.library_messages import quiet
+    from fila.look.estimate import Estimator, as_rows
+    from fila.look.estimate import as_json as to_json
+    from fila.processing.image_size import read_size
+
+    if model is not None and checkpoint is not None:
+        raise ValueError("--model is the old name of --checkpoint; give --checkpoint alone.")
+    with quiet():
+        estimator = Estimator(checkpoint or model)
+    found = _of_each(images, lambda number, source: estimator.all_canvases(source, read_size(source, number)), debug)
+    made = [each for canvases in found for each in canvases]
+    if as_json:
+        typer.echo(to_json(made))
+    elif made:
+        print_table(as_rows(made))
+    if len(found) < len(images):
+        raise typer.Exit(2)

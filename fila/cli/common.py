@@ -1,0 +1,119 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The `fila` command.
+
+Answers, tables and paths go to standard output; progress and errors to standard error. What the user can put right is
+told in one line and ends with status 2, any other error with status 1; `--debug` shows the traceback instead. Nothing
+heavy is imported before a command runs: not by the modules of the command line, and `fila_cli` puts off what the
+package itself imports.
+"""
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="fila",
+    help="High-resolution vision-language models for Transformers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def say(line: str) -> None:
+    """Write a line to standard error."""
+    typer.echo(line, err=True)
+
+
+def say_error(error: Exception, where: str = "") -> None:
+    """Write an error to standard error, in one line."""
+    say(f"error: {where}{' '.join(str(error).split()) or type(error).__name__}")
+
+
+# ImportError: a package that only some commands need
+_TOLD: tuple[type[Exception], ...] = (ValueError, OSError, RuntimeError, ImportError)
+
+
+def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn errors into one line unless `debug` is set: status 2 if a user can cause them, 1 if not."""
+
+    @functools.wraps(command)
+    def wrapped(**kwargs: Any) -> None:
+        try:
+            _run_package()
+            command(**kwargs)
+        except typer.Exit:  # a RuntimeError too
+            raise
+        except Exception as error:
+            from huggingface_hub.errors import StrictDataclassError  # a wrong type in a config
+            from safetensors import SafetensorError
+
+            if kwargs["debug"]:
+                raise
+            if isinstance(error, (*_TOLD, StrictDataclassError, SafetensorError)) or type(error) is Exception:
+                say_error(error)  # of class Exception alone are those of tokenizers
+                raise typer.Exit(2) from error
+            told, name = " ".join(str(error).split()), type(error).__name__
+            say(f"error: unexpected {name}{told and f': {told}'} (--debug shows where)")
+            raise typer.Exit(1) from error
+
+    return wrapped
+
+
+def _run_package() -> None:
+    """Run the package's `__init__`, which `fila_cli` put off: it registers the classes."""
+    package = sys.modules["fila"]
+    if not hasattr(package, "__version__"):
+        assert package.__spec__ is not None
+        assert package.__spec__.loader is not None
+        package.__spec__.loader.exec_module(package)
+
+
+def read_options(text: str) -> dict[str, Any]:
+    """Read `cvfm`, or `{"type": "cvfm", "taps": [2, 6, 12, 20]}`.
+
+    Example:
+        >>> read_options("single")
+        {'type': 'single'}
+    """
+    if not text.lstrip().startswith("{"):
+        return {"type": text}
+    try:
+        return dict(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{text!r} is not JSON: {error}.") from error
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        from fila.version import __version__
+
+        typer.echo(f"fila {__version__}, transformers {version('transformers')}, torch {version('torch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the versions and exit.")
+    ] = False,
+) -> None:
+    """High-resolution vision-language models for Transformers."""
+
+
+def print_table(rows: list[list[str]]) -> None:
+    """Print rows in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,204 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""One image as a processor hands it on: plan, pixels with the normalisation undone, tokens and their places.
+
+Tokens are counted and ordered by the processor's own code, so a picture of them cannot disagree with a prompt. A token
+is named by its place among the image tokens of its image as the language model reads them, from 0.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from fila.look.view_settings import Eyes
+from fila.processing.canvas_plan import Box, CanvasPlan, Size
+from fila.processing.image_input import image_size, load_images, resized, to_channels_first
+from fila.processing.layout import NEWLINE, Piece, lay_out, token_indices
+from fila.processing.token_boxes import TokenPlace, token_box
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One image as the processor handed it on.
+
+    Attributes:
+        plan: Where image and tiles lie on the canvas.
+        source_size: Pixels of the image as it came; more than the plan's where a limit of tokens shrank it.
+        image: The image that the plan is for.
+        views: The views as pictures, overview first.
+        high_res: The high-res canvas as a picture, or None when the processor draws none.
+        token_grids: Image tokens per axis of each view, or None where they lie on no grid.
+        token_counts: Image tokens of each view.
+        pieces: Text and tokens in the order of the prompt, as the processor's layout gives them.
+    """
+
+    plan: CanvasPlan
+    source_size: Size
+    image: Image.Image
+    views: tuple[Image.Image, ...]
+    high_res: Image.Image | None
+    token_grids: tuple[tuple[int, int] | None, ...]
+    token_counts: tuple[int, ...]
+    pieces: tuple[Piece, ...]
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Number of the first token of each view among the tokens of the views, and of the end."""
+        return [0, *accumulate(self.token_counts)]
+
+    @cached_property
+    def tokens(self) -> list[int]:
+        """For each image token of the prompt its number among the tokens of the views, or `NEWLINE`."""
+        return token_indices(self.pieces)
+
+    @property
+    def num_tokens(self) -> int:
+        """Image tokens of the whole image."""
+        return len(self.tokens)
+
+    @property
+    def first_tile(self) -> int:
+        """Number of the first view that is a tile: 1 behind an overview, else 0."""
+        return self.plan.num_views - self.plan.num_tiles
+
+    @cached_property
+    def view_order(self) -> list[int]:
+        """The views in the order of their first tokens in the prompt; those without tokens are left out."""
+        return list(dict.fromkeys(self.place(token)[0] for token in self.tokens if token != NEWLINE))
+
+    @property
+    def real_share(self) -> float:
+        """Share of the views' pixels that show the image; the rest is padding."""
+        content, real = self.plan.content_box, 0
+        if self.plan.content_in_overview is not None:
+            real += self.plan.content_in_overview.size.height * self.plan.content_in_overview.size.width
+        for box in self.plan.tile_boxes:
+            height = min(box.bottom, content.bottom) - max(box.top, content.top)
+            width = min(box.right, content.right) - max(box.left, content.left)
+            real += max(0, height) * max(0, width)
+        return real / sum(height * width for height, width in self.plan.view_sizes)
+
+    def view_name(self, view: int) -> str:
+        """What to call a view, for instance `tile row 1, col 2`."""
+        if view < self.first_tile:
+            return "overview"
+        row, col = divmod(view - self.first_tile, self.plan.tile_grid[1])
+        return "whole image" if self.plan.num_views == 1 else f"tile row {row + 1}, col {col + 1}"
+
+    def place(self, token: int) -> TokenPlace:
+        """View, row and column of a token of the views; row 0 and its number in the view where there is no grid."""
+        view = bisect_right(self.starts, token) - 1
+        grid = self.token_grids[view]
+        row, col = divmod(token - self.starts[view], grid[1] if grid else self.token_counts[view])
+        return TokenPlace(view, row, col)
+
+    def shown_by(self, number: int) -> tuple[TokenPlace | None, Box | None]:
+        """Where a token of the prompt lies and what it shows.
+
+        Args:
+            number: Of the image token, from 0.
+
+        Returns:
+            The place, None for a newline; and the box in pixels of the image as it came, None for a newline and for
+            a token that shows padding only. A token without a place shows its whole view.
+
+        Raises:
+            ValueError: If the image has no such token.
+        """
+        if not 0 <= number < self.num_tokens:
+            raise ValueError(f"The image has tokens 0 to {self.num_tokens - 1}; got {number}.")
+        if self.tokens[number] == NEWLINE:
+            return None, None
+        place = self.place(self.tokens[number])
+        grid = self.token_grids[place.view]
+        return place, self.box_of(place if grid else TokenPlace(place.view, 0, 0), grid or (1, 1))
+
+    def tell(self, number: int) -> str:
+        """One line about a token: its view, its place there, its pixels."""
+        place, box = self.shown_by(number)
+        if place is None:
+            return f"token {number}: newline"
+        on_grid = self.token_grids[place.view] is not None
+        inside = f"row {place.row + 1}, col {place.col + 1}" if on_grid else f"no. {place.col + 1}"
+        pixels = "padding only" if box is None else f"pixels {box.top}, {box.left} to {box.bottom}, {box.right}"
+        return f"token {number}: {self.view_name(place.view)}; in it {inside}; {pixels}"
+
+    def box_of(self, place: TokenPlace, grid: tuple[int, int]) -> Box | None:
+        """The pixels of the image as it came that a cell of a view shows; None for padding."""
+        box = token_box(self.plan, place, grid)
+        if box is None:
+            return None
+        (height, width), (rows, cols) = self.source_size, self.plan.image_size
+        top, left = box.top * height // rows, box.left * width // cols
+        return Box(top, left, -(-box.bottom * height // rows), -(-box.right * width // cols))
+
+
+def look(eyes: Eyes, image: Any) -> Seen:
+    """Run a processor's eyes over one image.
+
+    Args:
+        eyes: Whose eyes.
+        image: An image: of PIL, an array or a tensor.
+
+    Raises:
+        ImageInputError: If the processor refuses the image.
+        ValueError: If a view is not whole tokens, or the layout does not fit.
+    """
+    image = load_images(image)  # upright, as the processor will have it
+    source = Size(*image_size(image, None, 0))
+    size = eyes.fitted(source)
+    if size != source:
+        image = resized(image, size)
+    plan = eyes.plan(size)
+    geometry = eyes.geometry(plan)
+    pieces = tuple(lay_out(eyes.processor._layout, geometry))
+    views, high_res = _pictures(eyes.image_processor, image, plan)
+    pixels = to_channels_first(image, None, 0, to_rgb=True, to_uint8=True, data_format=None)
+    shown = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    grids = eyes.token_grids(plan)
+    return Seen(plan, source, shown, views, high_res, tuple(grids), geometry.token_counts, pieces)
+
+
+def _pictures(
+    image_processor: Any, image: Any, plan: CanvasPlan
+) -> tuple[tuple[Image.Image, ...], Image.Image | None]:
+    """The views and the high-res canvas of the image processor's tensors."""
+    batch = image_processor(images=[image], return_tensors="pt")
+    arrays = {name: np.asarray(values[0]) for name, values in batch.items()}
+    pixels = list(arrays["pixel_values"][: plan.num_views])
+    if "patch_grids" in arrays:
+        pixels = [_joined(*pair) for pair in zip(pixels, arrays["patch_grids"].tolist(), strict=False)]
+    mean, std = image_processor.image_mean, image_processor.image_std
+    views = tuple(_picture(image_processor, view, mean, std) for view in pixels)
+    if "high_res_pixel_values" not in arrays:
+        return views, None
+    rows, cols = arrays["high_res_sizes"].tolist()
+    mean, std = image_processor.high_res_image_mean, image_processor.high_res_image_std
+    return views, _picture(image_processor, arrays["high_res_pixel_values"][:, :rows, :cols], mean, std)
+
+
+def _joined(patches: npt.NDArray[Any], grid: Sequence[int]) -> npt.NDArray[Any]:
+    """`(3, p, L * p)`, patches side by side, to the view `(3, rows * p, cols * p)` that they are of."""
+    (channels, patch, _), (rows, cols) = patches.shape, grid
+    cut = patches[:, :, : rows * cols * patch].reshape(channels, patch, rows, cols * patch)
+    return cut.transpose(0, 2, 1, 3).reshape(channels, rows * patch, cols * patch)
+
+
+def _picture(
+    image_processor: Any, pixels: npt.NDArray[Any], mean: float | Sequence[float], std: float | Sequence[float]
+) -> Image.Image:
+    """Turn normalised `(3, H, W)` floats back into an 8-bit picture."""
+    shown = pixels.astype(np.float64)
+    if image_processor.do_normalize:
+        scale, shift = (np.broadcast_to(value, 3).reshape(3, 1, 1) for value in (std, mean))  # one number or three
+        shown = shown * scale + shift
+    if image_processor.do_rescale:
+        shown = shown / image_processor.rescale_factor
+    return Image.fromarray(np.clip(np.rint(shown), 0, 255).astype(np.uint8).transpose(1, 2, 0), "RGB")

@@ -1,0 +1,254 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Whose eyes `fila plan` and `fila view` use: a processor and where its tokens lie."""
+
+import copy
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoConfig, AutoProcessor, PreTrainedTokenizerFast
+from transformers.utils import is_torchvision_available
+
+from fila.conversion.damage import naming_damage
+from fila.modeling.clips import clip_token_rule
+from fila.modeling.configuration_fila import FilaConfig
+from fila.modeling.connector import build_connector
+from fila.modeling.fusion import build_fusion
+from fila.processing.canvas import CANVASES, build_canvas
+from fila.processing.canvas_plan import CanvasPlan, Size
+from fila.processing.image_input import ImageInputError
+from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
+from fila.processing.layout import Geometry
+from fila.processing.processing_fila import FilaProcessor
+from fila.processing.video_processing_fila import FilaVideoProcessor
+
+# Stride of a ConvNeXt's last stage: with one cell per patch, the high-res canvas is 32 / patch times the canvas.
+HIGH_RES_STRIDE = 32
+# No layout has it in its text, as MiniCPM-V's have `<image>`.
+PLACEHOLDER = "<image-token>"
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """A processor and where its image tokens lie.
+
+    Attributes:
+        processor: A `FilaProcessor`, whose counts are the counts.
+        token_grid: Image tokens per axis of a view of the tile's size; None where tokens do not lie on a grid, as
+            those of a resampler, of which each may show anything of its view.
+        patch_size: Pixels of the low-res tower's patches.
+        name: What to call them.
+    """
+
+    processor: Any
+    token_grid: tuple[int, int] | None
+    patch_size: int
+    name: str
+
+    @classmethod
+    def of(cls, config: FilaConfig, processor: Any, name: str) -> "Eyes":
+        """The eyes of a model's config and processor."""
+        patch_size = processor.image_processor.size["height"] // config.patch_grid[0]
+        return cls(processor, token_grid(config), patch_size, name)
+
+    @property
+    def image_processor(self) -> Any:
+        """The processor's image processor."""
+        return self.processor.image_processor
+
+    @property
+    def canvas(self) -> str:
+        """Name of the canvas strategy."""
+        return str(self.image_processor.canvas["type"])
+
+    @property
+    def token_size(self) -> int | None:
+        """Pixels that a token covers per side, or None where tokens lie on no grid of whole pixels."""
+        if self.processor.token_size is not None or self.token_grid is None:
+            return self.processor.token_size  # type: ignore[no-any-return]
+        pixels, rest = divmod(self.image_processor.size["height"], self.token_grid[0])
+        return None if rest else pixels
+
+    def fitted(self, size: Size, number: int = 0) -> Size:
+        """The size at which the processor plans an image: its own, unless a limit of image tokens shrinks it.
+
+        Args:
+            size: Pixels of the image.
+            number: Index of the image, for errors.
+
+        Raises:
+            ImageInputError: If the image has more tokens than the processor allows and is not to shrink.
+        """
+        try:
+            (found,) = self.processor._budgeted_sizes([size], 0, {}, may_drop=False)
+        except ImageInputError as error:
+            raise ImageInputError(None, number, error.reason, error.fix) from error
+        return Size(*found)
+
+    def plan(self, size: Size) -> CanvasPlan:
+        """The plan of an image of a size that `fitted` gives."""
+        plan: CanvasPlan = self.image_processor.plan(*size)
+        return plan
+
+    def geometry(self, plan: CanvasPlan) -> Geometry:
+        """What the processor's layout knows of an image with this plan.
+
+        Raises:
+            ValueError: If a view is not whole tokens.
+        """
+        geometry: Geometry = self.processor._geometry_of(plan.tile_grid, plan.view_sizes, plan.image_size)
+        return geometry
+
+    def num_tokens(self, plan: CanvasPlan) -> int:
+        """Image tokens that the processor writes for an image with this plan."""
+        return int(self.processor._count(plan))
+
+    def token_grids(self, plan: CanvasPlan) -> list[tuple[int, int] | None]:
+        """Tokens per axis of each view, overview first; None where they lie on no grid."""
+        size = self.processor.token_size
+        if size is None:
+            return [self.token_grid] * plan.num_views
+        return [(height // size, width // size) for height, width in plan.view_sizes]
+
+    def default_options(self, name: str) -> dict[str, Any]:
+        """The options of a canvas strategy with its defaults, but for these eyes' patches and tokens."""
+        accepted = inspect.signature(CANVASES[name]).parameters
+        options: dict[str, Any] = {"type": name}
+        if "patch_size" in accepted:
+            options["patch_size"] = self.patch_size
+        if "multiple" in accepted:
+            options["multiple"] = max(1, (self.token_size or 1) // self.patch_size)
+        return options
+
+    def with_canvas(self, options: Mapping[str, Any]) -> "Eyes":
+        """These eyes with another canvas strategy; views that differ in size go without a high-res canvas."""
+        processor = copy.copy(self.processor)
+        processor.image_processor = copy.copy(self.image_processor)
+        processor.image_processor.canvas = dict(options)
+        if not processor.image_processor.plans().equal_views:
+            processor.image_processor.high_res_size = None
+            processor.token_size = self.token_size
+        return replace(self, processor=processor)
+
+    def all_canvases(self) -> list["Eyes"]:
+        """These eyes with every canvas strategy, their own first."""
+        others = [self.with_canvas(self.default_options(name)) for name in CANVASES if name != self.canvas]
+        return [self, *others]
+
+
+def token_grid(config: FilaConfig) -> tuple[int, int] | None:
+    """Image tokens per axis of a tile, or None where a token does not stand for a place.
+
+    Queries read a whole view each, and a sequence of two towers' tokens has each place twice. Connectors of videos may
+    show an image several times, or put vectors of their own beside it; pixel shuffle's first order reads columns.
+    """
+    import torch
+
+    with torch.device("meta"):
+        fusion = build_fusion(config)
+        connector = build_connector(config, fusion.output_size)
+    rows, cols = fusion.output_grid
+    count = connector.tokens_per_tile((rows, cols))
+    if (rows == 1 < cols) or connector.tokens_per_tile((rows, 2 * cols)) == count:
+        return None
+    side, rule = math.isqrt(count), clip_token_rule(connector, (rows, cols)) or {}
+    if side**2 != count or rows != cols or rows % side or rule.get("per_step", count) != count:
+        return None
+    return None if getattr(connector, "order", None) == "v1" else (side, side)
+
+
+def placeholder_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer that knows the placeholder alone: counting reads no text."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({"?": 0}, unk_token="?")),
+        extra_special_tokens={"image_token": PLACEHOLDER},
+    )
+
+
+def open_eyes(
+    checkpoint: str | None = None,
+    *,
+    canvas: Mapping[str, Any] | None = None,
+    layout: Mapping[str, Any] | None = None,
+    tile: int = 336,
+    patch: int = 14,
+    high_res: bool = True,
+) -> Eyes:
+    """Take the eyes of a checkpoint, or make some out of settings.
+
+    Args:
+        checkpoint: Folder or Hub id; when given, the settings are ignored.
+        canvas: Option dict of the canvas strategy; FILA's by default.
+        layout: Option dict of the prompt layout; FILA's by default.
+        tile: Pixels of a tile.
+        patch: Pixels of a patch; every patch becomes one image token.
+        high_res: Whether there is a high-res canvas, where all views are equal.
+
+    Raises:
+        ValueError: If the checkpoint or a setting is unusable.
+    """
+    if checkpoint is not None:
+        check_checkpoint(checkpoint)
+        with naming_damage(checkpoint):
+            processor, config = AutoProcessor.from_pretrained(checkpoint), AutoConfig.from_pretrained(checkpoint)
+        if not hasattr(processor, "tokens_per_tile"):
+            raise ValueError(f"{checkpoint!r} has a {type(processor).__name__}, not a FilaProcessor.")
+        return Eyes.of(config, processor, Path(checkpoint).name)
+    if tile < 1 or patch < 1 or tile % patch:
+        raise ValueError(f"The tile must be a positive multiple of the patch; got tile {tile} and patch {patch}.")
+    side, options = tile // patch, dict(canvas or {"type": "fila"})
+    # An unknown canvas or option is refused here, before any image is opened.
+    equal_views = build_canvas(options, (tile, tile)).equal_views
+    if "patch_size" in inspect.signature(CANVASES[options["type"]]).parameters:
+        options.setdefault("patch_size", patch)
+    high_res_side = side * HIGH_RES_STRIDE
+    image_processor = (FilaImageProcessor if is_torchvision_available() else FilaImageProcessorPil)(
+        canvas=options,
+        size={"height": tile, "width": tile},
+        high_res_size={"height": high_res_side, "width": high_res_side} if high_res and equal_views else None,
+    )
+    processor = FilaProcessor(
+        image_processor,
+        placeholder_tokenizer(),
+        tokens_per_tile=side * side,
+        token_size=patch,
+        layout=None if layout is None else dict(layout),
+    )
+    of_layout = "" if layout is None or layout["type"] == "fila" else f", layout {layout['type']}"
+    return Eyes(processor, (side, side), patch, f"{options['type']} canvas, tile {tile}, patch {patch}{of_layout}")
+
+
+def open_video_eyes(checkpoint: str | None = None, *, tile: int = 336) -> Any:
+    """The video processor of a checkpoint, or one with the default settings.
+
+    Raises:
+        ValueError: If the checkpoint takes no videos.
+    """
+    if checkpoint is None:
+        return FilaVideoProcessor(size={"height": tile, "width": tile})
+    check_checkpoint(checkpoint)
+    with naming_damage(checkpoint):
+        found = getattr(AutoProcessor.from_pretrained(checkpoint), "video_processor", None)
+    if found is None:
+        raise ValueError(f"{checkpoint!r} takes no videos: its processor has no video processor.")
+    return found
+
+
+def check_checkpoint(checkpoint: str) -> None:
+    """Refuse what is neither a checkpoint folder nor a Hub id, before transformers looks for it.
+
+    Raises:
+        ValueError: Naming the checkpoint.
+    """
+    folder = Path(checkpoint).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"{checkpoint!r} has no config.json, so it is no checkpoint; `fila assemble` makes one.")
+    elif folder.is_absolute() or checkpoint.startswith((".", "~")) or checkpoint.count("/") != 1:
+        raise ValueError(f"Checkpoint {checkpoint!r} is neither a folder nor a Hub id of the form owner/name.")

@@ -1,0 +1,15 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""The model of a config, without memory for its weights."""
+
+from typing import Any
+
+import torch
+
+from fila.modeling.modeling_fila import FilaForConditionalGeneration
+
+
+def model_on_meta(config: Any) -> Any:
+    """The whole model of a config, without memory for its weights."""
+    with torch.device("meta"):
+        return FilaForConditionalGeneration(config)
