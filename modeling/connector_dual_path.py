@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .clips import Read, TimeWindow
-from .patch_grid import Grid, one_grid
+from .patch_grid import Grid, blocks_of, one_grid
 
 
 class DualPathConnector(nn.Module):
@@ -42,7 +42,7 @@ class DualPathConnector(nn.Module):
     """
 
     takes_unequal_views = False
-    patch_block: int | None = None
+    patch_block: int | None
     over_time = "clip"
     window: TimeWindow
 
@@ -53,7 +53,7 @@ class DualPathConnector(nn.Module):
         for option, value in (("filters", filters), ("pool", pool)):
             if value < 1:
                 raise ValueError(f"`connector.{option}` must be at least 1; got {value}.")
-        self.pool = pool
+        self.pool = self.patch_block = pool
         self.window = TimeWindow(3, 1, 2 if causal else 1, 0 if causal else 1)
         self.spatial = nn.Conv3d(input_size, filters, (1, 7, 7), padding=(0, 3, 3))
         self.temporal = nn.Conv3d(input_size, filters, (3, 1, 1))  # padded by the window
@@ -79,8 +79,7 @@ class DualPathConnector(nn.Module):
 
     def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
         """The pooled patches; None where some are left over."""
-        rows, cols = patch_grid
-        return None if rows % self.pool or cols % self.pool else (rows // self.pool, cols // self.pool)
+        return blocks_of(patch_grid, self.pool)
 
     def clip(self, read: Read, num_frames: int, grid: Grid, frames_per_chunk: int | None = None) -> torch.Tensor:
         """Tokens of one video, `(N, M)`; the frames beside a piece are read again for its windows."""

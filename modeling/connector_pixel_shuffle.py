@@ -29,7 +29,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.activations import ACT2FN
 
 from .options import one_of
-from .patch_grid import Grid
+from .patch_grid import Grid, blocks_of
 
 ORDERS = ("v1", "v2", "channel_first")
 
@@ -105,9 +105,7 @@ class PixelShuffleConnector(nn.Module):
 
     def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
         """The blocks; None where they are read column by column."""
-        if self.order == "v1":
-            return None
-        return patch_grid[0] // self.factor, patch_grid[1] // self.factor
+        return None if self.order == "v1" else blocks_of(patch_grid, self.factor)
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
         """`(T, P, D) -> (T, P / factor^2, M)`; where grids differ, P is the most patches of a view."""

@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .clips import Piece, Read, TimeWindow
-from .patch_grid import Grid, one_grid
+from .patch_grid import Grid, blocks_of, one_grid
 from .regstage import RegStage
 
 
@@ -70,7 +70,7 @@ class StcConnector(nn.Module):
     padding = 1
 
     takes_unequal_views = False
-    patch_block: int | None = None
+    patch_block: int | None
     over_time = "clip"
     window: TimeWindow
 
@@ -103,6 +103,8 @@ class StcConnector(nn.Module):
         self.image_frames = image_frames
         time, rows, cols = self.downsample
         self.window = TimeWindow(time, time, self.padding, self.padding)
+        in_blocks = rows == cols and not self.padding and self.window.steps(image_frames) == 1
+        self.patch_block = rows if in_blocks else None
         self.s1 = RegStage(input_size, width, depth)
         sampler: nn.Module = WindowMean(time, rows, cols)
         if not self.pools:
@@ -143,11 +145,7 @@ class StcConnector(nn.Module):
 
     def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
         """The joined patches where an image is one step; None where some are left over or padded."""
-        _, rows, cols = self.downsample
-        uneven = self.padding or patch_grid[0] % rows or patch_grid[1] % cols
-        if uneven or self.window.steps(self.image_frames) != 1:
-            return None
-        return patch_grid[0] // rows, patch_grid[1] // cols
+        return blocks_of(patch_grid, self.patch_block)
 
     def clip(self, read: Read, num_frames: int, grid: Grid, frames_per_chunk: int | None = None) -> torch.Tensor:
         """Tokens of one video, `(N, M)`; see `clips.py`."""

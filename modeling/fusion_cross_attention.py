@@ -95,6 +95,7 @@ class CrossAttentionFusion(nn.Module):
     takes_cls = False
     takes_unequal_views = False
     tokens_are_places = True
+    _no_split_modules = ("CrossAttentionLayer",)
 
     def __init__(
         self,

@@ -114,6 +114,7 @@ class MixtureOfResolutionFusion(nn.Module):
     takes_cls = False
     takes_unequal_views = False
     tokens_are_places = True
+    _no_split_modules = ("ResolutionAdapter",)
 
     def __init__(self, config: Any, *, taps: list[int] | None = None, final: bool = True) -> None:
         super().__init__()

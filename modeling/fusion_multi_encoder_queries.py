@@ -96,6 +96,7 @@ class MultiEncoderQueriesFusion(FusionAtEnd):
     """
 
     tokens_are_places = False
+    _no_split_modules = ("QueryLayer",)
 
     def __init__(
         self,
