@@ -17,7 +17,7 @@ from huggingface_hub import hf_hub_download
 from transformers import AutoTokenizer, PreTrainedConfig
 
 from fila.modeling.configuration_fila import AUTO_MAP, FilaConfig
-from fila.modeling.options import as_options
+from fila.modeling.fusion import needs_high_res_tower
 from fila.modeling.towers import HIGH_RES_TOWERS, LOW_RES_TOWERS
 from fila.systems.chat_templates import choose_chat_template
 from fila.systems.meta_model import model_on_meta
@@ -99,7 +99,7 @@ def assemble(
     """
     if high_res is not None and high_res_init is not None:
         raise ValueError("`high_res` and `high_res_init` both name the high-res tower; pass one of them.")
-    if high_res is None and high_res_init is None and dict(as_options(fusion) or {}).get("type") != "none":
+    if high_res is None and high_res_init is None and (fusion is None or needs_high_res_tower(fusion)):
         raise ValueError(
             "There is no high-res tower. Pass `high_res`, or `high_res_init` for one with random weights, or "
             '`fusion={"type": "none"}` for a model with the low-res tower alone.'
@@ -148,7 +148,7 @@ def assemble(
         config.save_pretrained(folder)
         save_generation_config(folder, text_part, config, tokenizer, chat_template=chat_template)
         copy_remote_code(folder)
-        parts = _entries(config, low_part, high_part, high_res_init, text_part)
+        parts = _entries(model, low_part, high_part, high_res_init, text_part)
         write_model_card(folder, name=output.name, parts=parts, dropped=account.dropped)
         write_weights(folder, account.streams, dtype=values_dtype, shard_bytes=shard_bytes, progress=progress)
         shutil.rmtree(scratch, ignore_errors=True)
@@ -257,18 +257,19 @@ def declared(config: PreTrainedConfig) -> dict[str, Any]:
 
 
 def _entries(
-    config: Any, low: Part, high: Part | None, high_res_init: str | Path | None, text: Part
+    model: Any, low: Part, high: Part | None, high_res_init: str | Path | None, text: Part
 ) -> list[PartEntry]:
     entries = [_entry("low-res tower", low)]
     if high is not None and high.tensors:
         entries.append(_entry("high-res tower", high))
-    elif config.high_res_vision_config is not None:
+    elif model.config.high_res_vision_config is not None:
         sizes = high.name if high is not None else high_res_init
         entries.append(PartEntry("high-res tower", f"random weights in the sizes of {sizes}"))
     entries.append(_entry("language model", text))
-    if config.fusion["type"] != "none":
-        entries.append(PartEntry("fusion", f"new weights, `{config.fusion['type']}`"))
-    entries.append(PartEntry("connector", f"new weights, `{config.connector['type']}`"))
+    fusion = model.model.vision_tower.fusion
+    if fusion.taps or fusion.final_stages or next(fusion.parameters(), None) is not None:
+        entries.append(PartEntry("fusion", f"new weights, `{model.config.fusion['type']}`"))
+    entries.append(PartEntry("connector", f"new weights, `{model.config.connector['type']}`"))
     return entries
 
 

@@ -11,7 +11,8 @@ def at_entry(part: nn.Module, features: torch.Tensor) -> torch.Tensor:
 
     Quantised weights are integers and say nothing of the dtype that they compute in.
     """
-    if torch.is_autocast_enabled(features.device.type):
+    kind = features.device.type
+    if kind != "meta" and torch.is_autocast_enabled(kind):  # meta, where costs are counted, knows no autocast
         return features
     dtype = next((weight.dtype for weight in part.parameters() if weight.is_floating_point()), features.dtype)
     return features.to(dtype)

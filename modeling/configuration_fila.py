@@ -49,10 +49,7 @@ AUTO_MAP = {
 }
 
 # Config classes of towers that transformers does not know.
-_OWN_CONFIGS: dict[str, type[PreTrainedConfig]] = {"eva02": Eva02Config, "eva2_clip": Eva2ClipConfig}
-
-# Fusions that a model without high-res tower can have.
-_SINGLE_TOWER_FUSIONS = ("none", "query_gate")
+_OWN_CONFIGS: dict[str, type[PreTrainedConfig]] = {own.model_type: own for own in (Eva02Config, Eva2ClipConfig)}
 
 # More layers than any model has, in the settings that say how many there are. Some config classes make a list of that
 # length, and a layer takes milliseconds to build before anybody sees that no file has its weights.
@@ -301,22 +298,10 @@ class FilaConfig(PreTrainedConfig):
 
     def _check_parts(self) -> None:
         single_tower = self.high_res_vision_config is None
-        assert isinstance(self.fusion, dict)
-        fusion = self.fusion.get("type")
         if single_tower and self.high_res_tile_size is not None:
             raise ValueError(
                 f"`high_res_tile_size` is {self.high_res_tile_size}, but `high_res_vision_config` is None: a "
                 "single-tower model has no high-res canvas. Drop the one or set the other."
-            )
-        if single_tower and fusion not in _SINGLE_TOWER_FUSIONS:
-            raise ValueError(
-                f"`fusion.type` {fusion!r} joins two towers, but `high_res_vision_config` is None. "
-                'Set a high-res tower or `fusion={"type": "none"}`.'
-            )
-        if not single_tower and fusion == "none":
-            raise ValueError(
-                '`fusion={"type": "none"}` reads no high-res tower, but `high_res_vision_config` is set. '
-                "Set `high_res_vision_config=None`."
             )
         if self.extra_vision_configs and single_tower:
             raise ValueError(
@@ -327,11 +312,6 @@ class FilaConfig(PreTrainedConfig):
             raise ValueError(
                 f"`low_res_views` {self.low_res_views!r} draws views out of the high-res canvas, but "
                 "`high_res_vision_config` is None: there is no such canvas. Use 'processor'."
-            )
-        if self.vision_feature_select == "cls_patch" and fusion != "none":
-            raise ValueError(
-                f"`vision_feature_select` 'cls_patch' keeps CLS, which fusion {fusion!r} has no place for. Use "
-                '\'patch\', or `fusion={"type": "none"}`.'
             )
         assert self.tile_size is not None
         for name, least in (("tile_size", 1), ("high_res_tile_size", 1), ("slice_positions", 0)):

@@ -25,7 +25,7 @@ from torch import nn
 from transformers import initialization as init
 
 from .options import one_of
-from .patch_grid import Grid, one_grid
+from .patch_grid import Grid, blocks_of, one_grid
 
 
 class GatedMlp(nn.Module):
@@ -61,6 +61,10 @@ class ConvGluConnector(nn.Module):
         ValueError: If an option is out of range.
     """
 
+    takes_unequal_views = False
+    patch_block: int | None
+    over_time = "each"
+
     def __init__(
         self,
         config: Any,
@@ -80,6 +84,7 @@ class ConvGluConnector(nn.Module):
             intermediate_size = int(getattr(config.text_config, "intermediate_size", 4 * width))
         conv_size = input_size if conv == "input" else width
         self.scaling_factor = scaling_factor
+        self.patch_block = None if boundaries else 2
         self.conv = nn.Conv2d(input_size, conv_size, 2, stride=2)
         self.linear_proj = GatedMlp(conv_size, width, intermediate_size)
         self.boi = nn.Parameter(torch.zeros(1, 1, width)) if boundaries else None
@@ -101,6 +106,10 @@ class ConvGluConnector(nn.Module):
         if min(patch_grid) < 2:
             raise ValueError(f"Connector 'conv_glu' joins 2x2 patches; got a patch grid of {rows}x{cols}.")
         return (rows // 2) * (cols // 2) + 2 * (self.boi is not None)
+
+    def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
+        """None beside the two vectors, and where a row or column of patches is left over."""
+        return blocks_of(patch_grid, self.patch_block)
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
         """`(T, P, D) -> (T, P / 4 + 2, M)`."""

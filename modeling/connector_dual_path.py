@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .clips import Read, TimeWindow
-from .patch_grid import Grid, one_grid
+from .patch_grid import Grid, blocks_of, one_grid
 
 
 class DualPathConnector(nn.Module):
@@ -41,7 +41,10 @@ class DualPathConnector(nn.Module):
         ValueError: If a number is not positive.
     """
 
-    joins_frames = True
+    takes_unequal_views = False
+    patch_block: int | None
+    over_time = "clip"
+    window: TimeWindow
 
     def __init__(
         self, config: Any, *, input_size: int, filters: int = 64, pool: int = 2, causal: bool = False
@@ -50,7 +53,7 @@ class DualPathConnector(nn.Module):
         for option, value in (("filters", filters), ("pool", pool)):
             if value < 1:
                 raise ValueError(f"`connector.{option}` must be at least 1; got {value}.")
-        self.pool = pool
+        self.pool = self.patch_block = pool
         self.window = TimeWindow(3, 1, 2 if causal else 1, 0 if causal else 1)
         self.spatial = nn.Conv3d(input_size, filters, (1, 7, 7), padding=(0, 3, 3))
         self.temporal = nn.Conv3d(input_size, filters, (3, 1, 1))  # padded by the window
@@ -73,6 +76,10 @@ class DualPathConnector(nn.Module):
                 f"Connector 'dual_path' pools {self.pool}x{self.pool} patches; got a grid of {patch_grid}."
             )
         return rows * cols
+
+    def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
+        """The pooled patches; None where some are left over."""
+        return blocks_of(patch_grid, self.pool)
 
     def clip(self, read: Read, num_frames: int, grid: Grid, frames_per_chunk: int | None = None) -> torch.Tensor:
         """Tokens of one video, `(N, M)`; the frames beside a piece are read again for its windows."""

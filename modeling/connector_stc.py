@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .clips import Piece, Read, TimeWindow
-from .patch_grid import Grid, one_grid
+from .patch_grid import Grid, blocks_of, one_grid
 from .regstage import RegStage
 
 
@@ -66,9 +66,13 @@ class StcConnector(nn.Module):
     """
 
     name = "stc"
-    joins_frames = True
     pools = False
     padding = 1
+
+    takes_unequal_views = False
+    patch_block: int | None
+    over_time = "clip"
+    window: TimeWindow
 
     def __init__(
         self,
@@ -99,6 +103,8 @@ class StcConnector(nn.Module):
         self.image_frames = image_frames
         time, rows, cols = self.downsample
         self.window = TimeWindow(time, time, self.padding, self.padding)
+        in_blocks = rows == cols and not self.padding and self.window.steps(image_frames) == 1
+        self.patch_block = rows if in_blocks else None
         self.s1 = RegStage(input_size, width, depth)
         sampler: nn.Module = WindowMean(time, rows, cols)
         if not self.pools:
@@ -136,6 +142,10 @@ class StcConnector(nn.Module):
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
         """Tokens of an image, a clip of `image_frames` equal frames."""
         return self.tokens_per_clip(self.image_frames, patch_grid)
+
+    def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
+        """The joined patches where an image is one step; None where some are left over or padded."""
+        return blocks_of(patch_grid, self.patch_block)
 
     def clip(self, read: Read, num_frames: int, grid: Grid, frames_per_chunk: int | None = None) -> torch.Tensor:
         """Tokens of one video, `(N, M)`; see `clips.py`."""

@@ -2,11 +2,11 @@
 # Licensed under the Apache License, Version 2.0.
 """Table of the fusions: the ways in which the high-res tower's features join the low-res tower's."""
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 
+from .connector import Connector
 from .fusion_cbam import CbamFusion
 from .fusion_channel_concat import ChannelConcatFusion
 from .fusion_concat_1x1 import Concat1x1Fusion
@@ -22,7 +22,7 @@ from .fusion_se import SqueezeExcitationFusion
 from .fusion_sequence_concat import SequenceConcatFusion
 from .fusion_spatial_gate import SpatialGateFusion
 from .fusion_upsample_concat import UpsampleConcatFusion
-from .options import build_part
+from .options import build_part, check_answers, find_part
 from .view_layout import ViewLayout
 
 
@@ -39,6 +39,11 @@ class Fusion(Protocol):
             the fusion makes another number of tokens.
         joins_views: Whether `finish` reads the views of an image together. If not, it may get a chunk of the views,
             and must not read the layout.
+        needs_high_res_tower: Whether the fusion reads a high-res tower, so that a model without one cannot have it.
+        takes_cls: Whether `finish` takes the prefix tokens too, with `vision_feature_select` "cls_patch".
+        takes_unequal_views: Whether the views of a batch may differ in size; only without a high-res tower.
+        tokens_are_places: Whether the tokens of `finish` are the cells of `output_grid` on the view, row by row;
+            not so for queries and for sequences.
 
     Shapes: T views, N prefix tokens (CLS), P patches, D low-res width, E width of the stage or group, s cells per side
     that one view owns of that map.
@@ -49,6 +54,10 @@ class Fusion(Protocol):
     output_size: int
     output_grid: tuple[int, int]
     joins_views: bool
+    needs_high_res_tower: bool
+    takes_cls: bool
+    takes_unequal_views: bool
+    tokens_are_places: bool
 
     def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         """Tap number `tap`, from 0: `(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
@@ -59,7 +68,7 @@ class Fusion(Protocol):
         ...
 
 
-FUSIONS: dict[str, Callable[..., Fusion]] = {
+FUSIONS: dict[str, type[Fusion]] = {
     "cbam": CbamFusion,
     "channel_concat": ChannelConcatFusion,
     "concat_1x1": Concat1x1Fusion,
@@ -78,10 +87,52 @@ FUSIONS: dict[str, Callable[..., Fusion]] = {
 }
 
 
-def build_fusion(config: Any) -> Any:
+def check_fusion(name: str, part: Any) -> None:
+    """Check that a fusion's class declares all that `Fusion` asks.
+
+    Raises:
+        ValueError: If it does not; names the missing answers.
+    """
+    check_answers("fusion", name, part, Fusion)
+
+
+def needs_high_res_tower(options: Any) -> bool:
+    """Whether the fusion that an option dict, or a name, names needs a high-res tower.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    return bool(find_part("fusion", FUSIONS, options)[1].needs_high_res_tower)
+
+
+def build_fusion(config: Any) -> Fusion:
     """Build the fusion that `config.fusion` names.
 
     Raises:
-        ValueError: If the name, an option or an option's value is not accepted.
+        ValueError: If the name, an option or an option's value is not accepted, or the fusion does not go with the
+            model's towers.
     """
-    return build_part("fusion", FUSIONS, config.fusion, config)
+    name, part = find_part("fusion", FUSIONS, config.fusion)
+    single_tower = config.high_res_vision_config is None
+    if single_tower and part.needs_high_res_tower:
+        raise ValueError(
+            f"`fusion.type` {name!r} joins two towers, but `high_res_vision_config` is None. "
+            'Set a high-res tower or `fusion={"type": "none"}`.'
+        )
+    if config.vision_feature_select == "cls_patch" and not part.takes_cls:
+        raise ValueError(
+            f"`vision_feature_select` 'cls_patch' keeps CLS, which fusion {name!r} has no place for. Use 'patch', or "
+            '`fusion={"type": "none"}`.'
+        )
+    fusion = build_part("fusion", FUSIONS, config.fusion, config)
+    if not (single_tower or fusion.taps or fusion.final_stages):
+        raise ValueError(
+            f"`fusion.type` {name!r} reads no high-res tower, but `high_res_vision_config` is set. Set "
+            "`high_res_vision_config=None`."
+        )
+    return fusion
+
+
+def token_grid(fusion: Fusion, connector: Connector) -> tuple[int, int] | None:
+    """Rows and columns of the cells of a tile for which its image tokens stand, row by row; None where they do not."""
+    return connector.token_grid(fusion.output_grid) if fusion.tokens_are_places else None

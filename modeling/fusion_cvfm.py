@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import initialization as init
 from transformers.activations import ACT2FN
 
 from .align import Align
@@ -56,6 +57,13 @@ class CvfmLayer(nn.Module):
         self.fc2 = nn.Linear(hidden_size, low_size)
         self.gate = nn.Parameter(torch.zeros(1)) if residual == "gate" else None
 
+    def set_initial_weights(self, std: float) -> None:
+        """The identity, where the update is added: its last layer, or its gate, is zero."""
+        if self.residual == "add":
+            init.zeros_(self.fc2.weight)
+        if self.gate is not None:
+            init.zeros_(self.gate)
+
     def forward(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         aligned = self.align(high.to(low.dtype)).flatten(2).transpose(1, 2)
         prefix, patches = split_prefix(low, aligned.shape[1])
@@ -91,8 +99,16 @@ class CvfmFusion(nn.Module):
         ValueError: If taps and stages do not fit the towers or each other, or a choice is unknown.
     """
 
+    taps: tuple[tuple[int, int], ...]
     final_stages: tuple[tuple[int, ...], ...] = ()
+    output_size: int
+    output_grid: tuple[int, int]
     joins_views = False
+    needs_high_res_tower = True
+    takes_cls = False
+    takes_unequal_views = False
+    tokens_are_places = True
+    _no_split_modules = ("CvfmLayer",)
 
     def __init__(
         self,
@@ -126,7 +142,7 @@ class CvfmFusion(nn.Module):
         self.taps = checked_taps(config, layers, stages)
         low_size: int = config.vision_config.hidden_size
         self.output_size = low_size
-        self.output_grid: tuple[int, int] = config.patch_grid
+        self.output_grid = config.patch_grid
         shapes = [stage_shape(config, stage) for stage in stages]
         self.layers = nn.ModuleList(
             CvfmLayer(

@@ -95,6 +95,9 @@ class MultiEncoderQueriesFusion(FusionAtEnd):
         ValueError: If a stage does not exist or a number does not fit.
     """
 
+    tokens_are_places = False
+    _no_split_modules = ("QueryLayer",)
+
     def __init__(
         self,
         config: Any,

@@ -72,6 +72,8 @@ class PatchInfoMiningFusion(FusionAtEnd):
         ValueError: If a stage does not exist, or the first one's cells are not whole windows of the patch grid.
     """
 
+    _no_split_modules = ("PatchInfoMining",)
+
     def __init__(self, config: Any, *, stages: list[int] | None = None) -> None:
         every = range(1, count_stages(config) + 1)
         super().__init__(config, checked_stages(config, "stages", every if stages is None else stages))

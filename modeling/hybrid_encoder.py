@@ -26,12 +26,10 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .align import MeanConv2d, area_resample, interpolate_box, stack_stages
+from .align import area_resample, interpolate_box, stack_stages
 from .casting import at_entry
 from .configuration_fila import FilaConfig
 from .fusion import build_fusion
-from .fusion_cvfm import CvfmLayer
-from .fusion_none import NoFusion
 from .high_res_views import (
     Box,
     EncodedViews,
@@ -44,7 +42,6 @@ from .high_res_views import (
 )
 from .layer_names import layers_of
 from .stored_layers import check_stored_layers
-from .tower_convnext import ConvNextBlock, ConvNextTower, GlobalResponseNorm
 from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage
 from .view_layout import ViewLayout, check_views, chunks_of, packed_views
 
@@ -57,14 +54,7 @@ class FilaPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     input_modalities: tuple[str, ...] = ("image", "video", "text")
     supports_gradient_checkpointing = True
-    _no_split_modules: list[str] | set[str] = [  # noqa: RUF012
-        "ConvNextBlock",
-        "CrossAttentionLayer",
-        "CvfmLayer",
-        "PatchInfoMining",
-        "QueryLayer",
-        "ResolutionAdapter",
-    ]
+    _no_split_modules: list[str] | set[str] = []  # noqa: RUF012  # each part names its own
     _skip_keys_device_placement = ["past_key_values", "cache"]  # noqa: RUF012
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -85,14 +75,14 @@ class FilaPreTrainedModel(PreTrainedModel):
         self._no_split_modules = layers_of(self)
 
     def enable_input_require_grads(self) -> None:
-        """As in every model of transformers; a ConvNeXt, which is none, is reached too.
+        """As in every model of transformers; a tower of canvases, which is none, is reached too.
 
         Reentrant checkpointing gives the adapters of a block a gradient only if the block's input wants one. A tower
         without anything that trains runs without a graph (see `frozen.py`) and stays so.
         """
         super().enable_input_require_grads()
         for tower in self.modules():
-            if isinstance(tower, ConvNextTower):
+            if getattr(tower, "encodes_views", True) is False:
                 hook = tower.embeddings.register_forward_hook(_want_gradient)
                 self._require_grads_hooks.append(hook)
 
@@ -104,20 +94,7 @@ class FilaPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, ConvNextBlock):
-            if module.layer_scale_parameter is not None:
-                init.constant_(module.layer_scale_parameter, module.layer_scale_init_value)
-        elif isinstance(module, GlobalResponseNorm):
-            init.zeros_(module.weight)
-            init.zeros_(module.bias)
-        elif isinstance(module, MeanConv2d):
-            init.copy_(module.weight, module.initial_weight())
-        elif isinstance(module, CvfmLayer):
-            if module.residual == "add":
-                init.zeros_(module.fc2.weight)
-            if module.gate is not None:
-                init.zeros_(module.gate)
-        elif isinstance(getattr(module, "image_newline", None), nn.Parameter):
+        if isinstance(getattr(module, "image_newline", None), nn.Parameter):
             init.normal_(module.image_newline, std=self.config.initializer_range)
         elif callable(initialise := getattr(module, "set_initial_weights", None)):
             initialise(self.config.initializer_range)
@@ -249,7 +226,7 @@ class FilaVisionModel(FilaPreTrainedModel):
     def __init__(self, config: FilaConfig) -> None:
         super().__init__(config)
         check_tower_types(config)
-        self.fusion = build_fusion(config)
+        self.fusion: Any = build_fusion(config)  # a `Fusion` that is a module
         self.low_res_tower = build_low_res_tower(config.vision_config, config.num_vision_layers)
         self.read_stages = [stage for _, stage in self.fusion.taps] + [
             stage for group in self.fusion.final_stages for stage in group
@@ -263,6 +240,11 @@ class FilaVisionModel(FilaPreTrainedModel):
         """The low-res tower's patch embedding."""
         embeddings: nn.Module = self.low_res_tower.get_input_embeddings()
         return embeddings
+
+    @property
+    def high_res_towers(self) -> list[Any]:
+        """The first and the extra ones."""
+        return [] if self.high_res_tower is None else [self.high_res_tower, *self.extra_towers]
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
@@ -358,7 +340,7 @@ class FilaVisionModel(FilaPreTrainedModel):
 
     def _check_takes_any_views(self) -> None:
         """Raise if all views must have one size."""
-        if not isinstance(self.fusion, NoFusion) or self.config.vision_feature_select != "patch":
+        if not self.fusion.takes_unequal_views:
             raise ValueError(
                 "`patch_grids` says that the views differ in size; a model with a high-res tower takes equal "
                 f"views, and so do 'cls_patch' and a fusion, here {self.config.fusion}. Choose another canvas, or "
@@ -388,7 +370,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         read_again: Sequence[int] | None,
     ) -> list[Canvases | EncodedViews]:
         """The maps of each high-res tower, not yet all run; those of the last stages, or of `read_again`, are kept."""
-        towers = [] if self.high_res_tower is None else [self.high_res_tower, *self.extra_towers]
+        towers = self.high_res_towers
         final = [stage for group in self.fusion.final_stages for stage in group]
         kept = [locate_stage(self.config, stage) for stage in (final if read_again is None else read_again)]
         views = None

@@ -4,7 +4,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 Part = TypeVar("Part")
 
@@ -19,37 +19,89 @@ def as_options(options: Any) -> Any:
     return {"type": options} if isinstance(options, str) else options
 
 
-def build_part(
-    family: str, table: Mapping[str, Callable[..., Part]], options: Mapping[str, Any], *args: Any, **shared: Any
-) -> Part:
-    """Build `table[options["type"]]` with its options.
+def find_part(family: str, table: Mapping[str, Part], options: Any) -> tuple[str, Part]:
+    """Return the name that an option dict gives, and the part of a table that it names.
+
+    Args:
+        family: Name of the config field, for messages.
+        table: Parts by name.
+        options: `{"type": name, option: value, ...}`, or a name.
+
+    Raises:
+        ValueError: If the name is no string or unknown.
+    """
+    options = as_options(options)
+    if not isinstance(options, Mapping):
+        raise ValueError(f"`{family}` must be a name or a dict such as {{'type': {min(table)!r}}}; got {options!r}.")
+    name = options.get("type")
+    if not isinstance(name, str) or name not in table:
+        raise ValueError(f"`{family}.type` must be one of {sorted(table)}; got {name!r}.")
+    return name, table[name]
+
+
+def build_part(family: str, table: Mapping[str, Callable[..., Part]], options: Any, *args: Any, **shared: Any) -> Part:
+    """Build the part that an option dict names, with its options.
 
     Args:
         family: Name of the config field, for messages.
         table: Part classes by name. What all parts of a table share is passed in `args` and `shared`; every other
             parameter of the constructor is an option.
-        options: `{"type": name, option: value, ...}`.
+        options: `{"type": name, option: value, ...}`, or a name.
         args: Positional arguments for the constructor.
         shared: Keyword arguments for the constructor that are not options.
-
-    Returns:
-        The part.
 
     Raises:
         ValueError: If the name is no string or unknown, an option is unknown, or the part refuses a value.
     """
-    options = as_options(options)
-    if not isinstance(options, Mapping):
-        raise ValueError(f"`{family}` must be a name or a dict such as {{'type': {min(table)!r}}}; got {options!r}.")
-    chosen = dict(options)
-    name = chosen.pop("type", None)
-    if not isinstance(name, str) or name not in table:
-        raise ValueError(f"`{family}.type` must be one of {sorted(table)}; got {name!r}.")
-    parameters = list(inspect.signature(table[name]).parameters)[len(args) :]
+    name, part = find_part(family, table, options)
+    chosen = {key: value for key, value in as_options(options).items() if key != "type"}
+    parameters = list(inspect.signature(part).parameters)[len(args) :]
     accepted = [parameter for parameter in parameters if parameter not in shared]
     if unknown := sorted(set(chosen) - set(accepted)):
         raise ValueError(f"{family.capitalize()} {name!r} has no option {unknown}; it accepts {accepted}.")
-    return table[name](*args, **shared, **chosen)
+    return part(*args, **shared, **chosen)
+
+
+def missing_answers(part: Any, protocol: type) -> list[str]:
+    """Return what a protocol asks and a class does not declare.
+
+    A class declares an attribute or a method of its own or of a base class, or annotates an attribute that its
+    constructor sets. What it would inherit from the protocol itself, a body of dots, does not count.
+
+    Args:
+        part: The class.
+        protocol: Its public members, and `__call__`, are asked.
+    """
+    protocols = [each for each in protocol.__mro__ if Protocol in each.__bases__]
+
+    def members(owner: type) -> set[str]:
+        return {*vars(owner), *inspect.get_annotations(owner)}
+
+    declared = set().union(*(members(each) for each in part.__mro__ if each not in protocols))
+    asked = set().union(*map(members, protocols))
+    return sorted(name for name in asked - declared if not name.startswith("_") or name == "__call__")
+
+
+def check_answers(family: str, name: str, part: Any, *protocols: type) -> None:
+    """Check that a class of a family declares all that is asked of it.
+
+    Args:
+        family: "fusion", "connector", ..., for the message.
+        name: The name under which the class is registered.
+        part: The class.
+        protocols: What it must declare.
+
+    Raises:
+        ValueError: If it is no class or declares too little; lists what is missing.
+    """
+    if not isinstance(part, type):
+        raise ValueError(f"{family.capitalize()} {name!r} must be a class; got {part!r}.")
+    if missing := sorted({answer for protocol in protocols for answer in missing_answers(part, protocol)}):
+        raise ValueError(
+            f"{family.capitalize()} {name!r}, class {part.__name__}, does not declare {missing}. Give the class an "
+            f"attribute or a method of each name, as docs/add_a_{family.split()[-1]}.md says; annotate an attribute "
+            "that the constructor sets."
+        )
 
 
 def one_of(field: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -26,6 +26,12 @@ def one_grid(connector: str, grid: Grid) -> tuple[int, int]:
     return grid
 
 
+def blocks_of(patch_grid: tuple[int, int], block: int | None) -> tuple[int, int] | None:
+    """Rows and columns of a patch grid in blocks of `block` x `block`; None where some are left over, or for None."""
+    rows, cols = patch_grid
+    return None if block is None or rows % block or cols % block else (rows // block, cols // block)
+
+
 def patch_positions(grid: Grid, length: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Row, column and validity of each of `length` features.
 

@@ -57,6 +57,7 @@ class FilaCanvas:
     """
 
     equal_views = True
+    tiles_overlap = False
     centred = True
 
     def __init__(

@@ -2,40 +2,31 @@
 # Licensed under the Apache License, Version 2.0.
 """What an image costs under every canvas strategy: tokens, operations of the encoder and the language model, cache.
 
-No pixel is read: sizes come from headers, tokens from plans, operations of the towers and the language model from the
-config's numbers, those of fusion and connector from a run on tensors without data.
+No pixel is read: sizes come from headers, tokens from plans, operations of the language model from the config's
+numbers, those of towers, fusion and connector from a run on tensors without data.
 An operation is a multiplication or an addition of a matrix product or convolution, as torch's `FlopCounterMode` counts
 them (norms, activations and interpolation are left out); attention counts whole squares, not the causal half. The
 language model's operations are those of reading the image tokens alone, without its head. An image is counted alone
 and at its own size: its views are padded to its longest one, and the processor's limits of tokens do not shrink it.
-
-Letters: P patches of a view, D low-res width, E width of a high-res stage, M language-model width, (h, w) cells.
 """
 
 import copy
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from transformers import AutoConfig, AutoProcessor
 
 from fila.conversion.damage import naming_damage
-from fila.look.tower_flops import high_res_flops, low_res_flops
 from fila.look.view_settings import Eyes, check_checkpoint, placeholder_tokenizer
-from fila.modeling.align import map_shapes
 from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.connector import build_connector
-from fila.modeling.fusion import build_fusion
-from fila.modeling.fusion_none import NoFusion
-from fila.modeling.options import as_options
-from fila.modeling.towers import LOW_RES_TOWERS
-from fila.modeling.view_layout import ViewLayout
-from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import CanvasPlan, Size
 from fila.processing.image_processing_fila import FilaImageProcessorPil
 from fila.processing.processing_fila import FilaProcessor
-from fila.systems.compatibility import ONE_GRID
+from fila.processing.render import scale_geometry
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -96,13 +87,8 @@ class Estimator:
         return made
 
     def _set(self, config: FilaConfig, processor: Any) -> None:
-        import torch
-
         self.config, self.processor = config, processor
         self.eyes = Eyes.of(config, processor, "")
-        with torch.device("meta"):
-            self.fusion = build_fusion(config).requires_grad_(False)
-            self.connector = build_connector(config, self.fusion.output_size).requires_grad_(False)
 
     def estimate(self, image: str, size: Size, canvas: dict[str, Any]) -> Estimate:
         """Count for an image of a size, under the strategy of an option dict."""
@@ -138,53 +124,126 @@ class Estimator:
         processor.token_size = self.eyes.token_size
         return processor
 
-    @property
-    def patch_size(self) -> int:
-        """Pixels per side of a patch of the low-res tower."""
-        assert self.config.tile_size is not None
-        return self.config.tile_size // self.config.patch_grid[0]
-
     def all_canvases(self, image: str, size: Size) -> list[Estimate]:
         """Count under the image processor's own strategy, first, and every other one with its defaults."""
         own = self.processor.image_processor.canvas
-        others = (self.eyes.default_options(name) for name in CANVASES if name != own["type"])
-        return [self.estimate(image, size, canvas) for canvas in (own, *others)]
+        return [self.estimate(image, size, canvas) for canvas in (own, *self.eyes.other_canvases())]
+
+    @cached_property
+    def counter(self) -> "EncoderFlops":
+        """Of the model's encoder and connector."""
+        return EncoderFlops(self.config)
 
     def encoder_flops(self, plan: CanvasPlan, canvas: dict[str, Any]) -> int | None:
         """Operations of all towers, the fusion and the connector for one image; None where the model refuses it."""
-        equal_views = self.processor.image_processor.plans(canvas=canvas).equal_views
-        one_grid = not isinstance(self.fusion, NoFusion) or as_options(self.config.connector)["type"] in ONE_GRID
-        if not equal_views and one_grid:
-            return None
-        patch = self.patch_size
-        grids = [(height // patch, width // patch) for height, width in plan.view_sizes]
-        longest = max(rows * cols for rows, cols in grids)
-        low = plan.num_views * low_res_flops(self.config, longest)
-        high = high_res_flops(self.config, self.fusion, plan)
-        return low + high + self._joining_flops(plan, None if equal_views else grids, longest)
+        if self.processor.image_processor.plans(canvas=canvas).equal_views:
+            return self.counter.of_equal_views(plan)
+        return self.counter.of_unequal_views(plan) if self.counter.takes_unequal_views else None
 
-    def _joining_flops(self, plan: CanvasPlan, grids: list[tuple[int, int]] | None, patches: int) -> int:
-        """Operations of the fusion and the connector, counted by torch on tensors without data."""
+
+class EncoderFlops:
+    """Counts the operations of a hybrid encoder and a connector, by running them on tensors without data.
+
+    Towers, fusion and connector run once per distinct shape of their inputs; later calls of that shape return what
+    the first one did and add its count. Views go through the towers one at a time, so that shapes repeat.
+
+    Args:
+        config: The `FilaConfig`.
+    """
+
+    def __init__(self, config: FilaConfig) -> None:
         import torch
+
+        from fila.modeling.hybrid_encoder import FilaVisionModel
+
+        assert config.tile_size is not None
+        self.config, self.tile = config, config.tile_size
+        with torch.device("meta"):
+            encoder = FilaVisionModel(copy.deepcopy(config)).eval().requires_grad_(False)
+            connector = build_connector(config, encoder.fusion.output_size).eval().requires_grad_(False)
+        self.encoder, self.connector, low = encoder, connector, encoder.low_res_tower
+        self.takes_unequal_views = (
+            encoder.fusion.takes_unequal_views and connector.takes_unequal_views and low.takes_mask
+        )
+        self.counter: Any = None
+        self.repeated = 0  # operations of calls that were not run again
+        methods = [(low, ("embed", "run_layers", "finish")), (encoder.fusion, ("fuse", "finish"))]
+        for tower in encoder.high_res_towers:
+            methods.append((tower, ("forward",) if tower.encodes_views else ("embed", "run_stages")))
+        for part, names in [*methods, (connector, ("forward",))]:
+            for name in names:
+                setattr(part, name, self._run_once_per_shape(getattr(part, name)))
+
+    def of_equal_views(self, plan: CanvasPlan) -> int:
+        """Operations for an image whose views have the tile's size."""
+        import torch
+
+        tile = self.tile
+        inputs = {
+            "pixel_values": torch.empty(1, plan.num_views, 3, tile, tile, device="meta"),
+            "view_boxes": torch.tensor([plan.view_boxes]),
+            "tile_grid": torch.tensor([plan.tile_grid]),
+        }
+        if (side := self.config.high_res_tile_size) is not None:
+            canvas, _ = scale_geometry(plan, low=Size(tile, tile), high=Size(side, side))
+            inputs["high_res_pixel_values"] = torch.empty(1, 3, *canvas, device="meta")
+            inputs["high_res_sizes"] = torch.tensor([canvas])
+
+        def run() -> None:
+            features = self.encoder(**inputs, views_per_chunk=1).last_hidden_state
+            self.connector(features, self.encoder.fusion.output_grid)
+
+        return self._count(run)
+
+    def of_unequal_views(self, plan: CanvasPlan) -> int:
+        """Operations for an image whose views differ in size: every view is padded to the longest."""
+        import torch
+
+        tower, patch = self.encoder.low_res_tower, self.tile // self.config.patch_grid[0]
+        grids = torch.tensor([(height // patch, width // patch) for height, width in plan.view_sizes])
+        longest = int(grids.prod(dim=1).max())
+        patches = torch.empty(1, 3, patch, longest * patch, device="meta")
+
+        def run() -> None:
+            for _ in grids:
+                low = tower.embed(patches, torch.tensor([[1, longest]]))
+                low = tower.finish(tower.run_layers(low, 0, tower.num_layers))
+            self.connector(low[:, tower.num_prefix_tokens :].expand(len(grids), -1, -1), grids)
+
+        return self._count(run)
+
+    def _count(self, run: Callable[[], None]) -> int:
+        import torch
+        from torch.nn.attention import SDPBackend, sdpa_kernel
         from torch.utils.flop_counter import FlopCounterMode
 
-        views, vision = plan.num_views, self.config.vision_config
-        prefix = LOW_RES_TOWERS[vision.model_type].num_prefix(vision)
+        self.repeated = 0
+        # as matrix products, attention is counted whole whatever kernel a device has
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as self.counter:
+            run()
+        return int(self.counter.get_total_flops()) + self.repeated
 
-        def squares(stages: tuple[int, ...]) -> torch.Tensor:
-            ((channels, side),) = map_shapes(self.config, [stages])
-            return torch.empty(views, channels, side, side, device="meta")
+    def _run_once_per_shape(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        known: dict[Any, tuple[int, Any]] = {}
 
-        layout = ViewLayout((views,), (plan.tile_grid,))
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            low = torch.empty(views, prefix + patches, vision.hidden_size, device="meta")
-            for tap, (_, stage) in enumerate(self.fusion.taps):
-                low = self.fusion.fuse(tap, low, squares((stage,)))
-            maps = tuple(squares(group) for group in self.fusion.final_stages)
-            kept = low if self.config.vision_feature_select == "cls_patch" else low[:, prefix:]
-            features = self.fusion.finish(kept, maps, layout)
-            self.connector(features, self.fusion.output_grid if grids is None else torch.tensor(grids))
-        return int(counter.get_total_flops())
+        def call(*args: Any, **kwargs: Any) -> Any:
+            key = shapes_of((*args, *kwargs.items()))
+            if key in known:
+                self.repeated += known[key][0]
+            else:
+                before = self.counter.get_total_flops()
+                result = method(*args, **kwargs)
+                known[key] = self.counter.get_total_flops() - before, result
+            return known[key][1]
+
+        return call
+
+
+def shapes_of(value: Any) -> Any:
+    """A value with the shape of each tensor in its place."""
+    if isinstance(value, tuple | list):
+        return tuple(map(shapes_of, value))
+    return tuple(value.shape) if hasattr(value, "shape") else value
 
 
 def text_flops(text: Any, tokens: int) -> int | None:

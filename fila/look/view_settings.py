@@ -3,8 +3,6 @@
 """Whose eyes `fila plan` and `fila view` use: a processor and where its tokens lie."""
 
 import copy
-import inspect
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +14,11 @@ from transformers import AutoConfig, AutoProcessor, PreTrainedTokenizerFast
 from transformers.utils import is_torchvision_available
 
 from fila.conversion.damage import naming_damage
-from fila.modeling.clips import clip_token_rule
 from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.connector import build_connector
 from fila.modeling.fusion import build_fusion
-from fila.processing.canvas import CANVASES, build_canvas
+from fila.modeling.fusion import token_grid as grid_of_tokens
+from fila.processing.canvas import CANVASES, all_options, build_canvas
 from fila.processing.canvas_plan import CanvasPlan, Size
 from fila.processing.image_input import ImageInputError
 from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
@@ -118,13 +116,13 @@ class Eyes:
 
     def default_options(self, name: str) -> dict[str, Any]:
         """The options of a canvas strategy with its defaults, but for these eyes' patches and tokens."""
-        accepted = inspect.signature(CANVASES[name]).parameters
-        options: dict[str, Any] = {"type": name}
-        if "patch_size" in accepted:
-            options["patch_size"] = self.patch_size
-        if "multiple" in accepted:
-            options["multiple"] = max(1, (self.token_size or 1) // self.patch_size)
-        return options
+        known = all_options({"type": name})
+        ours = {"patch_size": self.patch_size, "multiple": max(1, (self.token_size or 1) // self.patch_size)}
+        return {"type": name} | {option: value for option, value in ours.items() if option in known}
+
+    def other_canvases(self) -> list[dict[str, Any]]:
+        """The options of every canvas strategy but these eyes' own, by default."""
+        return [self.default_options(name) for name in CANVASES if name != self.canvas]
 
     def with_canvas(self, options: Mapping[str, Any]) -> "Eyes":
         """These eyes with another canvas strategy; views that differ in size go without a high-res canvas."""
@@ -138,29 +136,20 @@ class Eyes:
 
     def all_canvases(self) -> list["Eyes"]:
         """These eyes with every canvas strategy, their own first."""
-        others = [self.with_canvas(self.default_options(name)) for name in CANVASES if name != self.canvas]
-        return [self, *others]
+        return [self, *map(self.with_canvas, self.other_canvases())]
 
 
 def token_grid(config: FilaConfig) -> tuple[int, int] | None:
-    """Image tokens per axis of a tile, or None where a token does not stand for a place.
+    """Image tokens per axis of a tile, or None where a token does not stand for a block of patches.
 
-    Queries read a whole view each, and a sequence of two towers' tokens has each place twice. Connectors of videos may
-    show an image several times, or put vectors of their own beside it; pixel shuffle's first order reads columns.
+    What stands for what, fusion and connector declare (`Fusion` and `Connector` in `fila.modeling`).
     """
     import torch
 
     with torch.device("meta"):
         fusion = build_fusion(config)
         connector = build_connector(config, fusion.output_size)
-    rows, cols = fusion.output_grid
-    count = connector.tokens_per_tile((rows, cols))
-    if (rows == 1 < cols) or connector.tokens_per_tile((rows, 2 * cols)) == count:
-        return None
-    side, rule = math.isqrt(count), clip_token_rule(connector, (rows, cols)) or {}
-    if side**2 != count or rows != cols or rows % side or rule.get("per_step", count) != count:
-        return None
-    return None if getattr(connector, "order", None) == "v1" else (side, side)
+    return None if connector.patch_block is None else grid_of_tokens(fusion, connector)
 
 
 def placeholder_tokenizer() -> PreTrainedTokenizerFast:
@@ -205,7 +194,7 @@ def open_eyes(
     side, options = tile // patch, dict(canvas or {"type": "fila"})
     # An unknown canvas or option is refused here, before any image is opened.
     equal_views = build_canvas(options, (tile, tile)).equal_views
-    if "patch_size" in inspect.signature(CANVASES[options["type"]]).parameters:
+    if "patch_size" in all_options(options):
         options.setdefault("patch_size", patch)
     high_res_side = side * HIGH_RES_STRIDE
     image_processor = (FilaImageProcessor if is_torchvision_available() else FilaImageProcessorPil)(

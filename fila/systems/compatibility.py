@@ -2,20 +2,17 @@
 # Licensed under the Apache License, Version 2.0.
 """Whether a model and a processor fit together: what neither can see alone, told before any image is opened."""
 
-import math
+from collections.abc import Mapping
 from typing import Any
 
-from fila.modeling.towers import LOW_RES_TOWERS
+from fila.modeling.connector import Connector
+from fila.modeling.fusion import token_grid
+from fila.processing.canvas import Canvas
+from fila.processing.layout import Layout
 from fila.systems.meta_model import model_on_meta
 
-# Connectors that make a fixed number of tokens, which lie on no grid of the view.
-_QUERIES = ("codebook", "resampler")
-# Connectors that read views of one patch grid, and whose tokens are rows of something else: of steps, or with vectors
-# of their own at both ends.
-ONE_GRID = ("conv_glu", "dual_path", "spatial_conv", "spatial_pool", "stc", "stc_v35", "stp")
 
-
-def fitting_settings(config: Any, image_processor: Any, layout: Any) -> dict[str, Any]:
+def fitting_settings(config: Any, image_processor: Any, layout: Layout) -> dict[str, Any]:
     """Settings of `FilaProcessor` that follow from the model and the canvas.
 
     Args:
@@ -30,66 +27,76 @@ def fitting_settings(config: Any, image_processor: Any, layout: Any) -> dict[str
     Raises:
         ValueError: If model, canvas and layout do not fit together; says why and what to change.
     """
-    plans, kind = image_processor.plans(), config.connector["type"]
-    _check_views(config, image_processor, plans)
     _check_layout(config, layout)
-    model = model_on_meta(config).model
-    (rows, cols), count = model.vision_tower.fusion.output_grid, int(model.tokens_per_tile)
-    unlike = kind == "adaptive_resampler" and not plans.equal_views  # as many tokens, whatever a view's size
-    if layout.row_newlines and (kind in _QUERIES + ONE_GRID or unlike or rows != cols):
+    model, canvas, options = model_on_meta(config).model, image_processor.plans(), image_processor.canvas
+    encoder, connector = model.vision_tower, model.multi_modal_projector
+    if (image_processor.high_res_size is None) != (encoder.high_res_tower is None):
         raise ValueError(
-            f"A layout with `row_newlines` reads the tokens of a view row by row; those of connector {kind!r} behind "
-            f"fusion {config.fusion['type']!r} lie on no grid. Choose another layout or connector."
+            "The processor's `high_res_size` must be set if and only if the model has a high-res tower; got "
+            f"{image_processor.high_res_size} and {getattr(config.high_res_vision_config, 'model_type', None)!r}."
         )
-    if layout.row_newlines and getattr(model.multi_modal_projector, "order", None) == "v1":
-        raise ValueError(
-            "A layout with `row_newlines` reads the tokens of a view row by row; those of connector 'pixel_shuffle' "
-            "with `order` 'v1' stand column by column. Choose another layout or order."
-        )
-    if layout.unpad != "no" and not getattr(plans, "centred", False):
-        raise ValueError(
-            "A layout with `unpad` drops the rows and columns around an image in the middle of its canvas, its aspect "
-            f"ratio kept; canvas {image_processor.canvas} draws it otherwise, so they would show the image. Set the "
-            "layout's `unpad` to 'no', or choose another canvas."
-        )
-    settings: dict[str, Any] = {"tokens_per_tile": count}
+    if not canvas.equal_views:
+        _check_unequal_views(config, encoder, connector, canvas, options)
+    grid = token_grid(encoder.fusion, connector)
+    follows_size = not canvas.equal_views and connector.patch_block is not None
+    if layout.row_newlines:
+        if grid is None or not (canvas.equal_views or follows_size):
+            raise ValueError(
+                "A layout with `row_newlines` reads the tokens of a view row by row; those of connector "
+                f"{config.connector['type']!r} behind fusion {config.fusion['type']!r} lie on no grid, or not row by "
+                "row. Choose another layout or connector, or another order of its tokens."
+            )
+        _check_map(layout, canvas, options)
+    settings: dict[str, Any] = {"tokens_per_tile": int(model.tokens_per_tile)}
     if config.video_token_id is not None:
         settings["clip_tokens"] = model.clip_tokens
-    if not plans.equal_views and kind not in _QUERIES and not unlike:
-        settings["token_size"] = _block_size(config, image_processor, plans)
-    elif layout.row_newlines:
-        settings["token_size"] = _token_size(image_processor.size["height"], math.isqrt(count))
+    if follows_size:
+        settings["token_size"] = _block_size(config, connector, canvas, options)
+    elif layout.row_newlines and grid is not None:
+        settings["token_size"] = _token_size(image_processor.size["height"], *grid)
     return settings
 
 
-def _check_views(config: Any, image_processor: Any, plans: Any) -> None:
-    """Views of unequal size go with one tower and no fusion, a high-res canvas with a high-res tower."""
-    high, fusion, equal_views = config.high_res_vision_config, config.fusion["type"], plans.equal_views
-    if not equal_views and plans.patch_size != (patch := config.tile_size // config.patch_grid[0]):
+def _check_unequal_views(
+    config: Any, encoder: Any, connector: Connector, canvas: Any, options: Mapping[str, Any]
+) -> None:
+    """Check that patches, tower, fusion and connector take the views of a canvas that differ in size."""
+    start = f"The views of canvas {options['type']!r} differ in size, and"
+    if canvas.patch_size != (patch := config.tile_size // config.patch_grid[0]):
         raise ValueError(
-            f"The patches of canvas {image_processor.canvas['type']!r} must be those of the low-res tower, {patch} "
-            f"pixels; got {plans.patch_size}. Set the canvas's `patch_size`."
+            f"The patches of canvas {options['type']!r} must be those of the low-res tower, {patch} pixels; got "
+            f"{canvas.patch_size}. Set the canvas's `patch_size`."
         )
-    if not equal_views and fusion != "none":
+    if not encoder.fusion.takes_unequal_views:
         raise ValueError(
-            f"The views of canvas {image_processor.canvas['type']!r} differ in size, and fusion {fusion!r} needs "
-            "equal ones. Choose another canvas, or a model with one tower and no fusion."
+            f"{start} fusion {config.fusion['type']!r} with `vision_feature_select` "
+            f"{config.vision_feature_select!r} needs equal ones. Choose another canvas, or a model with one tower and "
+            "no fusion."
         )
-    if not equal_views and config.connector["type"] in ONE_GRID:
+    if not connector.takes_unequal_views:
         raise ValueError(
-            f"The views of canvas {image_processor.canvas['type']!r} differ in size, and connector "
-            f"{config.connector['type']!r} reads views of one patch grid. Choose another canvas or connector."
+            f"{start} connector {config.connector['type']!r} reads views of one patch grid. Choose another canvas or "
+            "connector."
         )
-    tower = LOW_RES_TOWERS[config.vision_config.model_type]
-    if not equal_views and not getattr(tower, "takes_mask", True):
+    if not encoder.low_res_tower.takes_mask:
         raise ValueError(
-            f"The views of canvas {image_processor.canvas['type']!r} differ in size, and the layers of "
-            f"{config.vision_config.model_type!r} take no mask for what pads them. Choose another canvas or tower."
+            f"{start} the layers of {config.vision_config.model_type!r} take no mask for what pads them. Choose "
+            "another canvas or tower."
         )
-    if (image_processor.high_res_size is None) != (high is None):
+
+
+def _check_map(layout: Layout, canvas: Canvas, options: Mapping[str, Any]) -> None:
+    """Check that the tiles of a canvas make the map that a layout with `row_newlines` reads."""
+    if canvas.tiles_overlap:
         raise ValueError(
-            "The processor's `high_res_size` must be set if and only if the model has a high-res tower; got "
-            f"{image_processor.high_res_size} and {getattr(high, 'model_type', None)!r}."
+            "A layout with `row_newlines` reads the tokens of all tiles as one map; the tiles of canvas "
+            f"{options} overlap, so it would show pixels twice. Choose another layout or canvas."
+        )
+    if layout.unpad != "no" and not canvas.centred:
+        raise ValueError(
+            "A layout with `unpad` drops the rows and columns around an image in the middle of its canvas, its aspect "
+            f"ratio kept; canvas {options} draws it otherwise, so they would show the image. Set the layout's `unpad` "
+            "to 'no', or choose another canvas."
         )
 
 
@@ -107,25 +114,22 @@ def _check_layout(config: Any, layout: Any) -> None:
         )
 
 
-def _block_size(config: Any, image_processor: Any, plans: Any) -> int:
-    """Pixels that a token covers where views differ: a patch, or the block of patches that the connector joins."""
-    joins = config.connector["type"] == "pixel_shuffle"
-    factor = config.connector.get("factor", 2) if joins else 1
-    block = int(factor * plans.patch_size)
-    if factor > 1 and getattr(plans, "unit", 1) % block:
+def _block_size(config: Any, connector: Any, canvas: Any, options: Mapping[str, Any]) -> int:
+    """Pixels that a token covers where views differ: the block of patches that the connector joins."""
+    block: int = connector.patch_block
+    if canvas.patch_block % block:
         raise ValueError(
-            f"Connector 'pixel_shuffle' joins {factor}x{factor} patches, and the views of canvas "
-            f"{image_processor.canvas['type']!r} are not whole blocks. Choose canvas 'native' with `multiple`, or "
-            "another connector."
+            f"Connector {config.connector['type']!r} joins {block}x{block} patches, and the views of canvas "
+            f"{options['type']!r} are not whole blocks. Choose canvas 'native' with `multiple`, or another connector."
         )
-    return block
+    return block * int(canvas.patch_size)
 
 
-def _token_size(tile: int, per_row: int) -> int:
-    """Pixels that a token covers where a tile has so many tokens per row."""
-    if tile % per_row:
+def _token_size(tile: int, rows: int, cols: int) -> int:
+    """Pixels that a token covers where a tile has so many rows and columns of tokens."""
+    if tile % rows or rows != cols:
         raise ValueError(
-            f"A layout with `row_newlines` needs tokens of whole pixels; a view of {tile} pixels has {per_row} tokens "
-            "per row. Choose another size, connector or layout."
+            f"A layout with `row_newlines` needs tokens of whole pixels; a view of {tile} pixels has {cols} tokens "
+            f"per row, in {rows} rows. Choose another size, connector or layout."
         )
-    return tile // per_row
+    return tile // rows

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from fila import FilaForConditionalGeneration, FilaProcessor
-from fila.modeling.connector import CONNECTORS
+from fila.modeling.connector import CONNECTORS, build_connector
 from fila.modeling.fusion import FUSIONS
 from fila.modeling.hybrid_encoder import real_view_boxes
-from fila.processing.canvas import CANVASES
+from fila.processing.canvas import CANVASES, all_options
 from fila.processing.canvas_plan import CanvasPlan
 from fila.processing.layout import LAYOUTS, build_layout
 from fila.systems.compatibility import fitting_settings
@@ -30,21 +30,43 @@ from tests.helpers import (
 )
 from tests.integration.pairwise import Combination, covering
 
-# Connectors that read views of one patch grid.
-ONE_GRID = {"conv_glu", "dual_path", "spatial_conv", "spatial_pool", "stc", "stc_v35", "stp"}
-# Connectors whose tokens have no rows and columns that a processor could count.
-NO_ROWS = ONE_GRID | {"adaptive_resampler", "codebook", "resampler"}
 NUM_SIZES = 30_000  # for each canvas
 
 
+CONNECTOR_PARTS = {name: build_connector(tiny_config(**connector_settings(name)), 20) for name in CONNECTORS}
+CANVAS_PARTS = {name: tiny_image_processor(canvas=tiny_canvas(name), high_res_size=None).plans() for name in CANVASES}
+
+
 def fits(combination: Combination) -> bool:
-    """Whether a canvas, a connector and a layout go together."""
+    """Whether a canvas, a connector and a layout go together, by what they declare."""
     canvas, connector, layout = combination
-    if connector in ONE_GRID and not has_equal_views(tiny_canvas(canvas)):
-        return False
-    if connector == "pixel_shuffle" and canvas in ("minicpm", "uhd"):
-        return False
-    return not LAYOUTS[layout].row_newlines or connector not in NO_ROWS or canvas in ("native", "single")
+    return (
+        not refused_views(canvas, connector) and not refused_blocks(canvas, connector) and takes_layout(*combination)
+    )
+
+
+def refused_views(canvas: str, connector: str) -> bool:
+    return not (CANVAS_PARTS[canvas].equal_views or CONNECTOR_PARTS[connector].takes_unequal_views)
+
+
+def refused_blocks(canvas: str, connector: str) -> bool:
+    """Whether the views of a canvas are not whole blocks of the patches that a connector joins."""
+    block, views = CONNECTOR_PARTS[connector].patch_block, CANVAS_PARTS[canvas]
+    return not views.equal_views and block is not None and options_of(canvas, connector).get("multiple", 1) % block > 0
+
+
+def takes_layout(canvas: str, connector: str, layout: str) -> bool:
+    """Whether a processor can lay out the tokens; where there is one view, there is nothing to lay out."""
+    has_rows = CONNECTOR_PARTS[connector].patch_block is not None
+    return not LAYOUTS[layout].row_newlines or has_rows or canvas in ("native", "single")
+
+
+def options_of(canvas: str, connector: str) -> dict[str, Any]:
+    """The tiny options of a canvas, with views of whole blocks where it can make them."""
+    options, block = tiny_canvas(canvas), CONNECTOR_PARTS[connector].patch_block
+    if not CANVAS_PARTS[canvas].equal_views and "multiple" in all_options(options):
+        options["multiple"] = block or 1
+    return options
 
 
 ALL = list(product(CANVASES, CONNECTORS, LAYOUTS))
@@ -54,16 +76,13 @@ CHOSEN = covering(FITTING) + covering([combination for combination in ALL if not
 
 
 def parts(canvas: str, connector: str, layout: str) -> tuple[FilaForConditionalGeneration, FilaProcessor]:
-    options = tiny_canvas(canvas)
-    if (connector, canvas) == ("pixel_shuffle", "native"):
-        options["multiple"] = 2  # whole blocks of patches
+    options = options_of(canvas, connector)
     equal_views = has_equal_views(options)
     settings = {"image_newline": LAYOUTS[layout].row_newlines, **connector_settings(connector)}
     config = tiny_config(**settings, **({} if equal_views else single_tower()))
     model = FilaForConditionalGeneration(config).eval()
     tokens = model.model.tokens_per_tile
-    count = model.model.multi_modal_projector.tokens_per_tile
-    follows_size = connector not in ONE_GRID and count((2, 4)) != count((2, 2))
+    follows_size = model.model.multi_modal_projector.patch_block is not None
     images = tiny_image_processor(canvas=options, **({} if equal_views else {"high_res_size": None}))
     return model, FilaProcessor(
         images,
@@ -75,13 +94,11 @@ def parts(canvas: str, connector: str, layout: str) -> tuple[FilaForConditionalG
     )
 
 
-def refusal(processor: FilaProcessor, connector: str, layout: str, sizes: list[tuple[int, int]]) -> str | None:
+def refusal(processor: FilaProcessor, layout: str, sizes: list[tuple[int, int]]) -> str | None:
     """Why a canvas, a connector and a layout do not go together, where they do not."""
-    plans = [processor.image_processor.plan(*size) for size in sizes]
-    if connector == "pixel_shuffle" and any(
-        side % (2 * PATCH) for plan in plans for view in plan.view_sizes for side in view
-    ):
-        return "must be whole tokens of 14 pixels"
+    plans, unit = [processor.image_processor.plan(*size) for size in sizes], processor.token_size or 1
+    if any(side % unit for plan in plans for view in plan.view_sizes for side in view):
+        return f"must be whole tokens of {unit} pixels"
     if processor.token_size is None and LAYOUTS[layout].row_newlines and any(plan.num_views > 1 for plan in plans):
         return "needs the rows and columns of a tile's tokens"
     return None
@@ -142,7 +159,7 @@ def test_placeholders_are_the_features_that_each_fusion_makes(fusion: str) -> No
 def test_placeholders_are_the_features_the_model_makes(combination: Combination) -> None:
     canvas, connector, layout = combination
     model, processor = parts(canvas, connector, layout)
-    if connector in ONE_GRID and not has_equal_views(processor.image_processor.canvas):
+    if refused_views(canvas, connector):
         with pytest.raises(ValueError, match="differ in size"):
             fitting_settings(model.config, processor.image_processor, build_layout({"type": layout}))
         return
@@ -150,7 +167,7 @@ def test_placeholders_are_the_features_the_model_makes(combination: Combination)
     samples = [sizes[:3], [], sizes[3:4], sizes[4:]]
     images = [[random_image(*size) for size in own] for own in samples]
     prompts = ["a<image>b" * len(own) for own in samples]
-    reason = refusal(processor, connector, layout, sizes)
+    reason = refusal(processor, layout, sizes)
     assert (reason is None) == fits(combination)
     if reason is not None:
         with pytest.raises(ValueError, match=reason):

@@ -37,13 +37,7 @@ from tests.integration.pairwise import Combination, covering, pairs_of
 from tests.integration.tiny_towers import ONE_STAGE, TOWERS
 
 DIMENSIONS = (sorted(CANVASES), sorted(TOWERS), sorted(FUSIONS), sorted(CONNECTORS), [*sorted(LAYOUTS), "placed"])
-EQUAL_VIEWS = {name: has_equal_views(tiny_canvas(name)) for name in CANVASES}
-# Fusions that make one row of tokens, and those whose tokens are wider or narrower than the low-res tower's.
-ONE_ROW = {"sequence_concat", "multi_encoder_queries"}
-OTHER_WIDTH = {"channel_concat", "multi_encoder_queries", "upsample_concat"}
-# Connectors whose tokens lie on no grid of a view: queries, and those that read views of one size.
-QUERIES = {"codebook", "resampler"}
-ONE_GRID = {"conv_glu", "dual_path", "spatial_conv", "spatial_pool", "stc", "stc_v35", "stp"}
+CANVAS_PARTS = {name: tiny_image_processor(canvas=tiny_canvas(name), high_res_size=None).plans() for name in CANVASES}
 # MiniCPM-V's layouts have `<image>` as text, so another token of the vocabulary is the placeholder.
 PLACEHOLDER = "<|im_start|>"
 

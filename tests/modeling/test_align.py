@@ -46,7 +46,7 @@ def test_conv_alignment_starts_as_the_mean() -> None:
     assert len(align.convs) == 2
     with torch.no_grad():
         for conv in align.convs:
-            conv.weight.copy_(conv.initial_weight())
+            conv.set_initial_weights(0.02)
             conv.bias.zero_()
     high = torch.randn(2, 5, 16, 16)
     assert_close(align(high), F.avg_pool2d(high, 4), 1e-6)

@@ -64,11 +64,6 @@ def test_settings_of_a_part_that_this_transformers_does_not_know_stay() -> None:
     [
         ({"image_tokn_id": 3}, r"no setting `image_tokn_id`; did you mean `image_token_id`\?"),
         ({"gibberish": 3}, r"no setting `gibberish`\.$"),
-        (
-            {"high_res_vision_config": None},
-            r"`fusion.type` 'cvfm' joins two towers, but `high_res_vision_config` is None",
-        ),
-        ({"fusion": {"type": "none"}}, r"reads no high-res tower, but `high_res_vision_config` is set"),
         (single_tower(high_res_tile_size=128), r"a single-tower model has no high-res canvas"),
         ({"vision_feature_layer": 6}, r"must name one of the 5 layers .* got 6"),
         ({"vision_feature_layer": 0}, r"must name one of the 5 layers .* got 0"),

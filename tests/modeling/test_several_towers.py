@@ -253,6 +253,11 @@ def test_cls_can_be_kept() -> None:
         ),
         (single_tower(extra_vision_configs=[high_res("eva02")]), r"`extra_vision_configs` holds 1 towers, but"),
         (single_tower(low_res_views="edges"), r"`low_res_views` 'edges' draws views out of the high-res canvas, but"),
+        (
+            {"high_res_vision_config": None},
+            r"`fusion.type` 'cvfm' joins two towers, but `high_res_vision_config` is None",
+        ),
+        ({"fusion": {"type": "none"}}, r"'none' reads no high-res tower, but `high_res_vision_config` is set"),
         ({"vision_feature_select": "cls_patch"}, r"'cls_patch' keeps CLS, which fusion 'cvfm' has no place for"),
         ({"tile_size": 30}, r"`tile_size` must be a multiple of `patch_size`; got 30 and 7"),
     ],

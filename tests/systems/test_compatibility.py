@@ -67,7 +67,7 @@ def test_padding_in_a_corner_is_not_dropped() -> None:
 
 def test_rows_are_not_read_out_of_columns() -> None:
     columns = single_tower(image_newline=True, connector={"type": "pixel_shuffle", "order": "v1"})
-    with pytest.raises(ValueError, match=r"with `order` 'v1' stand column by column"):
+    with pytest.raises(ValueError, match=r"connector 'pixel_shuffle' .* lie on no grid, or not row by row"):
         fitting(columns, "llava_next", "llava_next")
 
 
