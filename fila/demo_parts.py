@@ -13,11 +13,12 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+from fila import FilaConfig, FilaProcessor
 from fila.ask import ask, load_checkpoint, open_images
 from fila.conversion.assemble import assemble
 from fila.conversion.default_parts import obtain_default_parts
 from fila.conversion.output import written_file
-from fila.conversion.remote_code import remote_code_files
+from fila.conversion.remote_code import differing_code, model_code, processor_code
 from fila.eyes import Eyes
 from fila.quiet import quiet
 from fila.seen import look
@@ -136,8 +137,9 @@ def _is_current(checkpoint: Path) -> bool:
     """Whether there is a checkpoint, written by the code that is installed."""
     if not (checkpoint / "config.json").is_file():
         return False
-    pairs = [(checkpoint / source.name, source) for source in map(Path, remote_code_files())]
-    return all(copy.is_file() and copy.read_bytes() == source.read_bytes() for copy, source in pairs)
+    config = FilaConfig.from_pretrained(checkpoint)
+    code = {**model_code(config), **processor_code(FilaProcessor.from_pretrained(checkpoint))}
+    return not differing_code(checkpoint, code)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import initialization as init
 
 from .options import one_of
 from .resize import resize, resize_corners, resize_edges
@@ -100,10 +101,10 @@ class MeanConv2d(nn.Conv2d):
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, kernel_size=2, stride=2)
 
-    def initial_weight(self) -> torch.Tensor:
-        """`(E, E, 2, 2)`: a quarter on the diagonal."""
+    def set_initial_weights(self, std: float) -> None:
+        """Set the weight `(E, E, 2, 2)` to a quarter on the diagonal."""
         eye = torch.eye(self.in_channels, dtype=self.weight.dtype, device=self.weight.device)
-        return (eye / 4)[:, :, None, None].expand(-1, -1, 2, 2)
+        init.copy_(self.weight, (eye / 4)[:, :, None, None].expand(-1, -1, 2, 2))
 
 
 class Align(nn.Module):

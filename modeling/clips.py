@@ -21,9 +21,8 @@ from typing import Any
 
 import torch
 
-from .patch_grid import Grid
+from .patch_grid import OVER_TIME, Grid
 
-OVER_TIME = ("each", "mean")
 Read = Callable[[int, int], torch.Tensor]
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import initialization as init
 from transformers.activations import ACT2FN
 
 from .align import Align
@@ -55,6 +56,13 @@ class CvfmLayer(nn.Module):
         self.act = ACT2FN[act]
         self.fc2 = nn.Linear(hidden_size, low_size)
         self.gate = nn.Parameter(torch.zeros(1)) if residual == "gate" else None
+
+    def set_initial_weights(self, std: float) -> None:
+        """Start as the identity where the fusion adds to the features."""
+        if self.residual == "add":
+            init.zeros_(self.fc2.weight)
+        if self.gate is not None:
+            init.zeros_(self.gate)
 
     def forward(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         aligned = self.align(high.to(low.dtype)).flatten(2).transpose(1, 2)

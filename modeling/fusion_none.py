@@ -14,6 +14,8 @@ from .view_layout import ViewLayout
 class NoFusion(FusionAtEnd):
     """Passes the low-res tower's features on."""
 
+    takes_unequal_views = True
+
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         if config.vision_feature_select == "cls_patch":

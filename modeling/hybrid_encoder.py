@@ -26,12 +26,10 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .align import MeanConv2d, area_resample, interpolate_box, stack_stages
+from .align import area_resample, interpolate_box, stack_stages
 from .casting import at_entry
 from .configuration_fila import FilaConfig
 from .fusion import build_fusion
-from .fusion_cvfm import CvfmLayer
-from .fusion_none import NoFusion
 from .high_res_views import (
     Box,
     EncodedViews,
@@ -44,7 +42,6 @@ from .high_res_views import (
 )
 from .layer_names import layers_of
 from .stored_layers import check_stored_layers
-from .tower_convnext import ConvNextBlock, ConvNextTower, GlobalResponseNorm
 from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage
 from .view_layout import ViewLayout, check_views, chunks_of, packed_views
 
@@ -85,14 +82,14 @@ class FilaPreTrainedModel(PreTrainedModel):
         self._no_split_modules = layers_of(self)
 
     def enable_input_require_grads(self) -> None:
-        """As in every model of transformers; a ConvNeXt, which is none, is reached too.
+        """As in every model of transformers; a tower of whole canvases, which is none, is reached too.
 
         Reentrant checkpointing gives the adapters of a block a gradient only if the block's input wants one. A tower
         without anything that trains runs without a graph (see `frozen.py`) and stays so.
         """
         super().enable_input_require_grads()
         for tower in self.modules():
-            if isinstance(tower, ConvNextTower):
+            if getattr(tower, "encodes_views", None) is False:
                 hook = tower.embeddings.register_forward_hook(_want_gradient)
                 self._require_grads_hooks.append(hook)
 
@@ -104,20 +101,7 @@ class FilaPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, ConvNextBlock):
-            if module.layer_scale_parameter is not None:
-                init.constant_(module.layer_scale_parameter, module.layer_scale_init_value)
-        elif isinstance(module, GlobalResponseNorm):
-            init.zeros_(module.weight)
-            init.zeros_(module.bias)
-        elif isinstance(module, MeanConv2d):
-            init.copy_(module.weight, module.initial_weight())
-        elif isinstance(module, CvfmLayer):
-            if module.residual == "add":
-                init.zeros_(module.fc2.weight)
-            if module.gate is not None:
-                init.zeros_(module.gate)
-        elif isinstance(getattr(module, "image_newline", None), nn.Parameter):
+        if isinstance(getattr(module, "image_newline", None), nn.Parameter):
             init.normal_(module.image_newline, std=self.config.initializer_range)
         elif callable(initialise := getattr(module, "set_initial_weights", None)):
             initialise(self.config.initializer_range)
@@ -358,7 +342,7 @@ class FilaVisionModel(FilaPreTrainedModel):
 
     def _check_takes_any_views(self) -> None:
         """Raise if all views must have one size."""
-        if not isinstance(self.fusion, NoFusion) or self.config.vision_feature_select != "patch":
+        if not getattr(self.fusion, "takes_unequal_views", False) or self.config.vision_feature_select != "patch":
             raise ValueError(
                 "`patch_grids` says that the views differ in size; a model with a high-res tower takes equal "
                 f"views, and so do 'cls_patch' and a fusion, here {self.config.fusion}. Choose another canvas, or "

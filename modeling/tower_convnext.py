@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
+from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -89,6 +90,11 @@ class GlobalResponseNorm(nn.Module):
         self.weight = nn.Parameter(torch.zeros(1, 1, 1, dim))
         self.bias = nn.Parameter(torch.zeros(1, 1, 1, dim))
 
+    def set_initial_weights(self, std: float) -> None:
+        """Start as the identity."""
+        init.zeros_(self.weight)
+        init.zeros_(self.bias)
+
     def forward(self, cells: torch.Tensor, shapes: list[Shape]) -> torch.Tensor:
         maps = (features.permute(0, 2, 3, 1) for features in unpack(cells, shapes))
         return pack(self._normalise(features).permute(0, 3, 1, 2) for features in maps)[0]
@@ -115,6 +121,11 @@ class ConvNextBlock(GradientCheckpointingLayer):
         self.layer_scale_init_value = layer_scale
         self.layer_scale_parameter = nn.Parameter(layer_scale * torch.ones(dim)) if layer_scale > 0 else None
         self.grn = GlobalResponseNorm(4 * dim) if config.model_type == "convnextv2" else None
+
+    def set_initial_weights(self, std: float) -> None:
+        """Set the scale of the block's update."""
+        if self.layer_scale_parameter is not None:
+            init.constant_(self.layer_scale_parameter, self.layer_scale_init_value)
 
     def forward(self, cells: torch.Tensor, shapes: list[Shape]) -> torch.Tensor:
         update = self.act(self.pwconv1(self.layernorm(self.dwconv(cells, shapes))))

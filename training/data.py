@@ -17,7 +17,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from fila.eyes import read_size
-from fila.processing.image_download import is_address
+from fila.processing.image_source import is_address
 from fila.processing.image_input import load_images
 from fila.processing.image_source import split_frame
 
