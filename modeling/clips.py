@@ -2,15 +2,16 @@
 # Licensed under the Apache License, Version 2.0.
 """How a connector turns the frames of a video into tokens, in pieces of bounded memory.
 
-A connector that joins frames has `joins_frames = True` and
+A connector that joins frames has `over_time = "clip"` and
 
     clip(read, num_frames, grid, frames_per_chunk)   tokens of one video, `(N, M)`
     tokens_per_clip(num_frames, patch_grid)          N
+    window                                           the frames that one step sees
 
 `read(first, last)` gives the features `(last - first, P, D)` of some frames: the tower runs on them only then, so that
 no more than a chunk is ever held. A connector with `over_time = "mean"` gets the mean of the frames' features, as
-VideoLLaMA 2's `linear` and `mlp2x_gelu` do. Every other connector is applied frame by frame. Pieces are cut where no
-window of the connector crosses, so that the result does not depend on them.
+VideoLLaMA 2's `linear` and `mlp2x_gelu` do. One with `over_time = "each"` is applied frame by frame. Pieces are cut
+where no window of the connector crosses, so that the result does not depend on them.
 
 Shapes: F frames, P patches, D vision width, N tokens of the clip, M language-model width.
 """
@@ -21,7 +22,7 @@ from typing import Any
 
 import torch
 
-from .patch_grid import OVER_TIME, Grid
+from .patch_grid import Grid
 
 Read = Callable[[int, int], torch.Tensor]
 
@@ -81,11 +82,7 @@ class TimeWindow:
 
 def joins_frames(connector: Any) -> bool:
     """Whether a connector sees several frames at once."""
-    return bool(getattr(connector, "joins_frames", False)) or _averages(connector)
-
-
-def _averages(connector: Any) -> bool:
-    return getattr(connector, "over_time", OVER_TIME[0]) == "mean"
+    return bool(connector.over_time != "each")
 
 
 def tokens_per_clip(connector: Any, num_frames: int, patch_grid: tuple[int, int]) -> int:
@@ -94,7 +91,7 @@ def tokens_per_clip(connector: Any, num_frames: int, patch_grid: tuple[int, int]
     Raises:
         ValueError: If the connector cannot take so few frames.
     """
-    if _averages(connector):
+    if connector.over_time == "mean":
         return int(connector.tokens_per_tile(patch_grid))
     if joins_frames(connector):
         return int(connector.tokens_per_clip(num_frames, patch_grid))
@@ -103,7 +100,7 @@ def tokens_per_clip(connector: Any, num_frames: int, patch_grid: tuple[int, int]
 
 def clip_token_rule(connector: Any, patch_grid: tuple[int, int]) -> dict[str, int] | None:
     """How many tokens a clip becomes, for the processor's `clip_tokens`; None for a connector of single frames."""
-    if _averages(connector):
+    if connector.over_time == "mean":
         return {"per_clip": int(connector.tokens_per_tile(patch_grid))}
     if not joins_frames(connector):
         return None
@@ -125,7 +122,7 @@ def clip_tokens(
         grid: The patch grid of every frame.
         frames_per_chunk: Frames that are held at a time, about; None holds all.
     """
-    if _averages(connector):
+    if connector.over_time == "mean":
         averaged: torch.Tensor = connector(mean_over_time(read, num_frames, frames_per_chunk), grid)[0]
         return averaged
     if joins_frames(connector):

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
+from .clips import Read, TimeWindow
 from .connector_adaptive_resampler import AdaptiveResamplerConnector
 from .connector_codebook import CodebookConnector
 from .connector_conv_glu import ConvGluConnector
@@ -23,17 +24,26 @@ from .connector_stc import (
     StcV35Connector,
     StpConnector,
 )
-from .options import build_part
+from .options import build_part, check_answers
 from .patch_grid import Grid
 
 
 class Connector(Protocol):
     """Turns the encoder's features of each view into image tokens.
 
-    What joins the frames of a video has two methods more, see `clips.py`.
+    Attributes:
+        takes_unequal_views: Whether the views of a batch may differ in size.
+        patch_block: Patches per side that become one image token, by which the tokens of views that differ in size
+            are counted; None where all views have as many.
+        over_time: What becomes of the frames of a video: "each" has tokens of its own, the connector reads their
+            "mean", or it joins them as one "clip" (`ClipConnector`).
 
     Shapes: T views, P patches, D vision width, N image tokens of one view, M language-model width.
     """
+
+    takes_unequal_views: bool
+    patch_block: int | None
+    over_time: str
 
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
         """Image tokens that one view of `patch_grid` (rows, cols) patches becomes.
@@ -43,11 +53,36 @@ class Connector(Protocol):
         """
         ...
 
+    def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
+        """Rows and columns of equal cells of a view for which its tokens stand, row by row.
+
+        None where they do not: queries, steps of time, vectors of other things, tokens column by column.
+        """
+        ...
+
     def __call__(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
         """`(T, P, D) -> (T, N, M)`; see `Grid` for views of different sizes.
 
         Where grids differ, what the result holds beyond a view's `tokens_per_tile` is padding.
         """
+        ...
+
+
+class ClipConnector(Connector, Protocol):
+    """Joins the frames of a video; see `clips.py`.
+
+    Attributes:
+        window: The frames that one step of the output sees.
+    """
+
+    window: TimeWindow
+
+    def tokens_per_clip(self, num_frames: int, patch_grid: tuple[int, int]) -> int:
+        """Image tokens of a video."""
+        ...
+
+    def clip(self, read: Read, num_frames: int, grid: Grid, frames_per_chunk: int | None = None) -> torch.Tensor:
+        """Tokens of one video, `(N, M)`."""
         ...
 
 
@@ -67,6 +102,16 @@ CONNECTORS: dict[str, Callable[..., Connector]] = {
     "stc_v35": StcV35Connector,
     "stp": StpConnector,
 }
+
+
+def check_connector(name: str, part: Any) -> None:
+    """Check that a connector's class declares all that `Connector` asks, or `ClipConnector` where it joins frames.
+
+    Raises:
+        ValueError: If it does not; names the missing answers.
+    """
+    joins_frames = getattr(part, "over_time", None) == "clip"
+    check_answers("connector", name, part, ClipConnector if joins_frames else Connector)
 
 
 def build_connector(config: Any, input_size: int, options: dict[str, Any] | None = None) -> Any:

@@ -97,6 +97,10 @@ class AdaptiveResamplerConnector(nn.Module):
         ValueError: If the heads do not divide M, or there is no window.
     """
 
+    takes_unequal_views = True
+    patch_block: int | None = None
+    over_time = "each"
+
     def __init__(self, config: Any, *, input_size: int, grid_size: int = 12, num_heads: int | None = None) -> None:
         super().__init__()
         width = config.text_config.hidden_size
@@ -122,6 +126,10 @@ class AdaptiveResamplerConnector(nn.Module):
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
         """One image token per window."""
         return self.grid_size**2
+
+    def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
+        """The windows."""
+        return self.grid_size, self.grid_size
 
     def _positions(self, rows: int, cols: int) -> torch.Tensor:
         """`(rows cols, M)`: the queries' positions, resized bicubically without antialiasing, in float32."""

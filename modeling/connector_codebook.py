@@ -47,6 +47,10 @@ class CodebookConnector(nn.Module):
         ValueError: If a size is not positive or `num_scales` is more than there are.
     """
 
+    takes_unequal_views = True
+    patch_block: int | None = None
+    over_time = "each"
+
     def __init__(
         self,
         config: Any,
@@ -81,6 +85,10 @@ class CodebookConnector(nn.Module):
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
         """Patches of the scales that are read, whatever the view's own grid."""
         return sum(rows * cols for rows, cols in self.quantizer.patch_nums[: self.num_scales])
+
+    def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
+        """None: the scales are maps of several sizes."""
+        return None
 
     def _maps(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
         """`(T, P, D) -> (T, C, h, w)`, the grid of the last scale."""

@@ -61,6 +61,10 @@ class ConvGluConnector(nn.Module):
         ValueError: If an option is out of range.
     """
 
+    takes_unequal_views = False
+    patch_block: int | None = None
+    over_time = "each"
+
     def __init__(
         self,
         config: Any,
@@ -101,6 +105,11 @@ class ConvGluConnector(nn.Module):
         if min(patch_grid) < 2:
             raise ValueError(f"Connector 'conv_glu' joins 2x2 patches; got a patch grid of {rows}x{cols}.")
         return (rows // 2) * (cols // 2) + 2 * (self.boi is not None)
+
+    def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
+        """None beside the two vectors, and where a row or column of patches is left over."""
+        rows, cols = patch_grid
+        return None if self.boi is not None or rows % 2 or cols % 2 else (rows // 2, cols // 2)
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
         """`(T, P, D) -> (T, P / 4 + 2, M)`."""

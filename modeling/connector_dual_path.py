@@ -41,7 +41,10 @@ class DualPathConnector(nn.Module):
         ValueError: If a number is not positive.
     """
 
-    joins_frames = True
+    takes_unequal_views = False
+    patch_block: int | None = None
+    over_time = "clip"
+    window: TimeWindow
 
     def __init__(
         self, config: Any, *, input_size: int, filters: int = 64, pool: int = 2, causal: bool = False
@@ -73,6 +76,11 @@ class DualPathConnector(nn.Module):
                 f"Connector 'dual_path' pools {self.pool}x{self.pool} patches; got a grid of {patch_grid}."
             )
         return rows * cols
+
+    def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
+        """The pooled patches; None where some are left over."""
+        rows, cols = patch_grid
+        return None if rows % self.pool or cols % self.pool else (rows // self.pool, cols // self.pool)
 
     def clip(self, read: Read, num_frames: int, grid: Grid, frames_per_chunk: int | None = None) -> torch.Tensor:
         """Tokens of one video, `(N, M)`; the frames beside a piece are read again for its windows."""

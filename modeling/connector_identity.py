@@ -26,6 +26,10 @@ class IdentityConnector(nn.Module):
         ValueError: If the features do not have the language model's width.
     """
 
+    takes_unequal_views = True
+    patch_block: int | None = 1
+    over_time = "each"
+
     def __init__(self, config: Any, *, input_size: int) -> None:
         super().__init__()
         if input_size != config.text_config.hidden_size:
@@ -37,6 +41,10 @@ class IdentityConnector(nn.Module):
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
         """One image token per feature."""
         return patch_grid[0] * patch_grid[1]
+
+    def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
+        """That of the features."""
+        return patch_grid
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
         """`(T, P, M) -> (T, P, M)`, unchanged."""

@@ -33,6 +33,10 @@ class LinearConnector(nn.Module):
         ValueError: If `over_time` is neither.
     """
 
+    takes_unequal_views = True
+    patch_block: int | None = 1
+    over_time: str
+
     def __init__(self, config: Any, *, input_size: int, bias: bool = True, over_time: str = "each") -> None:
         super().__init__()
         one_of("connector.over_time", over_time, OVER_TIME)
@@ -42,6 +46,10 @@ class LinearConnector(nn.Module):
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
         """One image token per patch."""
         return patch_grid[0] * patch_grid[1]
+
+    def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
+        """The patches."""
+        return patch_grid
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
         """`(T, P, D) -> (T, P, M)`."""

@@ -44,6 +44,10 @@ class MlpConnector(nn.Module):
             added to tokens of another width.
     """
 
+    takes_unequal_views = True
+    patch_block: int | None = 1
+    over_time: str
+
     def __init__(
         self,
         config: Any,
@@ -83,6 +87,10 @@ class MlpConnector(nn.Module):
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
         """One image token per patch."""
         return patch_grid[0] * patch_grid[1]
+
+    def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
+        """The patches."""
+        return patch_grid
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
         """`(T, P, D) -> (T, P, M)`."""

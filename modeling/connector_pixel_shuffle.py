@@ -66,6 +66,10 @@ class PixelShuffleConnector(nn.Module):
         ValueError: If the order or the activation is unknown, or the factor is not positive.
     """
 
+    takes_unequal_views = True
+    patch_block: int | None
+    over_time = "each"
+
     def __init__(
         self, config: Any, *, input_size: int, factor: int = 2, order: str = "v2", hidden_act: str = "gelu"
     ) -> None:
@@ -78,7 +82,7 @@ class PixelShuffleConnector(nn.Module):
         if factor < 1:
             raise ValueError(f"`connector.factor` must be at least 1; got {factor}.")
         width = config.text_config.hidden_size
-        self.factor = factor
+        self.factor = self.patch_block = factor
         self.order = order
         self.norm = nn.LayerNorm(input_size * factor**2)
         self.linear_1 = nn.Linear(input_size * factor**2, width)
@@ -98,6 +102,12 @@ class PixelShuffleConnector(nn.Module):
                 f"grid must be multiples of {self.factor}; got {rows}x{cols}. Set `connector.factor`."
             )
         return (rows // self.factor) * (cols // self.factor)
+
+    def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
+        """The blocks; None where they are read column by column."""
+        if self.order == "v1":
+            return None
+        return patch_grid[0] // self.factor, patch_grid[1] // self.factor
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
         """`(T, P, D) -> (T, P / factor^2, M)`; where grids differ, P is the most patches of a view."""

@@ -41,6 +41,10 @@ class ResamplerConnector(nn.Module):
         ValueError: If M is not divisible by 4 or by the heads, or there is no query.
     """
 
+    takes_unequal_views = True
+    patch_block: int | None = None
+    over_time = "each"
+
     def __init__(self, config: Any, *, input_size: int, num_queries: int = 64, num_heads: int | None = None) -> None:
         super().__init__()
         width = config.text_config.hidden_size
@@ -65,6 +69,10 @@ class ResamplerConnector(nn.Module):
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
         """One image token per query."""
         return self.query.shape[0]
+
+    def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
+        """None: a query reads the whole view."""
+        return None
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
         """`(T, P, D) -> (T, N, M)`; padding is not read."""

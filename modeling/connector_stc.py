@@ -66,9 +66,13 @@ class StcConnector(nn.Module):
     """
 
     name = "stc"
-    joins_frames = True
     pools = False
     padding = 1
+
+    takes_unequal_views = False
+    patch_block: int | None = None
+    over_time = "clip"
+    window: TimeWindow
 
     def __init__(
         self,
@@ -136,6 +140,14 @@ class StcConnector(nn.Module):
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
         """Tokens of an image, a clip of `image_frames` equal frames."""
         return self.tokens_per_clip(self.image_frames, patch_grid)
+
+    def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
+        """The joined patches where an image is one step; None where some are left over or padded."""
+        _, rows, cols = self.downsample
+        uneven = self.padding or patch_grid[0] % rows or patch_grid[1] % cols
+        if uneven or self.window.steps(self.image_frames) != 1:
+            return None
+        return patch_grid[0] // rows, patch_grid[1] // cols
 
     def clip(self, read: Read, num_frames: int, grid: Grid, frames_per_chunk: int | None = None) -> torch.Tensor:
         """Tokens of one video, `(N, M)`; see `clips.py`."""

@@ -22,7 +22,7 @@ from .fusion_se import SqueezeExcitationFusion
 from .fusion_sequence_concat import SequenceConcatFusion
 from .fusion_spatial_gate import SpatialGateFusion
 from .fusion_upsample_concat import UpsampleConcatFusion
-from .options import build_part
+from .options import build_part, check_answers
 from .view_layout import ViewLayout
 
 
@@ -39,6 +39,11 @@ class Fusion(Protocol):
             the fusion makes another number of tokens.
         joins_views: Whether `finish` reads the views of an image together. If not, it may get a chunk of the views,
             and must not read the layout.
+        needs_high_res_tower: Whether the fusion reads a high-res tower, so that a model without one cannot have it.
+        takes_cls: Whether `finish` takes the prefix tokens too, with `vision_feature_select` "cls_patch".
+        takes_unequal_views: Whether the views of a batch may differ in size; only without a high-res tower.
+        tokens_are_places: Whether the tokens of `finish` are the cells of `output_grid` on the view, row by row;
+            not so for queries and for sequences.
 
     Shapes: T views, N prefix tokens (CLS), P patches, D low-res width, E width of the stage or group, s cells per side
     that one view owns of that map.
@@ -49,6 +54,10 @@ class Fusion(Protocol):
     output_size: int
     output_grid: tuple[int, int]
     joins_views: bool
+    needs_high_res_tower: bool
+    takes_cls: bool
+    takes_unequal_views: bool
+    tokens_are_places: bool
 
     def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         """Tap number `tap`, from 0: `(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
@@ -76,6 +85,15 @@ FUSIONS: dict[str, Callable[..., Fusion]] = {
     "spatial_gate": SpatialGateFusion,
     "upsample_concat": UpsampleConcatFusion,
 }
+
+
+def check_fusion(name: str, part: Any) -> None:
+    """Check that a fusion's class declares all that `Fusion` asks.
+
+    Raises:
+        ValueError: If it does not; names the missing answers.
+    """
+    check_answers("fusion", name, part, Fusion)
 
 
 def build_fusion(config: Any) -> Any:

@@ -19,13 +19,20 @@ class FusionAtEnd(nn.Module):
     """
 
     taps: tuple[tuple[int, int], ...] = ()
+    final_stages: tuple[tuple[int, ...], ...]
+    output_size: int
+    output_grid: tuple[int, int]
     joins_views = False
+    needs_high_res_tower = True
+    takes_cls = False
+    takes_unequal_views = False
+    tokens_are_places = True
 
     def __init__(self, config: Any, *final_stages: tuple[int, ...]) -> None:
         super().__init__()
         self.final_stages = final_stages
-        self.output_size: int = config.vision_config.hidden_size
-        self.output_grid: tuple[int, int] = config.patch_grid
+        self.output_size = config.vision_config.hidden_size
+        self.output_grid = config.patch_grid
 
     def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         """Never called: there is no tap."""

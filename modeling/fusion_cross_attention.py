@@ -86,8 +86,15 @@ class CrossAttentionFusion(nn.Module):
         ValueError: If taps and stages do not fit the towers or each other, or a choice is unknown.
     """
 
+    taps: tuple[tuple[int, int], ...]
     final_stages: tuple[tuple[int, ...], ...] = ()
+    output_size: int
+    output_grid: tuple[int, int]
     joins_views = False
+    needs_high_res_tower = True
+    takes_cls = False
+    takes_unequal_views = False
+    tokens_are_places = True
 
     def __init__(
         self,
@@ -112,7 +119,7 @@ class CrossAttentionFusion(nn.Module):
                 f"`fusion.position` 'sincos' needs a low-res width divisible by 4; got {low_size}. Use 'none'."
             )
         self.output_size = low_size
-        self.output_grid: tuple[int, int] = config.patch_grid
+        self.output_grid = config.patch_grid
         self.layers = nn.ModuleList(
             CrossAttentionLayer(
                 low_size,

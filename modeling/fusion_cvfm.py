@@ -99,8 +99,15 @@ class CvfmFusion(nn.Module):
         ValueError: If taps and stages do not fit the towers or each other, or a choice is unknown.
     """
 
+    taps: tuple[tuple[int, int], ...]
     final_stages: tuple[tuple[int, ...], ...] = ()
+    output_size: int
+    output_grid: tuple[int, int]
     joins_views = False
+    needs_high_res_tower = True
+    takes_cls = False
+    takes_unequal_views = False
+    tokens_are_places = True
 
     def __init__(
         self,
@@ -134,7 +141,7 @@ class CvfmFusion(nn.Module):
         self.taps = checked_taps(config, layers, stages)
         low_size: int = config.vision_config.hidden_size
         self.output_size = low_size
-        self.output_grid: tuple[int, int] = config.patch_grid
+        self.output_grid = config.patch_grid
         shapes = [stage_shape(config, stage) for stage in stages]
         self.layers = nn.ModuleList(
             CvfmLayer(

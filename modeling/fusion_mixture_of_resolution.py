@@ -105,7 +105,15 @@ class MixtureOfResolutionFusion(nn.Module):
             reads the high-res tower.
     """
 
+    taps: tuple[tuple[int, int], ...]
+    final_stages: tuple[tuple[int, ...], ...]
+    output_size: int
+    output_grid: tuple[int, int]
     joins_views = False
+    needs_high_res_tower = True
+    takes_cls = False
+    takes_unequal_views = False
+    tokens_are_places = True
 
     def __init__(self, config: Any, *, taps: list[int] | None = None, final: bool = True) -> None:
         super().__init__()
@@ -114,7 +122,7 @@ class MixtureOfResolutionFusion(nn.Module):
         if not layers and not final:
             raise ValueError("`fusion.taps` is empty and `fusion.final` false: nothing reads the high-res tower.")
         self.taps = checked_taps(config, layers, [stage] * len(layers)) if layers else ()
-        self.final_stages: tuple[tuple[int, ...], ...] = ((stage,),) if final else ()
+        self.final_stages = ((stage,),) if final else ()
         low_size: int = config.vision_config.hidden_size
         grid: tuple[int, int] = config.patch_grid
         self.output_size = low_size

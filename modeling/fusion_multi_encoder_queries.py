@@ -95,6 +95,8 @@ class MultiEncoderQueriesFusion(FusionAtEnd):
         ValueError: If a stage does not exist or a number does not fit.
     """
 
+    tokens_are_places = False
+
     def __init__(
         self,
         config: Any,

@@ -14,6 +14,8 @@ from .view_layout import ViewLayout
 class NoFusion(FusionAtEnd):
     """Passes the low-res tower's features on."""
 
+    needs_high_res_tower = False
+    takes_cls = True
     takes_unequal_views = True
 
     def __init__(self, config: Any) -> None:
@@ -22,6 +24,7 @@ class NoFusion(FusionAtEnd):
             rows, cols = config.patch_grid
             prefix = LOW_RES_TOWERS[config.vision_config.model_type].num_prefix(config.vision_config)
             self.output_grid = 1, prefix + rows * cols
+            self.takes_unequal_views = self.tokens_are_places = False
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
         """`(T, P, D) -> (T, P, D)`, unchanged."""

@@ -89,6 +89,7 @@ class QueryGateFusion(FusionAtEnd):
     """
 
     joins_views = True
+    needs_high_res_tower = False
 
     def __init__(
         self, config: Any, *, stage: int | None = None, num_heads: int | None = None, position: bool = True

@@ -50,6 +50,8 @@ class SequenceConcatFusion(FusionAtEnd):
         ValueError: If a choice is unknown, or the towers' tokens cannot take turns.
     """
 
+    tokens_are_places = False
+
     def __init__(
         self,
         config: Any,

@@ -342,7 +342,7 @@ class FilaVisionModel(FilaPreTrainedModel):
 
     def _check_takes_any_views(self) -> None:
         """Raise if all views must have one size."""
-        if not getattr(self.fusion, "takes_unequal_views", False) or self.config.vision_feature_select != "patch":
+        if not self.fusion.takes_unequal_views or self.config.vision_feature_select != "patch":
             raise ValueError(
                 "`patch_grids` says that the views differ in size; a model with a high-res tower takes equal "
                 f"views, and so do 'cls_patch' and a fusion, here {self.config.fusion}. Choose another canvas, or "

@@ -4,7 +4,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 Part = TypeVar("Part")
 
@@ -50,6 +50,48 @@ def build_part(
     if unknown := sorted(set(chosen) - set(accepted)):
         raise ValueError(f"{family.capitalize()} {name!r} has no option {unknown}; it accepts {accepted}.")
     return table[name](*args, **shared, **chosen)
+
+
+def missing_answers(part: Any, protocol: type) -> list[str]:
+    """Return what a protocol asks and a class does not declare.
+
+    A class declares an attribute or a method of its own or of a base class, or annotates an attribute that its
+    constructor sets. What it would inherit from the protocol itself, a body of dots, does not count.
+
+    Args:
+        part: The class.
+        protocol: Its public members, and `__call__`, are asked.
+    """
+    protocols = [each for each in protocol.__mro__ if Protocol in each.__bases__]
+
+    def members(owner: type) -> set[str]:
+        return {*vars(owner), *inspect.get_annotations(owner)}
+
+    declared = set().union(*(members(each) for each in part.__mro__ if each not in protocols))
+    asked = set().union(*map(members, protocols))
+    return sorted(name for name in asked - declared if not name.startswith("_") or name == "__call__")
+
+
+def check_answers(family: str, name: str, part: Any, *protocols: type) -> None:
+    """Check that a class of a family declares all that is asked of it.
+
+    Args:
+        family: "fusion", "connector", ..., for the message.
+        name: The name under which the class is registered.
+        part: The class.
+        protocols: What it must declare.
+
+    Raises:
+        ValueError: If it is no class or declares too little; lists what is missing.
+    """
+    if not isinstance(part, type):
+        raise ValueError(f"{family.capitalize()} {name!r} must be a class; got {part!r}.")
+    if missing := sorted({answer for protocol in protocols for answer in missing_answers(part, protocol)}):
+        raise ValueError(
+            f"{family.capitalize()} {name!r}, class {part.__name__}, does not declare {missing}. Give the class an "
+            f"attribute or a method of each name, as docs/add_a_{family.split()[-1]}.md says; annotate an attribute "
+            "that the constructor sets."
+        )
 
 
 def one_of(field: str, value: Any, choices: tuple[str, ...]) -> None:

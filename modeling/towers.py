@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import nn
 
+from .options import check_answers
 from .tower_clip import ClipTower
 from .tower_convnext import ConvNextTower, Maps
 from .tower_dinov2 import Dinov2Tower
@@ -30,8 +31,14 @@ class LowResTower(Protocol):
     """Encodes views `(T, 3, S, S)` as tokens `(T, num_prefix_tokens + P, D)`, a group of layers at a time.
 
     Views of unequal size come as `(T, 3, p, L * p)`, their patches side by side, with their patch grids.
+
+    Attributes:
+        takes_mask: Whether its layers take a mask, without which views cannot differ in size.
+        num_prefix_tokens: Tokens in front of the patches.
+        num_layers: Layers that exist.
     """
 
+    takes_mask: ClassVar[bool]
     num_prefix_tokens: int
     num_layers: int
 
@@ -112,6 +119,25 @@ HIGH_RES_TOWERS: dict[str, Any] = {
     "sam_vision_model": SamTower,
     **LOW_RES_TOWERS,
 }
+
+
+def check_low_res_tower(name: str, part: Any) -> None:
+    """Check that a tower's class declares all that `LowResTower` asks.
+
+    Raises:
+        ValueError: If it does not; names the missing answers.
+    """
+    check_answers("low-res tower", name, part, LowResTower)
+
+
+def check_high_res_tower(name: str, part: Any) -> None:
+    """Check that a tower's class declares all that `ViewTower` or `CanvasTower` asks.
+
+    Raises:
+        ValueError: If it does not; names the missing answers.
+    """
+    kinds: dict[Any, type] = {True: ViewTower, False: CanvasTower}
+    check_answers("high-res tower", name, part, kinds.get(getattr(part, "encodes_views", None), HighResTower))
 
 
 def high_res_configs(config: Any) -> list[Any]:

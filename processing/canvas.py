@@ -27,14 +27,14 @@ class Canvas(Protocol):
     """`(height, width)` of an image in pixels `-> CanvasPlan`, without state and without pixels.
 
     Attributes:
-        equal_views: Whether every view of every image has the tile's size. A strategy whose views differ says in
-            `patch_size` of what patches they are whole multiples.
-
-    A strategy with `centred = True` puts an image into the middle of its tiles, aspect ratio kept, as layouts with
-    `unpad` take it to lie.
+        equal_views: Whether every view of every image has the tile's size; if not, see `UnequalCanvas`.
+        centred: Whether an image lies in the middle of its tiles, its aspect ratio kept, as layouts with `unpad` need.
+        tiles_overlap: Whether a pixel may lie on two tiles, so that the tiles' tokens are no map of the image.
     """
 
     equal_views: bool
+    centred: bool
+    tiles_overlap: bool
 
     def __call__(self, height: int, width: int) -> CanvasPlan:
         """Plan the canvas of an image of this size."""
@@ -43,6 +43,18 @@ class Canvas(Protocol):
     def views(self, height: int, width: int) -> Views:
         """Tile grid, tile and overview of the plan, without the rest of it: tokens are counted by millions."""
         ...
+
+
+class UnequalCanvas(Canvas, Protocol):
+    """A canvas whose views differ in size.
+
+    Attributes:
+        patch_size: Pixels per side of a patch; views are whole patches.
+        patch_block: Patches per side of a block; views are whole blocks.
+    """
+
+    patch_size: int
+    patch_block: int
 
 
 CANVASES: dict[str, Callable[..., Canvas]] = {
@@ -56,6 +68,30 @@ CANVASES: dict[str, Callable[..., Canvas]] = {
     "square_pad": SquarePadCanvas,
     "uhd": UhdCanvas,
 }
+
+
+def check_canvas(name: str, part: Any) -> None:
+    """Check that a canvas's class declares all that `Canvas` asks, or `UnequalCanvas` where its views differ.
+
+    An answer is an attribute or a method of the class, or an annotated attribute that its constructor sets.
+
+    Raises:
+        ValueError: If it does not; names the missing answers.
+    """
+    if not isinstance(part, type):
+        raise ValueError(f"Canvas {name!r} must be a class; got {part!r}.")
+    protocols = [Canvas] if getattr(part, "equal_views", None) is not False else [Canvas, UnequalCanvas]
+    own = [each for each in part.__mro__ if each not in (Canvas, UnequalCanvas)]
+    asked, declared = (
+        {answer for each in classes for answer in (*vars(each), *inspect.get_annotations(each))}
+        for classes in (protocols, own)
+    )
+    missing = [answer for answer in asked - declared if not answer.startswith("_") or answer == "__call__"]
+    if missing:
+        raise ValueError(
+            f"Canvas {name!r}, class {part.__name__}, does not declare {sorted(missing)}. Give the class an attribute "
+            "or a method of each name, as docs/add_a_canvas.md says; annotate an attribute that the constructor sets."
+        )
 
 
 def as_options(options: Any) -> Any:

@@ -46,6 +46,7 @@ class FilaCanvas:
     """
 
     equal_views = True
+    tiles_overlap = False
     centred = True
 
     def __init__(

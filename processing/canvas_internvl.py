@@ -53,6 +53,8 @@ class InternvlCanvas:
     """
 
     equal_views = True
+    centred = False
+    tiles_overlap = False
 
     def __init__(
         self,

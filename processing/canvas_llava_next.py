@@ -41,6 +41,7 @@ class LlavaNextCanvas:
     """
 
     equal_views = True
+    tiles_overlap = False
     centred = True
 
     def __init__(self, tile_size: Size, *, tile_grids: Sequence[Sequence[int]] = LLAVA_NEXT_TILE_GRIDS) -> None:

@@ -36,6 +36,8 @@ class LongEdgeTiersCanvas:
     """
 
     equal_views = True
+    centred = False
+    tiles_overlap = False
 
     def __init__(
         self,

@@ -39,6 +39,9 @@ class NativeCanvas:
     """
 
     equal_views = False
+    tiles_overlap = False
+    patch_size: int
+    patch_block: int
     centred = True  # one view: a layout has nothing to drop
 
     def __init__(
@@ -57,6 +60,7 @@ class NativeCanvas:
         if max_patches is not None and max_patches < multiple**2:
             raise ValueError(f"`canvas.max_patches` must be at least `multiple`^2 = {multiple**2}; got {max_patches}.")
         self.patch_size = patch_size
+        self.patch_block = multiple
         self.unit = patch_size * multiple
         self.max_units = None if max_patches is None else max_patches // multiple**2
         self.fit = fit

@@ -16,6 +16,7 @@ class SingleCanvas:
     """
 
     equal_views = True
+    tiles_overlap = False
     centred = True  # one view: a layout has nothing to drop
 
     def __init__(self, tile_size: Size) -> None:

@@ -52,6 +52,8 @@ class SquarePadCanvas:
     """
 
     equal_views = True
+    centred: bool
+    tiles_overlap = False
 
     def __init__(
         self,

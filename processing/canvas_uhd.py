@@ -32,6 +32,10 @@ class UhdCanvas:
     """
 
     equal_views = False
+    centred = False
+    tiles_overlap = False
+    patch_size: int
+    patch_block = 1
 
     def __init__(
         self, tile_size: Size, *, max_slices: int = 7, patch_size: int = 14, max_view_area: int | None = 2

@@ -122,6 +122,29 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
+def check_layout(name: str, layout: Any) -> None:
+    """Check that a layout is a `Layout` whose fields go together.
+
+    What a layout asks of a model is in its fields: `row_newlines` and `slice_positions` need settings of the same
+    sense, `unpad` a canvas that centres images.
+
+    Raises:
+        ValueError: If it is not; names the field.
+    """
+    if not isinstance(layout, Layout):
+        raise ValueError(f"Layout {name!r} must be a `Layout`, with a value for each field; got {layout!r}.")
+    if layout.overview not in OVERVIEWS:
+        raise ValueError(f"`layout.overview` must be one of {list(OVERVIEWS)}; got {layout.overview!r}.")
+    if layout.unpad not in UNPADS:
+        raise ValueError(f"`layout.unpad` must be one of {list(UNPADS)}; got {layout.unpad!r}.")
+    if layout.unpad != "no" and not layout.row_newlines:
+        raise ValueError("`layout.unpad` drops rows of the map that `row_newlines` makes; set both or neither.")
+    if layout.row_newlines and any(
+        layout.texts[name] for name in ("tile_start", "tile_end", "tile_separator", "row_separator", "row_end")
+    ):
+        raise ValueError("`layout.row_newlines` reads all tiles as one map; text around tiles or rows does not fit.")
+
+
 def build_layout(options: Mapping[str, Any] | str) -> Layout:
     """The layout that `options["type"]` names, with the fields that `options` replaces.
 
@@ -143,16 +166,7 @@ def build_layout(options: Mapping[str, Any] | str) -> Layout:
             kind = "true or false" if accepted[field] is bool else "a string"
             raise ValueError(f"`layout.{field}` must be {kind}; got {value!r}.")
     layout = replace(LAYOUTS[name], **given)
-    if layout.overview not in OVERVIEWS:
-        raise ValueError(f"`layout.overview` must be one of {list(OVERVIEWS)}; got {layout.overview!r}.")
-    if layout.unpad not in UNPADS:
-        raise ValueError(f"`layout.unpad` must be one of {list(UNPADS)}; got {layout.unpad!r}.")
-    if layout.unpad != "no" and not layout.row_newlines:
-        raise ValueError("`layout.unpad` drops rows of the map that `row_newlines` makes; set both or neither.")
-    if layout.row_newlines and any(
-        layout.texts[name] for name in ("tile_start", "tile_end", "tile_separator", "row_separator", "row_end")
-    ):
-        raise ValueError("`layout.row_newlines` reads all tiles as one map; text around tiles or rows does not fit.")
+    check_layout(name, layout)
     return layout
 
 

@@ -17,9 +17,8 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from fila.eyes import read_size
-from fila.processing.image_source import is_address
 from fila.processing.image_input import load_images
-from fila.processing.image_source import split_frame
+from fila.processing.image_source import is_address, split_frame
 
 from .collator import _size, _source, count_parts, message_text, read_sample
 
