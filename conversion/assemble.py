@@ -28,7 +28,6 @@ from .model_card import PartEntry, write_model_card
 from .output import parse_size, write_weights, written_atomically
 from .pretrained_part import Part, open_part, read_card
 from .processor_files import save_generation_config, save_processor
-from .remote_code import copy_remote_code
 from .rules_convnext import convnext_config, is_convnext, preset_config
 from .rules_text import text_config
 from .rules_vit import vit_config, vit_types
@@ -147,8 +146,7 @@ def assemble(
         )
         config.save_pretrained(folder)
         save_generation_config(folder, text_part, config, tokenizer, chat_template=chat_template)
-        copy_remote_code(folder)
-        parts = _entries(model, low_part, high_part, high_res_init, text_part)
+        parts = _entries(config, low_part, high_part, high_res_init, text_part)
         write_model_card(folder, name=output.name, parts=parts, dropped=account.dropped)
         write_weights(folder, account.streams, dtype=values_dtype, shard_bytes=shard_bytes, progress=progress)
         shutil.rmtree(scratch, ignore_errors=True)

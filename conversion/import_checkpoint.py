@@ -30,7 +30,6 @@ from .output import parse_size, write_json, write_weights, written_atomically
 from .pickled_weights import has_pickled_weights, read_pickled_weights
 from .pretrained_part import Part, open_part, resolve_folder
 from .processor_files import save_generation_config
-from .remote_code import copy_remote_code
 from .shared_templates import CONSTANT
 from .source_system import Settings, SourceLayout
 from .systems import find_system
@@ -140,7 +139,6 @@ def import_checkpoint(
                 section.dtype = values_dtype
         fit.config.preprocessing = _save_processor(folder, fit, opened, image_processor or {})
         fit.config.save_pretrained(folder)
-        copy_remote_code(folder)
         _save_card(folder, output.name, fit, opened)
         write_json(folder / RECORD, _record(found.name, fit, opened))
         write_weights(folder, fit.account.streams, dtype=values_dtype, shard_bytes=shard_bytes, progress=progress)

@@ -1,12 +1,26 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The files and config entries with which a checkpoint loads where `fila` is not installed."""
+"""The files and config entries with which a checkpoint loads where `fila` is not installed.
 
-import shutil
+A checkpoint carries the code that its config and its processor use, so that it can be read before it is trusted. The
+tables of parts (`TABLES`) are written anew, with the entries that are used; every other file is the repository's,
+byte by byte, and there are those alone that the files of the `auto_map` import.
+"""
+
+import ast
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers.dynamic_module_utils import get_relative_import_files
+from transformers.utils import logging
+
+from fila.version import __version__
+
+from .own_parts import own_sources
+
+logger = logging.get_logger(__name__)
 
 PROCESSOR_AUTO_MAP = {"AutoProcessor": "processing_fila.FilaProcessor"}
 IMAGE_PROCESSOR_AUTO_MAP = {
@@ -15,50 +29,259 @@ IMAGE_PROCESSOR_AUTO_MAP = {
         "pil": "image_processing_fila.FilaImageProcessorPil",
     }
 }
-
-
-def remote_code_files() -> list[Path]:
-    """Every file of `fila` that a checkpoint needs: the model's and the processor's, and all that they import."""
-    from fila.modeling import modeling_fila
-    from fila.processing import image_processing_fila, processing_fila
-
-    files: dict[str, Path] = {}
-    for module in (modeling_fila, processing_fila, image_processing_fila):
-        start = Path(str(module.__file__))
-        for path in [start, *map(Path, get_relative_import_files(start))]:
-            files[path.name] = path
-    return [files[name] for name in sorted(files)]
+# Every table by its file: the dicts that are written anew.
+TABLES = {
+    "canvas.py": ("CANVASES",),
+    "connector.py": ("CONNECTORS",),
+    "fusion.py": ("FUSIONS",),
+    "image_drawings.py": ("DRAWINGS",),
+    "model_features.py": ("FEATURES",),
+    "processor_features.py": ("FEATURES",),
+    "tower_configs.py": ("TOWER_CONFIGS",),
+    "towers.py": ("LOW_RES_TOWERS", "HIGH_RES_TOWERS"),
+}
+SETTINGS_FILES = ("config.json", "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
+# Functions of the tables that only registration calls.
+CHECKS = {f"check_{kind}" for kind in ("canvas", "connector", "fusion", "high_res_tower", "layout", "low_res_tower")}
+# As transformers looks for them.
+RELATIVE_IMPORT = re.compile(r"^\s*from\s+\.(\w+)\s+import", re.MULTILINE)
+Code = dict[str, bytes]
 
 
 def own_code() -> dict[str, Path]:
-    """Every file of `fila` that may lie beside a checkpoint, by name: those and what other models need."""
+    """Return every file of `fila` that may lie beside a checkpoint, by name."""
     from fila import modeling, processing
 
-    folders = [Path(str(package.__file__)).parent for package in (modeling, processing)]
-    return {path.name: path for folder in folders for path in folder.glob("*.py") if path.name != "__init__.py"}
+    return _files_of(modeling) | _files_of(processing)
 
 
-def differing_code(folder: Path) -> list[str]:
-    """What of the code beside a checkpoint is not what this version of `fila` writes there, file by file."""
-    own, needed = own_code(), {path.name for path in remote_code_files()}
+def model_code(config: Any) -> Code:
+    """Return the files that a model of this config needs, by name; those of the config alone where it has no model."""
+    from fila import modeling
+
+    has_model = "AutoModel" in (config.to_dict().get("auto_map") or {"AutoModel": ""})
+    start = "modeling_fila" if has_model else "configuration_fila"
+    return _closure([start], _files_of(modeling), model_entries(config))
+
+
+def processor_code(processor: Any) -> Code:
+    """Return the files that a processor, or an image processor or video processor alone, needs, by name."""
+    from fila import processing
+
+    owners = [processor, getattr(processor, "image_processor", None)]
+    starts = [type(owner).__module__.rpartition(".")[2] for owner in owners if owner is not None]
+    return _closure(starts, _files_of(processing), processor_entries(processor))
+
+
+def model_entries(config: Any) -> dict[str, set[str]]:
+    """Return the names that each table of the model needs."""
+    low = config.vision_config.model_type
+    high = {tower.model_type for tower in (config.high_res_vision_config, *config.extra_vision_configs) if tower}
+    features = {"shared_positions": config.shared_positions, "slice_positions": config.slice_positions}
+    return {
+        "FUSIONS": {config.fusion["type"]},
+        "CONNECTORS": {config.connector["type"], *_types_in(config.fusion), *_types_in(config.connector)},
+        "LOW_RES_TOWERS": {low, *high},
+        "HIGH_RES_TOWERS": high,
+        "TOWER_CONFIGS": {low, *high},
+        "FEATURES": {name for name, is_used in features.items() if is_used}
+        | ({"videos"} if config.video_token_id is not None else set()),
+    }
+
+
+def processor_entries(processor: Any) -> dict[str, set[str]]:
+    """Return the names that each table of the processor needs."""
+    videos = getattr(processor, "video_processor", None)
+    images = getattr(processor, "image_processor", processor)
+    features = {
+        "budget": getattr(processor, "max_image_tokens", None) or getattr(processor, "max_prompt_image_tokens", None),
+        "token_map": getattr(getattr(processor, "_layout", None), "row_newlines", False),
+        "videos": videos is not None,
+    }
+    return {
+        "CANVASES": {owner.canvas["type"] for owner in (images, videos) if owner is not None},
+        "DRAWINGS": {getattr(images, "mode", "exact"), *(["exact"] if videos is not None else [])},
+        "FEATURES": {name for name, is_used in features.items() if is_used},
+    }
+
+
+def write_code(folder: Path, code: Code) -> None:
+    """Write code into a checkpoint folder, and remove the files of `fila` there that the same part does not need.
+
+    transformers copies every file that ours import; those that it copied are known by their content.
+    """
+    from fila import modeling, processing
+
+    room = next(files for files in (_files_of(modeling), _files_of(processing)) if set(files) & set(code))
+    for name, path in room.items():
+        beside = folder / name
+        if name not in code and beside.is_file() and beside.read_bytes() == path.read_bytes():
+            beside.unlink()
+    for name, content in code.items():
+        (folder / name).write_bytes(content)
+
+
+def write_beside(owner: Any, settings_file: Any) -> None:
+    """Write the code of a config or a processor where its settings go, if transformers has copied code there.
+
+    It is called before the settings are written, so that a config keeps the version and the hash of the code. A
+    processor's code stays as it is where an image processor alone is saved beside it.
+    """
+    folder, start = Path(settings_file).parent, type(owner).__module__.rpartition(".")[2]
+    if Path(settings_file).name not in SETTINGS_FILES or not (folder / f"{start}.py").is_file():
+        return
+    if start == "configuration_fila":
+        code = model_code(owner)
+        owner.fila_version, owner.code_hash = __version__, code_hash(code)
+    elif start != "processing_fila" and (folder / "processing_fila.py").is_file():
+        return
+    else:
+        code = processor_code(owner)
+    write_code(folder, code)
+
+
+def warn_if_newer(config: Any) -> None:
+    """Warn once where the code beside a checkpoint is newer than the installed `fila`, and is another."""
+    if _numbers(config.fila_version) > _numbers(__version__) and config.code_hash != code_hash(model_code(config)):
+        logger.warning_once(
+            f"The checkpoint was written by fila {config.fila_version}, and fila {__version__} is installed, whose "
+            "code is used and not the checkpoint's. Upgrade with `pip install -U fila`, or open the checkpoint in a "
+            "process that does not import fila."
+        )
+
+
+def code_hash(code: Mapping[str, bytes]) -> str:
+    """Return 16 hexadecimal digits that stand for the files."""
+    found = hashlib.sha256()
+    for name in sorted(code):
+        found.update(f"{name}\0{len(code[name])}\0".encode() + code[name])
+    return found.hexdigest()[:16]
+
+
+def differing_code(folder: Path, code: Code) -> list[str]:
+    """List what of the code beside a checkpoint is not what this version of `fila` writes there, file by file.
+
+    Files of `fila` that the checkpoint does not need may lie beside it, as older versions wrote them.
+    """
+    own = own_code()
     beside = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")}
     if not beside:
-        return [f"no code at all ({len(needed)} files are missing)"]
+        return [f"no code at all ({len(code)} files are missing)"]
+
+    def is_own(name: str) -> bool:
+        content = beside[name].read_bytes()
+        return content == code.get(name) or (name in own and content == own[name].read_bytes())
+
     return [
-        *(f"{name} (missing)" for name in sorted(needed - set(beside))),
-        *(f"{name} (not of fila)" for name in sorted(set(beside) - set(own))),
-        *(
-            f"{name} (different)"
-            for name in sorted(set(beside) & set(own))
-            if beside[name].read_bytes() != own[name].read_bytes()
-        ),
+        *(f"{name} (missing)" for name in sorted(set(code) - set(beside))),
+        *(f"{name} (not of fila)" for name in sorted(set(beside) - set(own) - set(code))),
+        *(f"{name} (different)" for name in sorted(set(beside) & {*own, *code}) if not is_own(name)),
     ]
 
 
-def copy_remote_code(folder: Path) -> None:
-    """Copy those files into a checkpoint folder."""
-    for path in remote_code_files():
-        shutil.copyfile(path, folder / path.name)
+def narrowed(source: str, entries: Mapping[str, Mapping[str, tuple[str, str] | None]]) -> str:
+    """Return the source of a table with some of its entries.
+
+    Args:
+        source: Of the file.
+        entries: For each dict the names that it has; None for one that the file has, else module and class of another.
+
+    Returns:
+        The source, with the imports that it still needs.
+    """
+    lines = source.splitlines(keepends=True)
+    dropped: set[int] = set()
+    added: dict[int, str] = {}
+    imports: set[tuple[str, str]] = set()
+    for node in ast.parse(source).body:
+        name = node.target.id if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else ""
+        if name not in entries:
+            continue
+        assert isinstance(node, ast.AnnAssign), name
+        assert isinstance(node.value, ast.Dict), name
+        for key, value in zip(node.value.keys, node.value.values, strict=True):
+            if key is not None and ast.literal_eval(key) not in entries[name]:
+                dropped |= set(range(key.lineno, (value.end_lineno or value.lineno) + 1))
+        others = {part: place for part, place in entries[name].items() if place is not None}
+        added[node.value.end_lineno or 0] = "".join(f'    "{part}": {place[1]},\n' for part, place in others.items())
+        imports |= set(others.values())
+    kept = "".join(added.get(number, "") + line for number, line in enumerate(lines, start=1) if number not in dropped)
+    return _with_imports(_without_checks(kept), imports)
+
+
+def _without_checks(source: str) -> str:
+    """Return a table's source without what only registration needs: checks of parts, and protocols of those alone."""
+    tree, lines = ast.parse(source), source.splitlines(keepends=True)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    for node, following in zip(tree.body, [*tree.body[1:], None], strict=True):
+        bases = (
+            {base.id for base in node.bases if isinstance(base, ast.Name)} if isinstance(node, ast.ClassDef) else ()
+        )
+        is_check = isinstance(node, ast.FunctionDef) and node.name in CHECKS
+        if is_check or (isinstance(node, ast.ClassDef) and "Protocol" in bases and node.name not in used):
+            rest = [] if following is None else lines[following.lineno - 1 :]
+            return _without_checks("".join(lines[: node.lineno - 1] + rest))
+    return source
+
+
+def _with_imports(source: str, others: Iterable[tuple[str, str]]) -> str:
+    """Return a source that imports `others`, (module, name), and of its own relative imports those that it uses."""
+    tree, lines = ast.parse(source), source.splitlines(keepends=True)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    last = 0
+    for node in tree.body:
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        last = node.end_lineno or node.lineno
+        if node.level != 1:
+            continue
+        names = [alias.name for alias in node.names if alias.name in used]
+        if len(names) < len(node.names):
+            text = f"from .{node.module} import {', '.join(names)}\n" if names else ""
+            lines[node.lineno - 1 : last] = [text, *[""] * (last - node.lineno)]
+    lines[last - 1] += "".join(f"from .{module} import {name}\n" for module, name in sorted(others))
+    return "".join(lines)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
+
+
+def _closure(starts: list[str], files: Mapping[str, Path], entries: Mapping[str, set[str]]) -> Code:
+    """Return files and all that they import, tables with `entries`."""
+    places, sources = own_sources(entries)
+    found: Code = {}
+    wanted = [*starts]
+    while wanted:
+        name = f"{wanted.pop()}.py"
+        if name in found:
+            continue
+        if name in sources:
+            found[name] = sources[name]
+        elif name in TABLES:
+            source = files[name].read_text(encoding="utf-8")
+            of_file = {
+                table: {part: places.get((table, part)) for part in sorted(entries[table])} for table in TABLES[name]
+            }
+            found[name] = narrowed(source, of_file).encode()
+        else:
+            found[name] = files[name].read_bytes()
+        wanted += RELATIVE_IMPORT.findall(found[name].decode())
+    return {name: found[name] for name in sorted(found)}
+
+
+def _files_of(package: Any) -> dict[str, Path]:
+    folder = Path(str(package.__file__)).parent
+    return {path.name: path for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"}
+
+
+def _types_in(options: Any) -> Iterator[str]:
+    """Yield the type of every part that is an option of another."""
+    values = options.values() if isinstance(options, Mapping) else options if isinstance(options, list | tuple) else ()
+    for value in values:
+        if isinstance(value, Mapping) and isinstance(value.get("type"), str):
+            yield value["type"]
+        yield from _types_in(value)
 
 
 def auto_map_files(auto_map: dict[str, Any]) -> set[str]:

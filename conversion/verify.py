@@ -33,7 +33,9 @@ from .remote_code import (
     PROCESSOR_AUTO_MAP,
     auto_map_files,
     differing_code,
+    model_code,
     own_code,
+    processor_code,
 )
 from .safetensors_file import StoredTensor
 
@@ -214,7 +216,8 @@ class _Checkpoint:
         """What differs between the code that opening the folder may run and that of the installed `fila`."""
         if self.is_without_code:
             return []
-        found, own = differing_code(self.folder), set(own_code())
+        code = {**model_code(self.config), **processor_code(self.processor)}
+        found, own = differing_code(self.folder, code), {*own_code(), *code}
         expected: dict[tuple[str, str], dict[str, Any]] = {
             ("config.json", "auto_map"): AUTO_MAP,
             ("processor_config.json", "auto_map"): PROCESSOR_AUTO_MAP,

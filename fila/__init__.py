@@ -40,6 +40,18 @@ def _recipe_settings(name: str, **changes: Any) -> dict[str, Any]:
     return config_settings(load_recipe(name), **changes)
 
 
+def _write_code(owner: Any, settings_file: Any) -> None:
+    from fila.conversion.remote_code import write_beside
+
+    write_beside(owner, settings_file)
+
+
+def _compare_code(config: Any) -> None:
+    from fila.conversion.remote_code import warn_if_newer
+
+    warn_if_newer(config)
+
+
 def _register() -> None:
     """Register every class; doing it twice changes nothing."""
     FilaConfig.recipe_settings = staticmethod(_recipe_settings)
@@ -74,6 +86,9 @@ def _register() -> None:
         model.register_for_auto_class("AutoModel")
     for image_processor in (VarImageProcessor, VarImageProcessorPil):
         image_processor.register_for_auto_class()
+    FilaConfig.compare_code = staticmethod(_compare_code)
+    for owner in (FilaConfig, FilaProcessor, FilaImageProcessor, FilaImageProcessorPil, FilaVideoProcessor):
+        owner.write_code = staticmethod(_write_code)
     # `transformers serve` and pipelines find modalities through these tables of names.
     for table in ("MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES", "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES"):
         getattr(modeling_auto, table)["fila"] = "FilaForConditionalGeneration"

@@ -12,7 +12,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.image_text_to_text import ImageTextToTextPipeline
 
 from fila.modeling.modeling_fila import IMAGE_INPUTS, FilaForConditionalGeneration
-from fila.modeling.video_features import VIDEO_INPUTS
+from fila.modeling.view_layout import VIDEO_INPUTS
 
 _ROWS = (*IMAGE_INPUTS, *VIDEO_INPUTS.values(), "video_token_index")
 

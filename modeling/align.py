@@ -102,7 +102,7 @@ class MeanConv2d(nn.Conv2d):
         super().__init__(channels, channels, kernel_size=2, stride=2)
 
     def set_initial_weights(self, std: float) -> None:
-        """A quarter on the diagonal of `(E, E, 2, 2)`."""
+        """Set the weight `(E, E, 2, 2)` to a quarter on the diagonal."""
         eye = torch.eye(self.in_channels, dtype=self.weight.dtype, device=self.weight.device)
         init.copy_(self.weight, (eye / 4)[:, :, None, None].expand(-1, -1, 2, 2))
 

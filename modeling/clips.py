@@ -24,7 +24,6 @@ import torch
 
 from .patch_grid import Grid
 
-OVER_TIME = ("each", "mean")
 Read = Callable[[int, int], torch.Tensor]
 
 

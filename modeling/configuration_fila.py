@@ -16,10 +16,9 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import logging
 
 from .config_values import refuse_impossible_values
-from .configuration_eva02 import Eva02Config
-from .configuration_eva2_clip import Eva2ClipConfig
 from .known_keys import refuse_misspelt_keys, refuse_unknown_keys, unknown_keys
 from .options import as_options
+from .tower_configs import TOWER_CONFIGS
 
 logger = logging.get_logger(__name__)
 
@@ -48,8 +47,6 @@ AUTO_MAP = {
     "AutoModelForMultimodalLM": "modeling_fila.FilaForConditionalGeneration",
 }
 
-# Config classes of towers that transformers does not know.
-_OWN_CONFIGS: dict[str, type[PreTrainedConfig]] = {own.model_type: own for own in (Eva02Config, Eva2ClipConfig)}
 
 # More layers than any model has, in the settings that say how many there are. Some config classes make a list of that
 # length, and a layer takes milliseconds to build before anybody sees that no file has its weights.
@@ -82,8 +79,8 @@ def _build(name: str, value: "dict[str, Any] | PreTrainedConfig", default_type: 
     options = {"model_type": default_type, **value}
     refuse_impossible_values(name, SimpleNamespace(**value))  # some config classes compute with them
     model_type = options.pop("model_type")
-    if model_type in _OWN_CONFIGS:
-        return _OWN_CONFIGS[model_type](**options)
+    if model_type in TOWER_CONFIGS:
+        return TOWER_CONFIGS[model_type](**options)
     try:
         config = AutoConfig.for_model(model_type, **options)
     except ValueError as error:
@@ -153,6 +150,10 @@ class FilaConfig(PreTrainedConfig):
         preprocessing (`dict`, *optional*):
             What the images of the training went through, `FilaProcessor.preprocessing()`: a processor that is loaded
             beside the model is compared with it.
+        fila_version (`str`, *optional*):
+            Version of `fila` that wrote the code beside the model.
+        code_hash (`str`, *optional*):
+            Hash of that code.
 
     Raises:
         ValueError: If a key is unknown, a size is below 1, an activation is unknown, or the parts do not fit together.
@@ -187,6 +188,13 @@ class FilaConfig(PreTrainedConfig):
     tie_word_embeddings: bool | None = None
     initializer_range: float = 0.02
     preprocessing: dict[str, Any] | None = None
+    fila_version: str | None = None
+    code_hash: str | None = None
+
+    # What the `fila` package does with the code beside a checkpoint: writes it, and compares it with its own. None
+    # where the package is not imported: what transformers copies is complete there.
+    write_code: ClassVar[Any] = None
+    compare_code: ClassVar[Any] = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         tokens = {key: kwargs.pop(key) for key in _TOKEN_IDS if key in kwargs}
@@ -230,6 +238,8 @@ class FilaConfig(PreTrainedConfig):
             check_layers(name, getattr(self, name))
         self._check_parts()
         super().__post_init__(**kwargs)
+        if self.fila_version is not None and self.compare_code is not None:
+            self.compare_code(self)
 
     # the package `fila` sets it: recipes are not beside checkpoints
     recipe_settings: ClassVar[Callable[..., dict[str, Any]] | None] = None
@@ -279,6 +289,12 @@ class FilaConfig(PreTrainedConfig):
             for extra in self.extra_vision_configs
         ]
         return output
+
+    def to_json_file(self, json_file_path: Any, *args: Any, **kwargs: Any) -> None:
+        """Write the settings, and with `fila` the code that they use beside them, where transformers copied code."""
+        if self.write_code is not None:
+            self.write_code(self, json_file_path)
+        super().to_json_file(json_file_path, *args, **kwargs)
 
     def placeholder_ids(self) -> list[int]:
         """Return the ids that stand for image tokens in a prompt, of images and of videos."""

@@ -16,9 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .clips import OVER_TIME
 from .options import one_of
-from .patch_grid import Grid
+from .patch_grid import OVER_TIME, Grid
 
 
 class LinearConnector(nn.Module):

@@ -22,9 +22,8 @@ import torch
 from torch import nn
 from transformers.activations import ACT2FN
 
-from .clips import OVER_TIME
 from .options import one_of
-from .patch_grid import Grid
+from .patch_grid import OVER_TIME, Grid
 
 
 class MlpConnector(nn.Module):

@@ -58,7 +58,7 @@ class CvfmLayer(nn.Module):
         self.gate = nn.Parameter(torch.zeros(1)) if residual == "gate" else None
 
     def set_initial_weights(self, std: float) -> None:
-        """The identity, where the update is added: its last layer, or its gate, is zero."""
+        """Start as the identity where the fusion adds to the features."""
         if self.residual == "add":
             init.zeros_(self.fc2.weight)
         if self.gate is not None:

@@ -75,14 +75,14 @@ class FilaPreTrainedModel(PreTrainedModel):
         self._no_split_modules = layers_of(self)
 
     def enable_input_require_grads(self) -> None:
-        """As in every model of transformers; a tower of canvases, which is none, is reached too.
+        """As in every model of transformers; a tower of whole canvases, which is none, is reached too.
 
         Reentrant checkpointing gives the adapters of a block a gradient only if the block's input wants one. A tower
         without anything that trains runs without a graph (see `frozen.py`) and stays so.
         """
         super().enable_input_require_grads()
         for tower in self.modules():
-            if getattr(tower, "encodes_views", True) is False:
+            if getattr(tower, "encodes_views", None) is False:
                 hook = tower.embeddings.register_forward_hook(_want_gradient)
                 self._require_grads_hooks.append(hook)
 
@@ -340,7 +340,7 @@ class FilaVisionModel(FilaPreTrainedModel):
 
     def _check_takes_any_views(self) -> None:
         """Raise if all views must have one size."""
-        if not self.fusion.takes_unequal_views:
+        if not self.fusion.takes_unequal_views or self.config.vision_feature_select != "patch":
             raise ValueError(
                 "`patch_grids` says that the views differ in size; a model with a high-res tower takes equal "
                 f"views, and so do 'cls_patch' and a fusion, here {self.config.fusion}. Choose another canvas, or "

@@ -25,28 +25,17 @@ from transformers.utils.import_utils import is_torchdynamo_compiling, torch_comp
 from .cache_name import CACHE_NAME, named_cache
 from .casting import at_entry
 from .causal_head import CausalHead, check_takes_embeddings
-from .clips import clip_token_rule
 from .configuration_fila import FilaConfig
 from .connector import build_connector
 from .high_res_views import PerImage
 from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel, real_view_boxes
 from .image_tokens import CACHED, images_per_sample, repeated_rows, select_tokens, take_rows, uncached_rows
+from .model_features import FEATURES
 from .outputs import FilaCausalLMOutputWithPast, FilaImageFeatures, FilaModelOutputWithPast
 from .packed_rows import check_packed, is_packed
 from .patch_grid import Grid
 from .sharding import is_sharded
-from .shared_positions import shared_positions
-from .slice_positions import SlicePositions
-from .video_features import (
-    FRAMES_PER_CHUNK,
-    VIDEO_INPUTS,
-    check_one_view,
-    encode_videos,
-    video_lengths,
-    videos_in_errors,
-    videos_of,
-)
-from .view_layout import VIEWS_PER_CHUNK, chunks_of
+from .view_layout import FRAMES_PER_CHUNK, VIDEO_INPUTS, VIEWS_PER_CHUNK, chunks_of
 
 # Everything the image processor makes beside `pixel_values`.
 IMAGE_INPUTS = (
@@ -73,9 +62,12 @@ class FilaModel(FilaPreTrainedModel):
             self.image_newline = nn.Parameter(torch.empty(config.text_config.hidden_size))
         self.views_per_chunk: int | None = VIEWS_PER_CHUNK
         self.frames_per_chunk = FRAMES_PER_CHUNK
-        self.slice_positions = SlicePositions(config) if config.slice_positions else None
+        self.slice_positions = FEATURES["slice_positions"](config) if config.slice_positions else None
         self.tokens_per_tile: int = self.multi_modal_projector.tokens_per_tile(self.vision_tower.fusion.output_grid)
-        self.clip_tokens = clip_token_rule(self.multi_modal_projector, self.vision_tower.fusion.output_grid)
+        self.clip_tokens: dict[str, int] | None = None
+        if "videos" in FEATURES:
+            grid = self.vision_tower.fusion.output_grid
+            self.clip_tokens = FEATURES["videos"].clip_token_rule(self.multi_modal_projector, grid)
         check_takes_embeddings(config.text_config)
         self.language_model = AutoModel.from_config(config.text_config)
         self._can_compile_fullgraph = self.language_model._can_compile_fullgraph
@@ -199,23 +191,11 @@ class FilaModel(FilaPreTrainedModel):
             video_high_res_sizes,
             video_patch_grids,
         )
-        videos = videos_of(dict(zip(VIDEO_INPUTS.values(), given, strict=True)))
-        for video in videos if self.slice_positions is not None else ():
-            check_one_view(video, "A model with `slice_positions`, which videos do not send,")
-        num_frames = sum(video.num_frames for video in videos)
-        outputs, tokens = encode_videos(
-            self.vision_tower,
-            self.multi_modal_projector,
-            videos,
-            whole=self.training or num_frames <= self.frames_per_chunk or is_sharded(self.vision_tower),
-            frames_per_chunk=self.frames_per_chunk,
-            **kwargs,
+        inputs = dict(zip(VIDEO_INPUTS.values(), given, strict=True))
+        self.video_token()
+        outputs, tokens = FEATURES["videos"].features(
+            self, {**inputs, "video_token_index": video_token_index}, **kwargs
         )
-        if video_token_index is not None:
-            tokens = [
-                select_tokens(own, index, self.image_newline, video)
-                for video, (own, index) in enumerate(zip(tokens, video_token_index, strict=True))
-            ]
         return FilaImageFeatures(**{**(outputs or {}), "pooler_output": tokens}, in_runs=True)
 
     def _placed(
@@ -331,7 +311,7 @@ class FilaModel(FilaPreTrainedModel):
     ) -> torch.Tensor:
         """As `get_placeholder_mask`, for videos: their placeholders may stand in several runs."""
         token_id = self.video_token()
-        with videos_in_errors():
+        with FEATURES["videos"].in_errors():
             return self.get_placeholder_mask(
                 input_ids, inputs_embeds, tokens, pre_encoded=pre_encoded, in_runs=True, token_id=token_id
             )
@@ -361,7 +341,8 @@ class FilaModel(FilaPreTrainedModel):
         if self.config.video_token_id is not None:
             placeholders = placeholders | self.find_placeholders(self.config.video_token_id, input_ids, inputs_embeds)
         mask = attention_mask if attention_mask is not None and attention_mask.shape == placeholders.shape else None
-        return shared_positions(placeholders, mask)
+        positions: torch.Tensor = FEATURES["shared_positions"](placeholders, mask)
+        return positions
 
     def _touch_vision_parameters(self, inputs_embeds: torch.Tensor, cache: Cache | None) -> torch.Tensor:
         """Run one black view beside a batch without images, where other processes or the optimiser count on it.
@@ -763,9 +744,9 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             yield IMAGE_INPUTS, images_per_sample(placeholders, lengths, contiguous=not in_runs), lengths, placeholders
         if inputs.get("pixel_values_videos") is not None:
             grid = self.model.vision_tower.fusion.output_grid
-            lengths = video_lengths(self.model.multi_modal_projector, grid, inputs)
+            lengths = FEATURES["videos"].lengths(self.model.multi_modal_projector, grid, inputs)
             placeholders = self.model.find_placeholders(self.model.video_token(), ids, embeds)
-            with videos_in_errors():
+            with FEATURES["videos"].in_errors():
                 counts = images_per_sample(placeholders, lengths, contiguous=False)
             yield (*VIDEO_INPUTS.values(), "video_token_index"), counts, lengths, placeholders
 
@@ -816,7 +797,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         inputs = dict(inputs)
         for names, counts, lengths, placeholders in [*self._rows_of_samples(input_ids, inputs)]:
             of_videos = "pixel_values_videos" in names
-            with videos_in_errors() if of_videos else nullcontext():
+            with FEATURES["videos"].in_errors() if of_videos else nullcontext():
                 rows = uncached_rows(placeholders, lengths, counts, num_cached)
             inputs |= take_rows(inputs, names, rows)
         return inputs

@@ -91,7 +91,7 @@ class GlobalResponseNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, 1, 1, dim))
 
     def set_initial_weights(self, std: float) -> None:
-        """The identity."""
+        """Start as the identity."""
         init.zeros_(self.weight)
         init.zeros_(self.bias)
 
@@ -123,7 +123,7 @@ class ConvNextBlock(GradientCheckpointingLayer):
         self.grn = GlobalResponseNorm(4 * dim) if config.model_type == "convnextv2" else None
 
     def set_initial_weights(self, std: float) -> None:
-        """Layer scale, where there is one."""
+        """Set the scale of the block's update."""
         if self.layer_scale_parameter is not None:
             init.constant_(self.layer_scale_parameter, self.layer_scale_init_value)
 

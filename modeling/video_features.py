@@ -17,20 +17,11 @@ from typing import Any
 import torch
 
 from .casting import at_entry
-from .clips import Read, TimeWindow, clip_tokens, joins_frames, tokens_per_clip
+from .clips import Read, TimeWindow, clip_token_rule, clip_tokens, joins_frames, tokens_per_clip
+from .image_tokens import select_tokens
 from .patch_grid import Grid
-
-# What the video processor makes, by the name that the encoder has for it.
-VIDEO_INPUTS = {
-    "pixel_values": "pixel_values_videos",
-    "view_boxes": "video_view_boxes",
-    "tile_grid": "video_tile_grid",
-    "high_res_pixel_values": "video_high_res_pixel_values",
-    "high_res_sizes": "video_high_res_sizes",
-    "patch_grids": "video_patch_grids",
-}
-# Frames that are encoded together where a batch has more. Training keeps its activations anyway.
-FRAMES_PER_CHUNK = 32
+from .sharding import is_sharded
+from .view_layout import VIDEO_INPUTS
 
 
 @dataclass(frozen=True)
@@ -90,6 +81,37 @@ def videos_of(inputs: dict[str, Any]) -> list[Video]:
             starts.append(starts[-1] + count)
         videos.append(Video(rows, starts))
     return videos
+
+
+def video_features(model: Any, inputs: dict[str, Any], **kwargs: Any) -> tuple[Any, list[torch.Tensor]]:
+    """Encode the videos of a batch.
+
+    Args:
+        model: The `FilaModel`.
+        inputs: The tensors of `VIDEO_INPUTS`, and `video_token_index` where placeholders have an order of their own.
+        kwargs: For the encoder.
+
+    Returns:
+        As `encode_videos`, tokens in the order of the placeholders.
+    """
+    videos = videos_of(inputs)
+    for video in videos if model.slice_positions is not None else ():
+        check_one_view(video, "A model with `slice_positions`, which videos do not send,")
+    num_frames = sum(video.num_frames for video in videos)
+    outputs, tokens = encode_videos(
+        model.vision_tower,
+        model.multi_modal_projector,
+        videos,
+        whole=model.training or num_frames <= model.frames_per_chunk or is_sharded(model.vision_tower),
+        frames_per_chunk=model.frames_per_chunk,
+        **kwargs,
+    )
+    if (order := inputs.get("video_token_index")) is not None:
+        tokens = [
+            select_tokens(own, index, model.image_newline, video)
+            for video, (own, index) in enumerate(zip(tokens, order, strict=True))
+        ]
+    return outputs, tokens
 
 
 def encode_videos(
@@ -211,3 +233,12 @@ def video_lengths(connector: Any, output_grid: tuple[int, int], inputs: dict[str
         else:
             lengths.append(sum(_lengths(connector, grid, video.starts[-1])))
     return lengths
+
+
+class VideoFeatures:
+    """The functions above that a model calls."""
+
+    clip_token_rule = staticmethod(clip_token_rule)
+    features = staticmethod(video_features)
+    in_errors = staticmethod(videos_in_errors)
+    lengths = staticmethod(video_lengths)

@@ -10,6 +10,17 @@ import torch
 _FIX = "Pass the processor's output unchanged."
 # Views that are encoded together where a batch has more. Training keeps its activations anyway.
 VIEWS_PER_CHUNK = 32
+# Likewise frames of videos.
+FRAMES_PER_CHUNK = 32
+# What the video processor makes, by the name that the encoder has for it.
+VIDEO_INPUTS = {
+    "pixel_values": "pixel_values_videos",
+    "view_boxes": "video_view_boxes",
+    "tile_grid": "video_tile_grid",
+    "high_res_pixel_values": "video_high_res_pixel_values",
+    "high_res_sizes": "video_high_res_sizes",
+    "patch_grids": "video_patch_grids",
+}
 
 
 @dataclass(frozen=True)

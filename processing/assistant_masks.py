@@ -7,15 +7,16 @@ moves them. Newer versions of transformers account for that in `ProcessorMixin`;
 templates that mark nothing, as those of most language models.
 """
 
-import re
+import inspect
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+from transformers.processing_utils import ProcessorMixin
+from transformers.utils.chat_template_utils import _get_template_variables, render_jinja_template
 
-def marks_assistant(template: str) -> bool:
-    """Whether a chat template marks what the assistant writes."""
-    return re.search(r"\{%-?\s*generation\s*-?%\}", template) is not None
+from .chat_template import marks_assistant
 
 
 def assistant_spans(render: Callable[[list[Any], bool], str], messages: list[Any]) -> list[tuple[int, int]]:
@@ -78,3 +79,52 @@ def assistant_masks(
         moved = [[edge + gained[bisect_right(ends, edge)] for edge in span] for span in sample_spans]
         masks.append([int(any(start < stop and end > first for first, stop in moved)) for start, end in offsets])
     return masks
+
+
+def apply_with_masks(
+    processor: Any, conversation: Any, chat_template: str | None, template: str, of_kept: Any, **kwargs: Any
+) -> Any:
+    """Apply a chat template with `return_assistant_tokens_mask` where transformers cannot.
+
+    Args:
+        processor: The `FilaProcessor`.
+        conversation: Checked messages.
+        chat_template: The template with its variables, or None for the processor's own.
+        template: The template without them.
+        of_kept: Takes a list with one entry per conversation, and returns those that the call kept.
+        kwargs: As of `ProcessorMixin.apply_chat_template`.
+    """
+    of_base = inspect.signature(ProcessorMixin.apply_chat_template).parameters
+    of_template = _get_template_variables(template)
+    processor_kwargs = dict(kwargs.pop("processor_kwargs", None) or {})
+    processor_kwargs |= {
+        name: kwargs.pop(name) for name in [*kwargs] if name not in of_base and name not in of_template
+    }
+    processor_kwargs |= {"return_offsets_mapping": True, "return_text_replacement_offsets": True}
+    kwargs["return_assistant_tokens_mask"] = False
+    outputs = ProcessorMixin.apply_chat_template(
+        processor, conversation, chat_template, processor_kwargs=processor_kwargs, **kwargs
+    )
+
+    variables = {name: value for name, value in kwargs.items() if name not in of_base}
+
+    def render(chats: list[Any], begin_answer: bool, is_marked: bool) -> Any:
+        return render_jinja_template(
+            conversations=chats,
+            chat_template=template,
+            tools=kwargs["tools"],
+            documents=kwargs["documents"],
+            return_assistant_tokens_mask=is_marked,
+            add_generation_prompt=begin_answer,
+            **{**processor.tokenizer.special_tokens_map, **variables},
+        )
+
+    chats = conversation if isinstance(conversation[0], list) else [conversation]
+    if marks_assistant(template):
+        _, spans = render(chats, kwargs.get("add_generation_prompt", False), True)
+    else:
+        spans = [assistant_spans(lambda some, begin: render([some], begin, False)[0][0], chat) for chat in chats]
+    offsets = np.asarray(outputs.pop("offset_mapping"), dtype=object).tolist()
+    replaced = outputs.pop("text_replacement_offsets")
+    outputs["assistant_masks"] = assistant_masks(offsets, replaced, of_kept(spans))
+    return outputs.convert_to_tensors(kwargs.get("return_tensors") or processor_kwargs.get("return_tensors"))

@@ -171,6 +171,11 @@ def writes_tool_calls(template: str) -> bool:
     return "tool_calls" in template.replace(REFUSES_TOOL_CALLS, "")
 
 
+def marks_assistant(template: str) -> bool:
+    """Whether a chat template marks what the assistant writes."""
+    return re.search(r"\{%-?\s*generation\s*-?%\}", template) is not None
+
+
 def with_joined_parts(template: str, *, image_token: str, media_end: str) -> str:
     """A language model's template, which takes strings as messages, made to take images and videos.
 

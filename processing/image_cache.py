@@ -77,48 +77,51 @@ class ImageCache:
                 _, (_, dropped) = self._entries.popitem(last=False)
                 self.bytes -= dropped
 
+    @staticmethod
+    def load(images: Any) -> Any:
+        """Load images, but for those that are read when their content is looked up."""
+        return load_images(images, keep=has_content)
 
-def made_or_kept(cache: ImageCache, images: Any, settings: str, make: Callable[[Any], Any]) -> list[Made]:
-    """What is made of each image, out of the cache where it is there.
+    def made_or_kept(self, images: Any, settings: str, make: Callable[[Any], Any]) -> list[Made]:
+        """What is made of each image, out of the cache where it is there.
 
-    Args:
-        cache: The cache.
-        images: The images as users hand them in.
-        settings: Whatever else decides what is made.
-        make: Makes a batch of one image: per name a list of one array.
+        Args:
+            images: The images as users hand them in.
+            settings: Whatever else decides what is made.
+            make: Makes a batch of one image: per name a list of one array.
 
-    Raises:
-        ImageInputError: For the first image that cannot be used.
-    """
-    loaded = load_images(images, keep=has_content)
-    loaded = loaded if isinstance(loaded, list) else [loaded]
-    samples = enumerate(loaded) if loaded and isinstance(loaded[0], list) else [(None, loaded)]
-    results = []
-    for sample, own in samples:
-        for number, source in enumerate(own):
-            try:
-                key, image = content_key(source, settings)
-                made = None if key is None else cache.get(key)
-                if made is None:
-                    made = {name: arrays[0] for name, arrays in make(image).items()}
-                    if key is not None:
-                        cache.put(key, made)
-            except (ImageInputError, UnusableImage) as error:
-                raise ImageInputError(sample, number, with_name(error.reason, shown(source)), error.fix) from error
-            results.append(made)
-    return results
+        Raises:
+            ImageInputError: For the first image that cannot be used.
+        """
+        loaded = load_images(images, keep=has_content)
+        loaded = loaded if isinstance(loaded, list) else [loaded]
+        samples = enumerate(loaded) if loaded and isinstance(loaded[0], list) else [(None, loaded)]
+        results = []
+        for sample, own in samples:
+            for number, source in enumerate(own):
+                try:
+                    key, image = content_key(source, settings)
+                    made = None if key is None else self.get(key)
+                    if made is None:
+                        made = {name: arrays[0] for name, arrays in make(image).items()}
+                        if key is not None:
+                            self.put(key, made)
+                except (ImageInputError, UnusableImage) as error:
+                    raise ImageInputError(sample, number, with_name(error.reason, shown(source)), error.fix) from error
+                results.append(made)
+        return results
 
-
-def packed(results: list[Made], *, stacked: bool) -> Made:
-    """Per name the arrays of all images: copies, or padded to one size."""
-    names = list(results[0]) if results else []
-    columns = {name: [made[name] for made in results] for name in names}
-    if stacked:
-        return {name: evened(arrays) for name, arrays in columns.items()}
-    return {
-        name: [array.copy() if isinstance(array, np.ndarray) else array.clone() for array in arrays]
-        for name, arrays in columns.items()
-    }
+    @staticmethod
+    def packed(results: list[Made], *, stacked: bool) -> Made:
+        """Per name the arrays of all images: copies, or padded to one size."""
+        names = list(results[0]) if results else []
+        columns = {name: [made[name] for made in results] for name in names}
+        if stacked:
+            return {name: evened(arrays) for name, arrays in columns.items()}
+        return {
+            name: [array.copy() if isinstance(array, np.ndarray) else array.clone() for array in arrays]
+            for name, arrays in columns.items()
+        }
 
 
 def has_content(source: Any) -> bool:

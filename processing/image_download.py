@@ -46,11 +46,6 @@ def allowed_hosts() -> tuple[str, ...]:
     return tuple(host.strip().lower() for host in os.environ.get(HOSTS_VARIABLE, "").split(",") if host.strip())
 
 
-def is_address(source: str) -> bool:
-    """Whether it is an http or https address."""
-    return source[:8].lower().startswith(("http://", "https://"))
-
-
 def download(url: str, hosts: Sequence[str] | None = None) -> bytes:
     """Fetch the body of an address.
 

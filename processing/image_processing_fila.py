@@ -51,11 +51,11 @@ from .canvas import Canvas, as_options
 from .canvas_plan import CanvasPlan, Size
 from .fingerprint import fingerprint
 from .image_batch import PIXELS, draw_batch
-from .image_cache import ImageCache, has_content, made_or_kept, packed
-from .image_drawing import DRAWINGS, check_mode
+from .image_drawings import DRAWINGS, check_mode
 from .image_input import load_images, rgb_tensor, to_channels_first
 from .image_pixels import is_elsewhere, is_plain_rgb
 from .image_settings import NORMALIZE_KWARGS, canvas_of, settings_of_pixels, square
+from .needs_fila import from_fila
 
 if is_torch_available():
     import torch
@@ -99,7 +99,8 @@ class _FilaImageProcessing(BaseImageProcessor):
     do_rescale = True
     do_normalize = True
     return_image_sizes = None
-    _cache: ImageCache | None = None
+    _cache: Any = None
+    write_code: Any = None  # of the `fila` package, where it is imported: see `FilaConfig`
     return_content = None
 
     def __init__(self, **kwargs: Unpack[FilaImageProcessorKwargs]) -> None:
@@ -162,11 +163,9 @@ class _FilaImageProcessing(BaseImageProcessor):
 
     def fetch_images(self, image_url_or_urls: Any) -> Any:
         """Load paths, URLs and bytes, turn images upright and check them; the nesting is kept."""
-        return (
-            load_images(image_url_or_urls) if self._cache is None else load_images(image_url_or_urls, keep=has_content)
-        )
+        return load_images(image_url_or_urls) if self._cache is None else self._cache.load(image_url_or_urls)
 
-    def cache_images(self, max_bytes: int | None) -> ImageCache | None:
+    def cache_images(self, max_bytes: int | None) -> Any:
         """Keep what is made of images, up to so many bytes; see `image_cache.py`.
 
         Args:
@@ -175,7 +174,8 @@ class _FilaImageProcessing(BaseImageProcessor):
         Returns:
             The cache, for its counts of hits and bytes.
         """
-        self._cache = None if max_bytes is None else ImageCache(max_bytes)
+        cache = None if max_bytes is None else from_fila("processing.image_cache", "A cache of images")
+        self._cache = None if cache is None else cache.ImageCache(max_bytes)
         return self._cache
 
     def to_dict(self) -> dict[str, Any]:
@@ -188,6 +188,12 @@ class _FilaImageProcessing(BaseImageProcessor):
             classes = {"torchvision": f"{module}.FilaImageProcessor", "pil": f"{module}.FilaImageProcessorPil"}
             output["auto_map"] = {**output["auto_map"], "AutoImageProcessor": classes}
         return output
+
+    def to_json_file(self, json_file_path: Any) -> None:
+        """Write the settings, and with `fila` the code that they use beside them, where transformers copied code."""
+        if self.write_code is not None:
+            self.write_code(self, json_file_path)
+        super().to_json_file(json_file_path)
 
     def _standardize_kwargs(
         self,
@@ -231,8 +237,8 @@ class _FilaImageProcessing(BaseImageProcessor):
         others = [kwargs.get(name) for name in ("return_image_sizes", "return_content", "input_data_format", "device")]
         settings = f"{fingerprint(self.preprocessing(**kwargs))} {self.backend} {others}"
         call = functools.partial(super()._preprocess_image_like_inputs, return_tensors=None, **kwargs)
-        results = made_or_kept(self._cache, images, settings, call)
-        return BatchFeature(data=packed(results, stacked=kind is not None), tensor_type=kind)
+        results = self._cache.made_or_kept(images, settings, call)
+        return BatchFeature(data=self._cache.packed(results, stacked=kind is not None), tensor_type=kind)
 
     def _prepare_image_like_inputs(self, images: Any, *args: Any, **kwargs: Any) -> list[Any]:
         images = load_images(images)

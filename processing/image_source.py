@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .image_download import download, is_address
 from .image_error import UnusableImage
+from .needs_fila import NeedsFilaError, from_fila
 
 MAX_FILE_BYTES = 512 * 2**20
 FRAME = re.compile(r"#frame=(\d+)$")
@@ -44,6 +44,24 @@ def kind_of(source: Any) -> str:
     if source is None:
         return "is None"
     return "is a nested tensor" if getattr(source, "is_nested", False) else f"is of type {type(source).__name__}"
+
+
+def is_address(source: str) -> bool:
+    """Whether it is an http or https address."""
+    return source[:8].lower().startswith(("http://", "https://"))
+
+
+def download(url: str, hosts: Sequence[str] | None = None) -> bytes:
+    """Fetch the body of an address, see `image_download.py`, which does not lie beside a checkpoint.
+
+    Raises:
+        UnusableImage: If it cannot be fetched, or the `fila` package is not installed.
+    """
+    try:
+        body: bytes = from_fila("processing.image_download", "An image that is an address").download(url, hosts)
+    except NeedsFilaError as error:
+        raise UnusableImage("is an address, which needs the `fila` package", "Install it, or pass a file.") from error
+    return body
 
 
 def split_frame(source: Any) -> tuple[Any, int | None]:

@@ -218,7 +218,9 @@ def lay_out(layout: Layout, geometry: Geometry, number: int = 0) -> list[Piece]:
     tiles: list[Piece] = []
     overview: list[Piece] = []
     if len(views) > 1:
-        tiles = _map_rows(layout, geometry, starts) if layout.row_newlines else _tiles(layout, geometry, views)
+        tiles = (
+            [_token_map().rows(layout, geometry, starts)] if layout.row_newlines else _tiles(layout, geometry, views)
+        )
         tiles = [layout.tiles_start, *tiles, layout.tiles_end]
     if len(views) == 1 or (first_tile and layout.overview != "none"):
         newline = [NEWLINE] if layout.row_newlines and len(views) == 1 else []
@@ -259,7 +261,7 @@ def count_tokens(layout: Layout, geometry: Geometry, image_size: tuple[int, int]
     total = overview if layout.overview != "none" else 0
     if not layout.row_newlines:
         return total + sum(counts) - overview
-    top, left, bottom, right = _kept(layout, geometry, image_size)
+    top, left, bottom, right = _token_map().kept(layout, geometry, image_size)
     return total + (bottom - top) * (right - left + 1)
 
 
@@ -269,43 +271,6 @@ def slice_positions(geometry: Geometry) -> list[tuple[int, int]]:
         return [(-1, -1)]
     rows, cols = geometry.tile_grid
     return [(-1, -1)] * geometry.has_overview + [(row, col) for row in range(rows) for col in range(cols)]
-
-
-def unpadded_box(
-    image_size: tuple[int, int], map_size: tuple[int, int], *, rounded: bool = True
-) -> tuple[int, int, int, int]:
-    """The rows and columns of a token map that show the image: (top, left, bottom, right).
-
-    The image is taken to lie in the middle of the canvas that the map covers. Very long images keep no row or no
-    column.
-
-    Args:
-        image_size: Pixels, (height, width).
-        map_size: Tokens, (rows, cols).
-        rounded: Round to seven digits before truncating, as transformers does; LLaVA itself does not.
-
-    Example:
-        >>> unpadded_box((100, 200), (24, 24))
-        (6, 0, 18, 24)
-
-    Source: transformers `models/llava_next/modeling_llava_next.py::unpad_image`, in doubles as there.
-    """
-    (height, width), (rows, cols) = image_size, map_size
-    if width / height > cols / rows:
-        margin = (rows - drawn_length(height, cols / width, rounded=rounded)) // 2
-        return margin, 0, rows - margin, cols
-    margin = (cols - drawn_length(width, rows / height, rounded=rounded)) // 2
-    return 0, margin, rows, cols - margin
-
-
-def drawn_length(length: int, scale: float, *, rounded: bool) -> int:
-    """Tokens that `length` pixels cover at `scale` tokens per pixel, rounded down.
-
-    Example:
-        >>> [drawn_length(55, 48 / 176, rounded=rounded) for rounded in (True, False)]
-        [15, 14]
-    """
-    return int(round(length * scale, 7)) if rounded else int(length * scale)
 
 
 def _tiles(layout: Layout, geometry: Geometry, views: list[range]) -> list[Piece]:
@@ -321,31 +286,7 @@ def _tiles(layout: Layout, geometry: Geometry, views: list[range]) -> list[Piece
     return pieces
 
 
-def _kept(layout: Layout, geometry: Geometry, image_size: tuple[int, int] | None = None) -> tuple[int, int, int, int]:
-    if geometry.tile_token_grid is None:
-        raise ValueError(
-            "`layout.row_newlines` needs the rows and columns of a tile's tokens; set the processor's `token_size`, "
-            "the pixels that one image token covers."
-        )
-    (rows, cols), (token_rows, token_cols) = geometry.tile_grid, geometry.tile_token_grid
-    map_size = rows * token_rows, cols * token_cols
-    if layout.unpad == "no":
-        return 0, 0, *map_size
-    size = image_size or geometry.image_size
-    if size is None:
-        raise ValueError("`layout.unpad` needs the size of the image.")
-    return unpadded_box(size, map_size, rounded=layout.unpad == "rounded")
+def _token_map() -> Any:
+    from .processor_features import feature  # which imports this file
 
-
-def _map_rows(layout: Layout, geometry: Geometry, starts: list[int]) -> list[Piece]:
-    top, left, bottom, right = _kept(layout, geometry)
-    assert geometry.tile_token_grid is not None
-    token_rows, token_cols = geometry.tile_token_grid
-    tokens: list[int] = []
-    for row in range(top, bottom):
-        for col in range(left, right):
-            tile = row // token_rows * geometry.tile_grid[1] + col // token_cols
-            start = starts[int(geometry.has_overview) + tile]
-            tokens.append(start + row % token_rows * token_cols + col % token_cols)
-        tokens.append(NEWLINE)
-    return [tokens]
+    return feature("token_map")

@@ -108,3 +108,12 @@ def _of_address(part: dict[str, Any], name: str) -> dict[str, Any]:
             f'{name} must be {{"type": "image_url", "image_url": {{"url": ...}}}}; it names no address.'
         )
     return {**part, "type": "image", "url": address}
+
+
+def check_samples(rule: str, in_text: list[int], given: list[list[Any]], token: str, noun: str) -> None:
+    """Check sample by sample, where there is a list for each: the first that is wrong is named."""
+    if len(given) != len(in_text):
+        raise ValueError(f"{rule}: there are {len(given)} lists of {noun} for {len(in_text)} prompts.")
+    for sample, (num_tokens, own) in enumerate(zip(in_text, given, strict=True)):
+        if num_tokens != len(own):
+            raise ValueError(f"{rule}: sample {sample} has {num_tokens} {token} tokens and {len(own)} {noun}.")

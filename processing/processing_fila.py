@@ -14,7 +14,6 @@ A layout that is more than one run in the order of the views adds tensors, one r
                                          an image's views
 """
 
-import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import asdict
@@ -24,26 +23,25 @@ import numpy as np
 from transformers.processing_utils import MultiModalData, ProcessingKwargs, ProcessorMixin, Unpack
 from transformers.utils import logging
 
-from .assistant_masks import assistant_masks, assistant_spans, marks_assistant
 from .canvas import as_options
-from .chat_template import DEFAULT_CHAT_TEMPLATE, with_escapes, with_values
+from .chat_template import DEFAULT_CHAT_TEMPLATE, marks_assistant, with_escapes, with_values
 from .control_tokens import control_token_pattern, control_tokens, escape_messages
 from .fingerprint import check_preprocessing, refuse_misspelt, trained_with
-from .image_input import ImageInputError, image_size, load_images, resized, scales_to_given
-from .image_pixels import has_fractions
+from .image_input import scales_to_given
 from .layout import Geometry, as_text, build_layout, count_tokens, lay_out, slice_positions, token_indices
-from .messages import MessageError, check_conversation
-from .token_budget import POLICIES, fit_prompt
+from .messages import MessageError, check_conversation, check_samples
+from .needs_fila import from_fila
+from .processor_features import feature
 from .token_rows import token_rows
-from .video_processing_fila import OF_VIDEOS, FilaVideoProcessor
-from .video_prompt import build_video_layout, check_clip_tokens, lay_out_video
-from .video_source import KeptVideos, check_samples, of_samples, split_samples, split_videos
 
 __all__ = ["DEFAULT_CHAT_TEMPLATE", "FilaProcessor"]
 
 logger = logging.get_logger(__name__)
 
 DEFAULT_LAYOUT = {"type": "fila"}
+POLICIES = ("error", "drop_sample", "shrink_images")
+# Settings that videos have and images have not.
+OF_VIDEOS = ("sampling", "do_sample_frames", "start", "end", "max_frames", "antialias")
 # Names of inputs that other processors take, or that are almost ours: transformers drops them without an error.
 _NOT_TAKEN = ("audio", "audios", "image", "video")
 DEFAULT_VIDEO_LAYOUT = {"type": "plain"}
@@ -89,6 +87,8 @@ class FilaProcessor(ProcessorMixin):
         clip_tokens (`dict`, *optional*):
             Tokens of a video where the connector joins frames: the model's `clip_tokens`.
     """
+
+    write_code: Any = None  # of the `fila` package, where it is imported: see `FilaConfig`
 
     def __init__(
         self,
@@ -148,10 +148,12 @@ class FilaProcessor(ProcessorMixin):
                 "Use another image token, for instance '<unk>' for MiniCPM-V."
             )
         self.video_layout = dict(DEFAULT_VIDEO_LAYOUT if video_layout is None else as_options(video_layout))
-        self._video_layout = build_video_layout(self.video_layout)
-        check_clip_tokens(clip_tokens)
         self.clip_tokens = clip_tokens
-        self._set_video_processor(video_processor, video_token, tokenizer)
+        self.video_token: str | None = None
+        self.video_token_id: int | None = None
+        self.video_processor: Any = None
+        if any(setting is not None for setting in (video_processor, video_layout, clip_tokens)):
+            self._set_video_processor(video_processor, video_token, tokenizer)
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
 
     @classmethod
@@ -169,7 +171,11 @@ class FilaProcessor(ProcessorMixin):
             processor.tokenizer.padding_side = kwargs["padding_side"]
         of_images = processor.image_processor.valid_kwargs.__annotations__
         refuse_misspelt(kwargs, {*processor.to_dict(), *of_images, *OF_VIDEOS})
-        named = {*kwargs, *processor._change_videos(kwargs)}
+        named, changes = {*kwargs}, {name: kwargs[name] for name in OF_VIDEOS if name in kwargs}
+        if processor.video_processor is not None:
+            named |= feature("videos").change(processor, changes, "video_processor" in kwargs)
+        elif changes:
+            raise ValueError(f"The processor has no video processor, whose settings {[*changes]} are.")
         trained = trained_with(pretrained_model_name_or_path, **kwargs)
         check_preprocessing(trained, processor.preprocessing(), named=named)
         return processor
@@ -220,34 +226,7 @@ class FilaProcessor(ProcessorMixin):
         return ["image_processor", "tokenizer"]
 
     def _set_video_processor(self, video_processor: Any, video_token: str | None, tokenizer: Any) -> None:
-        self.video_token: str | None = None
-        self.video_token_id: int | None = None
-        self.video_processor: Any = None
-        if video_processor is None:
-            return
-        if isinstance(video_processor, dict):
-            video_processor = FilaVideoProcessor(**video_processor)
-        self.video_processor = video_processor
-        self.video_token = getattr(tokenizer, "video_token", None) or video_token or "<video>"
-        if tokenizer is not None:
-            self.video_token_id = tokenizer.get_added_vocab().get(self.video_token)
-            if self.video_token_id is None:
-                raise ValueError(
-                    f"The video token {self.video_token!r} must be an added token of the tokenizer; add it with "
-                    f"`tokenizer.add_tokens([{self.video_token!r}], special_tokens=True)`."
-                )
-
-    def _change_videos(self, named: dict[str, Any]) -> set[str]:
-        """Change what a call of `from_pretrained` names of videos; the names that it has in `preprocessing`."""
-        changes = {name: named[name] for name in OF_VIDEOS if name in named}
-        if self.video_processor is None:
-            if changes:
-                raise ValueError(f"The processor has no video processor, whose settings {[*changes]} are.")
-            return set()
-        if changes:
-            self.video_processor = type(self.video_processor)(**{**self.video_processor.to_dict(), **changes})
-        names = self.video_processor.preprocessing() if "video_processor" in named else changes
-        return {f"video_{name}" for name in names}
+        feature("videos").set_up(self, video_processor, video_token, tokenizer)
 
     def to_dict(self) -> dict[str, Any]:
         """Settings as plain JSON, with the `auto_map` that is saved: a loaded processor equals the saved one."""
@@ -273,6 +252,12 @@ class FilaProcessor(ProcessorMixin):
             templates = self._escaping(templates)
         self.chat_template = templates
         return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+
+    def to_json_file(self, json_file_path: Any) -> None:
+        """Write the settings, and with `fila` the code that they use beside them, where transformers copied code."""
+        if self.write_code is not None:
+            self.write_code(self, json_file_path)
+        super().to_json_file(json_file_path)
 
     def _escaping(self, template: str) -> str:
         return with_escapes(template, control_tokens(self.tokenizer, template, self.image_token))
@@ -306,13 +291,9 @@ class FilaProcessor(ProcessorMixin):
             images = self._per_prompt(images, text)
         if images is not None and (self.max_image_tokens or self.max_prompt_image_tokens):
             self.validate_inputs(images=images, text=text, **kwargs)
-            prompts = text
             settings = {name: value for name, value in kwargs.items() if name not in ("videos", "audio")}
             merged = self._merge_kwargs(self.valid_processor_kwargs, **settings)  # copies whatever it is given
-            images, text, kept = self._within_budget(images, text, merged["images_kwargs"])
-            if videos is not None and prompts is not None and len(kept) < len(prompts):
-                counts = [prompt.count(self.video_token) for prompt in prompts]
-                videos = of_samples(videos, counts, kept, merged["videos_kwargs"].get("video_metadata"))
+            images, text, videos = feature("budget").fit(self, images, text, videos, merged, _KEPT.get())
         return images, text, videos, audio
 
     def _per_prompt(self, images: list[Any], text: Any) -> list[Any]:
@@ -322,74 +303,6 @@ class FilaProcessor(ProcessorMixin):
             return images  # `validate_inputs` says what is wrong
         left = iter(images)
         return type(images)([next(left) for _ in range(count)] for count in counts)
-
-    def _within_budget(self, images: Any, text: Any, images_kwargs: dict[str, Any]) -> tuple[Any, Any, list[int]]:
-        """Apply the limits of image tokens, prompt by prompt; the last result are the numbers of those kept."""
-        images = images if isinstance(images, list) else [images]
-        is_nested = isinstance(images[0], list)
-
-        def by_prompt(items: list[Any]) -> list[list[Any]]:
-            if is_nested or text is None:
-                return items if is_nested else [items]
-            left = iter(items)
-            return [[next(left) for _ in range(prompt.count(self.image_token))] for prompt in text]
-
-        form, rescales = images_kwargs.get("input_data_format"), images_kwargs.get("do_rescale")
-        rescales = self.image_processor.do_rescale if rescales is None else rescales
-        # With a cache, files are not read until here; those that keep their size are handed on as files.
-        nested, loaded = by_prompt(images), by_prompt(load_images(images))
-        kept: list[int] = []
-        fitted: list[list[Any]] = []
-        for sample, (sources, own) in enumerate(zip(nested, loaded, strict=True)):
-            given = [image_size(image, sample, number, form) for number, image in enumerate(own)]
-            sizes = self._budgeted_sizes(given, sample, images_kwargs, may_drop=True)
-            if sizes is None:
-                continue
-            kept.append(sample)
-            fitted.append(sources[:])
-            for number, (image, size) in enumerate(zip(own, sizes, strict=True)):
-                if size == given[number]:
-                    continue
-                if not rescales and has_fractions(image):
-                    reason = "has floats within 0..1, which `shrink_images` keeps only with `do_rescale`"
-                    raise ImageInputError(sample, number, reason, "Leave `do_rescale` on, or convert it to uint8.")
-                fitted[-1][number] = resized(image, size, form)
-        if not kept:
-            raise ValueError("No sample keeps the limits of image tokens, so `drop_sample` would leave none.")
-        if len(kept) < len(nested):
-            dropped = sorted(set(range(len(nested))) - set(kept))
-            logger.warning(f"Samples {dropped} are left out: their images have more tokens than allowed.")
-            if (record := _KEPT.get()) is not None:
-                record[:] = kept
-            text = None if text is None else [text[sample] for sample in kept]
-        return type(images)(fitted if text is not None or is_nested else fitted[0]), text, kept
-
-    def _budgeted_sizes(
-        self, sizes: list[tuple[int, int]], sample: int, images_kwargs: dict[str, Any], *, may_drop: bool
-    ) -> list[tuple[int, int]] | None:
-        """Sizes (height, width) at which the images of a prompt are planned, or None where it is to be dropped."""
-        count = self._counter(self.image_processor.plans(**images_kwargs))
-        tokens = [count(*size) for size in sizes]
-        most, in_all = self.max_image_tokens, self.max_prompt_image_tokens
-        over = [number for number, own in enumerate(tokens) if most is not None and own > most]
-        if not over and (in_all is None or sum(tokens) <= in_all):
-            return sizes
-        if self.image_token_policy == "drop_sample" and may_drop:
-            return None
-        shrinks = self.image_token_policy == "shrink_images"
-        if shrinks and (fitted := fit_prompt(sizes, count, per_image=most, per_prompt=in_all)) is not None:
-            return fitted
-        fix = "Raise the limit" + (
-            ", or send fewer images." if shrinks else ', or set `image_token_policy="shrink_images"`.'
-        )
-        even = ", even at the least" if shrinks else ""
-        if over:
-            reason = f"has {tokens[over[0]]} image tokens, and `max_image_tokens` is {most}{even}"
-            raise ImageInputError(sample, over[0], reason, fix)
-        raise ValueError(
-            f"The {len(sizes)} images of sample {sample} have {tokens} image tokens, in all {sum(tokens)}, and "
-            f"`max_prompt_image_tokens` is {in_all}{even}. {fix}"
-        )
 
     def validate_inputs(self, images: Any = None, text: Any = None, **kwargs: Any) -> None:
         """Check that every prompt holds as many image tokens as it has images.
@@ -401,9 +314,9 @@ class FilaProcessor(ProcessorMixin):
         if images is None and text is None and videos is None:
             raise ValueError(f"{type(self).__name__} needs text, images or both.")
         if text is not None and (isinstance(text, str) or all(isinstance(prompt, str) for prompt in text)):
-            self._validate_videos(videos, [text] if isinstance(text, str) else text)
+            self._check_videos(videos, [text] if isinstance(text, str) else text)
         elif videos is not None:
-            self._validate_videos(videos, None)
+            self._check_videos(videos, None)
         if text is None:
             return
         prompts = [text] if isinstance(text, str) else text
@@ -424,26 +337,15 @@ class FilaProcessor(ProcessorMixin):
             return
         check_samples(rule, in_text, images, token, "images")
 
-    def _validate_videos(self, videos: Any, prompts: Any) -> None:
+    def _check_videos(self, videos: Any, prompts: Any) -> None:
         """Check that there is a video processor, and as many video tokens as videos."""
-        if self.video_processor is None:
-            if videos is not None:
-                raise ValueError(
-                    "Videos were passed to a processor without a video processor. Give it one: "
-                    "`FilaProcessor(..., video_processor=FilaVideoProcessor(...))`."
-                )
-            return
-        if prompts is None:
-            return
-        in_text = [prompt.count(self.video_token) for prompt in prompts]
-        num_videos = 0 if videos is None else len(split_videos(videos))
-        rule = f"The number of {self.video_token} tokens in the prompts should be the same as the number of videos"
-        if num_videos != sum(in_text):
+        if self.video_processor is not None:
+            feature("videos").check(self, videos, prompts)
+        elif videos is not None:
             raise ValueError(
-                f"{rule} passed: the prompts hold {in_text} (in all {sum(in_text)}), and {num_videos} were passed."
+                "Videos were passed to a processor without a video processor. Give it one: "
+                "`FilaProcessor(..., video_processor=FilaVideoProcessor(...))`."
             )
-        if (samples := split_samples(videos)) is not None:
-            check_samples(f"{rule} passed", in_text, samples, str(self.video_token), "videos")
 
     def apply_chat_template(
         self,
@@ -480,7 +382,8 @@ class FilaProcessor(ProcessorMixin):
         try:
             is_theirs = hasattr(ProcessorMixin, "_adjust_assistant_masks_indices") and marks_assistant(template)
             if wants_mask and not is_theirs:
-                return self._with_assistant_masks(conversation, chat_template, **kwargs)
+                masks = from_fila("processing.assistant_masks", "A mask of the assistant's tokens")
+                return masks.apply_with_masks(self, conversation, chat_template, template, _of_kept, **kwargs)
             return super().apply_chat_template(conversation, chat_template, **kwargs)
         finally:
             _KEPT.reset(record)
@@ -494,43 +397,6 @@ class FilaProcessor(ProcessorMixin):
         if isinstance(templates, dict):
             return templates.get(name_or_template or "default") or name_or_template or ""
         return name_or_template or templates or ""
-
-    def _with_assistant_masks(self, conversation: Any, chat_template: str | None, **kwargs: Any) -> Any:
-        from transformers.utils.chat_template_utils import _get_template_variables, render_jinja_template
-
-        template = self._template(chat_template)
-        of_base = inspect.signature(ProcessorMixin.apply_chat_template).parameters
-        of_template = _get_template_variables(template)
-        processor_kwargs = dict(kwargs.pop("processor_kwargs", None) or {})
-        processor_kwargs |= {
-            name: kwargs.pop(name) for name in [*kwargs] if name not in of_base and name not in of_template
-        }
-        processor_kwargs |= {"return_offsets_mapping": True, "return_text_replacement_offsets": True}
-        kwargs["return_assistant_tokens_mask"] = False
-        outputs = super().apply_chat_template(conversation, chat_template, processor_kwargs=processor_kwargs, **kwargs)
-
-        variables = {name: value for name, value in kwargs.items() if name not in of_base}
-
-        def render(chats: list[Any], begin_answer: bool, is_marked: bool) -> Any:
-            return render_jinja_template(
-                conversations=chats,
-                chat_template=template,
-                tools=kwargs["tools"],
-                documents=kwargs["documents"],
-                return_assistant_tokens_mask=is_marked,
-                add_generation_prompt=begin_answer,
-                **{**self.tokenizer.special_tokens_map, **variables},
-            )
-
-        chats = conversation if isinstance(conversation[0], list) else [conversation]
-        if marks_assistant(template):
-            _, spans = render(chats, kwargs.get("add_generation_prompt", False), True)
-        else:
-            spans = [assistant_spans(lambda some, begin: render([some], begin, False)[0][0], chat) for chat in chats]
-        offsets = np.asarray(outputs.pop("offset_mapping"), dtype=object).tolist()
-        replaced = outputs.pop("text_replacement_offsets")
-        outputs["assistant_masks"] = assistant_masks(offsets, replaced, _of_kept(spans))
-        return outputs.convert_to_tensors(kwargs.get("return_tensors") or processor_kwargs.get("return_tensors"))
 
     @property
     def model_input_names(self) -> list[str]:
@@ -570,32 +436,8 @@ class FilaProcessor(ProcessorMixin):
         return processed, texts
 
     def _process_videos(self, videos: Any, **kwargs: Any) -> tuple[Any, list[str]]:
-        if isinstance(videos, KeptVideos):
-            kwargs["video_metadata"] = videos.metadata
-        processed = self.video_processor(videos, **{**kwargs, "return_metadata": True})
-        texts, indices = [], []
-        for number, times in enumerate(processed.pop("video_times")):
-            frames = self._frame_geometries(processed, number)
-            pieces = lay_out_video(self._video_layout, self._layout, frames, times, self.clip_tokens)
-            texts.append(as_text(pieces, str(self.video_token)))
-            indices.append(token_indices(pieces))
-        if self.clip_tokens is None and not self._layout.is_one_run and indices:
-            like = processed["video_tile_grid"]
-            processed["video_token_index"] = token_rows(indices, kwargs.get("return_tensors"), like)
+        processed, texts = feature("videos").process(self, videos, **kwargs)
         return processed, texts
-
-    def _frame_geometries(self, processed: Any, number: int) -> list[Geometry]:
-        """Geometry of each frame of a video that is not padding."""
-        names = {
-            "view_boxes": "video_view_boxes",
-            "tile_grid": "video_tile_grid",
-            "pixel_values": "pixel_values_videos",
-        }
-        frames = {name: processed[key][number] for name, key in names.items()}
-        if "video_patch_grids" in processed:
-            frames["patch_grids"] = processed["video_patch_grids"][number]
-        used = np.asarray(frames["view_boxes"]).any(axis=(1, 2))
-        return [self._geometry(frames, int(index)) for index in np.flatnonzero(used)]
 
     def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **kwargs: Any) -> str:
         """The placeholders of one image and the text between them, for the first image of a prompt."""
@@ -653,6 +495,17 @@ class FilaProcessor(ProcessorMixin):
         count = self._counter(self.image_processor.plans(**images_kwargs))
         counts = [count(height, width) for height, width in image_sizes]
         return MultiModalData(num_image_tokens=counts, num_image_patches=[1] * len(image_sizes))
+
+    def _budgeted_sizes(
+        self, sizes: list[tuple[int, int]], sample: int, images_kwargs: dict[str, Any], *, may_drop: bool
+    ) -> list[tuple[int, int]] | None:
+        """Sizes (height, width) at which the images of a prompt are planned, or None where it is to be dropped."""
+        if not (self.max_image_tokens or self.max_prompt_image_tokens):
+            return sizes
+        fitted: list[tuple[int, int]] | None = feature("budget").sizes(
+            self, sizes, sample, images_kwargs, may_drop=may_drop
+        )
+        return fitted
 
     def _counter(self, canvas: Any) -> Callable[[int, int], int]:
         """Image tokens of an image of (height, width) on a canvas strategy; equal views are counted once."""

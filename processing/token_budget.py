@@ -10,9 +10,16 @@ gives it fewer tokens. Strategies are not monotonic, so sizes that would cost mo
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
+
+from transformers.utils import logging
+
+from .image_input import ImageInputError, image_size, load_images, resized
+from .image_pixels import has_fractions
+
+logger = logging.get_logger(__name__)
 
 STEPS = 64
-POLICIES = ("error", "drop_sample", "shrink_images")
 
 Size = tuple[int, int]
 
@@ -68,3 +75,101 @@ def _next_smaller(size: Size, present: Size, tokens: int, count: Callable[[int, 
         if (smaller[0] < present[0] or smaller[1] < present[1]) and (fewer := count(*smaller)) < tokens:
             return smaller, fewer
     return None
+
+
+def fit_batch(
+    processor: Any, images: Any, text: Any, videos: Any, settings: dict[str, Any], record: list[int] | None
+) -> tuple[Any, Any, Any]:
+    """Apply the limits of image tokens to a batch, prompt by prompt.
+
+    Args:
+        processor: The `FilaProcessor`.
+        images: An image, a list, or a list per prompt.
+        text: The prompts; None: there are none.
+        videos: Those of all prompts.
+        settings: The settings of the call, merged.
+        record: Becomes the numbers of the samples that are kept, where some are dropped.
+
+    Returns:
+        Images, prompts and videos of the samples that are kept.
+    """
+    images_kwargs, prompts = settings["images_kwargs"], text
+    images = images if isinstance(images, list) else [images]
+    is_nested = isinstance(images[0], list)
+
+    def by_prompt(items: list[Any]) -> list[list[Any]]:
+        if is_nested or text is None:
+            return items if is_nested else [items]
+        left = iter(items)
+        return [[next(left) for _ in range(prompt.count(processor.image_token))] for prompt in text]
+
+    form, rescales = images_kwargs.get("input_data_format"), images_kwargs.get("do_rescale")
+    rescales = processor.image_processor.do_rescale if rescales is None else rescales
+    # With a cache, files are not read until here; those that keep their size are handed on as files.
+    nested, loaded = by_prompt(images), by_prompt(load_images(images))
+    kept: list[int] = []
+    fitted: list[list[Any]] = []
+    for sample, (sources, own) in enumerate(zip(nested, loaded, strict=True)):
+        given = [image_size(image, sample, number, form) for number, image in enumerate(own)]
+        sizes = fitting_sizes(processor, given, sample, images_kwargs, may_drop=True)
+        if sizes is None:
+            continue
+        kept.append(sample)
+        fitted.append(sources[:])
+        for number, (image, size) in enumerate(zip(own, sizes, strict=True)):
+            if size == given[number]:
+                continue
+            if not rescales and has_fractions(image):
+                reason = "has floats within 0..1, which `shrink_images` keeps only with `do_rescale`"
+                raise ImageInputError(sample, number, reason, "Leave `do_rescale` on, or convert it to uint8.")
+            fitted[-1][number] = resized(image, size, form)
+    if not kept:
+        raise ValueError("No sample keeps the limits of image tokens, so `drop_sample` would leave none.")
+    if len(kept) < len(nested):
+        dropped = sorted(set(range(len(nested))) - set(kept))
+        logger.warning(f"Samples {dropped} are left out: their images have more tokens than allowed.")
+        if record is not None:
+            record[:] = kept
+        text = None if text is None else [text[sample] for sample in kept]
+    if videos is not None and prompts is not None and len(kept) < len(prompts):
+        counts = [prompt.count(processor.video_token) for prompt in prompts]
+        from .processor_features import feature  # which imports this file
+
+        kept_videos = feature("videos").of_samples
+        videos = kept_videos(videos, counts, kept, settings["videos_kwargs"].get("video_metadata"))
+    return type(images)(fitted if text is not None or is_nested else fitted[0]), text, videos
+
+
+def fitting_sizes(
+    processor: Any, sizes: list[Size], sample: int, images_kwargs: dict[str, Any], *, may_drop: bool
+) -> list[Size] | None:
+    """Sizes (height, width) at which the images of a prompt are planned, or None where it is to be dropped."""
+    count = processor._counter(processor.image_processor.plans(**images_kwargs))
+    tokens = [count(*size) for size in sizes]
+    most, in_all = processor.max_image_tokens, processor.max_prompt_image_tokens
+    over = [number for number, own in enumerate(tokens) if most is not None and own > most]
+    if not over and (in_all is None or sum(tokens) <= in_all):
+        return sizes
+    if processor.image_token_policy == "drop_sample" and may_drop:
+        return None
+    shrinks = processor.image_token_policy == "shrink_images"
+    if shrinks and (fitted := fit_prompt(sizes, count, per_image=most, per_prompt=in_all)) is not None:
+        return fitted
+    fix = "Raise the limit" + (
+        ", or send fewer images." if shrinks else ', or set `image_token_policy="shrink_images"`.'
+    )
+    even = ", even at the least" if shrinks else ""
+    if over:
+        reason = f"has {tokens[over[0]]} image tokens, and `max_image_tokens` is {most}{even}"
+        raise ImageInputError(sample, over[0], reason, fix)
+    raise ValueError(
+        f"The {len(sizes)} images of sample {sample} have {tokens} image tokens, in all {sum(tokens)}, and "
+        f"`max_prompt_image_tokens` is {in_all}{even}. {fix}"
+    )
+
+
+class TokenBudget:
+    """The functions above that a processor with a limit calls."""
+
+    fit = staticmethod(fit_batch)
+    sizes = staticmethod(fitting_sizes)

@@ -65,8 +65,6 @@ RENDERING = (
     "high_res_image_mean",
     "high_res_image_std",
 )
-# Settings that images do not have.
-OF_VIDEOS = ("sampling", "do_sample_frames", "start", "end", "max_frames", "antialias")
 OF_IMAGES = {"pixel_values": "pixel_values_videos"}
 
 
@@ -129,6 +127,7 @@ class FilaVideoProcessor(BaseVideoProcessor):
     do_center_crop = False
     antialias = True
     max_frames = 512
+    write_code: Any = None  # of the `fila` package, where it is imported: see `FilaConfig`
 
     def __init__(self, **kwargs: Unpack[FilaVideoProcessorKwargs]) -> None:
         accepted = set(self.valid_kwargs.__annotations__)
@@ -300,6 +299,12 @@ class FilaVideoProcessor(BaseVideoProcessor):
             module = type(self).__module__.rpartition(".")[2]
             output["auto_map"] = {"AutoVideoProcessor": f"{module}.{type(self).__name__}"}
         return output
+
+    def to_json_file(self, json_file_path: Any) -> None:
+        """Write the settings, and with `fila` the code that they use beside them, where transformers copied code."""
+        if self.write_code is not None:
+            self.write_code(self, json_file_path)
+        super().to_json_file(json_file_path)
 
 
 def name_of(image_input: str) -> str:

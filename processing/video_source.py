@@ -18,11 +18,10 @@ from typing import Any
 from PIL import Image
 
 from .frame_sampling import Clip
-from .image_download import download, is_address
 from .image_error import ImageInputError, UnusableImage
 from .image_input import load_images
 from .image_pixels import as_levels, is_array, is_float
-from .image_source import kind_of, read_file_object
+from .image_source import download, is_address, kind_of, read_file_object
 from .video_decode import Progress, open_video
 from .video_error import UnusableVideo, VideoInputError
 
@@ -87,15 +86,6 @@ def split_samples(videos: Any) -> list[list[Any]] | None:
     if any(not isinstance(item, list | tuple) or (item and all(map(is_frame, item))) for item in videos):
         return None
     return [_split(item, 1) for item in videos]
-
-
-def check_samples(rule: str, in_text: list[int], given: list[list[Any]], token: str, noun: str) -> None:
-    """Check sample by sample, where there is a list for each: the first that is wrong is named."""
-    if len(given) != len(in_text):
-        raise ValueError(f"{rule}: there are {len(given)} lists of {noun} for {len(in_text)} prompts.")
-    for sample, (num_tokens, own) in enumerate(zip(in_text, given, strict=True)):
-        if num_tokens != len(own):
-            raise ValueError(f"{rule}: sample {sample} has {num_tokens} {token} tokens and {len(own)} {noun}.")
 
 
 class KeptVideos(list[list[Any]]):

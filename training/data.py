@@ -16,10 +16,9 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from fila.processing.image_download import is_address
 from fila.processing.image_input import load_images
 from fila.processing.image_size import read_size
-from fila.processing.image_source import split_frame
+from fila.processing.image_source import is_address, split_frame
 
 from .collator import count_parts, message_text, open_image_size, read_sample, readable_source
 

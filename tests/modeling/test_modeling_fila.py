@@ -28,7 +28,8 @@ def test_new_weights_start_as_documented() -> None:
         assert torch.count_nonzero(layer.fc2.weight) == 0
         assert layer.fc1.weight.std().item() == pytest.approx(0.02, rel=0.3)
         for conv in layer.align.convs:
-            assert torch.equal(conv.weight, torch.eye(len(conv.weight))[:, :, None, None].expand_as(conv.weight) / 4)
+            mean = torch.eye(conv.in_channels)[:, :, None, None].expand(-1, -1, 2, 2) / 4
+            assert torch.equal(conv.weight, mean)
     block = model.high_res_tower.encoder.stages[0].layers[0]
     assert torch.equal(block.layer_scale_parameter, torch.full((5,), 1e-6))
     gated = FilaForConditionalGeneration(tiny_config(fusion={"type": "cvfm", "taps": [1, 2], "residual": "gate"}))

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from transformers.image_utils import PILImageResampling, SizeDict
 
-from fila.processing import image_drawing, image_pixels, image_processing_fila
+from fila.processing import image_drawing_fast, image_pixels, image_processing_fila
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import Size
-from fila.processing.image_drawing import FAST_LEVELS, ExactDrawing, FastDrawing, is_vertical_first, level_table
+from fila.processing.image_drawing import ExactDrawing, is_vertical_first, level_table
+from fila.processing.image_drawing_fast import FAST_LEVELS, FastDrawing
 from fila.processing.image_error import ImageInputError
 from fila.processing.image_processing_fila import FilaImageProcessorPil
 from fila.processing.render import cut, render_canvas, render_high_res, render_overview, side_by_side
@@ -129,7 +130,7 @@ TARGETS = [(14, 14), (61, 40), (23, 83), (97, 211), (1, 1), (122, 166), (60, 82)
 def test_fast_resize_keeps_its_bound(
     resample: PILImageResampling, resizes_uint8: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_drawing, "_resizes_uint8", lambda image: resizes_uint8)
+    monkeypatch.setattr(image_drawing_fast, "_resizes_uint8", lambda image: resizes_uint8)
     exact, fast = ExactDrawing(resample), FastDrawing(resample)
     beyond = total = 0
     for pixels in hard_pictures():
@@ -218,7 +219,7 @@ def test_unknown_mode_is_refused_in_a_call() -> None:
 
 
 def test_fast_needs_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_drawing, "is_torch_available", lambda: False)
+    monkeypatch.setattr(image_drawing_fast, "is_torch_available", lambda: False)
     with pytest.raises(ValueError, match=r'`mode="fast"` needs torch, which is not installed; use "exact"\.'):
         tiny_image_processor(mode="fast")(random_image(9, 9))
 
@@ -237,7 +238,7 @@ def as_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors on the CPU are treated as if they were on another device."""
     for module in (image_pixels, image_processing_fila):
         monkeypatch.setattr(module, "is_elsewhere", lambda image: isinstance(image, torch.Tensor))
-    monkeypatch.setattr(image_drawing, "_resizes_uint8", lambda image: False)
+    monkeypatch.setattr(image_drawing_fast, "_resizes_uint8", lambda image: False)
     monkeypatch.setattr(image_pixels, "_as_array", None)  # whatever would go through numpy fails
 
 

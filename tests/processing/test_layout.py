@@ -22,12 +22,11 @@ from fila.processing.layout import (
     as_text,
     build_layout,
     count_tokens,
-    drawn_length,
     lay_out,
     slice_positions,
     token_indices,
-    unpadded_box,
 )
+from fila.processing.token_map import drawn_length, unpadded_box
 from tests.goldens import rows_of, tensors_of
 
 # Two tiles on top of two, three tokens each, after an overview of two tokens.

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from fila.processing.canvas import CANVASES
 from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
 from fila.processing.image_input import ImageInputError
-from fila.processing.processing_fila import FilaProcessor
-from fila.processing.token_budget import POLICIES, fit_prompt
+from fila.processing.processing_fila import POLICIES, FilaProcessor
+from fila.processing.token_budget import fit_prompt
 from tests.helpers import random_image, tiny_canvas, tiny_canvas_processor
 
 SIDES = st.integers(1, 3000)

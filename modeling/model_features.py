@@ -1,0 +1,15 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Table of what only some models do; a checkpoint carries the entries that its config asks for."""
+
+from typing import Any
+
+from .shared_positions import shared_positions
+from .slice_positions import SlicePositions
+from .video_features import VideoFeatures
+
+FEATURES: dict[str, Any] = {
+    "shared_positions": shared_positions,
+    "slice_positions": SlicePositions,
+    "videos": VideoFeatures,
+}

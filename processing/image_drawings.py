@@ -1,0 +1,19 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Table of the modes in which image processors draw."""
+
+from typing import Any
+
+from .image_drawing import ExactDrawing
+from .image_drawing_fast import FastDrawing
+
+DRAWINGS: dict[str, Any] = {
+    "exact": ExactDrawing,
+    "fast": FastDrawing,
+}
+
+
+def check_mode(mode: Any) -> None:
+    """Raise a `ValueError` unless there is such a mode."""
+    if not isinstance(mode, str) or mode not in DRAWINGS:
+        raise ValueError(f"`mode` must be one of {sorted(DRAWINGS)}; got {mode!r}.")

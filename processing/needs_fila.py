@@ -1,0 +1,28 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""What the `fila` package does and the code beside a checkpoint does not: addresses, caches, masks for training."""
+
+import importlib
+from typing import Any
+
+
+class NeedsFilaError(ImportError):
+    """Something that only the `fila` package does was asked for where it is not installed."""
+
+
+def from_fila(module: str, what: str) -> Any:
+    """Import a module of the `fila` package, by name: an import statement would ask every user for the package.
+
+    Args:
+        module: Its name inside `fila`.
+        what: What it is needed for, the subject of the error's sentence.
+
+    Raises:
+        NeedsFilaError: If the package is not installed.
+    """
+    try:
+        return importlib.import_module(f"fila.{module}")
+    except ImportError as error:
+        raise NeedsFilaError(
+            f"{what} needs the `fila` package, which the code beside a checkpoint does not replace. Install it."
+        ) from error

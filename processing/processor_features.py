@@ -1,0 +1,29 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Table of what only some processors do; a checkpoint carries the entries that its processor's settings ask for."""
+
+from typing import Any
+
+from .token_budget import TokenBudget
+from .token_map import TokenMap
+from .video_inputs import VideoInputs
+
+FEATURES: dict[str, Any] = {
+    "budget": TokenBudget,
+    "token_map": TokenMap,
+    "videos": VideoInputs,
+}
+
+
+def feature(name: str) -> Any:
+    """Return what `FEATURES` has under a name.
+
+    Raises:
+        ValueError: If the code beside a checkpoint was saved without it.
+    """
+    if name not in FEATURES:
+        raise ValueError(
+            f"The code beside this checkpoint has no {name!r}, because the processor that was saved with it did not "
+            f"use it; it has {sorted(FEATURES)}. Install the `fila` package, import it, and load the checkpoint again."
+        )
+    return FEATURES[name]

@@ -1,0 +1,121 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""What a `FilaProcessor` does with videos: check them, write their placeholders, and change their settings."""
+
+from typing import Any
+
+import numpy as np
+
+from .layout import Geometry, as_text, token_indices
+from .messages import check_samples
+from .token_rows import token_rows
+from .video_processing_fila import FilaVideoProcessor
+from .video_prompt import build_video_layout, check_clip_tokens, lay_out_video
+from .video_source import KeptVideos, of_samples, split_samples, split_videos
+
+
+def set_up(processor: Any, video_processor: Any, video_token: str | None, tokenizer: Any) -> None:
+    """Give a processor its video processor and video token, and check its settings of videos.
+
+    Args:
+        processor: The `FilaProcessor`.
+        video_processor: A `FilaVideoProcessor`, its settings, or None.
+        video_token: Placeholder of a video, where the tokenizer names none.
+        tokenizer: Its added tokens must hold the video token.
+
+    Raises:
+        ValueError: If a setting is not accepted, or the tokenizer lacks the token.
+    """
+    processor._video_layout = build_video_layout(processor.video_layout)
+    check_clip_tokens(processor.clip_tokens)
+    if video_processor is None:
+        return
+    if isinstance(video_processor, dict):
+        video_processor = FilaVideoProcessor(**video_processor)
+    processor.video_processor = video_processor
+    processor.video_token = getattr(tokenizer, "video_token", None) or video_token or "<video>"
+    if tokenizer is not None:
+        processor.video_token_id = tokenizer.get_added_vocab().get(processor.video_token)
+        if processor.video_token_id is None:
+            raise ValueError(
+                f"The video token {processor.video_token!r} must be an added token of the tokenizer; add it with "
+                f"`tokenizer.add_tokens([{processor.video_token!r}], special_tokens=True)`."
+            )
+
+
+def change(processor: Any, changes: dict[str, Any], is_named: bool) -> set[str]:
+    """Change settings of the video processor.
+
+    Args:
+        processor: The `FilaProcessor`.
+        changes: New values of settings.
+        is_named: Whether the whole video processor was named in the call.
+
+    Returns:
+        The names, in the processor's `preprocessing`, of what the call named.
+    """
+    if changes:
+        videos = processor.video_processor
+        processor.video_processor = type(videos)(**{**videos.to_dict(), **changes})
+    names = processor.video_processor.preprocessing() if is_named else changes
+    return {f"video_{name}" for name in names}
+
+
+def check(processor: Any, videos: Any, prompts: list[str] | None) -> None:
+    """Check that the prompts have as many video tokens as there are videos.
+
+    Raises:
+        ValueError: Naming the sample and both counts.
+    """
+    if prompts is None:
+        return
+    in_text = [prompt.count(processor.video_token) for prompt in prompts]
+    num_videos = 0 if videos is None else len(split_videos(videos))
+    rule = f"The number of {processor.video_token} tokens in the prompts should be the same as the number of videos"
+    if num_videos != sum(in_text):
+        raise ValueError(
+            f"{rule} passed: the prompts hold {in_text} (in all {sum(in_text)}), and {num_videos} were passed."
+        )
+    if (samples := split_samples(videos)) is not None:
+        check_samples(f"{rule} passed", in_text, samples, str(processor.video_token), "videos")
+
+
+def process(processor: Any, videos: Any, **kwargs: Any) -> tuple[Any, list[str]]:
+    """Return the tensors of the videos of a call, and the placeholders of each video."""
+    if isinstance(videos, KeptVideos):
+        kwargs["video_metadata"] = videos.metadata
+    processed = processor.video_processor(videos, **{**kwargs, "return_metadata": True})
+    texts, indices = [], []
+    for number, times in enumerate(processed.pop("video_times")):
+        frames = _frame_geometries(processor, processed, number)
+        pieces = lay_out_video(processor._video_layout, processor._layout, frames, times, processor.clip_tokens)
+        texts.append(as_text(pieces, str(processor.video_token)))
+        indices.append(token_indices(pieces))
+    if processor.clip_tokens is None and not processor._layout.is_one_run and indices:
+        like = processed["video_tile_grid"]
+        processed["video_token_index"] = token_rows(indices, kwargs.get("return_tensors"), like)
+    return processed, texts
+
+
+def _frame_geometries(processor: Any, processed: Any, number: int) -> list[Geometry]:
+    """Geometry of each frame of a video that is not padding."""
+    names = {
+        "view_boxes": "video_view_boxes",
+        "tile_grid": "video_tile_grid",
+        "pixel_values": "pixel_values_videos",
+    }
+    frames = {name: processed[key][number] for name, key in names.items()}
+    if "video_patch_grids" in processed:
+        frames["patch_grids"] = processed["video_patch_grids"][number]
+    used = np.asarray(frames["view_boxes"]).any(axis=(1, 2))
+    return [processor._geometry(frames, int(index)) for index in np.flatnonzero(used)]
+
+
+class VideoInputs:
+    """The functions above that a processor calls."""
+
+    change = staticmethod(change)
+    check = staticmethod(check)
+    of_samples = staticmethod(of_samples)
+    process = staticmethod(process)
+    set_up = staticmethod(set_up)
