@@ -10,9 +10,30 @@ TORCHVISION := .cache/torchvision
 # whatever the machine says: without it each start of Python compiles all that it imports, 10 CPU seconds of 17.
 export PYTHONDONTWRITEBYTECODE :=
 PIP := -m pip --disable-pip-version-check -qq install --no-compile
-PYTEST := -m pytest -m "not slow and not gpu"
+PYTEST := -m pytest -m "not slow and not gpu and not nightly"
 # the tests that compute floats, and those of what we promise
 NUMERIC := tests/modeling tests/contract tests/parity tests/training/test_tokenizer.py
+# of these the ones in which another kernel rounds otherwise, for .ci/run: recorded numbers, slow twins, the towers
+KERNELS := tests/parity tests/contract/test_parts.py $(wildcard $(addprefix tests/modeling/test_, align.py batching.py \
+	connector_*.py fusion_*.py hybrid_encoder.py modeling_fila.py multi_scale_quantizer.py next_scale_block.py \
+	patch_grid.py positions.py several_towers.py tower_*.py video_features.py views_per_chunk.py))
+# what uses a model, tokenizer, processor, pipeline or Trainer of transformers and does not only compute with torch
+OF_TRANSFORMERS := $(addprefix tests/modeling/test_, attention.py cache_name.py causal_head.py configuration_fila.py \
+	generation.py image_tokens.py modeling_fila.py modeling_var.py modeling_var_vq.py packed_rows.py several_towers.py \
+	sharding.py stored_layers.py tower_vit.py towers.py video_features.py) \
+	$(addprefix tests/processing/test_, assistant_masks.py chat_template.py control_tokens.py fingerprint.py \
+	image_processing_fila.py processing_fila.py processing_fila_chat.py processing_fila_video.py token_budget.py \
+	video_processing_fila.py) \
+	tests/contract/test_parts.py tests/integration/test_remote_code.py tests/integration/test_remote_video.py \
+	$(addprefix tests/conversion/test_, assemble.py gguf_text.py import_checkpoint.py remote_code.py tokens.py) \
+	$(addprefix tests/training/test_, arguments.py collator.py evaluation_callback.py other_trainers.py scopes.py \
+	trainer.py) tests/cli/test_ask.py tests/cli/test_pipeline.py $(addprefix tests/promises/test_, hub.py train.py use.py)
+# what loads, draws or decodes through the image processor, whose backend torchvision can be
+OF_TORCHVISION := $(addprefix tests/processing/test_, canvas_llava_next.py canvas_views.py fingerprint.py \
+	image_drawing.py image_input.py image_processing_fila.py image_whole.py processing_fila.py \
+	processing_fila_video.py render.py unequal_views.py video_processing_fila.py)
+# Compiling says nothing about a CPU's kernels, and nothing about a version of transformers.
+EAGER := -k "not compiled and not one_graph and not six_graphs"
 PROMISES := $(wildcard tests/promises)
 # Two processes with one thread each: the default thread count of torch slows every test down on a small machine.
 export OMP_NUM_THREADS := 1
@@ -20,9 +41,10 @@ export TOKENIZERS_PARALLELISM := false
 BIN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-numeric test-rounding test-shuffled nightly one fmt lint types check wheel \
-	upstream upstream-oldest test-torchvision test-torchvision-oldest test-oldest newest test-slow test-gpu serve-check \
-	bench-preprocess pictures report-check default-model-pages default-model clean
+.PHONY: help install environments demo test test-numeric test-numeric-whole test-rounding test-shuffled nightly \
+	test-nightly one fmt lint types check wheel upstream upstream-oldest upstream-oldest-whole test-torchvision \
+	test-torchvision-oldest test-oldest test-oldest-whole newest test-slow test-gpu serve-check bench-preprocess pictures \
+	report-check default-model-pages default-model clean
 
 help:            ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +77,8 @@ $(VLLM)/installed: pyproject.toml benchmarks/serve_install.sh
 
 install: $(VENV)/installed    ## make the virtual environment in .venv
 
+environments: $(VENV)/installed $(OLDEST)/installed $(TORCHVISION)/installed    ## all that .ci/run needs: make -j 2 environments
+
 pictures: $(VENV)/installed   ## draw the pictures of docs/images.md again
 	$(BIN) docs/make_pictures.py docs/images
 
@@ -71,7 +95,12 @@ test: $(VENV)/installed       ## the CPU tests, no network
 # One machine stands for several: torch and oneDNN take the kernels of the CPU that these name, if this one has them.
 test-numeric: export ATEN_CPU_CAPABILITY ?= default
 test-numeric: export ONEDNN_MAX_CPU_ISA ?= SSE41
-test-numeric: $(VENV)/installed    ## the tests that compute floats, as on an old CPU: ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA
+test-numeric: $(VENV)/installed    ## what a CPU's kernels decide, as on an old CPU: ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA
+	HF_HUB_OFFLINE=1 $(BIN) $(PYTEST) -n 2 $(KERNELS) $(EAGER) $(ARGS)
+
+test-numeric-whole: export ATEN_CPU_CAPABILITY ?= default
+test-numeric-whole: export ONEDNN_MAX_CPU_ISA ?= SSE41
+test-numeric-whole: $(VENV)/installed    ## all tests that compute floats, as on an old CPU
 	HF_HUB_OFFLINE=1 $(BIN) $(PYTEST) -n 2 $(NUMERIC) $(ARGS)
 
 # what it traces is not rounded, and what torch.compile traces under a dispatch mode is refused
@@ -83,13 +112,20 @@ test-shuffled: $(VENV)/installed   ## numeric tests and promises, ten times in r
 		HF_HUB_OFFLINE=1 $(BIN) $(PYTEST) -n 2 -p randomly $(NUMERIC) $(PROMISES) $(ARGS) || exit 1; \
 	done
 
-nightly: $(VENV)/installed    ## what takes too long for .ci/run
-	$(MAKE) test-numeric ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 ARGS=tests/integration
+nightly: $(VENV)/installed    ## what takes too long for .ci/run; before a release, and each night in CI
+	$(MAKE) test-nightly
+	$(MAKE) test-oldest-whole
+	$(MAKE) test-numeric-whole
+	$(MAKE) test-numeric-whole ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 ARGS=tests/integration
 	$(MAKE) test-rounding ARGS=tests/integration
 	$(MAKE) test-shuffled ARGS=tests/integration
+	$(MAKE) upstream-oldest-whole
 	$(MAKE) test-slow
 	$(MAKE) test ARGS="-p randomly"
 	$(MAKE) test ARGS="-p randomly"
+
+test-nightly: $(VENV)/installed    ## the tests that are marked `nightly`: the same at full size, and memory
+	HF_HUB_OFFLINE=1 $(BIN) -m pytest -m nightly -n 2 $(ARGS)
 
 one: $(VENV)/installed        ## some tests, in this process: make one k=fusion
 	HF_HUB_OFFLINE=1 $(BIN) -m pytest -x -k "$(k)" $(ARGS)
@@ -113,20 +149,23 @@ wheel: $(VENV)/installed      ## build the wheel and import every part of the pa
 upstream: $(TORCHVISION)/installed    ## transformers' own common tests on our classes
 	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN) tests/upstream/run.py $(ARGS)
 
-upstream-oldest: $(OLDEST)/installed $(TORCHVISION)/installed    ## the same on the oldest supported transformers
+upstream-oldest: $(OLDEST)/installed $(TORCHVISION)/installed    ## the same on the oldest, of the default model alone
+	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(OLDEST)/bin/python tests/upstream/run.py --default-model $(ARGS)
+
+upstream-oldest-whole: $(OLDEST)/installed $(TORCHVISION)/installed    ## the same, of all three models
 	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(OLDEST)/bin/python tests/upstream/run.py $(ARGS)
 
-test-torchvision: $(TORCHVISION)/installed    ## the processing tests with torchvision there
-	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN) $(PYTEST) -n 2 tests/processing $(ARGS)
+test-torchvision: $(TORCHVISION)/installed    ## what draws and decodes, with torchvision there
+	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN) $(PYTEST) -n 2 $(OF_TORCHVISION) $(ARGS)
 
 test-torchvision-oldest: $(OLDEST)/installed $(TORCHVISION)/installed    ## the same on the oldest supported transformers
-	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(OLDEST)/bin/python $(PYTEST) -n 2 tests/processing $(ARGS)
+	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(OLDEST)/bin/python $(PYTEST) -n 2 $(OF_TORCHVISION) $(ARGS)
 
-# Left out is what does not depend on transformers: our own recipe, costs, parity with recorded numbers, repository rules.
-WITHOUT_TRANSFORMERS := $(addprefix --ignore=tests/,projects training/test_pages.py \
-	training/test_page_pdf.py look/test_estimate.py parity repo)
-test-oldest: $(OLDEST)/installed      ## the CPU tests on the oldest supported transformers
-	HF_HUB_OFFLINE=1 $(OLDEST)/bin/python $(PYTEST) -n 2 $(WITHOUT_TRANSFORMERS) $(ARGS)
+test-oldest: $(OLDEST)/installed      ## what depends on transformers, on the oldest supported; whole in `make nightly`
+	HF_HUB_OFFLINE=1 $(OLDEST)/bin/python $(PYTEST) -n 2 $(OF_TRANSFORMERS) $(EAGER) $(ARGS)
+
+test-oldest-whole: $(OLDEST)/installed    ## all CPU tests on the oldest supported transformers but the repository's rules
+	HF_HUB_OFFLINE=1 $(OLDEST)/bin/python -m pytest -m "not slow and not gpu" -n 2 --ignore=tests/repo tests $(ARGS)
 
 # In two steps, because the first keeps to the bound of pyproject.toml and the second passes it. torch stays the one of
 # constraints.txt, for the newest is a CUDA build of several GB on many machines: make newest TORCH=torch takes it.
@@ -136,7 +175,7 @@ newest:          ## the CPU tests on the newest transformers and TRL that pip fi
 	@test -d $(NEWEST) || $(PYTHON) -m venv $(NEWEST)
 	@$(NEWEST)/bin/python $(PIP) --upgrade --upgrade-strategy eager -e ".[test]" "$(TORCH)"
 	@$(NEWEST)/bin/python $(PIP) --upgrade transformers trl "$(TORCH)"
-	HF_HUB_OFFLINE=1 $(NEWEST)/bin/python tests/newest.py -m "not slow and not gpu" -n 2 $(ARGS)
+	HF_HUB_OFFLINE=1 $(NEWEST)/bin/python tests/newest.py -m "not slow and not gpu and not nightly" -n 2 $(ARGS)
 
 test-slow: $(VENV)/installed  ## full-size configurations and conversions
 	HF_HUB_OFFLINE=1 $(BIN) -m pytest -m slow $(ARGS)

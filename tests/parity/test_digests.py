@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.cases import each
 from tests.parity import var, videollama2
 from tests.parity.golden import FOLDER, golden_files, read, read_json, relative_error
 from tests.parity.pieces import FURTHER, PIECES
@@ -37,12 +38,12 @@ def checks(name: str) -> int:
     return sum(fnmatch.fnmatch(name, piece.pattern) for piece in (*PIECES, *FURTHER))
 
 
-@pytest.mark.parametrize("name", [name for name in DIGESTS if name.startswith("var_") and name not in LISTS])
+@each("name", [name for name in DIGESTS if name.startswith("var_") and name not in LISTS])
 def test_recorded_file_has_one_check(name: str) -> None:
     assert checks(name) == 1
 
 
-@pytest.mark.parametrize("name", RECORDED)
+@each("name", RECORDED)
 def test_recorded_file_is_read_by_a_test(name: str) -> None:
     assert checks(name) or f'"{name}"' in TESTS or name in UNSEEN
     assert (name not in UNSEEN) or (FOLDER.parents[1] / UNSEEN[name]).is_file()

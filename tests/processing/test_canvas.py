@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fila.processing.canvas import CANVASES, build_canvas
 from fila.processing.canvas_plan import Box
+from tests.cases import each
 from tests.processing.canvas_variants import SETTINGS, SQUARE, TILE, VARIANTS, over_variants
 
 SIDES = st.one_of(st.integers(1, 60), st.integers(1, 100_000))
@@ -95,7 +96,7 @@ def test_canvas_tells_whether_views_are_equal(options: dict[str, Any], height: i
 BOUNDED = [options for options, _ in SETTINGS if options.get("max_view_area", 0) is not None]
 
 
-@pytest.mark.parametrize("options", BOUNDED, ids=str)
+@each("options", BOUNDED, ids=str)
 def test_canvas_bounds_the_pixels_of_any_image(options: dict[str, Any]) -> None:
     canvas = build_canvas(options, VARIANTS[str(options)])
     sizes = [(1, 10_000), (10_000, 1), (1, 250_000), (250_000, 1), (10_000, 10_000), (99_991, 3)]
@@ -112,13 +113,13 @@ def test_canvas_is_deterministic_in_integers(options: dict[str, Any], height: in
     assert all(isinstance(box, Box) and all(type(edge) is int for edge in box) for box in boxes)
 
 
-@pytest.mark.parametrize("name", CANVASES)
+@each("name", CANVASES)
 def test_canvas_refuses_an_empty_image(name: str) -> None:
     with pytest.raises(ValueError, match=r"`image_size` must be at least 1x1 pixels; got 0x5\."):
         build_canvas({"type": name}, SQUARE)(0, 5)
 
 
-@pytest.mark.parametrize("name", CANVASES)
+@each("name", CANVASES)
 def test_canvas_options_are_keyword_only(name: str) -> None:
     tile_size, *options = inspect.signature(CANVASES[name]).parameters.values()
     assert tile_size.name == "tile_size"

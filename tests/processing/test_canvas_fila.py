@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fila.processing.canvas_fila import FILA_TILE_GRIDS, FilaCanvas
 from fila.processing.canvas_plan import Box, Size
+from tests.cases import each
 
 TILE = Size(336, 336)
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -99,7 +100,7 @@ ENCLOSE_GOLDEN = [
 ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("height", "width", "tile_grid", "content_box"),
     ENCLOSE_GOLDEN,
     ids=[f"{height}x{width}->{rows}x{cols}" for height, width, (rows, cols), _ in ENCLOSE_GOLDEN],
@@ -162,7 +163,7 @@ def test_fila_rounds_the_other_side_up(canvas: FilaCanvas) -> None:
     assert canvas(100, 300).content_box.size == (225, 672)
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"rule": "closest"}, r"`canvas.rule` must be one of \['enclose', 'llava_next'\]; got 'closest'\."),

@@ -8,6 +8,7 @@ import pytest
 
 from fila.processing.canvas_long_edge_tiers import LongEdgeTiersCanvas
 from fila.processing.canvas_plan import Box, Size
+from tests.cases import each
 from tests.goldens import tensors_of
 
 TILE = Size(336, 336)
@@ -23,7 +24,7 @@ def test_tile_sides_golden() -> None:
             assert canvas(height, width).tile_grid == (-(-height // side), -(-width // side))
 
 
-@pytest.mark.parametrize(
+@each(
     ("size", "grid", "content"),
     [
         ((512, 512), (1, 1), Box(0, 0, 336, 336)),

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from fila.processing.canvas_plan import Box, CanvasPlan, Size, even_tile_boxes
+from tests.cases import each
 
 PLAN = CanvasPlan(
     image_size=Size(11, 29),
@@ -67,7 +68,7 @@ def test_even_tile_boxes_are_row_major() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("changes", "message"),
     [
         ({"image_size": Size(0, 7)}, r"`image_size` must be at least 1x1 pixels; got 0x7\."),

@@ -11,6 +11,7 @@ from PIL import Image
 from fila.processing.canvas_plan import Box, Size
 from fila.processing.canvas_square_pad import SquarePadCanvas
 from fila.processing.image_processing_fila import FilaImageProcessorPil
+from tests.cases import each
 from tests.goldens import tensors_of
 from tests.helpers import random_image
 
@@ -18,7 +19,7 @@ TILE = Size(336, 336)
 GRAY = (122, 116, 104)
 
 
-@pytest.mark.parametrize(
+@each(
     ("height", "width", "fit", "box"),
     [
         (336, 336, "center", Box(0, 0, 336, 336)),
@@ -95,7 +96,7 @@ def test_usual_pixels_differ_from_the_exact_ones_at_the_border_of_the_padding_on
     np.testing.assert_array_equal(usual[0, :, 7:21], np.asarray(image).transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         ({"grid": 0}, r"`canvas.grid` must be a positive integer; got 0\."),

@@ -14,6 +14,7 @@ from fila.processing.canvas_plan import Size
 from fila.processing.layout import LAYOUTS
 from fila.processing.processing_fila import FilaProcessor
 from fila.processing.slicing import slice_grid
+from tests.cases import each
 from tests.helpers import tiny_canvas, tiny_canvas_processor
 from tests.processing.canvas_variants import SETTINGS
 from tests.reference.naive_canvases import (
@@ -34,18 +35,19 @@ def sizes(count: int) -> list[tuple[int, int]]:
     return ([*small, *ratios] + [(height, width) for height, width in draw])[:count]
 
 
-MANY = sizes(100_000)
+MANY = sizes(20_000)
 
 
+@pytest.mark.parametrize("count", [20_000, pytest.param(100_000, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", CANVASES)
-def test_views_are_those_of_the_plan(name: str) -> None:
+def test_views_are_those_of_the_plan(name: str, count: int) -> None:
     canvas = build_canvas(tiny_canvas(name), TILE)
-    for height, width in MANY:
+    for height, width in MANY if count == len(MANY) else sizes(count):
         plan = canvas(height, width)
         assert canvas.views(height, width) == plan.views
 
 
-@pytest.mark.parametrize(("options", "tile"), SETTINGS, ids=lambda value: str(value))
+@each(("options", "tile"), SETTINGS, ids=lambda value: str(value))
 def test_views_of_all_settings_are_the_tiles_of_the_plan(options: dict[str, Any], tile: Size) -> None:
     canvas = build_canvas(options, tile)
     for height, width in MANY[::40]:
@@ -55,8 +57,8 @@ def test_views_of_all_settings_are_the_tiles_of_the_plan(options: dict[str, Any]
         assert [box.size for box in plan.tile_boxes] == [tile_size] * (grid[0] * grid[1])
 
 
-@pytest.mark.parametrize("size", [(0, 5), (5, 0), (-1, 3)])
-@pytest.mark.parametrize("name", sorted(set(CANVASES) - {"single"}))
+@each("size", [(0, 5), (5, 0), (-1, 3)])
+@each("name", sorted(set(CANVASES) - {"single"}))
 def test_views_reject_an_image_without_pixels(name: str, size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="`image_size` must be at least 1x1 pixels; got"):
         build_canvas(tiny_canvas(name), TILE).views(*size)

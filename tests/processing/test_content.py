@@ -13,6 +13,7 @@ from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import Box
 from fila.processing.image_processing_fila import FilaImageProcessorPil
 from fila.processing.token_boxes import canvas_to_image
+from tests.cases import each
 from tests.helpers import random_image, tiny_canvas, tiny_canvas_processor
 
 SIZES = [(53, 97), (28, 28), (3, 190)]
@@ -29,7 +30,7 @@ def white(size: tuple[int, int]) -> Image.Image:
     return Image.new("RGB", size[::-1], "white")
 
 
-@pytest.mark.parametrize("canvas", CANVASES)
+@each("canvas", CANVASES)
 def test_content_mask_is_where_a_white_image_is_white(canvas: str) -> None:
     options = {"fit": "corner"} if canvas in ("native", "square_pad") else {}
     made = image_processor(canvas, **options)
@@ -38,7 +39,7 @@ def test_content_mask_is_where_a_white_image_is_white(canvas: str) -> None:
     assert torch.equal(batch["content_mask"], (batch["pixel_values"] == 1).all(dim=2))
 
 
-@pytest.mark.parametrize("canvas", CANVASES)
+@each("canvas", CANVASES)
 def test_image_scales_map_the_canvas_to_the_image(canvas: str) -> None:
     made = image_processor(canvas)
     batch: Any = made([white(size) for size in SIZES], return_content=True)

@@ -12,6 +12,7 @@ from transformers.utils import logging
 
 from fila import FilaImageProcessorPil, FilaProcessor
 from fila.processing.fingerprint import PreprocessingError, check_preprocessing, differing, fingerprint
+from tests.cases import each
 from tests.helpers import tiny_config, tiny_image_processor, tiny_processor
 from tests.tiny_videos import video_tokenizer
 
@@ -51,7 +52,7 @@ OF_BOTH: list[dict[str, Any]] = [  # images and frames
 CHANGES: list[dict[str, Any]] = [{"canvas": {"type": "fila", "overview": False}}, {"mode": "fast"}, *OF_BOTH]
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=str)
+@each("change", CHANGES, ids=str)
 def test_fingerprint_follows_every_setting_of_pixels(change: dict[str, Any]) -> None:
     plain, changed = tiny_image_processor(), tiny_image_processor(**change)
     assert plain.fingerprint != changed.fingerprint
@@ -193,7 +194,7 @@ def video_checkpoint(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("change", VIDEO_CHANGES, ids=str)
+@each("change", VIDEO_CHANGES, ids=str)
 def test_preprocessing_follows_every_setting_of_videos(change: dict[str, Any]) -> None:
     plain, changed = video_processor(), video_processor(change)
     assert differing(plain.preprocessing(), changed.preprocessing()) == [f"video_{name}" for name in change]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fila.processing.frame_sampling import SAMPLERS, Clip, fps, frame_range, linspace, sample, seconds, uniform
+from tests.cases import each
 from tests.goldens import tensors_of
 
 
@@ -48,7 +49,7 @@ def test_every_frame_exists_and_time_does_not_run_back(name: str, num_frames: in
     assert len(found) <= 32
 
 
-@pytest.mark.parametrize(
+@each(
     ("start", "end", "expected"),
     [
         (None, None, (0, 99)),
@@ -78,7 +79,7 @@ def test_times_that_are_not_even_are_followed() -> None:
     assert sample({"type": "seconds"}, clip) == [0, 2, 3, 4]
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "clip", "message"),
     [
         ({"type": "all"}, Clip(9), r"`sampling` must be a dict whose 'type' is one of .*'uniform'.*'all'"),

@@ -17,6 +17,7 @@ from PIL import Image
 from fila.processing import image_input
 from fila.processing.image_cache import ImageCache
 from fila.processing.image_error import ImageInputError
+from tests.cases import each
 from tests.helpers import random_image, tiny_image_processor, tiny_processor
 
 WIDE, TALL = random_image(20, 70, seed=1), random_image(61, 20, seed=2)
@@ -35,8 +36,8 @@ def assert_same(found: Any, expected: Any) -> None:
             np.testing.assert_array_equal(array, other)
 
 
-@pytest.mark.parametrize("kind", [None, "np", "pt"])
-@pytest.mark.parametrize("form", ["bytes", "path", "str", "array", "tensor"])
+@each("kind", [None, "np", "pt"])
+@each("form", ["bytes", "path", "str", "array", "tensor"])
 def test_cache_gives_what_is_made_without_it(form: str, kind: str | None, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encoded(WIDE))

@@ -16,6 +16,7 @@ from fila.processing.image_download import allowed_hosts, download
 from fila.processing.image_error import ImageInputError, UnusableImage
 from fila.processing.image_input import load_images
 from fila.processing.image_source import read_source
+from tests.cases import each
 
 HERE = ("127.0.0.1",)
 BODY = b"not an image, but bytes"
@@ -202,6 +203,6 @@ PRIVATE += ["fec0::1", "64:ff9b:1::808:808", "::8.8.8.8", "100::1", "5f00::1"]
 PRIVATE += ["2002:a00:1::", "2002:808:808::", "2001:0:1::", "224.0.0.1", "240.0.0.1"]
 
 
-@pytest.mark.parametrize(("address", "expected"), [(a, True) for a in PUBLIC] + [(a, False) for a in PRIVATE])
+@each(("address", "expected"), [(a, True) for a in PUBLIC] + [(a, False) for a in PRIVATE])
 def test_public_addresses(address: str, expected: bool) -> None:
     assert image_download._is_public(address) is expected

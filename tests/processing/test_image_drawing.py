@@ -20,6 +20,7 @@ from fila.processing.image_drawing_fast import FAST_LEVELS, FastDrawing
 from fila.processing.image_error import ImageInputError
 from fila.processing.image_processing_fila import FilaImageProcessorPil
 from fila.processing.render import cut, render_canvas, render_high_res, render_overview, side_by_side
+from tests.cases import each
 from tests.helpers import HIGH_RES_TILE, PATCH, TILE, has_equal_views, random_image, tiny_canvas, tiny_image_processor
 
 BICUBIC = PILImageResampling.BICUBIC
@@ -55,7 +56,7 @@ def naive(processor: FilaImageProcessorPil, image: Image.Image) -> Iterator[np.n
 
 
 @over_canvases
-@pytest.mark.parametrize("size", [(30, 101), (57, 41), (5, 5)], ids=str)
+@each("size", [(30, 101), (57, 41), (5, 5)], ids=str)
 def test_exact_pixels_are_those_of_the_slow_twin(canvas: dict[str, Any], size: tuple[int, int]) -> None:
     processor, image = processor_of(canvas), random_image(*size)
     made = processor(image)
@@ -101,7 +102,7 @@ def test_batch_holds_what_single_calls_give(mode: str) -> None:
 
 
 @over_canvases
-@pytest.mark.parametrize("kind", [None, "np"])
+@each("kind", [None, "np"])
 def test_every_value_is_written(canvas: dict[str, Any], kind: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     def allocate(shape: tuple[int, ...], like: Any, *, zeros: bool) -> np.ndarray:
         return np.full(shape, 0 if zeros else np.nan, np.float32)

@@ -17,6 +17,7 @@ from PIL import Image
 from fila.processing.image_input import ImageInputError, load_images, to_channels_first
 from fila.processing.image_processing_fila import FilaImageProcessorPil
 from fila.processing.processing_fila import FilaProcessor
+from tests.cases import each
 from tests.helpers import random_image, tiny_processor
 
 PICTURE = random_image(5, 9)
@@ -59,7 +60,7 @@ def sources() -> dict[str, Any]:
 SOURCES = sources()
 
 
-@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+@each("source", SOURCES.values(), ids=SOURCES)
 def test_every_source_gives_the_same_pixels(source: Any) -> None:
     loaded = pixels(load_images(source))
     assert loaded.dtype == np.uint8
@@ -120,8 +121,8 @@ STORED = {
 }
 
 
-@pytest.mark.parametrize("given_as", ["path", "bytes", "PIL"])
-@pytest.mark.parametrize("orientation", STORED)
+@each("given_as", ["path", "bytes", "PIL"])
+@each("orientation", STORED)
 def test_exif_orientation_is_applied(orientation: int, given_as: str, tmp_path: Path) -> None:
     transpose = STORED[orientation]
     stored = UPRIGHT if transpose is None else UPRIGHT.transpose(transpose)
@@ -141,7 +142,7 @@ def test_exif_orientation_is_applied(orientation: int, given_as: str, tmp_path: 
 RED_HALF = Image.new("RGBA", (1, 1), (255, 0, 0, 128))
 
 
-@pytest.mark.parametrize(
+@each(
     ("image", "expected"),
     [
         (Image.new("L", (1, 1), 7), [7, 7, 7]),

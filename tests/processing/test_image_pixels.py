@@ -9,6 +9,7 @@ from PIL import Image
 from fila.processing import image_pixels
 from fila.processing.image_error import UnusableImage
 from fila.processing.image_pixels import array_pixels, check_array, picture_pixels
+from tests.cases import each
 from tests.helpers import random_image
 
 RAMP = np.arange(256, dtype=np.uint8)
@@ -22,7 +23,7 @@ def test_alpha_is_rounded_exactly() -> None:
     np.testing.assert_array_equal(picture_pixels(image, to_rgb=True)[0], expected)
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "L", "P", "CMYK", "LAB", "1", "LA", "RGBa", "PA", "HSV", "YCbCr"])
+@each("mode", ["RGBA", "L", "P", "CMYK", "LAB", "1", "LA", "RGBa", "PA", "HSV", "YCbCr"])
 def test_strips_give_the_pixels_of_the_whole(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     image = random_image(23, 7).convert("RGB" if mode == "LAB" else {"PA": "P", "RGBa": "RGBA"}.get(mode, mode))
     image = Image.frombytes("LAB", image.size, image.tobytes()) if mode == "LAB" else image.convert(mode)

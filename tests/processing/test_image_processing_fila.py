@@ -16,6 +16,7 @@ from transformers.utils import is_torchvision_available
 from fila.processing.canvas_fila import FilaCanvas
 from fila.processing.canvas_plan import Size
 from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
+from tests.cases import each
 from tests.helpers import random_image
 
 HAS_TORCHVISION = is_torchvision_available()
@@ -244,7 +245,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @over_backends
-@pytest.mark.parametrize("settings", CASES.values(), ids=CASES)
+@each("settings", CASES.values(), ids=CASES)
 def test_settings_survive_saving(backend: type, settings: dict[str, Any], tmp_path: Path) -> None:
     processor = backend(**settings)
     processor.save_pretrained(tmp_path)
@@ -291,7 +292,7 @@ def test_keys_that_transformers_writes_are_accepted() -> None:
 
 
 @over_backends
-@pytest.mark.parametrize(
+@each(
     ("settings", "message"),
     [
         ({"canvass": {}}, r"has no setting \['canvass'\]; it accepts \['canvas', 'crop_size', "),
@@ -318,7 +319,7 @@ def test_settings_are_refused_at_construction(backend: type, settings: dict[str,
 
 
 @over_backends
-@pytest.mark.parametrize(
+@each(
     ("settings", "message"),
     [
         ({"do_resize": False}, r"`do_resize` must be true: a canvas is drawn by resizing"),
@@ -369,8 +370,8 @@ def test_fast_pixels_match_llava_next_on_torchvision(backend: type, number: int)
 
 
 @needs_torchvision
-@pytest.mark.parametrize("mode", ["exact", "fast"])
-@pytest.mark.parametrize("size", [(9, 41), (100, 75), (14, 14), (1, 300)], ids=lambda size: f"{size[0]}x{size[1]}")
+@each("mode", ["exact", "fast"])
+@each("size", [(9, 41), (100, 75), (14, 14), (1, 300)], ids=lambda size: f"{size[0]}x{size[1]}")
 def test_backends_give_the_same_bits(size: tuple[int, int], mode: str) -> None:
     image = random_image(*size)
     pil, torchvision = (made(**SMALL, mode=mode)([image]) for made in (FilaImageProcessorPil, FilaImageProcessor))

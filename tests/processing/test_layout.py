@@ -27,6 +27,7 @@ from fila.processing.layout import (
     token_indices,
 )
 from fila.processing.token_map import drawn_length, unpadded_box
+from tests.cases import each
 from tests.goldens import rows_of, tensors_of
 
 # Two tiles on top of two, three tokens each, after an overview of two tokens.
@@ -186,7 +187,7 @@ def test_unpadding_can_leave_no_column_but_newlines() -> None:
 
 
 @given(data=st.data())
-@pytest.mark.parametrize("name", LAYOUTS)
+@each("name", LAYOUTS)
 def test_counts_are_the_tokens_written(name: str, data: st.DataObject) -> None:
     rows, cols, high, wide = (data.draw(st.integers(1, 4)) for _ in range(4))
     has_overview = data.draw(st.booleans())
@@ -217,7 +218,7 @@ def test_one_run_is_what_no_text_divides() -> None:
     assert not dataclasses.replace(LAYOUTS["fila"], row_separator="\n").is_one_run
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "message"),
     [
         (5, r"`layout` must be a name or a dict such as \{'type': 'fila'\}; got 5\."),

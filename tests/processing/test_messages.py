@@ -14,6 +14,7 @@ import pytest
 
 from fila.processing.messages import MessageError, check_conversation
 from fila.processing.processing_fila import FilaProcessor
+from tests.cases import each
 from tests.helpers import random_image
 
 ASK = {"tokenize": True, "return_dict": True}
@@ -40,7 +41,7 @@ def server() -> Iterator[_Counting]:
         server.shutdown()
 
 
-@pytest.mark.parametrize(
+@each(
     "part",
     [
         {"type": "audio", "url": "ADDRESS"},
@@ -57,7 +58,7 @@ def server() -> Iterator[_Counting]:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("role", ["user", "tool"])
+@each("role", ["user", "tool"])
 def test_no_part_of_a_message_opens_an_address(
     server: _Counting, processor: FilaProcessor, part: dict[str, Any], role: str
 ) -> None:
@@ -77,7 +78,7 @@ def test_the_sound_of_a_video_is_refused(server: _Counting, processor: FilaProce
     assert server.connections == 0
 
 
-@pytest.mark.parametrize(
+@each(
     ("conversation", "match"),
     [
         ([], r"A conversation must be a list of messages such as .*; got \[\]"),
@@ -103,7 +104,7 @@ def test_the_sound_of_a_video_is_refused(server: _Counting, processor: FilaProce
     ],
     ids=str,
 )
-@pytest.mark.parametrize("tokenize", [False, True])
+@each("tokenize", [False, True])
 def test_what_is_no_message_is_refused(
     processor: FilaProcessor, conversation: Any, match: str, tokenize: bool
 ) -> None:

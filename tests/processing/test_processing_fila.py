@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from fila.processing.image_processing_fila import FilaImageProcessorPil
 from fila.processing.processing_fila import DEFAULT_CHAT_TEMPLATE, FilaProcessor
+from tests.cases import each
 from tests.helpers import random_image, tiny_tokenizer
 
 # 1x3, 3x1 and 2x2 tiles of 14 pixels, each with an overview; five tokens per view.
@@ -105,6 +106,7 @@ def test_run_does_not_depend_on_the_kind_of_tensors(processor: FilaProcessor, ki
 # --- counts without pixels ---
 
 
+@pytest.mark.nightly  # a slow twin, at full size
 def test_100_000_sizes_are_counted_in_seconds(processor: FilaProcessor) -> None:
     draw = random.Random(0)
     sizes = [(draw.randint(1, 120), draw.randint(1, 120)) for _ in range(50_000)]
@@ -140,7 +142,7 @@ def test_counts_of_no_sizes_are_none(processor: FilaProcessor) -> None:
 # --- disagreements ---
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "images", "message"),
     [
         (["a", "<image>"], [[WIDE], []], r"sample 0 has 0 <image> tokens and 1 images\."),

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from fila.processing.processing_fila import FilaProcessor
+from tests.cases import each
 from tests.helpers import random_image
 
 WIDE, SQUARE = random_image(9, 41, seed=1), random_image(20, 23, seed=3)  # 20 and 25 tokens
@@ -129,8 +130,8 @@ def control_ids(processor: FilaProcessor, out: Any) -> list[int]:
     return [int(token) for token in out["input_ids"][0] if int(token) in special]
 
 
-@pytest.mark.parametrize("token", CONTROL)
-@pytest.mark.parametrize("role", ["system", "user", "assistant"])
+@each("token", CONTROL)
+@each("role", ["system", "user", "assistant"])
 def test_literal_control_tokens_stay_text(processor: FilaProcessor, token: str, role: str) -> None:
     plain = processor.apply_chat_template([{"role": role, "content": [image(WIDE), text("a  b")]}], **ASK)
     literal = processor.apply_chat_template([{"role": role, "content": [image(WIDE), text(f"a {token} b")]}], **ASK)

@@ -11,6 +11,7 @@ from fila.processing.canvas_minicpm import MinicpmCanvas
 from fila.processing.canvas_plan import CanvasPlan, Size
 from fila.processing.canvas_uhd import UhdCanvas
 from fila.processing.slicing import slice_grid
+from tests.cases import each
 from tests.goldens import rows_of
 
 GOLDEN = [("minicpmv26_slicing.json", MinicpmCanvas, 448), ("uhd_v1_slicing.json", UhdCanvas, 336)]
@@ -75,8 +76,8 @@ def test_minicpm_patch_grids_golden() -> None:
             assert grids == [overview, *([tile] * (count - 1))]
 
 
-@pytest.mark.parametrize("size", [(1, 10_000), (10_000, 1), (1, 250_000), (250_000, 1), (3, 99_991)], ids=str)
-@pytest.mark.parametrize("strategy", [MinicpmCanvas, UhdCanvas])
+@each("size", [(1, 10_000), (10_000, 1), (1, 250_000), (250_000, 1), (3, 99_991)], ids=str)
+@each("strategy", [MinicpmCanvas, UhdCanvas])
 def test_strips_cost_a_bounded_number_of_patches(strategy: Any, size: tuple[int, int]) -> None:
     plan = strategy(Size(336, 336))(*size)
     assert sum(height * width // 196 for height, width in plan.view_sizes) <= plan.num_views * 2 * 24 * 24
@@ -93,7 +94,7 @@ def test_most_slices_are_respected(max_slices: int) -> None:
     assert (plan.overview_size is None) == (max_slices == 1)
 
 
-@pytest.mark.parametrize(
+@each(
     ("tile", "options", "message"),
     [
         (Size(448, 448), {"max_slices": 0}, r"`canvas.max_slices` must be a positive integer; got 0\."),
@@ -103,7 +104,7 @@ def test_most_slices_are_respected(max_slices: int) -> None:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("strategy", [MinicpmCanvas, UhdCanvas])
+@each("strategy", [MinicpmCanvas, UhdCanvas])
 def test_slicing_rejects_options(strategy: Any, tile: Size, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         strategy(tile, **options)

@@ -15,6 +15,7 @@ from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
 from fila.processing.image_input import ImageInputError
 from fila.processing.processing_fila import POLICIES, FilaProcessor
 from fila.processing.token_budget import fit_prompt
+from tests.cases import each
 from tests.helpers import random_image, tiny_canvas, tiny_canvas_processor
 
 SIDES = st.integers(1, 3000)
@@ -104,8 +105,8 @@ LIMITS = [
 IMPOSSIBLE = [("internvl", LIMITS[0])]
 
 
-@pytest.mark.parametrize("limits", LIMITS, ids=str)
-@pytest.mark.parametrize("canvas", CANVASES)
+@each("limits", LIMITS, ids=str)
+@each("canvas", CANVASES)
 def test_predicted_tokens_are_the_expanded_ones_when_images_shrink(canvas: str, limits: dict[str, int]) -> None:
     made = processor(canvas, image_token_policy="shrink_images", **limits)
     if (canvas, limits) in IMPOSSIBLE:
@@ -120,8 +121,8 @@ def test_predicted_tokens_are_the_expanded_ones_when_images_shrink(canvas: str, 
     assert sum(predicted) <= limits.get("max_prompt_image_tokens", sum(predicted))
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("canvas", CANVASES)
+@each("policy", POLICIES)
+@each("canvas", CANVASES)
 def test_predicted_tokens_are_the_expanded_ones_within_the_limits(canvas: str, policy: str) -> None:
     made = processor(canvas, image_token_policy=policy, max_image_tokens=10_000, max_prompt_image_tokens=10_000)
     assert made._get_num_multimodal_tokens(image_sizes=SIZES).num_image_tokens == expanded(made, SIZES)

@@ -19,6 +19,7 @@ from fila import FilaImageProcessorPil, FilaVideoProcessor
 from fila.processing import video_progress, video_source
 from fila.processing.frame_crop import center_crop, center_crop_without_antialias
 from fila.processing.video_error import VideoInputError
+from tests.cases import each
 from tests.goldens import tensors_of
 from tests.helpers import random_image
 from tests.processing.videos import number_of, pictures, video_bytes
@@ -52,7 +53,7 @@ def test_encoded_video_is_sampled() -> None:
     assert batch["video_times"][0] == pytest.approx([0.3, 0.9, 1.5, 2.1])
 
 
-@pytest.mark.parametrize(
+@each(
     ("options", "expected"),
     [
         ({"sampling": {"type": "fps"}}, [5, 15]),
@@ -245,7 +246,7 @@ def test_settings_survive(tmp_path: Path) -> None:
     assert loaded.max_frames == 77
 
 
-@pytest.mark.parametrize(
+@each(
     ("videos", "message"),
     [
         ([video_bytes(3), b"nothing"], "Video 1 is no video that can be read"),
@@ -266,7 +267,7 @@ def test_unusable_video_is_named(videos: Any, message: str) -> None:
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-@pytest.mark.parametrize(
+@each(
     ("settings", "call", "message"),
     [
         ({"nonsense": 1}, {}, r"FilaVideoProcessor has no setting \['nonsense'\]"),

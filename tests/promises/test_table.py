@@ -52,6 +52,17 @@ def test_tests_exist() -> None:
     assert missing == []
 
 
+def test_no_promise_waits_for_the_night() -> None:
+    late = [
+        f"{file}::{node.name}"
+        for file in sorted({file for file, _ in named_tests()})
+        for node in ast.parse((ROOT / file).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and (file, node.name) in named_tests()
+        if {"pytest.mark.nightly", "pytest.mark.slow"} & {ast.unparse(mark) for mark in node.decorator_list}
+    ]
+    assert late == []
+
+
 @pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("test_*.py")), ids=lambda path: path.stem)
 def test_every_promise_test_keeps_a_sentence(path: Path) -> None:
     if path == Path(__file__):

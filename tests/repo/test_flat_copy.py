@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from transformers.dynamic_module_utils import get_imports, get_relative_imports
+
+from tests.cases import each
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("modeling", "processing")
@@ -18,7 +19,7 @@ FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.p
 # What a user of a checkpoint has.
 ALLOWED = {"torch", "numpy", "PIL", "huggingface_hub", "transformers"}
 
-each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+each_file = each("path", FILES)
 
 
 def imports_of(path: Path) -> Iterator[ast.Import | ast.ImportFrom]:

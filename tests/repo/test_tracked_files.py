@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import fila
+from tests.cases import each
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("modeling", "processing", "conversion", "training")
@@ -56,8 +57,8 @@ def test_no_machine_paths() -> None:
     assert not [name for name, text in texts().items() if MACHINE_PATH.search(text)]
 
 
-@pytest.mark.parametrize("before", ["", "see ", '"', "(", "FROM="])
-@pytest.mark.parametrize("folder", ["work", "root", "home", "Users", "opt"])
+@each("before", ["", "see ", '"', "(", "FROM="])
+@each("folder", ["work", "root", "home", "Users", "opt"])
 def test_machine_path_pattern_finds(before: str, folder: str) -> None:
     assert MACHINE_PATH.search(f"{before}/{folder}/somebody/file")
     assert not MACHINE_PATH.search(f"{before}model/{folder}/file")
