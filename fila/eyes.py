@@ -27,6 +27,7 @@ from fila.processing.image_error import UnusableImage
 from fila.processing.image_input import ImageInputError
 from fila.processing.image_source import split_frame
 from fila.processing.layout import Geometry
+from fila.processing.processing_fila import DEFAULT_LAYOUT
 
 # Stride of a ConvNeXt's last stage: with one cell per patch, the high-res canvas is 32 / patch times the canvas.
 HIGH_RES_STRIDE = 32
@@ -212,7 +213,7 @@ def open_eyes(
         token_size=patch,
         layout=None if layout is None else dict(layout),
     )
-    of_layout = "" if layout is None or layout["type"] == "fila" else f", layout {layout['type']}"
+    of_layout = "" if layout is None or dict(layout) == DEFAULT_LAYOUT else f", layout {layout['type']}"
     return Eyes(processor, (side, side), patch, f"{options['type']} canvas, tile {tile}, patch {patch}{of_layout}")
 
 
