@@ -26,7 +26,8 @@ from fila import FilaConfig, FilaForConditionalGeneration, FilaVisionModel
 from fila.look.estimate import Estimator
 from fila.look.view_settings import placeholder_tokenizer
 from fila.modeling.cache_name import CACHE_NAME
-from fila.modeling.fusion import FUSIONS
+from fila.modeling.connector import build_connector
+from fila.modeling.fusion import FUSIONS, build_fusion
 from fila.processing.canvas_plan import Size
 from fila.systems.recipes import load_recipe, processor
 
@@ -122,7 +123,7 @@ def flops() -> None:
 
 
 def formula(fusion: str) -> int:
-    """Operations of the encoder as `fila estimate` has them: formulas for the towers, a count for the fusion."""
+    """Operations of the encoder as `fila estimate` counts them, part by part and once per shape."""
     config = config_of(fusion, {}, {})
     images = {"canvas": {"type": "single"}}
     with_tokens = Estimator.of(
@@ -132,9 +133,12 @@ def formula(fusion: str) -> int:
     size, canvas = Size(side, side), {"type": "single"}
     total = with_tokens.encoder_flops(with_tokens.processor.image_processor.plan(*size), canvas)
     assert total is not None
-    rows = with_tokens.fusion.output_grid
-    features = torch.empty(1, rows[0] * rows[1], with_tokens.fusion.output_size, device="meta")
-    return total - operations(lambda: with_tokens.connector(features, rows))
+    with torch.device("meta"):
+        joined = build_fusion(config)
+        connector = build_connector(config, joined.output_size)
+    rows, cols = joined.output_grid
+    features = torch.empty(1, rows * cols, joined.output_size, device="meta")
+    return total - operations(lambda: connector(features, joined.output_grid))
 
 
 def timed(fusions: list[str], rounds: int) -> None:

@@ -263,8 +263,12 @@ class FilaVideoProcessor(BaseVideoProcessor):
         crop = kwargs.get("do_center_crop", self.do_center_crop)
         antialias = kwargs.get("antialias", self.antialias)
         processor = self.images(**{name: value for name, value in kwargs.items() if name in RENDERING})
-        if crop and processor.canvas.get("type") != "single":
-            raise ValueError(f'`do_center_crop` goes with the canvas "single"; got {processor.canvas}.')
+        tile = processor.size["height"], processor.size["width"]
+        if crop and processor.plans()(*tile).view_sizes != (tile,):
+            raise ValueError(
+                "`do_center_crop` cuts frames of one tile, so the canvas must show such a frame in one view of that "
+                f'size, as "single" does; got {processor.canvas}.'
+            )
         if crop and not antialias and not processor.do_rescale:
             raise ValueError("`antialias=False` gives values of 0..1; it goes with `do_rescale`.")
         data: dict[str, list[np.ndarray]] = {}

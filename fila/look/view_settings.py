@@ -23,7 +23,7 @@ from fila.processing.canvas_plan import CanvasPlan, Size
 from fila.processing.image_input import ImageInputError
 from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
 from fila.processing.layout import Geometry
-from fila.processing.processing_fila import FilaProcessor
+from fila.processing.processing_fila import DEFAULT_LAYOUT, FilaProcessor
 from fila.processing.video_processing_fila import FilaVideoProcessor
 
 # Stride of a ConvNeXt's last stage: with one cell per patch, the high-res canvas is 32 / patch times the canvas.
@@ -209,7 +209,7 @@ def open_eyes(
         token_size=patch,
         layout=None if layout is None else dict(layout),
     )
-    of_layout = "" if layout is None or layout["type"] == "fila" else f", layout {layout['type']}"
+    of_layout = "" if layout is None or dict(layout) == DEFAULT_LAYOUT else f", layout {layout['type']}"
     return Eyes(processor, (side, side), patch, f"{options['type']} canvas, tile {tile}, patch {patch}{of_layout}")
 
 

@@ -8,6 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from fila import FilaForConditionalGeneration, FilaProcessor
+from fila.look.estimate import Estimator
+from fila.look.view_settings import Eyes
 from fila.modeling.connector import CONNECTORS, ClipConnector, Connector, build_connector, check_connector
 from fila.modeling.connector_resampler import ResamplerConnector
 from fila.modeling.fusion import FUSIONS, Fusion, build_fusion, check_fusion
@@ -22,9 +25,11 @@ from fila.modeling.towers import (
     check_low_res_tower,
 )
 from fila.processing.canvas import CANVASES, Canvas, check_canvas
+from fila.processing.canvas_plan import Size
 from fila.processing.layout import LAYOUTS, Layout, check_layout
+from fila.systems.compatibility import fitting_settings
 from tests.contract.settings import connector_settings, fusion_settings
-from tests.helpers import tiny_config
+from tests.helpers import random_image, single_tower, tiny_canvas, tiny_config, tiny_image_processor, tiny_tokenizer
 
 TABLES: dict[str, tuple[Any, Any]] = {
     "fusion": (FUSIONS, check_fusion),
@@ -134,3 +139,42 @@ def test_fusion_reads_the_towers_that_it_declares(name: str) -> None:
     if fusion.needs_high_res_tower:
         assert not fusion.takes_unequal_views
         assert not fusion.takes_cls
+
+
+class Renamed(ResamplerConnector):
+    """The resampler, as a user's package would register it."""
+
+
+@pytest.mark.parametrize("canvas", ["fila", "minicpm", "native", "uhd"])
+@torch.no_grad()
+def test_connector_of_any_name_goes_with_every_canvas(canvas: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CONNECTORS, "renamed", Renamed)
+    check_connector("renamed", Renamed)
+    images = tiny_image_processor(canvas=tiny_canvas(canvas), high_res_size=None)
+    found = {}
+    for name in ("resampler", "renamed"):
+        config = tiny_config(**single_tower(connector={"type": name, "num_queries": 5, "num_heads": 4}))
+        settings = fitting_settings(config, images, LAYOUTS["fila"])
+        processor = FilaProcessor(images, tiny_tokenizer(), **settings)
+        inputs: Any = processor(text="<image> a", images=random_image(53, 97), return_tensors="pt")
+        model = FilaForConditionalGeneration(config).eval()
+        features = model.get_image_features(
+            **{name: value for name, value in inputs.items() if name in images.model_input_names}
+        ).pooler_output
+        placeholders = int((inputs["input_ids"] == processor.image_token_id).sum())
+        assert [len(image) for image in features] == [placeholders]
+        made = Estimator.of(config, processor).estimate("a", Size(53, 97), tiny_canvas(canvas))
+        assert made.num_tokens == placeholders
+        grids = Eyes.of(config, processor, "").token_grids(images.plan(53, 97))
+        assert set(grids) == {None}
+        found[name] = settings, placeholders, made.encoder_flops
+    assert found["renamed"] == found["resampler"]
+    assert found["renamed"][2] is not None
+
+
+def test_tiles_that_overlap_are_no_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CANVASES["llava_next"], "tiles_overlap", True)
+    config = tiny_config(**single_tower(image_newline=True))
+    images = tiny_image_processor(canvas={"type": "llava_next"}, high_res_size=None)
+    with pytest.raises(ValueError, match=r"the tiles of canvas \{'type': 'llava_next'\} overlap"):
+        fitting_settings(config, images, LAYOUTS["llava_next"])

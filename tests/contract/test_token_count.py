@@ -39,7 +39,7 @@ CANVAS_PARTS = {name: tiny_image_processor(canvas=tiny_canvas(name), high_res_si
 
 def fits(combination: Combination) -> bool:
     """Whether a canvas, a connector and a layout go together, by what they declare."""
-    canvas, connector, layout = combination
+    canvas, connector, _ = combination
     return (
         not refused_views(canvas, connector) and not refused_blocks(canvas, connector) and takes_layout(*combination)
     )

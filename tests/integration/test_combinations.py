@@ -2,9 +2,9 @@
 # Licensed under the Apache License, Version 2.0.
 """Every canvas, towers, fusion, connector and layout with every other that they may meet: built tiny, one token each.
 
-`reasons` states which combinations fit together, apart from the code that refuses them. Every two values that may meet
-do meet in one combination that is built and generates; of every two that may not, one combination is refused, with a
-reason.
+`reasons` states which combinations fit together by what the parts declare, apart from the code that refuses them.
+Every two values that may meet do meet in one combination that is built and generates; of every two that may not, one
+combination is refused, with a reason.
 """
 
 import re
@@ -17,17 +17,18 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from fila import FilaConfig, FilaForConditionalGeneration, FilaProcessor
-from fila.modeling.connector import CONNECTORS
-from fila.modeling.fusion import FUSIONS
-from fila.processing.canvas import CANVASES
+from fila.modeling.connector import CONNECTORS, build_connector
+from fila.modeling.fusion import FUSIONS, build_fusion
+from fila.modeling.towers import LOW_RES_TOWERS
+from fila.processing.canvas import CANVASES, all_options
 from fila.processing.layout import LAYOUTS, build_layout
 from fila.systems.compatibility import fitting_settings
-from tests.contract.settings import CONNECTOR_CHANGES, FUSION_CHANGES
+from tests.contract.settings import CONNECTOR_CHANGES, FUSION_CHANGES, connector_settings, fusion_settings
 from tests.helpers import (
     SPECIALS,
-    has_equal_views,
     random_image,
     randomise,
+    single_tower,
     tiny_canvas,
     tiny_config,
     tiny_image_processor,
@@ -42,33 +43,76 @@ CANVAS_PARTS = {name: tiny_image_processor(canvas=tiny_canvas(name), high_res_si
 PLACEHOLDER = "<|im_start|>"
 
 
+def _fusion(name: str, **changes: Any) -> Any:
+    return build_fusion(tiny_config(**fusion_settings(name) | changes))
+
+
+def _reads_three_towers(name: str) -> bool:
+    """Whether a fusion reads a stage of each tower, where a canvas has stages 1 to 4 and views have stage 5."""
+    try:
+        read = _fusion(name, **TOWERS["clip + convnext + sam"])
+    except ValueError:
+        return False
+    stages = {stage for group in read.final_stages for stage in group}
+    return bool(read.final_stages) and 5 in stages and len(stages) > 1
+
+
+def _refuses(name: str, width: int, grid: tuple[int, int]) -> bool:
+    """Whether a connector refuses features of a width or a grid."""
+    try:
+        build_connector(tiny_config(**connector_settings(name)), width).tokens_per_tile(grid)
+    except ValueError:
+        return True
+    return False
+
+
+FUSION_PARTS = {name: _fusion(name) for name in FUSIONS}
+CONNECTOR_PARTS = {name: build_connector(tiny_config(**connector_settings(name)), 20) for name in CONNECTORS}
+LOW_WIDTH = FUSION_PARTS["none"].output_size
+READ_ALL = {name for name in FUSIONS if _reads_three_towers(name)}
+NEED_LOW_WIDTH = {name for name in CONNECTORS if _refuses(name, LOW_WIDTH + 1, (4, 4))}
+NEED_TWO_ROWS = {name for name in CONNECTORS if _refuses(name, LOW_WIDTH, (1, 8))}
+NO_MASK = {
+    name
+    for name, settings in TOWERS.items()
+    if not LOW_RES_TOWERS[tiny_config(**single_tower(**settings)).vision_config.model_type].takes_mask
+}
+
+
+def multiple(canvas: str, connector: str) -> dict[str, int]:
+    """The option with which a canvas keeps the blocks of patches together that a connector joins."""
+    block = CONNECTOR_PARTS[connector].patch_block
+    return {"multiple": block} if block is not None and "multiple" in all_options({"type": canvas}) else {}
+
+
 def reasons(combination: Combination) -> list[str]:
     """Patterns of the messages with which the combination may be refused; none where it fits."""
     canvas, towers, fusion, connector, layout = combination
-    found, num_towers, unequal = [], 1 + towers.count("+"), not EQUAL_VIEWS[canvas]
-    if num_towers == 1 and fusion not in ("none", "query_gate"):
+    read, views, joins = FUSION_PARTS[fusion], CANVAS_PARTS[canvas], CONNECTOR_PARTS[connector]
+    found, num_towers, unequal = [], 1 + towers.count("+"), not views.equal_views
+    if num_towers == 1 and read.needs_high_res_tower:
         found.append("joins two towers, but `high_res_vision_config` is None")
-    if num_towers > 1 and fusion == "none":
+    if num_towers > 1 and not (read.taps or read.final_stages):
         found.append("reads no high-res tower")
-    if num_towers > 2 and fusion not in ("channel_concat", "multi_encoder_queries"):
+    if num_towers > 2 and fusion not in READ_ALL:
         found.append("reads nothing of tower")
-    if num_towers > 1 and towers in ONE_STAGE and fusion == "cvfm":
+    if num_towers > 1 and towers in ONE_STAGE and len({stage for _, stage in read.taps}) > 1:
         found.append("stages")
-    if unequal and (fusion != "none" or num_towers > 1 or towers == "internvit"):
+    if unequal and (not read.takes_unequal_views or num_towers > 1 or towers in NO_MASK):
         found.append("differ in size")
-    if unequal and connector in ONE_GRID:
+    if unequal and not joins.takes_unequal_views:
         found.append("differ in size")
-    if layout == "llava_next" and (
-        fusion in ONE_ROW or connector in QUERIES | ONE_GRID or (connector == "adaptive_resampler" and unequal)
-    ):
+    has_rows = read.tokens_are_places and joins.token_grid((4, 4)) is not None
+    asked = LAYOUTS.get(layout, LAYOUTS["fila"])
+    if asked.row_newlines and not (has_rows and (joins.patch_block is not None or not unequal)):
         found.append("lie on no grid")
-    if layout == "llava_next" and canvas in ("internvl", "long_edge_tiers", "minicpm", "uhd"):
+    if asked.unpad != "no" and not views.centred:
         found.append("drops the rows and columns around an image in the middle")
-    if fusion in ONE_ROW and connector in ("conv_glu", "dual_path", "spatial_pool", "stc_v35", "stp"):
+    if not read.tokens_are_places and connector in NEED_TWO_ROWS:
         found += ["joins 2x2 patches", "pools 2x2 patches", "frames, rows and columns"]
-    if connector == "pixel_shuffle":
-        found += ["joins 2x2 patches"] * (fusion in ONE_ROW) + ["not whole blocks"] * (canvas in ("minicpm", "uhd"))
-    if connector in ("identity", "spatial_conv", "spatial_pool") and fusion in OTHER_WIDTH:
+    if unequal and joins.patch_block and multiple(canvas, connector).get("multiple", 1) % joins.patch_block:
+        found.append("not whole blocks")
+    if connector in NEED_LOW_WIDTH and read.output_size != LOW_WIDTH:
         found.append("width")
     return found
 
@@ -82,10 +126,10 @@ def build(combination: Combination) -> tuple[FilaConfig, FilaProcessor]:
         settings["connector"] = {"type": connector, "grid_size": 4}
     settings |= {"image_newline": layout == "llava_next", "slice_positions": 60 * (layout == "placed")}
     config = tiny_config(**settings, image_token_id=SPECIALS.index(PLACEHOLDER))
-    options = tiny_canvas(canvas) | ({"multiple": 2} if (canvas, connector) == ("native", "pixel_shuffle") else {})
+    options = tiny_canvas(canvas) | multiple(canvas, connector)
     side = config.high_res_tile_size
     high_res_size = None if side is None else {"height": side, "width": side}
-    if not EQUAL_VIEWS[canvas]:
+    if not CANVAS_PARTS[canvas].equal_views:
         high_res_size = None  # the image processor refuses it before the model is known
     images = tiny_image_processor(canvas=options, high_res_size=high_res_size)
     chosen = {"type": "fila", "slice_positions": True} if layout == "placed" else {"type": layout}

@@ -288,9 +288,9 @@ def test_unusable_video_is_named(videos: Any, message: str) -> None:
         ({"do_resize": False}, {}, r"`do_resize` must be true: a canvas is drawn by resizing"),
         ({"do_center_crop": True}, {"crop_size": {"height": 14, "width": 14}}, r"`crop_size` is not supported"),
         (
-            {"do_center_crop": True, "canvas": {"type": "fila"}},
+            {"do_center_crop": True, "canvas": {"type": "llava_next"}},
             {},
-            r"`do_center_crop` goes with the canvas \"single\"",
+            r"the canvas must show such a frame in one view of that size, as \"single\" does",
         ),
         (
             {},
