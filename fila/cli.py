@@ -57,6 +57,15 @@ def _say_error(error: Exception, where: str = "") -> None:
 # ImportError: a package that only some commands need
 _TOLD: tuple[type[Exception], ...] = (ValueError, OSError, RuntimeError, ImportError)
 
+# Read by `_told_in_one_line`, before the command.
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Run code in the checkpoint that is not this package's, such as parts that nobody registered.",
+    ),
+]
+
 
 def _told_in_one_line(command: Callable[..., None]) -> Callable[..., None]:
     """Turn errors into one line unless `debug` is set: status 2 if a user can cause them, 1 if not."""
@@ -65,6 +74,10 @@ def _told_in_one_line(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(**kwargs: Any) -> None:
         try:
             _run_package()
+            if kwargs.get("trust_remote_code") and (checkpoint := kwargs.get("checkpoint")) is not None:
+                from fila.conversion.own_parts import load_parts
+
+                load_parts(checkpoint, trust_remote_code=True)
             command(**kwargs)
         except typer.Exit:  # a RuntimeError too
             raise
@@ -139,6 +152,7 @@ def ask(
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto (the checkpoint's), float32, bfloat16 or float16.")] = "auto",
+    trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Ask a checkpoint about images and videos.
@@ -197,6 +211,7 @@ def view(
         Path | None,
         typer.Option("--html", help="HTML page to write of every canvas strategy; a PNG then needs --compare."),
     ] = None,
+    trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Draw what a model sees of an image or a video.
@@ -288,6 +303,7 @@ def plan(
     layout: Layout = "fila",
     tile: Tile = 336,
     patch: Patch = 14,
+    trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Tell the tiles and tokens of images.
@@ -342,6 +358,7 @@ def estimate(
     ] = None,
     model: Annotated[str | None, typer.Option(hidden=True, help="What --checkpoint was called.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Tell what images cost under every canvas strategy.
@@ -459,10 +476,7 @@ def verify(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
     forward: Annotated[bool, typer.Option(help="Also open it in a fresh offline process and run it once.")] = True,
     values: Annotated[bool, typer.Option("--values", help="Also look for NaN and infinity in every weight.")] = False,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option("--trust-remote-code", help="Accept code in the folder that is not this package's, and run it."),
-    ] = False,
+    trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Prove that a checkpoint is complete and runs.
