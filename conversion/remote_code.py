@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from fila.version import __version__
 
-from .own_parts import own_sources
+from .own_parts import own_parts_in, own_sources
 
 logger = logging.get_logger(__name__)
 
@@ -133,10 +133,13 @@ def write_beside(owner: Any, settings_file: Any) -> None:
     if start == "configuration_fila":
         code = model_code(owner)
         owner.fila_version, owner.code_hash = __version__, code_hash(code)
+        owner.own_parts = own_parts_in(model_entries(owner)) or None
     elif start != "processing_fila" and (folder / "processing_fila.py").is_file():
         return
     else:
         code = processor_code(owner)
+        images = getattr(owner, "image_processor", owner)
+        images.own_parts = own_parts_in(processor_entries(owner)) or None
     write_code(folder, code)
 
 
@@ -249,7 +252,7 @@ def _numbers(version: str) -> list[int]:
 
 def _closure(starts: list[str], files: Mapping[str, Path], entries: Mapping[str, set[str]]) -> Code:
     """Return files and all that they import, tables with `entries`."""
-    places, sources = own_sources(entries)
+    places, sources = own_sources(entries, files)
     found: Code = {}
     wanted = [*starts]
     while wanted:

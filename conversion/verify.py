@@ -218,6 +218,7 @@ class _Checkpoint:
             return []
         code = {**model_code(self.config), **processor_code(self.processor)}
         found, own = differing_code(self.folder, code), {*own_code(), *code}
+        found += [f"{name} (of another package)" for name in sorted(set(code) - set(own_code()))]
         expected: dict[tuple[str, str], dict[str, Any]] = {
             ("config.json", "auto_map"): AUTO_MAP,
             ("processor_config.json", "auto_map"): PROCESSOR_AUTO_MAP,

@@ -20,6 +20,8 @@ from transformers.models.auto import modeling_auto
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 
+from fila.conversion.own_parts import find_part, load_parts, register_part, require_parts
+from fila.modeling import options
 from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.configuration_var import VarConfig, VarVQConfig
 from fila.modeling.modeling_fila import FilaForConditionalGeneration, FilaModel, FilaVisionModel
@@ -27,6 +29,7 @@ from fila.modeling.modeling_var import VarForImageGeneration
 from fila.modeling.modeling_var_vq import VarVQModel
 from fila.modeling.multi_scale_quantizer import FilaMultiScaleQuantizer
 from fila.pipeline import register as _register_pipeline
+from fila.processing import canvas
 from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
 from fila.processing.image_processing_var import VarImageProcessor, VarImageProcessorPil
 from fila.processing.processing_fila import FilaProcessor
@@ -87,6 +90,9 @@ def _register() -> None:
     for image_processor in (VarImageProcessor, VarImageProcessorPil):
         image_processor.register_for_auto_class()
     FilaConfig.compare_code = staticmethod(_compare_code)
+    for owner in (FilaConfig, FilaImageProcessor, FilaImageProcessorPil):
+        owner.require_parts = staticmethod(require_parts)
+    options.load_part = canvas.load_part = find_part
     for owner in (FilaConfig, FilaProcessor, FilaImageProcessor, FilaImageProcessorPil, FilaVideoProcessor):
         owner.write_code = staticmethod(_write_code)
     # `transformers serve` and pipelines find modalities through these tables of names.
@@ -113,4 +119,6 @@ __all__ = [
     "VarImageProcessorPil",
     "VarVQConfig",
     "VarVQModel",
+    "load_parts",
+    "register_part",
 ]

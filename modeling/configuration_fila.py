@@ -12,12 +12,12 @@ from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.utils import logging
 
 from .config_values import refuse_impossible_values
 from .known_keys import refuse_misspelt_keys, refuse_unknown_keys, unknown_keys
-from .options import as_options
+from .options import as_options, find_missing
 from .tower_configs import TOWER_CONFIGS
 
 logger = logging.get_logger(__name__)
@@ -79,6 +79,8 @@ def _build(name: str, value: "dict[str, Any] | PreTrainedConfig", default_type: 
     options = {"model_type": default_type, **value}
     refuse_impossible_values(name, SimpleNamespace(**value))  # some config classes compute with them
     model_type = options.pop("model_type")
+    if name != "text_config" and model_type not in CONFIG_MAPPING:
+        find_missing("tower", model_type, TOWER_CONFIGS)
     if model_type in TOWER_CONFIGS:
         return TOWER_CONFIGS[model_type](**options)
     try:
@@ -154,6 +156,8 @@ class FilaConfig(PreTrainedConfig):
             Version of `fila` that wrote the code beside the model.
         code_hash (`str`, *optional*):
             Hash of that code.
+        own_parts (`dict[str, str]`, *optional*):
+            File and class, beside the model, of each part that is not fila's, by `kind.name`.
 
     Raises:
         ValueError: If a key is unknown, a size is below 1, an activation is unknown, or the parts do not fit together.
@@ -190,16 +194,21 @@ class FilaConfig(PreTrainedConfig):
     preprocessing: dict[str, Any] | None = None
     fila_version: str | None = None
     code_hash: str | None = None
+    own_parts: dict[str, str] | None = None
 
-    # What the `fila` package does with the code beside a checkpoint: writes it, and compares it with its own. None
-    # where the package is not imported: what transformers copies is complete there.
+    # What the `fila` package does with the code beside a checkpoint: writes it, compares it with its own, and asks for
+    # parts that are neither its own nor registered. None where the package is not imported: what transformers copies
+    # is complete there.
     write_code: ClassVar[Any] = None
     compare_code: ClassVar[Any] = None
+    require_parts: ClassVar[Any] = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         tokens = {key: kwargs.pop(key) for key in _TOKEN_IDS if key in kwargs}
         refuse_unknown_keys("FilaConfig", [f.name for f in fields(self)], kwargs)
 
+        if self.own_parts and self.require_parts is not None:
+            self.require_parts(self.own_parts, kwargs.get("name_or_path"))
         vision = self.vision_config if self.vision_config is not None else dict(_VISION_DEFAULTS)
         self.vision_config = _build("vision_config", vision, "clip_vision_model")
         if self.high_res_vision_config is not None:

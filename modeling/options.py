@@ -9,6 +9,16 @@ from typing import Any, Protocol, TypeVar
 Part = TypeVar("Part")
 
 
+# Registers a part of another package; set by the `fila` package, where it is imported.
+load_part: Callable[[str, Any], None] | None = None
+
+
+def find_missing(kind: str, name: Any, table: Mapping[str, Any]) -> None:
+    """Look for a part that a table does not have among those of other packages."""
+    if load_part is not None and isinstance(name, str) and name not in table:
+        load_part(kind, name)
+
+
 def as_options(options: Any) -> Any:
     """Return the option dict of a part that is given by its name alone, as on the command line.
 
@@ -34,6 +44,7 @@ def find_part(family: str, table: Mapping[str, Part], options: Any) -> tuple[str
     if not isinstance(options, Mapping):
         raise ValueError(f"`{family}` must be a name or a dict such as {{'type': {min(table)!r}}}; got {options!r}.")
     name = options.get("type")
+    find_missing(family, name, table)
     if not isinstance(name, str) or name not in table:
         raise ValueError(f"`{family}.type` must be one of {sorted(table)}; got {name!r}.")
     return name, table[name]

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import nn
 
-from .options import check_answers
+from .options import check_answers, find_missing
 from .tower_clip import ClipTower
 from .tower_convnext import ConvNextTower, Maps
 from .tower_dinov2 import Dinov2Tower
@@ -152,11 +152,12 @@ def check_tower_types(config: Any) -> None:
     Raises:
         ValueError: If a `model_type` is not; lists those that are.
     """
-    tables = [("vision_config", config.vision_config, LOW_RES_TOWERS)]
+    tables = [("vision_config", "low_res_tower", config.vision_config, LOW_RES_TOWERS)]
     for index, tower in enumerate(high_res_configs(config)):
         name = f"extra_vision_configs[{index - 1}]" if index else "high_res_vision_config"
-        tables.append((name, tower, HIGH_RES_TOWERS))
-    for name, tower, table in tables:
+        tables.append((name, "high_res_tower", tower, HIGH_RES_TOWERS))
+    for name, kind, tower, table in tables:
+        find_missing(kind, tower.model_type, table)
         if tower.model_type not in table:
             raise ValueError(f"`{name}.model_type` must be one of {sorted(table)}; got {tower.model_type!r}.")
     given = vit_options(config.vision_config) and getattr(config.vision_config, "tower_options", None)

@@ -94,6 +94,16 @@ def check_canvas(name: str, part: Any) -> None:
         )
 
 
+# Registers a part of another package that has a table's name; of the `fila` package, where it is imported.
+load_part: Callable[[str, Any], None] | None = None
+
+
+def find_missing(kind: str, name: Any, table: Mapping[str, Any]) -> None:
+    """Look for a part that a table does not have among those of other packages."""
+    if load_part is not None and isinstance(name, str) and name not in table:
+        load_part(kind, name)
+
+
 def as_options(options: Any) -> Any:
     """Return the option dict of a part, such as a canvas, that is given by its name alone, as on the command line.
 
@@ -122,6 +132,7 @@ def build_canvas(options: Mapping[str, Any] | str, tile_size: Size | tuple[int, 
         raise ValueError(f"`canvas` must be a name or a dict such as {{'type': 'fila'}}; got {options!r}.")
     given = dict(options)
     name = given.pop("type", None)
+    find_missing("canvas", name, CANVASES)
     if not isinstance(name, str) or name not in CANVASES:
         raise ValueError(f"`canvas.type` must be one of {sorted(CANVASES)}; got {name!r}.")
     accepted = [parameter for parameter in inspect.signature(CANVASES[name]).parameters if parameter != "tile_size"]
@@ -137,6 +148,7 @@ def all_options(options: Mapping[str, Any]) -> dict[str, Any]:
         >>> all_options({"type": "square_pad", "grid": 2})["fit"]
         'center'
     """
+    find_missing("canvas", options["type"], CANVASES)
     parameters = inspect.signature(CANVASES[options["type"]]).parameters.values()
     defaults = {each.name: each.default for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
     return {**defaults, **options}

@@ -101,13 +101,18 @@ class _FilaImageProcessing(BaseImageProcessor):
     return_image_sizes = None
     _cache: Any = None
     write_code: Any = None  # of the `fila` package, where it is imported: see `FilaConfig`
+    require_parts: Any = None
     return_content = None
 
     def __init__(self, **kwargs: Unpack[FilaImageProcessorKwargs]) -> None:
         accepted = set(self.valid_kwargs.__annotations__)
-        if unknown := sorted(set(kwargs) - accepted - PASSED_BY_TRANSFORMERS - {"fingerprint"}):
+        if unknown := sorted(set(kwargs) - accepted - PASSED_BY_TRANSFORMERS - {"fingerprint", "own_parts"}):
             raise ValueError(f"{type(self).__name__} has no setting {unknown}; it accepts {sorted(accepted)}.")
         saved = kwargs.pop("fingerprint", None)  # type: ignore[typeddict-item]
+        # File and class beside a checkpoint of each part that is not fila's, by `kind.name`.
+        self.own_parts: dict[str, str] | None = kwargs.pop("own_parts", None)  # type: ignore[typeddict-item]
+        if self.own_parts and self.require_parts is not None:
+            self.require_parts(self.own_parts)
         if "canvas" in kwargs:
             kwargs["canvas"] = as_options(kwargs["canvas"])
         super().__init__(**kwargs)
@@ -183,6 +188,8 @@ class _FilaImageProcessing(BaseImageProcessor):
         output: dict[str, Any] = super().to_dict()
         output["fingerprint"] = self.fingerprint
         output.pop("_cache", None)
+        if not output.get("own_parts"):
+            output.pop("own_parts", None)
         if "AutoImageProcessor" in (output.get("auto_map") or {}):
             module = type(self).__module__.rpartition(".")[2]
             classes = {"torchvision": f"{module}.FilaImageProcessor", "pil": f"{module}.FilaImageProcessorPil"}

@@ -27,7 +27,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
-from .canvas import as_options
+from .canvas import as_options, find_missing
 
 NEWLINE = -1
 PADDING = -2
@@ -122,6 +122,19 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
+# Names of layouts of other packages, which `as_saved` writes out, so that nobody else needs the package.
+REGISTERED: set[str] = set()
+
+
+def as_saved(options: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+    """Return the options of a layout in names that every checkpoint knows."""
+    if options["type"] not in REGISTERED:
+        return dict(options)
+    plain = Layout()
+    changed = {name: value for name, value in vars(layout).items() if value != getattr(plain, name)}
+    return {"type": "fila", **changed}
+
+
 def check_layout(name: str, layout: Any) -> None:
     """Check that a layout is a `Layout` whose fields go together.
 
@@ -156,6 +169,7 @@ def build_layout(options: Mapping[str, Any] | str) -> Layout:
         raise ValueError(f"`layout` must be a name or a dict such as {{'type': 'fila'}}; got {options!r}.")
     given = dict(options)
     name = given.pop("type", None)
+    find_missing("layout", name, LAYOUTS)
     if not isinstance(name, str) or name not in LAYOUTS:
         raise ValueError(f"`layout.type` must be one of {sorted(LAYOUTS)}; got {name!r}.")
     accepted = {field.name: type(getattr(LAYOUTS[name], field.name)) for field in fields(Layout)}

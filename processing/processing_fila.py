@@ -28,7 +28,7 @@ from .chat_template import DEFAULT_CHAT_TEMPLATE, marks_assistant, with_escapes,
 from .control_tokens import control_token_pattern, control_tokens, escape_messages
 from .fingerprint import check_preprocessing, refuse_misspelt, trained_with
 from .image_input import scales_to_given
-from .layout import Geometry, as_text, build_layout, count_tokens, lay_out, slice_positions, token_indices
+from .layout import Geometry, as_saved, as_text, build_layout, count_tokens, lay_out, slice_positions, token_indices
 from .messages import MessageError, check_conversation, check_samples
 from .needs_fila import from_fila
 from .processor_features import feature
@@ -124,6 +124,7 @@ class FilaProcessor(ProcessorMixin):
         self.token_size = token_size
         self.layout = dict(DEFAULT_LAYOUT if layout is None else as_options(layout))
         self._layout = build_layout(self.layout)
+        self.layout = as_saved(self.layout, self._layout)
         self.max_image_tokens = max_image_tokens
         self.max_prompt_image_tokens = max_prompt_image_tokens
         self.image_token_policy = image_token_policy

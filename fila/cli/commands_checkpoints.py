@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fila.cli.common import Debug, app, one_line_errors, print_table, read_options, say
+from fila.cli.common import Debug, Trust, app, one_line_errors, print_table, read_options, say
 
 # What `--system` takes; the tables behind it load torch, so a test compares.
 IMPORTED = (
@@ -117,10 +117,7 @@ def verify(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
     forward: Annotated[bool, typer.Option(help="Also open it in a fresh offline process and run it once.")] = True,
     values: Annotated[bool, typer.Option("--values", help="Also look for NaN and infinity in every weight.")] = False,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option("--trust-remote-code", help="Accept code in the folder that is not this package's, and run it."),
-    ] = False,
+    trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Prove that a checkpoint is complete and runs.

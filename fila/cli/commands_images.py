@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from fila.cli.common import Debug, app, one_line_errors, print_table, read_options, say, say_error
+from fila.cli.common import Debug, Trust, app, one_line_errors, print_table, read_options, say, say_error
 
 Told = TypeVar("Told")  # what a command finds of one image
 
@@ -46,6 +46,7 @@ def view(
         Path | None,
         typer.Option("--html", help="HTML page to write of every canvas strategy; a PNG then needs --compare."),
     ] = None,
+    trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Draw what a model sees of an image or a video.
@@ -137,6 +138,7 @@ def plan(
     layout: Layout = "fila",
     tile: Tile = 336,
     patch: Patch = 14,
+    trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Tell the tiles and tokens of images.
@@ -192,6 +194,7 @@ def estimate(
     ] = None,
     model: Annotated[str | None, typer.Option(hidden=True, help="What --checkpoint was called.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Tell what images cost under every canvas strategy.

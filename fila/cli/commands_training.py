@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fila.cli.common import Debug, app, one_line_errors, print_table, read_options, say
+from fila.cli.common import Debug, Trust, app, one_line_errors, print_table, read_options, say
 
 Data = Annotated[
     str,
@@ -98,6 +98,7 @@ def train(
     ] = False,
     device: Device = "auto",
     plots: Plots = True,
+    trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Train a checkpoint on images and messages.
@@ -223,6 +224,7 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto (the checkpoint's), float32, bfloat16 or float16.")] = "auto",
     plots: Plots = True,
+    trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Ask a checkpoint about data and count right answers.

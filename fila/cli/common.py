@@ -28,6 +28,15 @@ app = typer.Typer(
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
+# Read by `one_line_errors`, before the command.
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Run code in the checkpoint that is not this package's, such as parts that nobody registered.",
+    ),
+]
+
 
 def say(line: str) -> None:
     """Write a line to standard error."""
@@ -50,6 +59,10 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(**kwargs: Any) -> None:
         try:
             _run_package()
+            if kwargs.get("trust_remote_code") and (checkpoint := kwargs.get("checkpoint")) is not None:
+                from fila.conversion.own_parts import load_parts
+
+                load_parts(checkpoint, trust_remote_code=True)
             command(**kwargs)
         except typer.Exit:  # a RuntimeError too
             raise
