@@ -12,11 +12,9 @@ from typing import Any
 import torch
 
 from .align import area_resample, interpolate_box
+from .image_plan import Box, PerImage
 from .resize import resize
 from .view_layout import ViewLayout
-
-PerImage = torch.Tensor | Sequence[torch.Tensor]  # a padded tensor, or a list with one entry per image
-Box = tuple[int, int, int, int]
 
 
 def scaled_box(config: Any, box: Box, stride: int = 1) -> tuple[float, float, float, float]:

@@ -31,15 +31,14 @@ from .casting import at_entry
 from .configuration_fila import FilaConfig
 from .fusion import build_fusion
 from .high_res_views import (
-    Box,
     EncodedViews,
-    PerImage,
     has_overview,
     high_res_views,
     low_res_views,
     real_canvases,
     scaled_box,
 )
+from .image_plan import ImagePixels, ImagePlan, PerImage
 from .layer_names import layers_of
 from .stored_layers import check_stored_layers
 from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage
@@ -100,27 +99,6 @@ class FilaPreTrainedModel(PreTrainedModel):
             initialise(self.config.initializer_range)
 
 
-def real_view_boxes(view_boxes: PerImage) -> list[list[Box]]:
-    """Boxes of each image's views, without the all-zero boxes that pad the batch.
-
-    Args:
-        view_boxes: `(I, V, 4)` int, or one `(V_i, 4)` per image: (top, left, bottom, right) in canvas pixels.
-
-    Returns:
-        For each image, its boxes in the order of the views.
-
-    Raises:
-        ValueError: If an image has no view.
-    """
-    boxes = [[tuple(box) for box in rows.tolist() if box[2] > box[0] and box[3] > box[1]] for rows in view_boxes]
-    for index, found in enumerate(boxes):
-        if not found:
-            raise ValueError(
-                f"Image {index} has no view: all its `view_boxes` are empty. Pass the processor's output unchanged."
-            )
-    return boxes
-
-
 class Canvases:
     """The maps of a high-res tower that encodes whole canvases, advanced stage by stage.
 
@@ -132,8 +110,7 @@ class Canvases:
         config: The `FilaConfig`.
         tower: The tower.
         canvases: One `(3, h, w)` per image.
-        boxes: Boxes of each image's views.
-        layout: Which views are tiles.
+        plan: The plan of the images.
         kept_stages: Stages of this tower whose maps are needed again after the tower has gone on.
     """
 
@@ -142,19 +119,18 @@ class Canvases:
         config: Any,
         tower: Any,
         canvases: list[torch.Tensor],
-        boxes: list[list[Box]],
-        layout: ViewLayout,
+        plan: ImagePlan,
         kept_stages: set[int],
     ):
         self.config = config
         self.tower = tower
-        self.boxes = boxes
+        self.boxes = boxes = plan.boxes
         self.stage = 0
         self.kept_stages = kept_stages
         self.kept: dict[int, dict[tuple[str, tuple[int, int]], torch.Tensor]] = {}
         self.stacks: dict[tuple[int, ...], dict[tuple[str, tuple[int, int]], torch.Tensor]] = {}
         self.groups: dict[tuple[str, tuple[int, int]], list[int]] = {}
-        self.has_overview = has_overview(layout)
+        self.has_overview = has_overview(plan.layout)
         inputs: dict[tuple[str, tuple[int, int]], list[torch.Tensor]] = {}
         for index, canvas in enumerate(canvases):
             self._add(inputs, ("canvas", (canvas.shape[1], canvas.shape[2])), index, canvas)
@@ -264,7 +240,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         Args:
             pixel_values: `(I, V, 3, S, S)` float, or one `(V_i, 3, S, S)` per image; overview first, then tiles
                 row-major.
-            view_boxes: `(I, V, 4)` int, or one `(V_i, 4)` per image; see `real_view_boxes`.
+            view_boxes: `(I, V, 4)` int, or one `(V_i, 4)` per image; see `image_plan.py`.
             tile_grid: `(I, 2)` int, (rows, cols).
             high_res_pixel_values: `(I, 3, H, W)` float, or one `(3, H_i, W_i)` per image; needed with a high-res
                 tower.
@@ -283,33 +259,52 @@ class FilaVisionModel(FilaPreTrainedModel):
         Raises:
             ValueError: If an input is missing or the sizes contradict each other.
         """
-        if patch_grids is not None:
+        plan = ImagePlan.of(view_boxes, tile_grid, high_res_sizes, patch_grids)
+        pixels = ImagePixels(pixel_values, high_res_pixel_values)
+        return BaseModelOutputWithPooling(last_hidden_state=self.encode(plan, pixels, views_per_chunk, **kwargs))
+
+    def encode(
+        self, plan: ImagePlan, pixels: ImagePixels, views_per_chunk: int | None = None, **kwargs: Any
+    ) -> torch.Tensor:
+        """Encode all views of a batch, see `forward`.
+
+        1. The views are taken out of the padded tensors, or cut out of the high-res canvases.
+        2. The low-res tower runs a group of layers, and the fusion joins in what each view owns of a map of a high-res
+           tower, which runs up to that stage; so on, tap by tap.
+        3. The fusion finishes with the last maps.
+
+        Args:
+            plan: Which views there are, and where they lie.
+            pixels: Their pixels.
+            views_per_chunk: As in `forward`.
+
+        Returns:
+            `(T, P', output_size of the fusion)`.
+        """
+        if plan.patch_grids is not None:
             self._check_takes_any_views()
-        boxes = real_view_boxes(view_boxes)
-        tile_grids = tuple((int(rows), int(cols)) for rows, cols in (found.tolist() for found in tile_grid))
-        layout = ViewLayout(tuple(map(len, boxes)), tile_grids)
         canvases: list[torch.Tensor] = []
         if self.high_res_tower is not None:
-            if high_res_pixel_values is None or high_res_sizes is None:
+            if pixels.high_res is None or plan.high_res_sizes is None:
                 raise ValueError(
                     "A model with a high-res tower needs `high_res_pixel_values` and `high_res_sizes`, which are "
                     "missing. Pass everything the processor returns; its `high_res_size` must not be None."
                 )
-            canvases = real_canvases(self.config, high_res_pixel_values, high_res_sizes, boxes)
-        views, grids = self._low_res_input(pixel_values, patch_grids, canvases, boxes)
+            canvases = real_canvases(self.config, pixels.high_res, plan.high_res_sizes, plan.boxes)
+        views, grids = self._low_res_input(pixels.views, canvases, plan)
         records = any(
             kwargs.get(name, getattr(self.config, name)) for name in ("output_hidden_states", "output_attentions")
         )
         chunks = chunks_of(len(views), None if records else views_per_chunk)
-        maps_of = self._high_res_maps(canvases, boxes, layout, self.read_stages if len(chunks) > 1 else None)
+        maps_of = self._high_res_maps(canvases, plan, self.read_stages if len(chunks) > 1 else None)
         found = []
         for chunk in chunks:
             own = self._encode(chunk, views[chunk], None if grids is None else grids[chunk], maps_of, **kwargs)
-            found.append(own if self.fusion.joins_views else (self._finished(own[0], own[1:], layout),))
+            found.append(own if self.fusion.joins_views else (self._finished(own[0], own[1:], plan.layout),))
         low, *maps = (own[0] if len(own) == 1 else torch.cat(own) for own in zip(*found, strict=True))
         if self.fusion.joins_views:
-            low = self._finished(low, tuple(maps), layout)
-        return BaseModelOutputWithPooling(last_hidden_state=low)
+            low = self._finished(low, tuple(maps), plan.layout)
+        return low
 
     def _encode(
         self,
@@ -350,23 +345,22 @@ class FilaVisionModel(FilaPreTrainedModel):
     def _low_res_input(
         self,
         pixel_values: PerImage,
-        patch_grids: PerImage | None,
         canvases: list[torch.Tensor],
-        boxes: list[list[Box]],
+        plan: ImagePlan,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The real views `(T, 3, S, S)`, or `(T, 3, p, L * p)` with their patch grids `(T, 2)`."""
         if self.config.low_res_views != "processor":
-            return low_res_views(self.config, canvases, boxes), None
-        check_views(self.config, pixel_values, [len(found) for found in boxes], are_packed=patch_grids is not None)
-        if patch_grids is not None:
-            return packed_views(pixel_values, patch_grids, [len(found) for found in boxes])
-        return torch.cat([pixels[: len(found)] for pixels, found in zip(pixel_values, boxes, strict=True)]), None
+            return low_res_views(self.config, canvases, plan.boxes), None
+        num_views = list(plan.num_views)
+        check_views(self.config, pixel_values, num_views, are_packed=plan.patch_grids is not None)
+        if plan.patch_grids is not None:
+            return packed_views(pixel_values, plan.patch_grids, num_views)
+        return torch.cat([pixels[:count] for pixels, count in zip(pixel_values, num_views, strict=True)]), None
 
     def _high_res_maps(
         self,
         canvases: list[torch.Tensor],
-        boxes: list[list[Box]],
-        layout: ViewLayout,
+        plan: ImagePlan,
         read_again: Sequence[int] | None,
     ) -> list[Canvases | EncodedViews]:
         """The maps of each high-res tower, not yet all run; those of the last stages, or of `read_again`, are kept."""
@@ -375,7 +369,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         kept = [locate_stage(self.config, stage) for stage in (final if read_again is None else read_again)]
         views = None
         if any(tower.encodes_views for tower in towers):
-            views = high_res_views(self.config, canvases, boxes, layout)
+            views = high_res_views(self.config, canvases, plan.boxes, plan.layout)
         found: list[Canvases | EncodedViews] = []
         for index, tower in enumerate(towers):
             if tower.encodes_views:
@@ -383,7 +377,7 @@ class FilaVisionModel(FilaPreTrainedModel):
                 found.append(EncodedViews(tower, views))
             else:
                 stages = {own for tower_index, own in kept if tower_index == index}
-                found.append(Canvases(self.config, tower, canvases, boxes, layout, stages))
+                found.append(Canvases(self.config, tower, canvases, plan, stages))
         return found
 
     def _read(self, maps_of: list[Canvases | EncodedViews], stages: tuple[int, ...], chunk: slice) -> torch.Tensor:

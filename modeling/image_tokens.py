@@ -11,26 +11,29 @@ _GENERATED = (
     "or a model generated placeholders, which the `suppress_tokens` of its generation config should prevent: drop "
     "such an answer"
 )
+# What to do, by what it is that is missing; `noun` is "image" or "video".
 _CAUSES = (
-    "The text was cut after the image tokens were expanded, the processor's `tokens_per_tile` is not the model's, "
-    f"an image is missing or listed under another sample, {_GENERATED}. {_FIX}"
+    "The text was cut after the {noun} tokens were expanded, the processor's `tokens_per_tile` is not the model's, "
+    f"one {{noun}} is missing or listed under another sample, {_GENERATED}. {_FIX}"
 )
-# More placeholders than images, and more images than placeholders.
-_NO_IMAGE = f"An image is missing or listed under another sample, {_GENERATED}. {_FIX}"
+_NO_IMAGE = f"One {{noun}} is missing or listed under another sample, {_GENERATED}. {_FIX}"
 CACHED = (
-    "With a cache of earlier turns pass only the images whose placeholders are in the `input_ids` of this call, or to "
-    "`generate` the whole conversation with all its images."
+    "With a cache of earlier turns pass only the {noun}s whose placeholders are in the `input_ids` of this call, or "
+    "to `generate` the whole conversation with all its {noun}s."
 )
-_NO_PLACEHOLDER = f"The text was cut, or the image is listed under another sample. {_FIX} {CACHED}"
+_NO_PLACEHOLDER = f"The text was cut, or the {{noun}} is listed under another sample. {_FIX} {CACHED}"
 
 
-def images_per_sample(placeholders: torch.Tensor, lengths: list[int], *, contiguous: bool = True) -> list[int]:
-    """Find which images belong to which sample.
+def images_per_sample(
+    placeholders: torch.Tensor, lengths: list[int], *, contiguous: bool = True, noun: str = "image"
+) -> list[int]:
+    """Find which images, or videos, belong to which sample.
 
     Args:
         placeholders: `(B, L)` bool, where the placeholders are.
         lengths: Image tokens of each image, in the order of the batch.
         contiguous: Whether the placeholders of one image must stand side by side.
+        noun: What errors call an image: "image" or "video".
 
     Returns:
         Number of images of each sample.
@@ -49,42 +52,45 @@ def images_per_sample(placeholders: torch.Tensor, lengths: list[int], *, contigu
             left = len(positions) - start
             if image == len(lengths):
                 raise ValueError(
-                    f"Sample {sample} has {left} placeholders left after its {image - first} images, but the batch "
-                    f"has no more images: {len(lengths)} were passed. {_NO_IMAGE}"
+                    f"Sample {sample} has {left} placeholders left after its {image - first} {noun}s, but the batch "
+                    f"has no more {noun}s: {len(lengths)} were passed. {_NO_IMAGE.format(noun=noun)}"
                 )
             length = lengths[image]
             run = positions[start : start + length]
             if len(run) < length:
                 raise ValueError(
-                    f"Image {image} has {length} image tokens, but sample {sample} holds only {left} placeholders "
-                    f"for it. {_CAUSES}"
+                    f"{noun.capitalize()} {image} has {length} {noun} tokens, but sample {sample} holds only {left} "
+                    f"placeholders for it. {_CAUSES.format(noun=noun)}"
                 )
             if contiguous and run[-1] - run[0] != length - 1:
                 found = next(i for i in range(1, length) if run[i] - run[i - 1] != 1)
                 raise ValueError(
-                    f"Image {image} has {length} image tokens, but its run in sample {sample} holds {found} "
-                    f"placeholders. {_CAUSES}"
+                    f"{noun.capitalize()} {image} has {length} {noun} tokens, but its run in sample {sample} holds "
+                    f"{found} placeholders. {_CAUSES.format(noun=noun)}"
                 )
             start += length
             image += 1
         counts.append(image - first)
     if image < len(lengths):
-        end = f"the batch's placeholders end after image {image - 1}" if image else "the batch has none at all"
+        end = f"the batch's placeholders end after {noun} {image - 1}" if image else "the batch has none at all"
         raise ValueError(
-            f"Image {image} has {lengths[image]} image tokens, but no sample has placeholders left for it: {end}. "
-            f"{_NO_PLACEHOLDER}"
+            f"{noun.capitalize()} {image} has {lengths[image]} {noun} tokens, but no sample has placeholders left for "
+            f"it: {end}. {_NO_PLACEHOLDER.format(noun=noun)}"
         )
     return counts
 
 
-def select_tokens(tokens: torch.Tensor, index: torch.Tensor, newline: torch.Tensor | None, image: int) -> torch.Tensor:
-    """Bring an image's tokens into the order of its placeholders.
+def select_tokens(
+    tokens: torch.Tensor, index: torch.Tensor, newline: torch.Tensor | None, image: int, noun: str = "image"
+) -> torch.Tensor:
+    """Bring the tokens of an image, or of a video, into the order of its placeholders.
 
     Args:
         tokens: `(N, M)` float, the tokens of all its views, overview first.
         index: `(P,)` int, for each placeholder its token; -1 the newline vector, -2 padding at the end.
         newline: `(M,)` float, or None.
-        image: Number of the image, for messages.
+        image: Number of the image, for errors.
+        noun: What errors call it: "image" or "video".
 
     Returns:
         One row per placeholder, `(at most P, M)`.
@@ -96,13 +102,13 @@ def select_tokens(tokens: torch.Tensor, index: torch.Tensor, newline: torch.Tens
     index = index[index >= -1]
     if index.numel() and int(index.max()) >= len(tokens):
         raise ValueError(
-            f"`image_token_index` names token {int(index.max())} of image {image}, which has {len(tokens)} tokens. "
-            f"{_CAUSES}"
+            f"`{noun}_token_index` names token {int(index.max())} of {noun} {image}, which has {len(tokens)} tokens. "
+            f"{_CAUSES.format(noun=noun)}"
         )
     if newline is None:
         if bool((index < 0).any()):
             raise ValueError(
-                f"The layout of image {image} has newline vectors, but the model has none. Set `image_newline=True` "
+                f"The layout of {noun} {image} has newline vectors, but the model has none. Set `image_newline=True` "
                 "in the model's config, or choose another layout."
             )
         return tokens[index]
@@ -119,7 +125,9 @@ def repeated_rows(counts: list[int], times: int) -> list[int]:
     return rows
 
 
-def uncached_rows(placeholders: torch.Tensor, lengths: list[int], counts: list[int], num_cached: int) -> list[int]:
+def uncached_rows(
+    placeholders: torch.Tensor, lengths: list[int], counts: list[int], num_cached: int, noun: str = "image"
+) -> list[int]:
     """Return the numbers of the images that a cache does not hold.
 
     Args:
@@ -127,6 +135,7 @@ def uncached_rows(placeholders: torch.Tensor, lengths: list[int], counts: list[i
         lengths: Image tokens of each image.
         counts: Images of each sample, from `images_per_sample`.
         num_cached: How many of the `L` tokens the cache holds.
+        noun: What errors call an image: "image" or "video".
 
     Raises:
         ValueError: If the cache holds an image in part.
@@ -139,8 +148,9 @@ def uncached_rows(placeholders: torch.Tensor, lengths: list[int], counts: list[i
                 rows.append(image)
             elif left < lengths[image]:
                 raise ValueError(
-                    f"The cache of {num_cached} tokens ends inside image {image}, of sample {sample}: it holds {left} "
-                    f"of its {lengths[image]} tokens. Crop the cache before the image, or start with an empty one."
+                    f"The cache of {num_cached} tokens ends inside {noun} {image}, of sample {sample}: it holds "
+                    f"{left} of its {lengths[image]} tokens. Crop the cache before the {noun}, or start with an "
+                    "empty one."
                 )
             else:
                 left -= lengths[image]

@@ -9,7 +9,6 @@ image i, M language-model width.
 """
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -27,8 +26,8 @@ from .casting import at_entry
 from .causal_head import CausalHead, check_takes_embeddings
 from .configuration_fila import FilaConfig
 from .connector import build_connector
-from .high_res_views import PerImage
-from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel, real_view_boxes
+from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel
+from .image_plan import PerImage, real_view_boxes
 from .image_tokens import CACHED, images_per_sample, repeated_rows, select_tokens, take_rows, uncached_rows
 from .model_features import FEATURES
 from .outputs import FilaCausalLMOutputWithPast, FilaImageFeatures, FilaModelOutputWithPast
@@ -223,7 +222,7 @@ class FilaModel(FilaPreTrainedModel):
         *,
         pre_encoded: bool = False,
         in_runs: bool = False,
-        token_id: int | None = None,
+        noun: str = "image",
     ) -> torch.Tensor:
         """Find the placeholders and check, image by image, that they are as many as the image tokens.
 
@@ -234,7 +233,7 @@ class FilaModel(FilaPreTrainedModel):
             pre_encoded: Whether the features were encoded before; a single block of such features may be part of an
                 image, or of several (chunked prefill).
             in_runs: Whether text may stand between the placeholders of one image.
-            token_id: The placeholder; `image_token_id` by default.
+            noun: Whose placeholders: "image" or "video".
 
         Returns:
             `(B, L, 1)` bool.
@@ -242,18 +241,19 @@ class FilaModel(FilaPreTrainedModel):
         Raises:
             ValueError: If placeholders and image tokens do not pair up.
         """
-        token_id = self.config.image_token_id if token_id is None else token_id
+        token_id = self.video_token() if noun == "video" else self.config.image_token_id
         placeholders = self.find_placeholders(token_id, input_ids, inputs_embeds)
         lengths = [features.shape[0] for features in image_features]
         if is_torchdynamo_compiling() or (pre_encoded and len(lengths) == 1):
             torch_compilable_check(
                 placeholders.sum() == sum(lengths),
                 lambda: (
-                    f"The batch has {int(placeholders.sum())} placeholders but {sum(lengths)} image tokens. {CACHED}"
+                    f"The batch has {int(placeholders.sum())} placeholders but {sum(lengths)} {noun} tokens. "
+                    f"{CACHED.format(noun=noun)}"
                 ),
             )
         else:
-            images_per_sample(placeholders, lengths, contiguous=not in_runs)
+            images_per_sample(placeholders, lengths, contiguous=not in_runs, noun=noun)
         return placeholders.unsqueeze(-1).to(inputs_embeds.device)
 
     def _embedded(self, input_ids: Any) -> torch.Tensor:
@@ -306,15 +306,27 @@ class FilaModel(FilaPreTrainedModel):
                     "generation config should prevent that; drop the answer.",
                 )
 
-    def _video_mask(
-        self, input_ids: Any, inputs_embeds: torch.Tensor, tokens: list[torch.Tensor], *, pre_encoded: bool
-    ) -> torch.Tensor:
-        """As `get_placeholder_mask`, for videos: their placeholders may stand in several runs."""
-        token_id = self.video_token()
-        with FEATURES["videos"].in_errors():
-            return self.get_placeholder_mask(
-                input_ids, inputs_embeds, tokens, pre_encoded=pre_encoded, in_runs=True, token_id=token_id
-            )
+    def _filled(
+        self,
+        input_ids: torch.LongTensor | None,
+        inputs_embeds: torch.Tensor,
+        encoded: Any,
+        *,
+        pre_encoded: bool,
+        noun: str,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Replace the placeholders by the tokens of images or of videos.
+
+        Returns:
+            Embeddings `(B, L, M)`, and the tokens that stand in them now, `(N, M)`.
+        """
+        tokens = list(encoded.pooler_output)
+        in_runs = noun == "video" or bool(getattr(encoded, "in_runs", None))
+        mask = self.get_placeholder_mask(
+            input_ids, inputs_embeds, tokens, pre_encoded=pre_encoded, in_runs=in_runs, noun=noun
+        )
+        features = torch.cat(tokens).to(inputs_embeds.device, inputs_embeds.dtype)
+        return inputs_embeds.masked_scatter(mask, features), features
 
     def video_token(self) -> int:
         """The placeholder of videos.
@@ -407,6 +419,11 @@ class FilaModel(FilaPreTrainedModel):
     ) -> tuple[Any, ...] | FilaModelOutputWithPast:
         """Run the model; image inputs as in `get_image_features`, the rest as in any decoder of transformers.
 
+        1. Embed the ids.
+        2. Encode the images and the videos that were not encoded before.
+        3. Replace their placeholders, image by image.
+        4. Run the language model.
+
         Args:
             mm_token_type_ids: Accepted because the processor can return it; the placeholders already say the same.
             mm_encoder_outputs: `{"image": output of get_image_features}` when the images were encoded before.
@@ -442,10 +459,20 @@ class FilaModel(FilaPreTrainedModel):
             }
             check_packed(self.language_model, shared=self.config.shared_positions, **given)
             use_cache = False  # the language model would make a cache, and then look for no borders
+
+        # 1. Embed the ids.
         if inputs_embeds is None:
             inputs_embeds = self._embedded(input_ids)
+        if self.config.shared_positions:
+            if position_ids is None:
+                _refuse_filled(cache)
+                position_ids = self.shared_position_ids(input_ids, attention_mask, inputs_embeds)  # type: ignore[assignment]
+            if attention_mask is None and cache is None:
+                # without a mask transformers would take positions that repeat for borders of packed sequences
+                attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
 
-        pre_encoded = encoded is not None
+        # 2. Encode the images and the videos that were not encoded before.
+        pre_encoded, pre_encoded_videos = encoded is not None, encoded_videos is not None
         if pixel_values is not None and len(pixel_values) > 0:
             encoded = self.get_image_features(
                 pixel_values=pixel_values,
@@ -458,7 +485,6 @@ class FilaModel(FilaPreTrainedModel):
                 view_positions=view_positions,
                 return_dict=True,
             )
-        pre_encoded_videos = encoded_videos is not None
         if pixel_values_videos is not None and len(pixel_values_videos) > 0:
             encoded_videos = self.get_video_features(
                 pixel_values_videos=pixel_values_videos,
@@ -470,35 +496,24 @@ class FilaModel(FilaPreTrainedModel):
                 video_token_index=video_token_index,
                 return_dict=True,
             )
-        if self.config.shared_positions:
-            if position_ids is None:
-                _refuse_filled(cache)
-                position_ids = self.shared_position_ids(input_ids, attention_mask, inputs_embeds)  # type: ignore[assignment]
-            if attention_mask is None and cache is None:
-                # without a mask transformers would take positions that repeat for borders of packed sequences
-                attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
+
+        # 3. Replace their placeholders, image by image.
         if input_ids is not None:
             self._refuse_bare_placeholders(input_ids, cache, images=encoded, videos=encoded_videos)
         image_features = None
         if encoded is not None:
-            mask = self.get_placeholder_mask(
-                input_ids,
-                inputs_embeds,
-                encoded.pooler_output,
-                pre_encoded=pre_encoded,
-                in_runs=bool(getattr(encoded, "in_runs", None)),
+            inputs_embeds, image_features = self._filled(
+                input_ids, inputs_embeds, encoded, pre_encoded=pre_encoded, noun="image"
             )
-            image_features = torch.cat(list(encoded.pooler_output)).to(inputs_embeds.device, inputs_embeds.dtype)
-            inputs_embeds = inputs_embeds.masked_scatter(mask, image_features)
         if encoded_videos is not None:
-            tokens = list(encoded_videos.pooler_output)
-            mask = self._video_mask(input_ids, inputs_embeds, tokens, pre_encoded=pre_encoded_videos)
-            video_features = torch.cat(tokens).to(inputs_embeds.device, inputs_embeds.dtype)
-            inputs_embeds = inputs_embeds.masked_scatter(mask, video_features)
+            inputs_embeds, _ = self._filled(
+                input_ids, inputs_embeds, encoded_videos, pre_encoded=pre_encoded_videos, noun="video"
+            )
         of_images_alone = self.image_newline is not None or self.slice_positions is not None
         if encoded is None and (encoded_videos is None or of_images_alone or is_sharded(self.vision_tower)):
             inputs_embeds = self._touch_vision_parameters(inputs_embeds, cache)
 
+        # 4. Run the language model.
         outputs = self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -746,8 +761,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             grid = self.model.vision_tower.fusion.output_grid
             lengths = FEATURES["videos"].lengths(self.model.multi_modal_projector, grid, inputs)
             placeholders = self.model.find_placeholders(self.model.video_token(), ids, embeds)
-            with FEATURES["videos"].in_errors():
-                counts = images_per_sample(placeholders, lengths, contiguous=False)
+            counts = images_per_sample(placeholders, lengths, contiguous=False, noun="video")
             yield (*VIDEO_INPUTS.values(), "video_token_index"), counts, lengths, placeholders
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
@@ -796,10 +810,8 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             return inputs
         inputs = dict(inputs)
         for names, counts, lengths, placeholders in [*self._rows_of_samples(input_ids, inputs)]:
-            of_videos = "pixel_values_videos" in names
-            with FEATURES["videos"].in_errors() if of_videos else nullcontext():
-                rows = uncached_rows(placeholders, lengths, counts, num_cached)
-            inputs |= take_rows(inputs, names, rows)
+            noun = "video" if "pixel_values_videos" in names else "image"
+            inputs |= take_rows(inputs, names, uncached_rows(placeholders, lengths, counts, num_cached, noun))
         return inputs
 
     def generate_batch(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:

@@ -10,7 +10,6 @@ width.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +107,7 @@ def video_features(model: Any, inputs: dict[str, Any], **kwargs: Any) -> tuple[A
     )
     if (order := inputs.get("video_token_index")) is not None:
         tokens = [
-            select_tokens(own, index, model.image_newline, video)
+            select_tokens(own, index, model.image_newline, video, "video")
             for video, (own, index) in enumerate(zip(tokens, order, strict=True))
         ]
     return outputs, tokens
@@ -198,15 +197,6 @@ def _one(grid: Grid) -> tuple[int, int]:
     return found.pop()
 
 
-@contextmanager
-def videos_in_errors() -> Iterator[None]:
-    """Say "video" in an error of what pairs images with placeholders, and here pairs videos."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(str(error).replace("image", "video").replace("Image", "Video")) from error
-
-
 def check_one_view(video: Video, who: str) -> None:
     """Check that every frame of a video is one view, for `who` needs it.
 
@@ -240,5 +230,4 @@ class VideoFeatures:
 
     clip_token_rule = staticmethod(clip_token_rule)
     features = staticmethod(video_features)
-    in_errors = staticmethod(videos_in_errors)
     lengths = staticmethod(video_lengths)

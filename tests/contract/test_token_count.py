@@ -12,7 +12,7 @@ import torch
 from fila import FilaForConditionalGeneration, FilaProcessor
 from fila.modeling.connector import CONNECTORS, build_connector
 from fila.modeling.fusion import FUSIONS
-from fila.modeling.hybrid_encoder import real_view_boxes
+from fila.modeling.image_plan import real_view_boxes
 from fila.processing.canvas import CANVASES, all_options
 from fila.processing.canvas_plan import CanvasPlan
 from fila.processing.layout import LAYOUTS, build_layout
