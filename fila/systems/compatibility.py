@@ -30,13 +30,13 @@ def fitting_settings(config: Any, image_processor: Any, layout: Layout) -> dict[
     _check_layout(config, layout)
     model, canvas, options = model_on_meta(config).model, image_processor.plans(), image_processor.canvas
     encoder, connector = model.vision_tower, model.multi_modal_projector
+    if not canvas.equal_views:
+        _check_unequal_views(config, encoder, connector, canvas, options)
     if (image_processor.high_res_size is None) != (encoder.high_res_tower is None):
         raise ValueError(
             "The processor's `high_res_size` must be set if and only if the model has a high-res tower; got "
             f"{image_processor.high_res_size} and {getattr(config.high_res_vision_config, 'model_type', None)!r}."
         )
-    if not canvas.equal_views:
-        _check_unequal_views(config, encoder, connector, canvas, options)
     grid = token_grid(encoder.fusion, connector)
     follows_size = not canvas.equal_views and connector.patch_block is not None
     if layout.row_newlines:

@@ -95,7 +95,7 @@ def reasons(combination: Combination) -> list[str]:
     if num_towers > 1 and not (read.taps or read.final_stages):
         found.append("reads no high-res tower")
     if num_towers > 2 and fusion not in READ_ALL:
-        found.append("reads nothing of tower")
+        found += ["reads nothing of tower", "must be of one high-res tower"]
     if num_towers > 1 and towers in ONE_STAGE and len({stage for _, stage in read.taps}) > 1:
         found.append("stages")
     if unequal and (not read.takes_unequal_views or num_towers > 1 or towers in NO_MASK):
