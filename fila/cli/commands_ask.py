@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fila.cli.common import Debug, Trust, app, one_line_errors, say
+from fila.cli.common import Debug, Dtype, Trust, app, one_line_errors, say
 
 
 @app.command()
@@ -23,7 +23,7 @@ def ask(
     temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token; above 0 samples.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto (the checkpoint's), float32, bfloat16 or float16.")] = "auto",
+    dtype: Dtype = "auto",
     trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fila.cli.common import Debug, Trust, app, one_line_errors, print_table, read_options, say
+from fila.cli.common import Debug, Dtype, Trust, app, one_line_errors, print_table, read_options, say
 
 Data = Annotated[
     str,
@@ -222,7 +222,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Questions at once.")] = 8,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto (the checkpoint's), float32, bfloat16 or float16.")] = "auto",
+    dtype: Dtype = "auto",
     plots: Plots = True,
     trust_remote_code: Trust = False,
     debug: Debug = False,

@@ -27,7 +27,10 @@ app = typer.Typer(
 )
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-
+Dtype = Annotated[
+    str,
+    typer.Option(help="auto (the checkpoint's, but float32 for float16 on a CPU), float32, bfloat16 or float16."),
+]
 # Read by `one_line_errors`, before the command.
 Trust = Annotated[
     bool,

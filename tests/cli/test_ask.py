@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
+import fila
 from fila.cli.ask import ask, choose_device, load_checkpoint, open_images
 from fila.processing.image_input import ImageInputError
 from tests.helpers import TOKENS_PER_TILE, random_image
@@ -101,6 +102,12 @@ def test_load_checkpoint_rejects_an_unknown_dtype(checkpoint: str) -> None:
 def test_load_checkpoint_casts(checkpoint: str) -> None:
     model, _ = load_checkpoint(checkpoint, device="cpu", dtype="bfloat16")
     assert model.dtype == torch.bfloat16
+
+
+def test_float16_is_computed_in_float32_on_a_cpu() -> None:
+    folder = str(Path(fila.__file__).parent / "assets" / "default_model")
+    assert load_checkpoint(folder, device="cpu")[0].dtype == torch.float32
+    assert load_checkpoint(folder, device="cpu", dtype="float16")[0].dtype == torch.float16
 
 
 def test_load_checkpoint_rejects_another_model_type(tmp_path: Path) -> None:
