@@ -771,7 +771,7 @@ def _photograph(page: PrintedPage, rng: Random, cap: float) -> None:
     ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
     angle = rng.uniform(0, 2 * math.pi)
     slope = (xs / width - 0.5) * math.cos(angle) + (ys / height - 0.5) * math.sin(angle)
-    light = 1 + slope * rng.uniform(0, 0.5)
+    light: Any = 1 + slope * rng.uniform(0, 0.5)
     if rng.random() < 0.6:  # the shadow of a hand or of the camera
         edge = (slope - rng.uniform(-0.4, 0.4)) * rng.uniform(4, 40)
         light *= 1 - rng.uniform(0.15, 0.45) / (1 + np.exp(-np.clip(edge, -30, 30)))

@@ -143,7 +143,9 @@ class _Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
     def __init__(self, run: Path, processor: Any, held_out: Path) -> None:
         self.run, self.processor, self.saved, self.began = run, processor, time.time(), time.time()
-        self.questions = list(questions(JsonLines(held_out)))[:VALIDATION_QUESTIONS]
+        samples = JsonLines(held_out)
+        asked = questions(samples[number] for number in range(len(samples)))
+        self.questions = list(asked)[:VALIDATION_QUESTIONS]
         self.stopped = False
         signal.signal(signal.SIGTERM, self._stop)
 
@@ -159,7 +161,8 @@ class _Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         if logs and "loss" in logs:
             seconds = round(time.time() - self.began)
             loss, rate = round(logs["loss"], 4), logs.get("learning_rate")
-            self.log(step=state.global_step, loss=loss, rate=rate, seconds=seconds)
+            worked = round(time.process_time())  # of the processor, where `seconds` are of the clock
+            self.log(step=state.global_step, loss=loss, rate=rate, seconds=seconds, cpu_seconds=worked)
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         if state.global_step % EVAL_STEPS == 0:
