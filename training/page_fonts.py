@@ -87,11 +87,16 @@ def obtain_faces(cache_dir: str | Path, split: str) -> tuple[Face, ...]:
         raise ValueError(f"The split must be one of {sorted(packages)}; got {split!r}.")
     faces: list[Face] = []
     for name, pin in packages[split].items():
-        folder = Path(cache_dir) / f"{name}-{pin['version']}"
-        if not folder.is_dir():
-            _download(name, pin, folder)
-        faces += _faces(name, folder)
+        faces += obtain_family(cache_dir, name, pin)
     return tuple(faces)
+
+
+def obtain_family(cache_dir: str | Path, name: str, pin: dict[str, str]) -> list[Face]:
+    """Return the faces of one package, pinned by `version` and `sha256`; download it unless the cache has it."""
+    folder = Path(cache_dir) / f"{name}-{pin['version']}"
+    if not folder.is_dir():
+        _download(name, pin, folder)
+    return _faces(name, folder)
 
 
 def _faces(family: str, folder: Path) -> list[Face]:
