@@ -42,7 +42,7 @@ _COUNTS = (
 _ACTIVATIONS = ("activation_function", "dense_act_fn", "hidden_act", "hidden_activation")
 
 
-def refuse_impossible_values(section: str, config: Any) -> None:
+def refuse_impossible_values(section: str, config: object) -> None:
     """Check the sizes and activations of a config, this package's or transformers'.
 
     Args:
@@ -65,7 +65,7 @@ def refuse_impossible_values(section: str, config: Any) -> None:
             raise ValueError(f"`{section}.{name}` must be an activation that transformers knows; got {value!r}{hint}")
 
 
-def _setting(config: Any, name: str) -> Any:
+def _setting(config: object, name: str) -> Any:
     """Return a setting; None if the config lacks it, or if each of its layers has its own."""
     name = getattr(config, "attribute_map", {}).get(name, name)
     if getattr(config, "is_heterogeneous", False) and name not in iter(config):

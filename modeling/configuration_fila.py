@@ -6,6 +6,7 @@ Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378
 paper leaves open is decided in docs/decisions.md.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import field, fields
 from types import SimpleNamespace
@@ -58,7 +59,7 @@ MAX_TOKEN_ID = 2**31 - 1  # of a vocabulary, and of tensors of 32 bits
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
-def check_layers(name: str, settings: Any, most: int = MAX_LAYERS, reason: str = "more than any model has") -> None:
+def check_layers(name: str, settings: object, most: int = MAX_LAYERS, reason: str = "more than any model has") -> None:
     """Raise a `ValueError` if a dict of settings, or one inside of it, asks for more layers than there may be."""
     if isinstance(settings, list | tuple):
         settings = dict(enumerate(settings))
@@ -196,7 +197,7 @@ class FilaConfig(PreTrainedConfig):
     write_code: ClassVar[Any] = None
     compare_code: ClassVar[Any] = None
 
-    def __post_init__(self, **kwargs: Any) -> None:
+    def __post_init__(self, **kwargs: object) -> None:
         tokens = {key: kwargs.pop(key) for key in _TOKEN_IDS if key in kwargs}
         refuse_unknown_keys("FilaConfig", [f.name for f in fields(self)], kwargs)
 
@@ -246,7 +247,13 @@ class FilaConfig(PreTrainedConfig):
 
     @classmethod
     def from_recipe(
-        cls, name: str, *, low_res: Any = None, high_res: Any = None, text: Any = None, **changes: Any
+        cls,
+        name: str,
+        *,
+        low_res: dict[str, Any] | PreTrainedConfig | str | None = None,
+        high_res: dict[str, Any] | PreTrainedConfig | str | None = None,
+        text: dict[str, Any] | PreTrainedConfig | str | None = None,
+        **changes: Any,
     ) -> "FilaConfig":
         """Config of a published system, such as `"llava-hr"`; `fila recipes` lists them. Needs the `fila` package.
 
@@ -290,7 +297,7 @@ class FilaConfig(PreTrainedConfig):
         ]
         return output
 
-    def to_json_file(self, json_file_path: Any, *args: Any, **kwargs: Any) -> None:
+    def to_json_file(self, json_file_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         """Write the settings, and with `fila` the code that they use beside them, where transformers copied code."""
         if self.write_code is not None:
             self.write_code(self, json_file_path)

@@ -14,7 +14,7 @@ per side that a view owns.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
@@ -45,6 +45,9 @@ from .stored_layers import check_stored_layers
 from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage
 from .view_layout import ViewLayout, check_views, chunks_of, packed_views
 
+if TYPE_CHECKING:
+    from .towers import CanvasTower
+
 
 class FilaPreTrainedModel(PreTrainedModel):
     """What all fila models share: flags, and the initial values of weights that no checkpoint holds."""
@@ -63,7 +66,7 @@ class FilaPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = False  # sizes of images are Python numbers; a step on text alone sets it by the model
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:
         """As in every model of transformers; more layers than the files have tensors are refused first."""
         if not kwargs.get("subfolder"):
             check_stored_layers(pretrained_model_name_or_path)
@@ -139,8 +142,8 @@ class Canvases:
 
     def __init__(
         self,
-        config: Any,
-        tower: Any,
+        config: FilaConfig,
+        tower: "CanvasTower",
         canvases: list[torch.Tensor],
         boxes: list[list[Box]],
         layout: ViewLayout,
@@ -164,7 +167,13 @@ class Canvases:
                 self._add(inputs, ("overview", (side, side)), index, whole)
         self.maps = dict(zip(inputs, tower.embed(tuple(map(torch.stack, inputs.values()))), strict=True))
 
-    def _add(self, inputs: Any, key: tuple[str, tuple[int, int]], index: int, pixels: torch.Tensor) -> None:
+    def _add(
+        self,
+        inputs: dict[tuple[str, tuple[int, int]], list[torch.Tensor]],
+        key: tuple[str, tuple[int, int]],
+        index: int,
+        pixels: torch.Tensor,
+    ) -> None:
         self.groups.setdefault(key, []).append(index)
         inputs.setdefault(key, []).append(pixels)
 
@@ -227,7 +236,9 @@ class FilaVisionModel(FilaPreTrainedModel):
         super().__init__(config)
         check_tower_types(config)
         self.fusion: Any = build_fusion(config)  # a `Fusion` that is a module
-        self.low_res_tower = build_low_res_tower(config.vision_config, config.num_vision_layers)
+        self.low_res_tower: Any = build_low_res_tower(
+            config.vision_config, config.num_vision_layers
+        )  # a `LowResTower` that is a model
         self.read_stages = [stage for _, stage in self.fusion.taps] + [
             stage for group in self.fusion.final_stages for stage in group
         ]
@@ -317,18 +328,18 @@ class FilaVisionModel(FilaPreTrainedModel):
         views: torch.Tensor,
         grids: torch.Tensor | None,
         maps_of: list[Canvases | EncodedViews],
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, ...]:
         """What `fusion.finish` takes for a chunk of views: `(T, P, D)`, and `(T, E, s, s)` of each group."""
         low = self.low_res_tower.embed(views, grids)
-        kwargs["attention_mask"] = self.low_res_tower.attention_mask(low, grids)
+        options = {**kwargs, "attention_mask": self.low_res_tower.attention_mask(low, grids)}
         done = 0
         for tap, (layer, stage) in enumerate(self.fusion.taps):
-            low = self.low_res_tower.run_layers(low, done, layer, **kwargs)
+            low = self.low_res_tower.run_layers(low, done, layer, **options)
             done = layer
             high = self._read(maps_of, (stage,), chunk).to(low.device)
             low = self.fusion.fuse(tap, at_entry(self.fusion, low), high).to(low.dtype)
-        low = self.low_res_tower.run_layers(low, done, self.low_res_tower.num_layers, **kwargs)
+        low = self.low_res_tower.run_layers(low, done, self.low_res_tower.num_layers, **options)
         low = self.low_res_tower.finish(low)
         if self.config.vision_feature_select == "patch":
             low = low[:, self.low_res_tower.num_prefix_tokens :]
@@ -394,7 +405,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         return maps.per_view(own, chunk)
 
 
-def _want_gradient(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+def _want_gradient(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
     """Mark an output as one that needs a gradient, where a graph is recorded."""
     if torch.is_grad_enabled():
         output.requires_grad_(True)

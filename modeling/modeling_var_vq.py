@@ -14,13 +14,14 @@ Shapes: B images, (H, W) pixels, D code size, (h, w) of the quantised map, K sca
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import ModelOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_var import VarVQConfig
@@ -176,7 +177,7 @@ class VarVQModel(VarPreTrainedModel):
         return [self.draw(fhat).clamp(-1, 1) for fhat in (maps if every_scale else maps[-1:])]
 
     @can_return_tuple
-    def forward(self, pixel_values: torch.Tensor, **kwargs: Any) -> VarVQOutput:
+    def forward(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> VarVQOutput:
         """Reconstruct with gradients.
 
         Args:

@@ -14,7 +14,6 @@ Shapes: B samples, L tokens, M width, A heads.
 """
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +22,8 @@ from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .configuration_var import VarConfig
+
 MAX_LOG_SCALE = math.log(100)
 FIRST_LOG_SCALE = math.log(4)
 
@@ -30,7 +31,7 @@ FIRST_LOG_SCALE = math.log(4)
 class NextScaleAttention(nn.Module):
     """Attention whose keys have no bias."""
 
-    def __init__(self, config: Any, index: int) -> None:
+    def __init__(self, config: VarConfig, index: int) -> None:
         super().__init__()
         width = config.hidden_size
         self.index = index
@@ -83,7 +84,7 @@ class NextScaleMlp(nn.Module):
 class NextScaleBlock(GradientCheckpointingLayer):
     """One block."""
 
-    def __init__(self, config: Any, index: int) -> None:
+    def __init__(self, config: VarConfig, index: int) -> None:
         super().__init__()
         width = config.hidden_size
         self.attn = NextScaleAttention(config, index)

@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import PreTrainedConfig, SamVisionConfig
 from transformers.models.sam.modeling_sam import SamLayerNorm, SamVisionEncoder
 
 from .frozen import graph_if_needed
@@ -30,7 +31,7 @@ from .resize import resize
 from .tower_options import TowerError, cells_per_side, square, tower_options
 
 
-def sam_options(config: Any) -> SimpleNamespace:
+def sam_options(config: SamVisionConfig) -> SimpleNamespace:
     """The checked options of the tower.
 
     Raises:
@@ -46,7 +47,7 @@ def sam_options(config: Any) -> SimpleNamespace:
 class ShortNeck(nn.Module):
     """The first half of SAM's neck."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: SamVisionConfig) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(config.hidden_size, config.output_channels, kernel_size=1, bias=False)
         self.layer_norm1 = SamLayerNorm(config.output_channels, data_format="channels_first")
@@ -77,7 +78,7 @@ class SamTower(SamVisionEncoder):
     _no_split_modules = ["SamVisionLayer"]  # noqa: RUF012
     _can_record_outputs: ClassVar[dict[str, Any]] = {}  # a call of the encoder records the low-res tower alone
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: SamVisionConfig) -> None:
         super().__init__(config)
         self.options = sam_options(config)
         if self.options.neck != "full":
@@ -89,12 +90,12 @@ class SamTower(SamVisionEncoder):
         return False
 
     @staticmethod
-    def count_stages(config: Any) -> int:
+    def count_stages(config: PreTrainedConfig) -> int:
         """One."""
         return 1
 
     @staticmethod
-    def stage_shape(config: Any, stage: int, tile: int) -> tuple[int, int]:
+    def stage_shape(config: PreTrainedConfig, stage: int, tile: int) -> tuple[int, int]:
         """Channels and cells per side of the map of a view of `tile` pixels."""
         options = sam_options(config)
         size = square(config, "image_size")
