@@ -3,7 +3,8 @@
 """Values that no model can have, refused where a config is made: later they would be divisions by zero."""
 
 import difflib
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 from transformers.activations import ACT2FN
 
@@ -68,6 +69,6 @@ def refuse_impossible_values(section: str, config: object) -> None:
 def _setting(config: object, name: str) -> Any:
     """Return a setting; None if the config lacks it, or if each of its layers has its own."""
     name = getattr(config, "attribute_map", {}).get(name, name)
-    if getattr(config, "is_heterogeneous", False) and name not in iter(config):
+    if getattr(config, "is_heterogeneous", False) and name not in iter(cast("Iterable[str]", config)):
         return None
     return getattr(config, name, None)

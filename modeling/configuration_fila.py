@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import field, fields
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -173,12 +173,18 @@ class FilaConfig(PreTrainedConfig):
     high_res_vision_config: Any = field(default_factory=lambda: dict(_HIGH_RES_DEFAULTS))
     extra_vision_configs: list[Any] = field(default_factory=list)
     text_config: Any = None
-    fusion: dict[str, Any] | str | None = None
-    connector: dict[str, Any] | str | None = None
+    if TYPE_CHECKING:  # as they are after construction
+        fusion: Any = None
+        connector: Any = None
+        tile_size: int = 0
+        high_res_tile_size: Any = None
+    else:
+        fusion: dict[str, Any] | str | None = None
+        connector: dict[str, Any] | str | None = None
+        tile_size: int | None = None
+        high_res_tile_size: int | None = None
     vision_feature_layer: int = -2
     vision_feature_select: Literal["patch", "cls_patch"] = "patch"
-    tile_size: int | None = None
-    high_res_tile_size: int | None = None
     high_res_overview: Literal["pool", "interpolate", "encode"] = "pool"
     low_res_views: Literal["processor", "corners", "edges"] = "processor"
     image_newline: bool = False

@@ -24,7 +24,7 @@ Shapes: T views, N prefix tokens (CLS), P patches, (r, c) patch grid, D low-res 
 cells per side.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +65,7 @@ class ResolutionAdapter(nn.Module):
         """Both projections start at zero: the adapter is the identity."""
         for layer in (self.high_proj, self.low_proj):
             init.zeros_(layer.weight)
-            init.zeros_(layer.bias)
+            init.zeros_(cast(torch.Tensor, layer.bias))
 
     def forward(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         """`(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""

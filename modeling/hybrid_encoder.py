@@ -14,7 +14,7 @@ per side that a view owns.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from torch import nn
@@ -55,7 +55,7 @@ class FilaPreTrainedModel(PreTrainedModel):
     config_class = FilaConfig
     config: FilaConfig
     base_model_prefix = "model"
-    input_modalities: tuple[str, ...] = ("image", "video", "text")
+    input_modalities: tuple[str, ...] = ("image", "video", "text")  # type: ignore[assignment]
     supports_gradient_checkpointing = True
     _no_split_modules: list[str] | set[str] = []  # noqa: RUF012  # each part names its own
     _skip_keys_device_placement = ["past_key_values", "cache"]  # noqa: RUF012
@@ -86,7 +86,7 @@ class FilaPreTrainedModel(PreTrainedModel):
         super().enable_input_require_grads()
         for tower in self.modules():
             if getattr(tower, "encodes_views", None) is False:
-                hook = tower.embeddings.register_forward_hook(_want_gradient)
+                hook = cast(nn.Module, tower.embeddings).register_forward_hook(_want_gradient)
                 self._require_grads_hooks.append(hook)
 
     @classmethod
@@ -98,7 +98,7 @@ class FilaPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(getattr(module, "image_newline", None), nn.Parameter):
-            init.normal_(module.image_newline, std=self.config.initializer_range)
+            init.normal_(cast(nn.Parameter, module.image_newline), std=self.config.initializer_range)
         elif callable(initialise := getattr(module, "set_initial_weights", None)):
             initialise(self.config.initializer_range)
 
@@ -229,7 +229,7 @@ class FilaVisionModel(FilaPreTrainedModel):
     """The hybrid encoder alone."""
 
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = ("image",)  # type: ignore[assignment]
     _can_record_outputs = CLIPVisionModel._can_record_outputs
 
     def __init__(self, config: FilaConfig) -> None:

@@ -10,7 +10,7 @@ image i, M language-model width.
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -26,7 +26,7 @@ from .cache_name import CACHE_NAME, named_cache
 from .casting import at_entry
 from .causal_head import CausalHead, check_takes_embeddings
 from .configuration_fila import FilaConfig
-from .connector import build_connector
+from .connector import Connector, build_connector
 from .high_res_views import PerImage
 from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel, real_view_boxes
 from .image_tokens import CACHED, images_per_sample, repeated_rows, select_tokens, take_rows, uncached_rows
@@ -56,7 +56,9 @@ class FilaModel(FilaPreTrainedModel):
     def __init__(self, config: FilaConfig) -> None:
         super().__init__(config)
         self.vision_tower = FilaVisionModel._from_config(config)
-        self.multi_modal_projector = build_connector(config, self.vision_tower.fusion.output_size)
+        self.multi_modal_projector: Any = build_connector(  # a `Connector` that is a module
+            config, self.vision_tower.fusion.output_size
+        )
         self.image_newline = None
         if config.image_newline:
             self.image_newline = nn.Parameter(torch.empty(config.text_config.hidden_size))
@@ -256,15 +258,16 @@ class FilaModel(FilaPreTrainedModel):
             images_per_sample(placeholders, lengths, contiguous=not in_runs)
         return placeholders.unsqueeze(-1).to(inputs_embeds.device)
 
-    def _embedded(self, input_ids: Any) -> torch.Tensor:
+    def _embedded(self, input_ids: torch.Tensor | None) -> torch.Tensor:
         """Embed ids `(B, L)`; on the CPU, where torch notices one that has no row, the error names the cause."""
-        embed = self.get_input_embeddings()
+        embed: Any = self.get_input_embeddings()
         if is_torchdynamo_compiling():
             return embed(input_ids)  # type: ignore[no-any-return]
         try:
             return embed(input_ids)  # type: ignore[no-any-return]
         except IndexError as error:
-            rows, low, high = embed.weight.shape[0], int(input_ids.min()), int(input_ids.max())
+            ids = cast(torch.Tensor, input_ids)
+            rows, low, high = embed.weight.shape[0], int(ids.min()), int(ids.max())
             raise ValueError(
                 f"`input_ids` must be in 0..{rows - 1}, the rows of the embedding; got {low}..{high}. Load "
                 "the processor and the model from one folder."
@@ -282,7 +285,7 @@ class FilaModel(FilaPreTrainedModel):
         return found
 
     def _refuse_bare_placeholders(
-        self, input_ids: torch.Tensor, cache: Cache | None, *, images: Any, videos: Any
+        self, input_ids: torch.Tensor, cache: Cache | None, *, images: object, videos: object
     ) -> None:
         """Raise ValueError where there are placeholders of images or videos that were not passed.
 
@@ -307,7 +310,12 @@ class FilaModel(FilaPreTrainedModel):
                 )
 
     def _video_mask(
-        self, input_ids: Any, inputs_embeds: torch.Tensor, tokens: list[torch.Tensor], *, pre_encoded: bool
+        self,
+        input_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor,
+        tokens: list[torch.Tensor],
+        *,
+        pre_encoded: bool,
     ) -> torch.Tensor:
         """As `get_placeholder_mask`, for videos: their placeholders may stand in several runs."""
         token_id = self.video_token()
@@ -377,7 +385,7 @@ class FilaModel(FilaPreTrainedModel):
 
     @merge_with_config_defaults
     @can_return_tuple
-    def forward(
+    def forward(  # type: ignore[misc]
         self,
         input_ids: torch.LongTensor | None = None,
         pixel_values: PerImage | None = None,
@@ -523,7 +531,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}  # noqa: RUF012
     _tp_plan = {"lm_head": "colwise_gather_output"}  # noqa: RUF012
-    _pp_plan = {"lm_head": (["hidden_states"], ["logits"])}  # noqa: RUF012
+    _pp_plan: dict[str, Any] = {"lm_head": (["hidden_states"], ["logits"])}  # noqa: RUF012
     _fsdp_plan = {"lm_head": "keep_full_weight"}  # noqa: RUF012
 
     def __init__(self, config: FilaConfig) -> None:
@@ -582,7 +590,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
 
     @merge_with_config_defaults
     @can_return_tuple
-    def forward(
+    def forward(  # type: ignore[misc]
         self,
         input_ids: torch.LongTensor | None = None,
         pixel_values: PerImage | None = None,
@@ -692,7 +700,9 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             **kwargs,
         )
 
-    def _prepare_position_ids_for_generation(self, inputs_tensor: Any, model_kwargs: dict[str, Any]) -> torch.Tensor:
+    def _prepare_position_ids_for_generation(
+        self, inputs_tensor: torch.Tensor, model_kwargs: dict[str, Any]
+    ) -> torch.Tensor:
         """Positions of the prompt, whole also where a cache has its beginning; later tokens count on from its last."""
         if self.config.shared_positions:
             ids, embeds = model_kwargs.get("input_ids", inputs_tensor), None
@@ -835,11 +845,11 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             repeated: dict[str, Any] = {}
             for names, counts, _, _ in [*self._rows_of_samples(input_ids, model_kwargs)]:
                 repeated |= take_rows(model_kwargs, names, repeated_rows(counts, expand_size))
-            input_ids, model_kwargs = super()._expand_inputs_for_generation(
+            input_ids, model_kwargs = super()._expand_inputs_for_generation(  # type: ignore[misc]
                 expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
             )
             return input_ids, model_kwargs | repeated
-        return super()._expand_inputs_for_generation(
+        return super()._expand_inputs_for_generation(  # type: ignore[misc]
             expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
         )
 
@@ -853,7 +863,7 @@ def _refuse_filled(cache: Cache | None) -> None:
         )
 
 
-def _tokens_of_views(connector: Any, patch_grids: torch.Tensor) -> list[int]:
+def _tokens_of_views(connector: Connector, patch_grids: torch.Tensor) -> list[int]:
     """Image tokens that each view of these patch grids becomes."""
     return [connector.tokens_per_tile((rows, cols)) for rows, cols in patch_grids.tolist()]
 

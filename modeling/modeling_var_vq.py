@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import ModelOutput
 from transformers.processing_utils import Unpack
@@ -51,10 +51,10 @@ class VarVQOutput(ModelOutput):
 class VarPreTrainedModel(PreTrainedModel):
     """What the tokenizer and the transformer share."""
 
-    config_class = VarVQConfig
+    config_class: type[PreTrainedConfig] = VarVQConfig
     base_model_prefix = ""
     main_input_name = "pixel_values"
-    input_modalities: tuple[str, ...] = ("image",)
+    input_modalities: tuple[str, ...] = ("image",)  # type: ignore[assignment]
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _no_split_modules: list[str] | set[str] = ["ResidualBlock", "MapAttention"]  # noqa: RUF012

@@ -91,7 +91,7 @@ class NextScaleBlock(GradientCheckpointingLayer):
         self.ffn = NextScaleMlp(width, round(width * config.mlp_ratio))
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps, elementwise_affine=False)
         depth = config.num_hidden_layers
-        self.drop_path = config.drop_path_rate * index / max(depth - 1, 1)
+        self.drop_path = (config.drop_path_rate or 0.0) * index / max(depth - 1, 1)
         self.shared = config.shared_adaln
         if self.shared:
             self.ada_gss = nn.Parameter(torch.empty(1, 1, 6, width))

@@ -228,7 +228,7 @@ class Dinov2Tower(VitTower, PreTrainedModel):
 
     base_model_prefix = "dinov2"
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = ("image",)  # type: ignore[assignment]
     supports_gradient_checkpointing = True
     _no_split_modules = ["Dinov2Embeddings", "Dinov2Block"]  # noqa: RUF012
     _supports_sdpa = True

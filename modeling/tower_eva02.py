@@ -36,7 +36,7 @@ from .tower_options import TowerError, cells_per_side, tower_options
 Angles = tuple[torch.Tensor, torch.Tensor]  # cosine and sine, `(patches, d)`
 
 
-def eva02_options(config: Eva02Config) -> SimpleNamespace:
+def eva02_options(config: PreTrainedConfig) -> SimpleNamespace:
     """The checked options of the tower.
 
     Raises:
@@ -183,7 +183,7 @@ class Eva02Tower(PreTrainedModel):
     config_class = Eva02Config
     base_model_prefix = "eva02"
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = ("image",)  # type: ignore[assignment]
     supports_gradient_checkpointing = True
     encodes_views: ClassVar[bool] = True
     _no_split_modules = ["Eva02Block"]  # noqa: RUF012

@@ -33,7 +33,7 @@ class InternVitEmbeddings(InternVLVisionEmbeddings):
     def __init__(self, config: InternVLVisionConfig) -> None:
         super().__init__(config)
         self.options = vit_options(config)
-        self.mask_token = None
+        self.mask_token = None  # type: ignore[assignment]
         if self.options.prefix == "drop":
             del self.cls_token
             # InternViT's init rule names it; nothing else does

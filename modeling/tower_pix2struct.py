@@ -33,7 +33,7 @@ CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
 
 
-def pix2struct_options(config: Pix2StructVisionConfig) -> SimpleNamespace:
+def pix2struct_options(config: PreTrainedConfig) -> SimpleNamespace:
     """The checked options of the tower.
 
     Raises:

@@ -31,7 +31,7 @@ from .resize import resize
 from .tower_options import TowerError, cells_per_side, square, tower_options
 
 
-def sam_options(config: SamVisionConfig) -> SimpleNamespace:
+def sam_options(config: PreTrainedConfig) -> SimpleNamespace:
     """The checked options of the tower.
 
     Raises:
@@ -76,13 +76,14 @@ class SamTower(SamVisionEncoder):
     encodes_views: ClassVar[bool] = True
     # older transformers names the attention inside, and would part it from its residual
     _no_split_modules = ["SamVisionLayer"]  # noqa: RUF012
-    _can_record_outputs: ClassVar[dict[str, Any]] = {}  # a call of the encoder records the low-res tower alone
+    _can_record_outputs: dict[str, Any] = {}  # noqa: RUF012  # a call of the encoder records the low-res tower alone
 
     def __init__(self, config: SamVisionConfig) -> None:
         super().__init__(config)
         self.options = sam_options(config)
         if self.options.neck != "full":
-            self.neck = ShortNeck(config) if self.options.neck == "short" else NoNeck()
+            neck: Any = ShortNeck(config) if self.options.neck == "short" else NoNeck()
+            self.neck = neck
 
     @classmethod
     def is_custom_code(cls) -> bool:

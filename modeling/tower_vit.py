@@ -74,7 +74,7 @@ class VitTower:
     """
 
     config: Any
-    embeddings: nn.Module
+    embeddings: Any  # each tower's own module
     encodes_views: ClassVar[bool] = True
     takes_mask: ClassVar[bool] = True
 

@@ -7,8 +7,8 @@ each of `extra_vision_configs`.
 """
 
 import copy
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import torch
 from torch import nn
@@ -127,7 +127,7 @@ HIGH_RES_TOWERS: dict[str, type[ViewTower] | type[CanvasTower]] = {
     "eva02": Eva02Tower,
     "pix2struct_vision_model": Pix2StructTower,
     "sam_vision_model": SamTower,
-    **LOW_RES_TOWERS,
+    **cast("dict[str, type[ViewTower]]", LOW_RES_TOWERS),  # each is a `ViewTower` too
 }
 
 
@@ -162,7 +162,9 @@ def check_tower_types(config: "FilaConfig") -> None:
     Raises:
         ValueError: If a `model_type` is not; lists those that are.
     """
-    tables = [("vision_config", config.vision_config, LOW_RES_TOWERS)]
+    tables: list[tuple[str, PreTrainedConfig, Mapping[str, object]]] = [
+        ("vision_config", config.vision_config, LOW_RES_TOWERS)
+    ]
     for index, tower in enumerate(high_res_configs(config)):
         name = f"extra_vision_configs[{index - 1}]" if index else "high_res_vision_config"
         tables.append((name, tower, HIGH_RES_TOWERS))

@@ -20,6 +20,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 from transformers.processing_utils import MultiModalData, ProcessingKwargs, ProcessorMixin, Unpack
 from transformers.utils import logging
 
@@ -93,7 +94,7 @@ class FilaProcessor(ProcessorMixin):
     def __init__(
         self,
         image_processor: Any = None,
-        tokenizer: Any = None,
+        tokenizer: PreTrainedTokenizerBase = None,
         chat_template: str | dict[str, str] | None = None,
         tokens_per_tile: int = 576,
         image_token: str = "<image>",
@@ -225,7 +226,9 @@ class FilaProcessor(ProcessorMixin):
         """What transformers loads for a processor; a video processor is optional, and loaded here."""
         return ["image_processor", "tokenizer"]
 
-    def _set_video_processor(self, video_processor: Any, video_token: str | None, tokenizer: Any) -> None:
+    def _set_video_processor(
+        self, video_processor: Any, video_token: str | None, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
         feature("videos").set_up(self, video_processor, video_token, tokenizer)
 
     def to_dict(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from .layout import Geometry, as_text, token_indices
 from .messages import check_samples
@@ -14,7 +15,7 @@ from .video_prompt import build_video_layout, check_clip_tokens, lay_out_video
 from .video_source import KeptVideos, of_samples, split_samples, split_videos
 
 
-def set_up(processor: Any, video_processor: Any, video_token: str | None, tokenizer: Any) -> None:
+def set_up(processor: Any, video_processor: Any, video_token: str | None, tokenizer: PreTrainedTokenizerBase) -> None:
     """Give a processor its video processor and video token, and check its settings of videos.
 
     Args:

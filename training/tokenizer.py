@@ -19,7 +19,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.utils import ModelOutput
 
 from fila.modeling.modeling_var_vq import VarVQModel
 
@@ -99,7 +100,9 @@ class _Restarts(TrainerCallback):  # type: ignore[misc, unused-ignore]
     def __init__(self, trainer: "TokenizerTrainer") -> None:
         self.trainer = trainer
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         every, until = self.trainer.restart_steps, self.trainer.restart_until * state.max_steps
         batch = self.trainer.last_batch
         if not every or state.global_step % every or state.global_step > until or batch is None:
@@ -149,8 +152,12 @@ class TokenizerTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         self.add_callback(_Restarts(self))
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, ModelOutput]:
         """The sum of the terms, each of which is logged too."""
         images = inputs["pixel_values"]
         outputs = model(pixel_values=images)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import is_torchvision_available
 
 from fila.modeling.configuration_fila import FilaConfig
@@ -172,7 +172,7 @@ def config_settings(
     return settings
 
 
-def image_processor(recipe: Recipe, config: FilaConfig, **changes: Any) -> Any:
+def image_processor(recipe: Recipe, config: FilaConfig, **changes: Any) -> FilaImageProcessor | FilaImageProcessorPil:
     """The image processor of a recipe, for a model of `config`."""
     sizes = {
         "size": config.tile_size,
@@ -183,7 +183,7 @@ def image_processor(recipe: Recipe, config: FilaConfig, **changes: Any) -> Any:
     return made(**{**squares, **recipe.image_processor, **changes})
 
 
-def processor(recipe: Recipe, config: FilaConfig, tokenizer: Any, **changes: Any) -> FilaProcessor:
+def processor(recipe: Recipe, config: FilaConfig, tokenizer: PreTrainedTokenizerBase, **changes: Any) -> FilaProcessor:
     """The processor of a recipe, for a model of `config`.
 
     Args:
