@@ -70,7 +70,7 @@ CANVASES: dict[str, Callable[..., Canvas]] = {
 }
 
 
-def check_canvas(name: str, part: Any) -> None:
+def check_canvas(name: str, part: type) -> None:
     """Check that a canvas's class declares all that `Canvas` asks, or `UnequalCanvas` where its views differ.
 
     An answer is an attribute or a method of the class, or an annotated attribute that its constructor sets.
@@ -94,7 +94,7 @@ def check_canvas(name: str, part: Any) -> None:
         )
 
 
-def as_options(options: Any) -> Any:
+def as_options(options: object) -> Any:
     """Return the option dict of a part, such as a canvas, that is given by its name alone, as on the command line.
 
     Example:

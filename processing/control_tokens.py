@@ -38,7 +38,7 @@ def control_token_pattern(tokenizer: PreTrainedTokenizerBase, template: str, ima
     return re.compile("|".join(map(re.escape, control_tokens(tokenizer, template, image_token))))
 
 
-def escape_messages(messages: Any, pattern: re.Pattern[str]) -> Any:
+def escape_messages(messages: object, pattern: re.Pattern[str]) -> Any:
     """Escape control tokens in every string of messages, tools or documents.
 
     Args:

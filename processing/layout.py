@@ -122,7 +122,7 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def check_layout(name: str, layout: Any) -> None:
+def check_layout(name: str, layout: object) -> None:
     """Check that a layout is a `Layout` whose fields go together.
 
     What a layout asks of a model is in its fields: `row_newlines` and `slice_positions` need settings of the same

@@ -10,12 +10,16 @@ gives it fewer tokens. Strategies are not monotonic, so sizes that would cost mo
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers.utils import logging
 
 from .image_input import ImageInputError, image_size, load_images, resized
 from .image_pixels import has_fractions
+
+if TYPE_CHECKING:
+    from .processing_fila import FilaProcessor
+
 
 logger = logging.get_logger(__name__)
 
@@ -78,7 +82,7 @@ def _next_smaller(size: Size, present: Size, tokens: int, count: Callable[[int, 
 
 
 def fit_batch(
-    processor: Any, images: Any, text: Any, videos: Any, settings: dict[str, Any], record: list[int] | None
+    processor: "FilaProcessor", images: Any, text: Any, videos: Any, settings: dict[str, Any], record: list[int] | None
 ) -> tuple[Any, Any, Any]:
     """Apply the limits of image tokens to a batch, prompt by prompt.
 
@@ -141,7 +145,7 @@ def fit_batch(
 
 
 def fitting_sizes(
-    processor: Any, sizes: list[Size], sample: int, images_kwargs: dict[str, Any], *, may_drop: bool
+    processor: "FilaProcessor", sizes: list[Size], sample: int, images_kwargs: dict[str, Any], *, may_drop: bool
 ) -> list[Size] | None:
     """Sizes (height, width) at which the images of a prompt are planned, or None where it is to be dropped."""
     count = processor._counter(processor.image_processor.plans(**images_kwargs))

@@ -52,7 +52,7 @@ def look_with_all(eyes: Eyes, image: ImageInput) -> list[Compared]:
     size = Size(*image_size(image, None, 0))
     for other in eyes.all_canvases():
         low = other.with_canvas(other.image_processor.canvas)
-        low.image_processor.high_res_size = None
+        low.image_processor.high_res_size = None  # type: ignore[assignment]
         try:
             low.num_tokens(low.plan(low.fitted(size)))
         except ValueError as error:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -172,7 +172,7 @@ def _pictures(
     image_processor: FilaImageProcessor | FilaImageProcessorPil, image: ImageInput, plan: CanvasPlan
 ) -> tuple[tuple[Image.Image, ...], Image.Image | None]:
     """The views and the high-res canvas of the image processor's tensors."""
-    batch = image_processor(images=[image], return_tensors="pt")
+    batch = image_processor(images=cast(ImageInput, [image]), return_tensors="pt")
     arrays = {name: np.asarray(values[0]) for name, values in batch.items()}
     pixels = list(arrays["pixel_values"][: plan.num_views])
     if "patch_grids" in arrays:
