@@ -150,4 +150,4 @@ class _NoLayers(MoeModelOutputWithPast):
 
 def _given(*args: object, inputs_embeds: torch.Tensor, **kwargs: object) -> _NoLayers:
     """Return what the layers would make of `inputs_embeds`, were there any."""
-    return _NoLayers(last_hidden_state=inputs_embeds)
+    return _NoLayers(last_hidden_state=inputs_embeds)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import cast
 
 from transformers.activations import ACT2FN
 
@@ -66,7 +66,7 @@ def refuse_impossible_values(section: str, config: object) -> None:
             raise ValueError(f"`{section}.{name}` must be an activation that transformers knows; got {value!r}{hint}")
 
 
-def _setting(config: object, name: str) -> Any:
+def _setting(config: object, name: str) -> object:
     """Return a setting; None if the config lacks it, or if each of its layers has its own."""
     name = getattr(config, "attribute_map", {}).get(name, name)
     if getattr(config, "is_heterogeneous", False) and name not in iter(cast("Iterable[str]", config)):

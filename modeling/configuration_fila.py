@@ -303,7 +303,7 @@ class FilaConfig(PreTrainedConfig):
         ]
         return output
 
-    def to_json_file(self, json_file_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+    def to_json_file(self, json_file_path: str | os.PathLike[str], *args: bool, **kwargs: bool) -> None:
         """Write the settings, and with `fila` the code that they use beside them, where transformers copied code."""
         if self.write_code is not None:
             self.write_code(self, json_file_path)

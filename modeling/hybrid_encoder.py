@@ -13,15 +13,15 @@ tokens (CLS), P patches of a view, D low-res width, E width of a high-res stage,
 per side that a view owns.
 """
 
+import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 import torch
 from torch import nn
 from transformers import CLIPVisionModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
@@ -66,7 +66,9 @@ class FilaPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = False  # sizes of images are Python numbers; a step on text alone sets it by the model
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, *args: Any, **kwargs: Any
+    ) -> Self:
         """As in every model of transformers; more layers than the files have tensors are refused first."""
         if not kwargs.get("subfolder"):
             check_stored_layers(pretrained_model_name_or_path)
@@ -320,7 +322,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         low, *maps = (own[0] if len(own) == 1 else torch.cat(own) for own in zip(*found, strict=True))
         if self.fusion.joins_views:
             low = self._finished(low, tuple(maps), layout)
-        return BaseModelOutputWithPooling(last_hidden_state=low)
+        return BaseModelOutputWithPooling(last_hidden_state=low)  # type: ignore[arg-type]
 
     def _encode(
         self,

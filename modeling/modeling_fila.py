@@ -10,14 +10,13 @@ image i, M language-model width.
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 from torch import nn
 from transformers import AutoModel, GenerationConfig, GenerationMixin
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.import_utils import is_torchdynamo_compiling, torch_compilable_check
@@ -775,7 +774,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
                 "them before the prompt is cut. Leave it out, or install a newer version."
             )
         ids = kwargs.get("input_ids", kwargs.get("inputs", args[0] if args else None))
-        return super().generate(*args, **self._without_cached_images(ids, kwargs))
+        return super().generate(*args, **self._without_cached_images(ids, kwargs))  # type: ignore[misc]
 
     def prepare_inputs_for_generation(
         self, *args: Any, inputs_embeds: torch.Tensor | None = None, **kwargs: Any
@@ -789,7 +788,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             inputs_embeds: Named, since `generate` takes embeddings only where it finds the name.
         """
         kwargs["inputs_embeds"] = inputs_embeds
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)  # type: ignore[misc]
         ids, cache = inputs.get("input_ids"), kwargs.get(CACHE_NAME)
         is_draft = cache is not None and not kwargs.get("is_first_iteration") and cache.get_seq_length() == 0
         if is_draft and ids is not None and ids.shape[1] > 1:
@@ -812,7 +811,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             inputs |= take_rows(inputs, names, rows)
         return inputs
 
-    def generate_batch(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    def generate_batch(self, inputs: list[list[int]], *args: Any, **kwargs: Any) -> Any:
         """Continue prompts of text with continuous batching, see `ContinuousMixin.generate_batch`.
 
         Raises:
@@ -826,7 +825,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
                 )
         return super().generate_batch(inputs, *args, **kwargs)
 
-    def _expand_inputs_for_generation(
+    def _expand_inputs_for_generation(  # type: ignore[override]
         self,
         expand_size: int = 1,
         is_encoder_decoder: bool = False,

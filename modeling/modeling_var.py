@@ -17,6 +17,7 @@ Shapes: B samples, L ids of an image over all scales, K scales, M width, V codes
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,6 @@ from torch import nn
 from transformers import initialization as init
 from transformers.cache_utils import DynamicCache
 from transformers.modeling_outputs import ModelOutput
-from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 

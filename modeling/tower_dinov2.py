@@ -13,7 +13,7 @@ Deviations: layers that nothing reads and the mask token of pre-training do not 
 but stochastic depth. Options: `tower_vit.py`.
 """
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,6 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 
 from .positions import add_positions

@@ -18,12 +18,11 @@ rotary positions, no windows, no gated MLP.
 Deviations: layers that nothing reads do not exist here. Views of any patch grid are accepted. Options: `tower_vit.py`.
 """
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
-from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 
 from .configuration_eva2_clip import Eva2ClipConfig
@@ -44,7 +43,7 @@ class Eva2ClipEmbeddings(ClipEmbeddings):
 class Eva2ClipLayer(CLIPEncoderLayer):
     """CLIP's layer with its norms behind attention and MLP."""
 
-    def forward(
+    def forward(  # type: ignore[override]
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs: Unpack[TransformersKwargs]
     ) -> torch.Tensor:
         """`(T, N + P, D) -> (T, N + P, D)`."""

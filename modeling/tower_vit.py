@@ -16,13 +16,12 @@ Shapes: T views, S pixels per side, N prefix tokens, P patches, L patches of the
 """
 
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack, cast
 
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
 from transformers.masking_utils import create_bidirectional_mask
-from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.output_capturing import OutputRecorder
 
@@ -149,9 +148,10 @@ class VitTower:
                 "equal views."
             )
         mask = torch.nn.functional.pad(mask, (self.num_prefix_tokens, 0), value=True)
-        return create_bidirectional_mask(
+        made: Any = create_bidirectional_mask(
             config=self.config, inputs_embeds=hidden_states, attention_mask=mask.to(torch.int64)
         )
+        return cast("torch.Tensor | None", made)
 
     @graph_if_needed
     def run_layers(

@@ -8,12 +8,11 @@ each of `extra_vision_configs`.
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Unpack, cast
 
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
-from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 
 from .options import check_answers

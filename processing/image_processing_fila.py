@@ -33,7 +33,7 @@ With `return_tensors=None` each entry is a list with one array per image, withou
 import functools
 import os
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import numpy as np
 from transformers.image_processing_backends import PilBackend, TorchvisionBackend
@@ -47,7 +47,7 @@ from transformers.image_utils import (
     PILImageResampling,
     SizeDict,
 )
-from transformers.processing_utils import ImagesKwargs, Unpack
+from transformers.processing_utils import ImagesKwargs
 from transformers.utils import is_torch_available, logging
 
 from .canvas import Canvas, as_options

@@ -18,13 +18,13 @@ import os
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import numpy as np
 from transformers import BatchFeature, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.image_utils import ImageInput
-from transformers.processing_utils import MultiModalData, ProcessingKwargs, ProcessorMixin, Unpack
+from transformers.processing_utils import MultiModalData, ProcessingKwargs, ProcessorMixin
 from transformers.tokenization_utils_base import TextInput
 from transformers.utils import logging
 from transformers.video_processing_utils import BaseVideoProcessor
@@ -415,9 +415,14 @@ class FilaProcessor(ProcessorMixin):
         finally:
             _KEPT.reset(record)
 
-    def _adjust_assistant_masks_indices(self, processed_dict: dict[str, Any], generation_indices: list[Any]) -> Any:
+    def _adjust_assistant_masks_indices(
+        self, processed_dict: dict[str, Any], generation_indices: list[Any]
+    ) -> list[list[int]]:
         """Called by newer versions of transformers with the spans of every conversation, the dropped ones too."""
-        return super()._adjust_assistant_masks_indices(processed_dict, _of_kept(generation_indices))
+        adjusted: list[list[int]] = super()._adjust_assistant_masks_indices(  # type: ignore[misc]
+            processed_dict, _of_kept(generation_indices)
+        )
+        return adjusted
 
     def _template(self, name_or_template: str | None) -> str:
         templates = self.chat_template

@@ -15,7 +15,7 @@ import importlib
 import io
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -24,10 +24,6 @@ from .frame_sampling import Clip
 from .image_decode import MAX_ANIMATION
 from .image_pixels import picture_pixels
 from .video_error import UnusableVideo
-
-if TYPE_CHECKING:
-    from av import VideoFrame
-
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,ivf,mjpeg"
 MAX_LISTED_FRAMES = 2_000_000  # 18 hours at 30 frames per second
@@ -246,7 +242,7 @@ class AvVideo:
         return codec.height, codec.width
 
 
-def upright(frame: "VideoFrame") -> Image.Image:
+def upright(frame: Any) -> Image.Image:
     """A decoded frame of PyAV as RGB on white, turned as the file says it is to be shown."""
     check_frame_size(frame.height, frame.width)
     has_alpha = any(component.is_alpha for component in frame.format.components) or frame.format.has_palette

@@ -19,7 +19,7 @@ Frames are drawn with PIL, so torchvision is not needed, although transformers' 
 """
 
 import os
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from PIL import Image
@@ -32,7 +32,7 @@ from transformers.image_utils import (
     PILImageResampling,
     SizeDict,
 )
-from transformers.processing_utils import Unpack, VideosKwargs
+from transformers.processing_utils import VideosKwargs
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoInput, VideoMetadata
 
@@ -112,20 +112,21 @@ class FilaVideoProcessor(BaseVideoProcessor):
 
     valid_kwargs = FilaVideoProcessorKwargs  # type: ignore[assignment]
 
+    # older transformers declares these as None
     sampling = DEFAULT_SAMPLING
     canvas = {"type": "single"}  # noqa: RUF012
-    size = DEFAULT_SIZE
+    size = DEFAULT_SIZE  # type: ignore[assignment]
     high_res_size = None
-    resample = PILImageResampling.BICUBIC
-    image_mean = OPENAI_CLIP_MEAN
-    image_std = OPENAI_CLIP_STD
+    resample = PILImageResampling.BICUBIC  # type: ignore[assignment]
+    image_mean = OPENAI_CLIP_MEAN  # type: ignore[assignment]
+    image_std = OPENAI_CLIP_STD  # type: ignore[assignment]
     high_res_image_mean = IMAGENET_DEFAULT_MEAN
     high_res_image_std = IMAGENET_DEFAULT_STD
-    do_convert_rgb = True
-    do_resize = True
-    do_rescale = True
-    do_normalize = True
-    do_center_crop = False
+    do_convert_rgb = True  # type: ignore[assignment]
+    do_resize = True  # type: ignore[assignment]
+    do_rescale = True  # type: ignore[assignment]
+    do_normalize = True  # type: ignore[assignment]
+    do_center_crop = False  # type: ignore[assignment]
     antialias = True
     max_frames = 512
     write_code: Any = None  # of the `fila` package, where it is imported: see `FilaConfig`

@@ -98,7 +98,9 @@ class KeptVideos(list[list[Any]]):
     metadata: list[Any] | None = None
 
 
-def of_samples(videos: object, counts: Sequence[int], kept: Sequence[int], metadata: Any = None) -> KeptVideos | None:
+def of_samples(
+    videos: object, counts: Sequence[int], kept: Sequence[int], metadata: object = None
+) -> KeptVideos | None:
     """The videos of some samples; None where they have none.
 
     Args:
@@ -116,7 +118,7 @@ def of_samples(videos: object, counts: Sequence[int], kept: Sequence[int], metad
     return chosen if any(chosen) else None
 
 
-def _entries(metadata: Any, num_videos: int) -> list[Any]:
+def _entries(metadata: object, num_videos: int) -> list[Any]:
     """Metadata of each video, out of one entry, a list, or a list per sample; None where there is none."""
     if metadata is None:
         return [None] * num_videos
@@ -128,7 +130,7 @@ def _entries(metadata: Any, num_videos: int) -> list[Any]:
 
 
 def load_videos(
-    videos: object, choose: Choose, *, metadata: Any = None, progress: Progress | None = None
+    videos: object, choose: Choose, *, metadata: object = None, progress: Progress | None = None
 ) -> list[Frames]:
     """Load the chosen frames of every video.
 

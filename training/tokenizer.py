@@ -131,7 +131,7 @@ class TokenizerTrainer(Trainer):  # type: ignore[misc, unused-ignore]
     def __init__(
         self,
         model: VarVQModel,
-        args: Any,
+        args: TrainingArguments | None,
         *,
         perceptual: nn.Module | None = None,
         perceptual_weight: float = 1.0,
@@ -170,7 +170,7 @@ class TokenizerTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         self._terms = {name: value.detach() for name, value in terms.items()}
         return (loss, outputs) if return_outputs else loss
 
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+    def log(self, logs: dict[str, float], *args: float | None, **kwargs: float | None) -> None:
         """Trainer's, with the last step's terms and the number of restarted codes."""
         if "loss" in logs:
             logs |= {f"{name}_loss": float(value) for name, value in self._terms.items()}

@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """`Trainer` and what it lacks: batches by resolution, a loss weighted by resolution, checkpoints that are whole."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -95,10 +95,10 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
     def __init__(
         self,
         model: PreTrainedModel | nn.Module,
-        args: Any,
+        args: FilaTrainingArguments,
         *,
-        processing_class: Any = None,
-        data_collator: Any = None,
+        processing_class: FilaProcessor | None = None,
+        data_collator: Callable[[list[Any]], dict[str, Any]] | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(args, FilaTrainingArguments):
@@ -112,7 +112,7 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
                 "`processing_class` is None. Pass `processing_class=AutoProcessor.from_pretrained(...)`."
             )
         if hasattr(model, "config") and hasattr(processing_class, "check_tokens"):
-            processing_class.check_tokens(model.config)
+            processing_class.check_tokens(cast(PreTrainedModel, model).config)
         if args.stage is not None:
             select_trained(model, args.stage)
         if data_collator is None:
@@ -223,7 +223,9 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
                 batch["loss_weight"] = batch["loss_weight"] / mean
         return batches, num_items
 
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """Trainer's, with the samples' weights taken out of the inputs."""
         self._loss_weights = inputs.pop("loss_weight", None)
         return super().compute_loss(model, inputs, *args, **kwargs)

@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from transformers import AutoConfig, AutoProcessor, PreTrainedConfig
 
@@ -29,6 +29,10 @@ from fila.processing.processing_fila import FilaProcessor
 from fila.processing.render import scale_geometry
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+Inputs = ParamSpec("Inputs")
+Output = TypeVar("Output")
 
 
 @dataclass(frozen=True)
@@ -224,10 +228,10 @@ class EncoderFlops:
             run()
         return int(self.counter.get_total_flops()) + self.repeated
 
-    def _run_once_per_shape(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        known: dict[Any, tuple[int, Any]] = {}
+    def _run_once_per_shape(self, method: Callable[Inputs, Output]) -> Callable[Inputs, Output]:
+        known: dict[object, tuple[int, Output]] = {}
 
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Output:
             key = shapes_of((*args, *kwargs.items()))
             if key in known:
                 self.repeated += known[key][0]

@@ -8,6 +8,7 @@ from typing import Any, cast
 from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.connector import Connector
 from fila.modeling.fusion import token_grid
+from fila.modeling.hybrid_encoder import FilaVisionModel
 from fila.processing.canvas import Canvas, UnequalCanvas
 from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
 from fila.processing.layout import Layout
@@ -63,7 +64,11 @@ def fitting_settings(
 
 
 def _check_unequal_views(
-    config: FilaConfig, encoder: Any, connector: Connector, canvas: UnequalCanvas, options: Mapping[str, Any]
+    config: FilaConfig,
+    encoder: FilaVisionModel,
+    connector: Connector,
+    canvas: UnequalCanvas,
+    options: Mapping[str, Any],
 ) -> None:
     """Check that patches, tower, fusion and connector take the views of a canvas that differ in size."""
     start = f"The views of canvas {options['type']!r} differ in size, and"

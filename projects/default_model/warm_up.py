@@ -402,13 +402,13 @@ class WarmUpTrainer(Trainer):  # type: ignore[misc, unused-ignore]
 
     def compute_loss(  # type: ignore[override]
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
-    ) -> Any:
+    ) -> torch.Tensor | tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Trainer's."""
         outputs = model(**inputs)
         self._accuracies.append(outputs["accuracy"].detach())
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+    def log(self, logs: dict[str, float], *args: float | None, **kwargs: float | None) -> None:
         """Trainer's, with the mean accuracy since the last time."""
         if "loss" in logs and self._accuracies:
             logs["accuracy"] = round(torch.stack(self._accuracies).mean().item(), 4)
