@@ -18,6 +18,7 @@ from transformers import AutoTokenizer, PreTrainedConfig
 
 from fila.modeling.configuration_fila import AUTO_MAP, FilaConfig
 from fila.modeling.fusion import needs_high_res_tower
+from fila.modeling.modeling_fila import FilaForConditionalGeneration
 from fila.modeling.towers import HIGH_RES_TOWERS, LOW_RES_TOWERS
 from fila.systems.chat_templates import choose_chat_template
 from fila.systems.meta_model import model_on_meta
@@ -146,7 +147,7 @@ def assemble(
         )
         config.save_pretrained(folder)
         save_generation_config(folder, text_part, config, tokenizer, chat_template=chat_template)
-        parts = _entries(config, low_part, high_part, high_res_init, text_part)
+        parts = _entries(model, low_part, high_part, high_res_init, text_part)
         write_model_card(folder, name=output.name, parts=parts, dropped=account.dropped)
         write_weights(folder, account.streams, dtype=values_dtype, shard_bytes=shard_bytes, progress=progress)
         shutil.rmtree(scratch, ignore_errors=True)
@@ -194,17 +195,20 @@ def _config(
     options: Mapping[str, Any],
     *,
     dtype: torch.dtype,
-) -> Any:
+) -> FilaConfig:
     high_config = None
     if high is not None:
         high_config = _high_res_config(high)
     elif high_res_init is not None:
         high_config = preset_config(str(high_res_init))
+    chosen: dict[str, Any] = {
+        name: dict(value) if isinstance(value, Mapping) else value for name, value in options.items()
+    }
     config = FilaConfig(
         vision_config=declared(vit_config(low)),
         high_res_vision_config=None if high_config is None else declared(high_config),
         text_config=declared(text_config(text)),
-        **{name: dict(value) if isinstance(value, Mapping) else value for name, value in options.items()},
+        **chosen,
     )
     config.architectures = ["FilaForConditionalGeneration"]
     config.auto_map = dict(AUTO_MAP)
@@ -255,7 +259,7 @@ def declared(config: PreTrainedConfig) -> dict[str, Any]:
 
 
 def _entries(
-    model: Any, low: Part, high: Part | None, high_res_init: str | Path | None, text: Part
+    model: FilaForConditionalGeneration, low: Part, high: Part | None, high_res_init: str | Path | None, text: Part
 ) -> list[PartEntry]:
     entries = [_entry("low-res tower", low)]
     if high is not None and high.tensors:

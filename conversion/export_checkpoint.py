@@ -7,7 +7,7 @@ out of the original again; where nothing was left behind, the original is not ne
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,14 +85,16 @@ def export_checkpoint(
     return Path(output)
 
 
-def _stream(origin: Origin, tensors: Any, rows: int | None) -> TensorStream:
+def _stream(origin: Origin, tensors: Mapping[str, StoredTensor], rows: int | None) -> TensorStream:
     sources = tuple(tensors[key] for key in origin.sources)
     empty = [torch.empty(source.shape, device="meta") for source in sources]
     shape = tuple(origin.function(empty).shape)
     return JoinedTensor(sources, origin.function, (rows, *shape[1:]) if rows else shape)
 
 
-def _left_behind(record: Any, original: str | Path | None, scratch: Path, name: str) -> dict[str, TensorStream]:
+def _left_behind(
+    record: Mapping[str, Any], original: str | Path | None, scratch: Path, name: str
+) -> dict[str, TensorStream]:
     """The original's tensors that have no place in our model."""
     if not record["left_behind"]:
         return {}

@@ -157,7 +157,7 @@ def open_source(source: str | Path, scratch: Path) -> Part:
     return Part(part.name, part.folder, part.config, tensors, part.card)
 
 
-def layout_rules(layout: SourceLayout, config: Any) -> list[Rule]:
+def layout_rules(layout: SourceLayout, config: FilaConfig) -> list[Rule]:
     """All key rules of a layout for a model of `config`."""
     templates, drops = layout.templates(config), list(layout.drops(config))
     if config.tie_word_embeddings:
@@ -191,7 +191,8 @@ def _config(recipe: Recipe, source: Source, given: Mapping[str, Any], changes: M
     made |= {**settings.config, **changes, "image_token_id": tokens.convert_tokens_to_ids(image_token)}
     if video_token := recipe.processor.get("video_token"):
         made["video_token_id"] = tokens.convert_tokens_to_ids(video_token)
-    return FilaConfig(**made, architectures=["FilaForConditionalGeneration"], auto_map=dict(AUTO_MAP))
+    made |= {"architectures": ["FilaForConditionalGeneration"], "auto_map": dict(AUTO_MAP)}
+    return FilaConfig(**made)
 
 
 def _fit(recipe: Recipe, config: FilaConfig, source: Source) -> Fit:

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from fila.modeling.configuration_var import VarConfig, VarVQConfig
 from fila.modeling.modeling_var import VarForImageGeneration
@@ -206,7 +207,7 @@ def import_var_file(
 
 
 def collect(
-    model: Any, tokenizer: Mapping[str, torch.Tensor], transformer: Mapping[str, torch.Tensor]
+    model: nn.Module, tokenizer: Mapping[str, torch.Tensor], transformer: Mapping[str, torch.Tensor]
 ) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
     """The model's weights out of the source's, all of them; and what was left behind, by reason.
 

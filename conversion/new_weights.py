@@ -3,12 +3,12 @@
 """Weights that no part has: the model's own initial values for some of its modules, the rest staying on meta."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 
-def stored_shapes(model: Any) -> dict[str, tuple[int, ...]]:
+def stored_shapes(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
     """Key to shape of every tensor that a checkpoint of the model holds, in the model's order.
 
     A tied weight is held once, under the name of the weight it is tied to.
@@ -17,7 +17,7 @@ def stored_shapes(model: Any) -> dict[str, tuple[int, ...]]:
     return {key: tuple(tensor.shape) for key, tensor in model.state_dict().items() if key not in tied}
 
 
-def initial_weights(model: Any, module_names: Iterable[str], *, seed: int) -> dict[str, torch.Tensor]:
+def initial_weights(model: PreTrainedModel, module_names: Iterable[str], *, seed: int) -> dict[str, torch.Tensor]:
     """Give the named modules memory and the values of the model's `_init_weights`.
 
     Args:

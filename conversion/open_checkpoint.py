@@ -34,9 +34,10 @@ def open_and_run(folder: str, *, remote: bool) -> dict[str, Any]:
     else:
         import fila  # noqa: F401  (registers the classes)
     processor = AutoProcessor.from_pretrained(folder, **options)
-    model, loading = AutoModelForImageTextToText.from_pretrained(
+    opened: Any = AutoModelForImageTextToText.from_pretrained(
         folder, dtype="auto", output_loading_info=True, **options
     )
+    model, loading = opened
     side = processor.image_processor.size["height"]
     pixels = np.random.default_rng(0).integers(0, 256, (side, side + side // 3, 3), dtype=np.uint8)
     content = [{"type": "image", "image": Image.fromarray(pixels)}, {"type": "text", "text": "What is this?"}]

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
+from fila.modeling.configuration_fila import FilaConfig
+from fila.modeling.modeling_fila import FilaForConditionalGeneration
 from fila.modeling.tower_pix2struct import pix2struct_options
 from fila.processing.canvas import as_options, build_canvas
 from fila.processing.image_processing_fila import FilaImageProcessorPil
@@ -21,7 +23,7 @@ from .pretrained_part import Part
 _OF_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
 
-def normalization(part: Part, config: Any) -> dict[str, Any]:
+def normalization(part: Part, config: PreTrainedConfig) -> dict[str, Any]:
     """The image mean and standard deviation that the part was trained with, as far as its files say.
 
     Pix2Struct's tower undoes a normalisation that its options name, so it gets that one.
@@ -41,8 +43,8 @@ def normalization(part: Part, config: Any) -> dict[str, Any]:
 
 def save_processor(
     folder: Path,
-    model: Any,
-    tokenizer: Any,
+    model: FilaForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
     *,
     chat_template: str,
     image_token: str,
@@ -84,7 +86,9 @@ def save_processor(
     return settings_of_pixels
 
 
-def save_generation_config(folder: Path, text: Part, config: Any, tokenizer: Any, *, chat_template: str) -> None:
+def save_generation_config(
+    folder: Path, text: Part, config: FilaConfig, tokenizer: PreTrainedTokenizerBase, *, chat_template: str
+) -> None:
     """Write the language model's own generation settings, stopping also where the chat template ends a turn.
 
     Placeholders are never generated.

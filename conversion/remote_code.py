@@ -9,16 +9,22 @@ byte by byte, and there are those alone that the files of the `auto_map` import.
 
 import ast
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
 
 from transformers.utils import logging
 
 from fila.version import __version__
 
 from .own_parts import own_parts_in, own_sources
+
+if TYPE_CHECKING:
+    from fila.modeling.configuration_fila import FilaConfig
+
 
 logger = logging.get_logger(__name__)
 
@@ -55,7 +61,7 @@ def own_code() -> dict[str, Path]:
     return _files_of(modeling) | _files_of(processing)
 
 
-def model_code(config: Any) -> Code:
+def model_code(config: "FilaConfig") -> Code:
     """Return the files that a model of this config needs, by name; those of the config alone where it has no model."""
     from fila import modeling
 
@@ -64,7 +70,7 @@ def model_code(config: Any) -> Code:
     return _closure([start], _files_of(modeling), model_entries(config))
 
 
-def processor_code(processor: Any) -> Code:
+def processor_code(processor: object) -> Code:
     """Return the files that a processor, or an image processor or video processor alone, needs, by name."""
     from fila import processing
 
@@ -73,7 +79,7 @@ def processor_code(processor: Any) -> Code:
     return _closure(starts, _files_of(processing), processor_entries(processor))
 
 
-def model_entries(config: Any) -> dict[str, set[str]]:
+def model_entries(config: "FilaConfig") -> dict[str, set[str]]:
     """Return the names that each table of the model needs."""
     low = config.vision_config.model_type
     high = {tower.model_type for tower in (config.high_res_vision_config, *config.extra_vision_configs) if tower}
@@ -89,10 +95,10 @@ def model_entries(config: Any) -> dict[str, set[str]]:
     }
 
 
-def processor_entries(processor: Any) -> dict[str, set[str]]:
+def processor_entries(processor: object) -> dict[str, set[str]]:
     """Return the names that each table of the processor needs."""
     videos = getattr(processor, "video_processor", None)
-    images = getattr(processor, "image_processor", processor)
+    images: Any = getattr(processor, "image_processor", processor)
     features = {
         "budget": getattr(processor, "max_image_tokens", None) or getattr(processor, "max_prompt_image_tokens", None),
         "token_map": getattr(getattr(processor, "_layout", None), "row_newlines", False),
@@ -121,7 +127,7 @@ def write_code(folder: Path, code: Code) -> None:
         (folder / name).write_bytes(content)
 
 
-def write_beside(owner: Any, settings_file: Any) -> None:
+def write_beside(owner: object, settings_file: str | os.PathLike[str]) -> None:
     """Write the code of a config or a processor where its settings go, if transformers has copied code there.
 
     It is called before the settings are written, so that a config keeps the version and the hash of the code. A
@@ -131,21 +137,24 @@ def write_beside(owner: Any, settings_file: Any) -> None:
     if Path(settings_file).name not in SETTINGS_FILES or not (folder / f"{start}.py").is_file():
         return
     if start == "configuration_fila":
-        code = model_code(owner)
-        owner.fila_version, owner.code_hash = __version__, code_hash(code)
-        owner.own_parts = own_parts_in(model_entries(owner)) or None
+        config = cast("FilaConfig", owner)
+        code = model_code(config)
+        config.fila_version, config.code_hash = __version__, code_hash(code)
+        config.own_parts = own_parts_in(model_entries(config)) or None
     elif start != "processing_fila" and (folder / "processing_fila.py").is_file():
         return
     else:
         code = processor_code(owner)
-        images = getattr(owner, "image_processor", owner)
+        images = cast(Any, getattr(owner, "image_processor", owner))
         images.own_parts = own_parts_in(processor_entries(owner)) or None
     write_code(folder, code)
 
 
-def warn_if_newer(config: Any) -> None:
+def warn_if_newer(config: "FilaConfig") -> None:
     """Warn once where the code beside a checkpoint is newer than the installed `fila`, and is another."""
-    if _numbers(config.fila_version) > _numbers(__version__) and config.code_hash != code_hash(model_code(config)):
+    if _numbers(cast(str, config.fila_version)) > _numbers(__version__) and config.code_hash != code_hash(
+        model_code(config)
+    ):
         logger.warning_once(
             f"The checkpoint was written by fila {config.fila_version}, and fila {__version__} is installed, whose "
             "code is used and not the checkpoint's. Upgrade with `pip install -U fila`, or open the checkpoint in a "
@@ -273,12 +282,12 @@ def _closure(starts: list[str], files: Mapping[str, Path], entries: Mapping[str,
     return {name: found[name] for name in sorted(found)}
 
 
-def _files_of(package: Any) -> dict[str, Path]:
+def _files_of(package: ModuleType) -> dict[str, Path]:
     folder = Path(str(package.__file__)).parent
     return {path.name: path for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"}
 
 
-def _types_in(options: Any) -> Iterator[str]:
+def _types_in(options: object) -> Iterator[str]:
     """Yield the type of every part that is an option of another."""
     values = options.values() if isinstance(options, Mapping) else options if isinstance(options, list | tuple) else ()
     for value in values:

@@ -111,7 +111,7 @@ def _norm_eps(part: Part) -> float:
     return float(model_args.get("norm_eps", 1e-5 if architecture.startswith("convnext_xxlarge") else NORM_EPS))
 
 
-def convnext_rules(part: Part, config: Any, *, num_stages: int) -> list[Rule]:
+def convnext_rules(part: Part, config: PreTrainedConfig, *, num_stages: int) -> list[Rule]:
     """Rules for a tower of `config` of which the first `num_stages` stages are kept."""
     unread = range(num_stages, len(config.depths))
     return _timm_rules(part, unread) if has_timm_names(part) else _transformers_rules(unread)

@@ -2,10 +2,14 @@
 # Licensed under the Apache License, Version 2.0.
 """Rules and config of the language model: any causal language model of transformers."""
 
-from typing import Any
-
 import torch
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from .key_rules import Drop, Pair, Rule
 from .pretrained_part import Part
@@ -54,11 +58,11 @@ def text_rules(*, base_prefix: str, tied: bool) -> list[Rule]:
     return [*rules, Pair(f"{base_prefix}.{{rest}}", f"{TARGET}{{rest}}"), Pair("{rest}", f"{TARGET}{{rest}}")]
 
 
-def text_base_prefix(config: Any) -> str:
+def text_base_prefix(config: PreTrainedConfig) -> str:
     """Name of the base model inside the causal language model of `config`, `model` for LLaMA."""
     return str(_causal_lm(config).base_model_prefix)
 
 
-def _causal_lm(config: Any) -> Any:
+def _causal_lm(config: PreTrainedConfig) -> PreTrainedModel:
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config)

@@ -6,8 +6,8 @@ The towers keep transformers' names, so a rule only takes off what a class puts 
 transformers may have a prefix that newer ones leave out.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
-from typing import Any
 
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
@@ -123,7 +123,7 @@ WHOLE = {
 }
 
 
-def vit_types(towers: Any) -> list[str]:
+def vit_types(towers: Container[str]) -> list[str]:
     """The model types of checkpoints that hold one of `towers`, which are keys of a table of towers."""
     known = [name for name in LAYOUTS if name in towers]
     return sorted(known + [name for name, tower in WHOLE.items() if tower in known])
@@ -137,7 +137,7 @@ def vit_config(part: Part) -> PreTrainedConfig:
     return tower
 
 
-def vit_rules(config: Any, target: str, *, num_layers: int) -> list[Rule]:
+def vit_rules(config: PreTrainedConfig, target: str, *, num_layers: int) -> list[Rule]:
     """Rules for a tower.
 
     Args:

@@ -6,9 +6,11 @@ Every function takes the prefix that the original gives to the piece, and the pr
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
+
+from fila.modeling.configuration_fila import FilaConfig
 
 from .key_rules import Drop, KeyTemplate, Pair, Stack, TensorFunction
 
@@ -46,7 +48,7 @@ def clip(prefix: str, target: str = LOW) -> list[KeyTemplate]:
     return plain(prefix, target, "embeddings.{rest}", "pre_layrnorm.{leaf}", "encoder.layers.{i}.{rest}")
 
 
-def clip_drops(prefix: str, config: Any, *, has_cls: bool = True) -> list[Drop]:
+def clip_drops(prefix: str, config: FilaConfig, *, has_cls: bool = True) -> list[Drop]:
     """What a `CLIPVisionModel` has and the tower has not: layers behind the one that is read, the pooled CLS token."""
     drops = [
         Drop(f"{prefix}embeddings.position_ids", CONSTANT),
@@ -159,7 +161,7 @@ def llama_drops(prefix: str = "") -> list[Drop]:
     return [Drop(f"{prefix}model.{{rest}}.rotary_emb.inv_freq", CONSTANT)]
 
 
-def intern_lm2(prefix: str, text_config: Any) -> list[KeyTemplate]:
+def intern_lm2(prefix: str, text_config: PreTrainedConfig) -> list[KeyTemplate]:
     """InternLM2, which is LLaMA with its query, key and value stacked group by group."""
     heads, groups = text_config.num_attention_heads, text_config.num_key_value_heads
     per_group = heads // groups

@@ -14,8 +14,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
 
 from fila.modeling.configuration_eva2_clip import Eva2ClipConfig
+from fila.modeling.configuration_fila import FilaConfig
 
 from .assemble import declared
 from .key_rules import Drop, KeyTemplate, Pair, Stack
@@ -63,7 +65,7 @@ def eva2_clip(prefix: str = _VISION, target: str = LOW) -> list[KeyTemplate]:
     ]
 
 
-def language_model(text_config: Any) -> list[KeyTemplate]:
+def language_model(text_config: PreTrainedConfig) -> list[KeyTemplate]:
     """LLaMA 3 with one tensor for queries, keys and values, one below the other."""
     heads, groups = text_config.num_attention_heads, text_config.num_key_value_heads
     width = text_config.hidden_size // heads
@@ -89,12 +91,12 @@ def language_model(text_config: Any) -> list[KeyTemplate]:
     ]
 
 
-def _templates(config: Any) -> Sequence[KeyTemplate]:
+def _templates(config: FilaConfig) -> Sequence[KeyTemplate]:
     connector = plain(_VISION, CONNECTOR, "conv.{leaf}", "linear_proj.{rest}", "boi", "eoi")
     return [*eva2_clip(), *connector, *language_model(config.text_config)]
 
 
-def _drops(config: Any) -> Sequence[Drop]:
+def _drops(config: FilaConfig) -> Sequence[Drop]:
     return llama_drops()
 
 

@@ -8,6 +8,8 @@ Key lists: OpenGVLab/InternVL @ 2410d1d, Mozhgan91/LEO @ d2787c6, the hub files 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from fila.modeling.configuration_fila import FilaConfig
+
 from .key_rules import Drop, KeyTemplate, Pair
 from .shared_templates import (
     CONNECTOR,
@@ -170,7 +172,7 @@ INTERNVL = SourceSystem(
 # LEO
 
 
-def _leo_vision(config: Any) -> Sequence[KeyTemplate]:
+def _leo_vision(config: FilaConfig) -> Sequence[KeyTemplate]:
     return [
         *intern_vit("vision_model_1."),
         Pair("vision_model_2.{rest}", f"{HIGH}{{rest}}"),

@@ -6,8 +6,10 @@ Their config.json is the language model's, with LLaVA's settings beside it. Key 
 @ 769820c, EAGLE @ fef95f1, LLaVA-UHD branch v1 @ dd7f6cc; LLaVA-NeXT also as transformers keeps it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from fila.modeling.configuration_fila import FilaConfig
 
 from .key_rules import Drop, KeyTemplate, Pair
 from .shared_templates import (
@@ -62,8 +64,8 @@ def next_settings(source: Mapping[str, Any]) -> Settings:
     )
 
 
-def _in_tree(base: str, tower: str, text: str, head: str) -> Any:
-    def templates(config: Any) -> Sequence[KeyTemplate]:
+def _in_tree(base: str, tower: str, text: str, head: str) -> Callable[[FilaConfig], Sequence[KeyTemplate]]:
+    def templates(config: FilaConfig) -> Sequence[KeyTemplate]:
         return [
             *clip(f"{base}{tower}"),
             *plain(f"{base}multi_modal_projector.", CONNECTOR, "linear_1.{leaf}", "linear_2.{leaf}"),
@@ -75,7 +77,7 @@ def _in_tree(base: str, tower: str, text: str, head: str) -> Any:
     return templates
 
 
-def _in_tree_drops(prefix: str) -> Any:
+def _in_tree_drops(prefix: str) -> Callable[[FilaConfig], Sequence[Drop]]:
     return lambda config: [*clip_drops(prefix, config), Drop("{rest}.rotary_emb.inv_freq", CONSTANT)]
 
 
@@ -121,7 +123,7 @@ LLAVA_NEXT = SourceSystem(
 # LLaVA-HR
 
 
-def _llava_hr(config: Any) -> Sequence[KeyTemplate]:
+def _llava_hr(config: FilaConfig) -> Sequence[KeyTemplate]:
     adapter, layer = f"{_HR}align_stages_latent.{{i}}.", f"{FUSION}layers.{{i}}."
     names = {"slow_conv": "high_conv", "slow_proj": "high_proj", "fast_conv": "low_conv", "fast_proj": "low_proj"}
     return [
@@ -160,7 +162,7 @@ LLAVA_HR = SourceSystem(
 _AUX = "model.vision_tower_aux."
 
 
-def _mini_gemini(config: Any) -> Sequence[KeyTemplate]:
+def _mini_gemini(config: FilaConfig) -> Sequence[KeyTemplate]:
     pairs: list[KeyTemplate] = []
     for theirs, ours in (("query", "query"), ("aux", "key"), ("val", "value")):
         pairs.append(Pair(f"model.vlm_uni_{theirs}_projector.{{i}}.{{leaf}}", f"{FUSION}mining.{ours}.{{i}}.{{leaf}}"))
@@ -206,14 +208,14 @@ _TOWERS = "model.vision_tower.vision_towers."
 _ROPES = ("rope_win", "rope_glb", "blocks.{i}.attn.rope")
 
 
-def eagle_order(config: Any) -> list[tuple[str, str]]:
+def eagle_order(config: FilaConfig) -> list[tuple[str, str]]:
     """Kind and place of each tower, in the order of the list that EAGLE numbers them by."""
     places = [(config.vision_config, LOW), (config.high_res_vision_config, HIGH)]
     places += [(tower, extra(number)) for number, tower in enumerate(config.extra_vision_configs)]
     return [(tower.model_type, place) for tower, place in places]
 
 
-def _eagle(config: Any) -> Sequence[KeyTemplate]:
+def _eagle(config: FilaConfig) -> Sequence[KeyTemplate]:
     templates: list[KeyTemplate] = []
     for number, (kind, place) in enumerate(eagle_order(config)):
         prefix = f"{_TOWERS}{number}.vision_tower."
@@ -226,7 +228,7 @@ def _eagle(config: Any) -> Sequence[KeyTemplate]:
     return [*templates, *llava_projector(), *llama()]
 
 
-def _eagle_drops(config: Any) -> Sequence[Drop]:
+def _eagle_drops(config: FilaConfig) -> Sequence[Drop]:
     drops: list[Drop] = []
     for number, (kind, _) in enumerate(eagle_order(config)):
         prefix = f"{_TOWERS}{number}.vision_tower."

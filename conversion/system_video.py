@@ -8,6 +8,8 @@ Key lists: DAMO-NLP-SG/VideoLLaMA2 @ c0bb03a and its released sizes.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fila.modeling.configuration_fila import FilaConfig
+
 from .key_rules import Drop, KeyTemplate
 from .shared_templates import CONNECTOR, LOW, clip, clip_drops, llama, llama_drops, plain
 from .source_system import Settings, SourceLayout, SourceSystem, text_fields
@@ -28,14 +30,14 @@ def clip_connector(prefix: str = "model.mm_projector.") -> list[KeyTemplate]:
     return plain(prefix, CONNECTOR, "s1.{rest}", "s2.{rest}", "sampler.0.{leaf}", "readout.{i}.{leaf}")
 
 
-def _templates(config: Any) -> Sequence[KeyTemplate]:
+def _templates(config: FilaConfig) -> Sequence[KeyTemplate]:
     tower = clip(_TOWER)
     if config.vision_config.model_type == "siglip_vision_model":
         tower = plain(_TOWER, LOW, "embeddings.{rest}", "encoder.layers.{i}.{rest}")
     return [*tower, *clip_connector(), *llama()]
 
 
-def _drops(config: Any) -> Sequence[Drop]:
+def _drops(config: FilaConfig) -> Sequence[Drop]:
     drops = [*clip_drops(_TOWER, config), *llama_drops()]
     return [*drops, Drop(f"{_TOWER}head.{{rest}}", "it pools the patches, which nothing reads")]
 

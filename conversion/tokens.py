@@ -2,9 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """The tokenizer's side of a checkpoint: the image token, the pad token, the vocabulary's size."""
 
-from typing import Any
-
-from transformers import AddedToken
+from transformers import AddedToken, PreTrainedTokenizerBase
 
 # A matrix that has to grow grows to a multiple of this, which tensor parallelism and fast kernels like.
 VOCABULARY_MULTIPLE = 64
@@ -12,7 +10,7 @@ VOCABULARY_MULTIPLE = 64
 _PAD_TOKENS = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<unk>")
 
 
-def add_image_token(tokenizer: Any, image_token: str) -> int:
+def add_image_token(tokenizer: PreTrainedTokenizerBase, image_token: str) -> int:
     """Make `image_token` a special token of the tokenizer, reusing one it has.
 
     Returns:
@@ -21,15 +19,15 @@ def add_image_token(tokenizer: Any, image_token: str) -> int:
     added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     if image_token not in added:
         tokenizer.add_tokens([AddedToken(image_token, special=True, normalized=False)], special_tokens=True)
-    return int(tokenizer.convert_tokens_to_ids(image_token))
+    return tokenizer.convert_tokens_to_ids(image_token)  # type: ignore[return-value]
 
 
-def image_token_of(tokenizer: Any, image_token: str) -> str:
+def image_token_of(tokenizer: PreTrainedTokenizerBase, image_token: str) -> str:
     """The image token: the one that the tokenizer names itself, else `image_token`."""
     return str(getattr(tokenizer, "image_token", None) or image_token)
 
 
-def ensure_pad_token(tokenizer: Any, image_token: str) -> None:
+def ensure_pad_token(tokenizer: PreTrainedTokenizerBase, image_token: str) -> None:
     """Give the tokenizer a pad token other than the image token, so that samples can be batched."""
     if tokenizer.pad_token not in (None, image_token):
         return
@@ -41,7 +39,7 @@ def ensure_pad_token(tokenizer: Any, image_token: str) -> None:
     tokenizer.pad_token = found
 
 
-def padded_vocabulary(tokenizer: Any, num_rows: int) -> int:
+def padded_vocabulary(tokenizer: PreTrainedTokenizerBase, num_rows: int) -> int:
     """Rows that the embedding needs: the `num_rows` it has if every id fits, else the next multiple of 64."""
     needed = 1 + max(tokenizer.get_vocab().values())
     if needed <= num_rows:

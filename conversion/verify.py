@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from transformers import GenerationConfig
@@ -38,6 +38,12 @@ from .remote_code import (
     processor_code,
 )
 from .safetensors_file import StoredTensor
+
+if TYPE_CHECKING:
+    from fila.modeling.configuration_fila import FilaConfig
+    from fila.modeling.modeling_fila import FilaForConditionalGeneration
+    from fila.processing.processing_fila import FilaProcessor
+
 
 _REQUIRED_FILES = (
     "config.json",
@@ -129,19 +135,19 @@ class _Checkpoint:
         self.folder = folder
 
     @cached_property
-    def config(self) -> Any:
+    def config(self) -> "FilaConfig":
         from fila.modeling.configuration_fila import FilaConfig
 
         return FilaConfig.from_pretrained(self.folder, local_files_only=True)
 
     @cached_property
-    def processor(self) -> Any:
+    def processor(self) -> "FilaProcessor":
         from fila.processing.processing_fila import FilaProcessor
 
         return FilaProcessor.from_pretrained(self.folder, local_files_only=True)
 
     @cached_property
-    def model(self) -> Any:
+    def model(self) -> "FilaForConditionalGeneration":
         check_stored_layers(self.folder)
         return model_on_meta(self.config)
 
@@ -314,13 +320,13 @@ class _Checkpoint:
         return ", ".join(f"{name} {value}" for name, (value, _) in pairs.items())
 
     def check_chat_template(self) -> str:
-        template, token = self.processor.chat_template, self.processor.image_token
+        template, token = cast(str, self.processor.chat_template), self.processor.image_token
         if not template or not places_images(self.processor.tokenizer, template, token):
             raise ValueError(f"The chat template does not write {token!r} where a message has an image.")
         return f"writes {token!r}"
 
     def check_generation(self) -> str:
-        template, tokenizer = self.processor.chat_template, self.processor.tokenizer
+        template, tokenizer = cast(str, self.processor.chat_template), self.processor.tokenizer
         wrong = []
         if self.json_files.get("tokenizer_config.json", {}).get("padding_side") != "left":
             wrong.append("tokenizer_config.json does not say `padding_side: left`, so batches are answered wrongly")
@@ -386,7 +392,7 @@ def _read_index(folder: Path, name: str) -> set[str]:
     return set(map(str, weight_map.values())) if isinstance(weight_map, dict) else set()
 
 
-def _auto_maps(value: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def _auto_maps(value: object, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (place, contents) for every `auto_map` in nested dicts and lists."""
     if isinstance(value, list):
         value = {str(index): item for index, item in enumerate(value)}
@@ -398,7 +404,7 @@ def _auto_maps(value: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any
             yield from _auto_maps(item, here)
 
 
-def _strings(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+def _strings(value: object, place: str = "") -> Iterator[tuple[str, str]]:
     """Yield (place, text) for every string in nested lists and dicts."""
     if isinstance(value, str):
         yield place, value

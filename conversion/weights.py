@@ -5,9 +5,10 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
+
+from fila.modeling.modeling_fila import FilaForConditionalGeneration
 
 from .key_rules import Rule, apply_rules, check_targets
 from .new_weights import initial_weights, stored_shapes
@@ -67,12 +68,12 @@ class Account:
             self.origin[key] = "the model's own initial values"
 
 
-def low_res_rules(model: Any) -> list[Rule]:
+def low_res_rules(model: FilaForConditionalGeneration) -> list[Rule]:
     """Rules for a part that gives the model's low-res tower."""
     return vit_rules(model.config.vision_config, LOW, num_layers=model.config.num_vision_layers)
 
 
-def high_res_rules(part: Part, model: Any) -> list[Rule]:
+def high_res_rules(part: Part, model: FilaForConditionalGeneration) -> list[Rule]:
     """Rules for a part that gives the model's first high-res tower."""
     tower, config = model.model.vision_tower.high_res_tower, model.config.high_res_vision_config
     if not tower.encodes_views:
@@ -80,7 +81,9 @@ def high_res_rules(part: Part, model: Any) -> list[Rule]:
     return vit_rules(config, HIGH, num_layers=getattr(tower, "num_layers", config.num_hidden_layers))
 
 
-def collect_weights(model: Any, *, low_res: Part, high_res: Part | None, text: Part, seed: int) -> Account:
+def collect_weights(
+    model: FilaForConditionalGeneration, *, low_res: Part, high_res: Part | None, text: Part, seed: int
+) -> Account:
     """Find a source for every tensor of the model and a fate for every tensor of the parts.
 
     Args:

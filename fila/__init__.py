@@ -5,6 +5,7 @@
 `import fila` registers the classes with transformers' Auto classes; nothing else happens.
 """
 
+import os
 from typing import Any
 
 from transformers import (
@@ -13,6 +14,7 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoModelForMultimodalLM,
     AutoProcessor,
+    PreTrainedConfig,
 )
 from transformers.models.auto import modeling_auto
 
@@ -37,19 +39,19 @@ from fila.processing.video_processing_fila import FilaVideoProcessor
 from fila.version import __version__ as __version__
 
 
-def _recipe_settings(name: str, **changes: Any) -> dict[str, Any]:
+def _recipe_settings(name: str, **changes: dict[str, Any] | PreTrainedConfig | str | None) -> dict[str, Any]:
     from fila.systems.recipes import config_settings, load_recipe  # not before a recipe is asked for
 
     return config_settings(load_recipe(name), **changes)
 
 
-def _write_code(owner: Any, settings_file: Any) -> None:
+def _write_code(owner: object, settings_file: str | os.PathLike[str]) -> None:
     from fila.conversion.remote_code import write_beside
 
     write_beside(owner, settings_file)
 
 
-def _compare_code(config: Any) -> None:
+def _compare_code(config: FilaConfig) -> None:
     from fila.conversion.remote_code import warn_if_newer
 
     warn_if_newer(config)
@@ -87,14 +89,14 @@ def _register() -> None:
         )
         config.register_for_auto_class()
         model.register_for_auto_class("AutoModel")
-    for image_processor in (VarImageProcessor, VarImageProcessorPil):
-        image_processor.register_for_auto_class()
+    for of_var in (VarImageProcessor, VarImageProcessorPil):
+        of_var.register_for_auto_class()
     FilaConfig.compare_code = staticmethod(_compare_code)
     for owner in (FilaConfig, FilaImageProcessor, FilaImageProcessorPil):
         owner.require_parts = staticmethod(require_parts)
     options.load_part = canvas.load_part = find_part
-    for owner in (FilaConfig, FilaProcessor, FilaImageProcessor, FilaImageProcessorPil, FilaVideoProcessor):
-        owner.write_code = staticmethod(_write_code)
+    for saved in (FilaConfig, FilaProcessor, FilaImageProcessor, FilaImageProcessorPil, FilaVideoProcessor):
+        saved.write_code = staticmethod(_write_code)
     # `transformers serve` and pipelines find modalities through these tables of names.
     for table in ("MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES", "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES"):
         getattr(modeling_auto, table)["fila"] = "FilaForConditionalGeneration"

@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.image_text_to_text import ImageTextToTextPipeline
+from transformers.utils import ModelOutput
 
 from fila.modeling.modeling_fila import IMAGE_INPUTS, FilaForConditionalGeneration
 from fila.modeling.view_layout import VIDEO_INPUTS
@@ -20,7 +21,7 @@ _ROWS = (*IMAGE_INPUTS, *VIDEO_INPUTS.values(), "video_token_index")
 class FilaImageTextToTextPipeline(ImageTextToTextPipeline):  # type: ignore[misc, unused-ignore]
     """transformers' own pipeline, which batches of images pass through; for other models it is the same."""
 
-    def preprocess(self, *args: Any, **kwargs: Any) -> Any:
+    def preprocess(self, *args: object, **kwargs: object) -> Any:
         """Make the model's inputs of one row, images and videos as lists, empty where it has none."""
         inputs = super().preprocess(*args, **kwargs)
         if isinstance(self.model, FilaForConditionalGeneration):
@@ -28,7 +29,9 @@ class FilaImageTextToTextPipeline(ImageTextToTextPipeline):  # type: ignore[misc
                 inputs[name] = [*inputs.pop(name, ())]
         return inputs
 
-    def _forward(self, model_inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    def _forward(  # type: ignore[override]
+        self, model_inputs: dict[str, Any], generate_kwargs: dict[str, Any] | None = None
+    ) -> ModelOutput:
         if isinstance(self.model, FilaForConditionalGeneration):
             for name in _ROWS:
                 rows = model_inputs.pop(name)
@@ -36,7 +39,7 @@ class FilaImageTextToTextPipeline(ImageTextToTextPipeline):  # type: ignore[misc
                     rows = [image for row in rows for image in row]
                 if rows:
                     model_inputs[name] = rows
-        return super()._forward(model_inputs, *args, **kwargs)
+        return super()._forward(model_inputs, generate_kwargs)
 
 
 def register() -> None:

@@ -9,7 +9,11 @@ would be served wrongly is refused when the engine starts.
 
 import logging
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vllm.config import ModelConfig, VllmConfig
+
 
 BACKEND = "vllm.model_executor.models.transformers:TransformersMultiModalForCausalLM"
 
@@ -40,7 +44,7 @@ class FilaVllmConfig:
     """What vLLM asks about a fila checkpoint before it starts an engine: vLLM's `VerifyAndUpdateConfig`."""
 
     @staticmethod
-    def verify_and_update_model_config(model_config: Any) -> None:
+    def verify_and_update_model_config(model_config: "ModelConfig") -> None:
         """Refuse a checkpoint that vLLM would answer wrongly, and say what it does not serve.
 
         Raises:
@@ -60,6 +64,6 @@ class FilaVllmConfig:
             )
 
     @staticmethod
-    def verify_and_update_config(vllm_config: Any) -> None:
+    def verify_and_update_config(vllm_config: "VllmConfig") -> None:
         """Do the same for versions of vLLM that ask with the whole configuration alone."""
         FilaVllmConfig.verify_and_update_model_config(vllm_config.model_config)

@@ -9,7 +9,7 @@ Shapes: T views, E channels, s cells per side of the square, g patches per side.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,10 @@ from transformers import initialization as init
 from .options import one_of
 from .resize import resize, resize_corners, resize_edges
 from .towers import count_stages, locate_stage, stage_shape
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
+
 
 ALIGNMENTS = ("conv", "pool", "bilinear", "corners")
 
@@ -174,7 +178,7 @@ class AlignedTokens(nn.Module):
         return tokens
 
 
-def view_side(config: Any, stage: int) -> int:
+def view_side(config: "FilaConfig", stage: int) -> int:
     """Cells per side of stage `stage`'s map (from 1) that one view owns.
 
     Raises:
@@ -183,7 +187,7 @@ def view_side(config: Any, stage: int) -> int:
     return stage_shape(config, stage)[1]
 
 
-def checked_stages(config: Any, name: str, stages: Sequence[int]) -> tuple[int, ...]:
+def checked_stages(config: "FilaConfig", name: str, stages: Sequence[int]) -> tuple[int, ...]:
     """Check an option that lists stages of the high-res towers.
 
     Args:
@@ -202,7 +206,7 @@ def checked_stages(config: Any, name: str, stages: Sequence[int]) -> tuple[int, 
     return tuple(found)
 
 
-def map_shapes(config: Any, groups: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+def map_shapes(config: "FilaConfig", groups: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     """Channels and cells per side of the maps that a fusion's `finish` gets for its `final_stages`."""
     for group in groups:
         if len({locate_stage(config, stage)[0] for stage in group}) > 1:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, PreTrainedConfig
 from transformers.modeling_outputs import MoeModelOutputWithPast
 
 _PROBES = 8  # rows and columns of the small head that the class is tried on
@@ -34,7 +34,7 @@ class CausalHead:
         ValueError: If transformers has no such class, or it does more than change the logits.
     """
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: PreTrainedConfig) -> None:
         small = copy.copy(config)
         small.num_hidden_layers = 1
         if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
@@ -101,7 +101,7 @@ class CausalHead:
         )
 
 
-def check_takes_embeddings(config: Any) -> None:
+def check_takes_embeddings(config: PreTrainedConfig) -> None:
     """Check that a language model makes of embeddings what it makes of their ids, which images do not have.
 
     Raises:
@@ -148,6 +148,6 @@ class _NoLayers(MoeModelOutputWithPast):
             raise AttributeError(name)
 
 
-def _given(*args: Any, inputs_embeds: torch.Tensor, **kwargs: Any) -> _NoLayers:
+def _given(*args: object, inputs_embeds: torch.Tensor, **kwargs: object) -> _NoLayers:
     """Return what the layers would make of `inputs_embeds`, were there any."""
-    return _NoLayers(last_hidden_state=inputs_embeds)
+    return _NoLayers(last_hidden_state=inputs_embeds)  # type: ignore[arg-type]

@@ -18,11 +18,14 @@ Shapes: F frames, P patches, D vision width, N tokens of the clip, M language-mo
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from .patch_grid import Grid
+
+if TYPE_CHECKING:
+    from .connector import ClipConnector, Connector
 
 Read = Callable[[int, int], torch.Tensor]
 
@@ -80,12 +83,12 @@ class TimeWindow:
             yield Piece(first, last, before, end - begin - before - (last - first))
 
 
-def joins_frames(connector: Any) -> bool:
+def joins_frames(connector: "Connector") -> bool:
     """Whether a connector sees several frames at once."""
     return bool(connector.over_time != "each")
 
 
-def tokens_per_clip(connector: Any, num_frames: int, patch_grid: tuple[int, int]) -> int:
+def tokens_per_clip(connector: "Connector", num_frames: int, patch_grid: tuple[int, int]) -> int:
     """Tokens of a video whose frames are one view each.
 
     Raises:
@@ -94,24 +97,25 @@ def tokens_per_clip(connector: Any, num_frames: int, patch_grid: tuple[int, int]
     if connector.over_time == "mean":
         return int(connector.tokens_per_tile(patch_grid))
     if joins_frames(connector):
-        return int(connector.tokens_per_clip(num_frames, patch_grid))
+        return int(cast("ClipConnector", connector).tokens_per_clip(num_frames, patch_grid))
     return num_frames * int(connector.tokens_per_tile(patch_grid))
 
 
-def clip_token_rule(connector: Any, patch_grid: tuple[int, int]) -> dict[str, int] | None:
+def clip_token_rule(connector: "Connector", patch_grid: tuple[int, int]) -> dict[str, int] | None:
     """How many tokens a clip becomes, for the processor's `clip_tokens`; None for a connector of single frames."""
     if connector.over_time == "mean":
         return {"per_clip": int(connector.tokens_per_tile(patch_grid))}
     if not joins_frames(connector):
         return None
-    window: TimeWindow = connector.window
+    joining = cast("ClipConnector", connector)
+    window = joining.window
     frames = window.size  # a clip of a window has `steps(size)` steps
-    per_step = int(connector.tokens_per_clip(frames, patch_grid)) // window.steps(frames)
+    per_step = int(joining.tokens_per_clip(frames, patch_grid)) // window.steps(frames)
     return {"per_step": per_step, **asdict(window)}
 
 
 def clip_tokens(
-    connector: Any, read: Read, num_frames: int, grid: Grid, frames_per_chunk: int | None = None
+    connector: "Connector", read: Read, num_frames: int, grid: Grid, frames_per_chunk: int | None = None
 ) -> torch.Tensor:
     """Tokens of one video whose frames are one view each: `(N, M)`.
 
@@ -123,11 +127,9 @@ def clip_tokens(
         frames_per_chunk: Frames that are held at a time, about; None holds all.
     """
     if connector.over_time == "mean":
-        averaged: torch.Tensor = connector(mean_over_time(read, num_frames, frames_per_chunk), grid)[0]
-        return averaged
+        return connector(mean_over_time(read, num_frames, frames_per_chunk), grid)[0]
     if joins_frames(connector):
-        tokens: torch.Tensor = connector.clip(read, num_frames, grid, frames_per_chunk)
-        return tokens
+        return cast("ClipConnector", connector).clip(read, num_frames, grid, frames_per_chunk)
     pieces = TimeWindow().pieces(num_frames, frames_per_chunk)
     return torch.cat([connector(read(piece.first, piece.last), grid).flatten(0, 1) for piece in pieces])
 

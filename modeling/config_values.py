@@ -3,7 +3,8 @@
 """Values that no model can have, refused where a config is made: later they would be divisions by zero."""
 
 import difflib
-from typing import Any
+from collections.abc import Iterable
+from typing import cast
 
 from transformers.activations import ACT2FN
 
@@ -42,7 +43,7 @@ _COUNTS = (
 _ACTIVATIONS = ("activation_function", "dense_act_fn", "hidden_act", "hidden_activation")
 
 
-def refuse_impossible_values(section: str, config: Any) -> None:
+def refuse_impossible_values(section: str, config: object) -> None:
     """Check the sizes and activations of a config, this package's or transformers'.
 
     Args:
@@ -65,9 +66,9 @@ def refuse_impossible_values(section: str, config: Any) -> None:
             raise ValueError(f"`{section}.{name}` must be an activation that transformers knows; got {value!r}{hint}")
 
 
-def _setting(config: Any, name: str) -> Any:
+def _setting(config: object, name: str) -> object:
     """Return a setting; None if the config lacks it, or if each of its layers has its own."""
     name = getattr(config, "attribute_map", {}).get(name, name)
-    if getattr(config, "is_heterogeneous", False) and name not in iter(config):
+    if getattr(config, "is_heterogeneous", False) and name not in iter(cast("Iterable[str]", config)):
         return None
     return getattr(config, name, None)

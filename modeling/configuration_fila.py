@@ -6,10 +6,11 @@ Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378
 paper leaves open is decided in docs/decisions.md.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import field, fields
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
@@ -58,7 +59,7 @@ MAX_TOKEN_ID = 2**31 - 1  # of a vocabulary, and of tensors of 32 bits
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
-def check_layers(name: str, settings: Any, most: int = MAX_LAYERS, reason: str = "more than any model has") -> None:
+def check_layers(name: str, settings: object, most: int = MAX_LAYERS, reason: str = "more than any model has") -> None:
     """Raise a `ValueError` if a dict of settings, or one inside of it, asks for more layers than there may be."""
     if isinstance(settings, list | tuple):
         settings = dict(enumerate(settings))
@@ -176,12 +177,18 @@ class FilaConfig(PreTrainedConfig):
     high_res_vision_config: Any = field(default_factory=lambda: dict(_HIGH_RES_DEFAULTS))
     extra_vision_configs: list[Any] = field(default_factory=list)
     text_config: Any = None
-    fusion: dict[str, Any] | str | None = None
-    connector: dict[str, Any] | str | None = None
+    if TYPE_CHECKING:  # as they are after construction
+        fusion: Any = None
+        connector: Any = None
+        tile_size: int = 0
+        high_res_tile_size: Any = None
+    else:
+        fusion: dict[str, Any] | str | None = None
+        connector: dict[str, Any] | str | None = None
+        tile_size: int | None = None
+        high_res_tile_size: int | None = None
     vision_feature_layer: int = -2
     vision_feature_select: Literal["patch", "cls_patch"] = "patch"
-    tile_size: int | None = None
-    high_res_tile_size: int | None = None
     high_res_overview: Literal["pool", "interpolate", "encode"] = "pool"
     low_res_views: Literal["processor", "corners", "edges"] = "processor"
     image_newline: bool = False
@@ -203,7 +210,7 @@ class FilaConfig(PreTrainedConfig):
     compare_code: ClassVar[Any] = None
     require_parts: ClassVar[Any] = None
 
-    def __post_init__(self, **kwargs: Any) -> None:
+    def __post_init__(self, **kwargs: object) -> None:
         tokens = {key: kwargs.pop(key) for key in _TOKEN_IDS if key in kwargs}
         refuse_unknown_keys("FilaConfig", [f.name for f in fields(self)], kwargs)
 
@@ -255,7 +262,13 @@ class FilaConfig(PreTrainedConfig):
 
     @classmethod
     def from_recipe(
-        cls, name: str, *, low_res: Any = None, high_res: Any = None, text: Any = None, **changes: Any
+        cls,
+        name: str,
+        *,
+        low_res: dict[str, Any] | PreTrainedConfig | str | None = None,
+        high_res: dict[str, Any] | PreTrainedConfig | str | None = None,
+        text: dict[str, Any] | PreTrainedConfig | str | None = None,
+        **changes: Any,
     ) -> "FilaConfig":
         """Config of a published system, such as `"llava-hr"`; `fila recipes` lists them. Needs the `fila` package.
 
@@ -299,7 +312,7 @@ class FilaConfig(PreTrainedConfig):
         ]
         return output
 
-    def to_json_file(self, json_file_path: Any, *args: Any, **kwargs: Any) -> None:
+    def to_json_file(self, json_file_path: str | os.PathLike[str], *args: bool, **kwargs: bool) -> None:
         """Write the settings, and with `fila` the code that they use beside them, where transformers copied code."""
         if self.write_code is not None:
             self.write_code(self, json_file_path)

@@ -97,7 +97,7 @@ class VarVQConfig(PreTrainedConfig):
     commitment: float = 0.25
     initializer_range: float = 0.02
 
-    def __post_init__(self, **kwargs: Any) -> None:
+    def __post_init__(self, **kwargs: object) -> None:
         refuse_unknown_keys("VarVQConfig", [f.name for f in fields(self)], kwargs)
         refuse_impossible_values("VarVQConfig", self)
         if self.base_channels % self.norm_groups:
@@ -180,7 +180,7 @@ class VarConfig(PreTrainedConfig):
     drop_path_rate: float | None = None
     initializer_range: float | None = None
 
-    def __post_init__(self, **kwargs: Any) -> None:
+    def __post_init__(self, **kwargs: object) -> None:
         refuse_unknown_keys("VarConfig", [f.name for f in fields(self)], kwargs)
         refuse_impossible_values("VarConfig", self)
         if self.vq_config is None:

@@ -3,7 +3,7 @@
 """Table of the connectors: the ways from vision width to language-model width."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -26,6 +26,9 @@ from .connector_stc import (
 )
 from .options import build_part, check_answers
 from .patch_grid import Grid
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
 
 
 class Connector(Protocol):
@@ -104,7 +107,7 @@ CONNECTORS: dict[str, Callable[..., Connector]] = {
 }
 
 
-def check_connector(name: str, part: Any) -> None:
+def check_connector(name: str, part: type) -> None:
     """Check that a connector's class declares all that `Connector` asks, or `ClipConnector` where it joins frames.
 
     Raises:
@@ -114,7 +117,7 @@ def check_connector(name: str, part: Any) -> None:
     check_answers("connector", name, part, ClipConnector if joins_frames else Connector)
 
 
-def build_connector(config: Any, input_size: int, options: dict[str, Any] | None = None) -> Any:
+def build_connector(config: "FilaConfig", input_size: int, options: dict[str, Any] | None = None) -> Connector:
     """Build the connector that `config.connector`, or `options` in its place, names.
 
     Args:

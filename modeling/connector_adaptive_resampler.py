@@ -21,7 +21,7 @@ a window, M language-model width.
 """
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,10 @@ from transformers import initialization as init
 
 from .attention import PackedAttention, check_heads
 from .patch_grid import Grid, patch_positions
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
+
 
 # (rows, cols) of a window's cells, in the order in which they are tried.
 WINDOW_SIZES = ((2, 4), (2, 3), (3, 4), (3, 3), (4, 2), (3, 2), (4, 3))
@@ -101,7 +105,9 @@ class AdaptiveResamplerConnector(nn.Module):
     patch_block: int | None = None
     over_time = "each"
 
-    def __init__(self, config: Any, *, input_size: int, grid_size: int = 12, num_heads: int | None = None) -> None:
+    def __init__(
+        self, config: "FilaConfig", *, input_size: int, grid_size: int = 12, num_heads: int | None = None
+    ) -> None:
         super().__init__()
         width = config.text_config.hidden_size
         if grid_size < 1:

@@ -18,7 +18,7 @@ Shapes: T views, P patches, D vision width, C code size, K scales that are read,
 width.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,10 @@ from transformers import initialization as init
 
 from .multi_scale_quantizer import FilaMultiScaleQuantizer
 from .patch_grid import Grid
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
+
 
 CODE_STD = 0.5  # of new codes; the vectors that look for them have a deviation near 1
 
@@ -53,7 +57,7 @@ class CodebookConnector(nn.Module):
 
     def __init__(
         self,
-        config: Any,
+        config: "FilaConfig",
         *,
         input_size: int,
         codebook_size: int = 4096,

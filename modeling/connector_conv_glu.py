@@ -17,7 +17,7 @@ Deviations: none known; what is recorded of it in tests/golden is a reconstructi
 Shapes: T views, P patches, (r, c) patch grid, D vision width, M language-model width.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,9 @@ from transformers import initialization as init
 
 from .options import one_of
 from .patch_grid import Grid, blocks_of, one_grid
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
 
 
 class GatedMlp(nn.Module):
@@ -67,7 +70,7 @@ class ConvGluConnector(nn.Module):
 
     def __init__(
         self,
-        config: Any,
+        config: "FilaConfig",
         *,
         input_size: int,
         conv: str = "input",

@@ -16,7 +16,7 @@ x = norm(feature).
 Shapes: T views, P patches, D vision width, M language-model width.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -24,6 +24,9 @@ from transformers.activations import ACT2FN
 
 from .options import one_of
 from .patch_grid import OVER_TIME, Grid
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
 
 
 class MlpConnector(nn.Module):
@@ -50,7 +53,7 @@ class MlpConnector(nn.Module):
 
     def __init__(
         self,
-        config: Any,
+        config: "FilaConfig",
         *,
         input_size: int,
         depth: int = 2,

@@ -17,7 +17,7 @@ Deviations: positions are computed at every call instead of being cached for gri
 Shapes: T views, P patches of the largest view, D vision width, N queries, M language-model width.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -26,6 +26,9 @@ from transformers import initialization as init
 from .attention import PackedAttention, check_heads
 from .patch_grid import Grid, patch_positions
 from .sincos import sincos_2d
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
 
 
 class ResamplerConnector(nn.Module):
@@ -45,7 +48,9 @@ class ResamplerConnector(nn.Module):
     patch_block: int | None = None
     over_time = "each"
 
-    def __init__(self, config: Any, *, input_size: int, num_queries: int = 64, num_heads: int | None = None) -> None:
+    def __init__(
+        self, config: "FilaConfig", *, input_size: int, num_queries: int = 64, num_heads: int | None = None
+    ) -> None:
         super().__init__()
         width = config.text_config.hidden_size
         if num_queries < 1:

@@ -25,7 +25,7 @@ Shapes: T views, F frames, P patches, (r, c) patch grid, D vision width, M langu
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,9 @@ from torch import nn
 from .clips import Piece, Read, TimeWindow
 from .patch_grid import Grid, blocks_of, one_grid
 from .regstage import RegStage
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
 
 
 class WindowMean(nn.Module):
@@ -76,7 +79,7 @@ class StcConnector(nn.Module):
 
     def __init__(
         self,
-        config: Any,
+        config: "FilaConfig",
         *,
         input_size: int,
         downsample: Sequence[int] = (2, 2, 2),
@@ -199,7 +202,7 @@ class SpatialConvConnector(StcConnector):
 
     def __init__(
         self,
-        config: Any,
+        config: "FilaConfig",
         *,
         input_size: int,
         downsample: Sequence[int] = (1, 2, 2),

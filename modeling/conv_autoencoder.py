@@ -14,17 +14,17 @@ Deviations: attention runs in `scaled_dot_product_attention`.
 Shapes: B images, C channels, (H, W) pixels, D code size, (h, w) = (H, W) / 2^(levels - 1).
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .configuration_var import VarVQConfig
+
 NORM_EPS = 1e-6
 
 
-def norm(config: Any, channels: int) -> nn.GroupNorm:
+def norm(config: VarVQConfig, channels: int) -> nn.GroupNorm:
     """The norm of every block."""
     return nn.GroupNorm(config.norm_groups, channels, eps=NORM_EPS)
 
@@ -32,7 +32,7 @@ def norm(config: Any, channels: int) -> nn.GroupNorm:
 class ResidualBlock(GradientCheckpointingLayer):
     """`(B, C, h, w) -> (B, D, h, w)`."""
 
-    def __init__(self, config: Any, channels: int, out_channels: int) -> None:
+    def __init__(self, config: VarVQConfig, channels: int, out_channels: int) -> None:
         super().__init__()
         self.norm1 = norm(config, channels)
         self.conv1 = nn.Conv2d(channels, out_channels, 3, padding=1)
@@ -51,7 +51,7 @@ class ResidualBlock(GradientCheckpointingLayer):
 class MapAttention(nn.Module):
     """Every cell reads every cell: `(B, C, h, w) -> (B, C, h, w)`."""
 
-    def __init__(self, config: Any, channels: int) -> None:
+    def __init__(self, config: VarVQConfig, channels: int) -> None:
         super().__init__()
         self.norm = norm(config, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
@@ -92,7 +92,9 @@ class Double(nn.Module):
 class Level(nn.Module):
     """The blocks of one resolution; which way it resizes afterwards is the caller's."""
 
-    def __init__(self, config: Any, channels: int, out_channels: int, num_blocks: int, *, attention: bool) -> None:
+    def __init__(
+        self, config: VarVQConfig, channels: int, out_channels: int, num_blocks: int, *, attention: bool
+    ) -> None:
         super().__init__()
         self.block = nn.ModuleList(
             ResidualBlock(config, channels if index == 0 else out_channels, out_channels)
@@ -114,7 +116,7 @@ class Level(nn.Module):
 class Middle(nn.Module):
     """The blocks at the smallest map."""
 
-    def __init__(self, config: Any, channels: int) -> None:
+    def __init__(self, config: VarVQConfig, channels: int) -> None:
         super().__init__()
         self.block_1 = ResidualBlock(config, channels, channels)
         self.attn_1 = MapAttention(config, channels) if config.attention_in_middle else nn.Identity()
@@ -128,7 +130,7 @@ class Middle(nn.Module):
 class Encoder(nn.Module):
     """`(B, 3, H, W) -> (B, D, h, w)`."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: VarVQConfig) -> None:
         super().__init__()
         widths = [config.base_channels * factor for factor in config.channel_multipliers]
         last = len(widths) - 1
@@ -156,7 +158,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """`(B, D, h, w) -> (B, 3, H, W)`."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: VarVQConfig) -> None:
         super().__init__()
         widths = [config.base_channels * factor for factor in config.channel_multipliers]
         last = len(widths) - 1

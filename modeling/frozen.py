@@ -10,24 +10,31 @@ computes for a gradient that nobody reads.
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import torch
+from torch import nn
+
+Module = TypeVar("Module")
+Inputs = ParamSpec("Inputs")
+Output = TypeVar("Output")
 
 
-def graph_if_needed(method: Callable[..., Any]) -> Callable[..., Any]:
+def graph_if_needed(
+    method: Callable[Concatenate[Module, Inputs], Output],
+) -> Callable[Concatenate[Module, Inputs], Output]:
     """Let a method of a module record a graph only if the module trains or a tensor given to it wants a gradient.
 
     It is decided at every call, so that freezing and unfreezing need no more than `requires_grad_`.
     """
 
     @functools.wraps(method)
-    def wrapped(self: Any, *inputs: Any, **kwargs: Any) -> Any:
+    def wrapped(self: Module, /, *inputs: Inputs.args, **kwargs: Inputs.kwargs) -> Output:
         if not torch.is_grad_enabled() or any(map(_wants_gradient, inputs)):
             return method(self, *inputs, **kwargs)
         if getattr(self, "_is_replica", False):  # of `nn.DataParallel`, whose copies have no parameters of their own
             return method(self, *inputs, **kwargs)
-        if any(parameter.requires_grad for parameter in self.parameters()):
+        if any(parameter.requires_grad for parameter in cast(nn.Module, self).parameters()):
             return method(self, *inputs, **kwargs)
         with torch.no_grad():
             return method(self, *inputs, **kwargs)
@@ -35,7 +42,7 @@ def graph_if_needed(method: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def _wants_gradient(value: Any) -> bool:
+def _wants_gradient(value: object) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_wants_gradient, value))
     return isinstance(value, torch.Tensor) and value.requires_grad

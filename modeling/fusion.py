@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Table of the fusions: the ways in which the high-res tower's features join the low-res tower's."""
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -24,6 +24,9 @@ from .fusion_spatial_gate import SpatialGateFusion
 from .fusion_upsample_concat import UpsampleConcatFusion
 from .options import build_part, check_answers, find_part
 from .view_layout import ViewLayout
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
 
 
 class Fusion(Protocol):
@@ -87,7 +90,7 @@ FUSIONS: dict[str, type[Fusion]] = {
 }
 
 
-def check_fusion(name: str, part: Any) -> None:
+def check_fusion(name: str, part: type) -> None:
     """Check that a fusion's class declares all that `Fusion` asks.
 
     Raises:
@@ -96,7 +99,7 @@ def check_fusion(name: str, part: Any) -> None:
     check_answers("fusion", name, part, Fusion)
 
 
-def needs_high_res_tower(options: Any) -> bool:
+def needs_high_res_tower(options: object) -> bool:
     """Whether the fusion that an option dict, or a name, names needs a high-res tower.
 
     Raises:
@@ -105,7 +108,7 @@ def needs_high_res_tower(options: Any) -> bool:
     return bool(find_part("fusion", FUSIONS, options)[1].needs_high_res_tower)
 
 
-def build_fusion(config: Any) -> Fusion:
+def build_fusion(config: "FilaConfig") -> Fusion:
     """Build the fusion that `config.fusion` names.
 
     Raises:

@@ -17,7 +17,7 @@ Shapes: T views, P patches, D low-res width, E width of a stage, s cells per sid
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -26,6 +26,9 @@ from .align import Align, checked_stages, map_shapes
 from .fusion_at_end import FusionAtEnd
 from .towers import last_stages
 from .view_layout import ViewLayout
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
 
 
 def concat_channels(maps: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -48,7 +51,12 @@ class ChannelConcatFusion(FusionAtEnd):
     """
 
     def __init__(
-        self, config: Any, *, stage: int | list[int] | None = None, align: str = "bilinear", grid: int | None = None
+        self,
+        config: "FilaConfig",
+        *,
+        stage: int | list[int] | None = None,
+        align: str = "bilinear",
+        grid: int | None = None,
     ) -> None:
         if stage is None:
             stage = last_stages(config)

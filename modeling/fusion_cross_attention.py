@@ -12,7 +12,7 @@ a starts at zero: the fused encoder starts as the low-res tower alone.
 Shapes: T views, N prefix tokens (CLS), P patches, D low-res width, E width of the tap's stage, s cells per side.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -24,6 +24,9 @@ from .sincos import sincos_2d
 from .taps import checked_taps, layers_at, split_prefix
 from .towers import count_stages, stage_shape
 from .view_layout import ViewLayout
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
 
 
 class CrossAttentionLayer(nn.Module):
@@ -99,7 +102,7 @@ class CrossAttentionFusion(nn.Module):
 
     def __init__(
         self,
-        config: Any,
+        config: "FilaConfig",
         *,
         taps: list[int] | None = None,
         stages: list[int] | None = None,

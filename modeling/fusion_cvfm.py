@@ -16,7 +16,7 @@ Shapes: T views, N prefix tokens (CLS), P patches, D low-res width, E width of t
 patches per side.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -29,6 +29,9 @@ from .taps import checked_taps, layers_at, split_prefix
 from .tower_options import TowerError
 from .towers import last_stages, stage_shape
 from .view_layout import ViewLayout
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
 
 
 class CvfmLayer(nn.Module):
@@ -112,7 +115,7 @@ class CvfmFusion(nn.Module):
 
     def __init__(
         self,
-        config: Any,
+        config: "FilaConfig",
         *,
         taps: list[int] | None = None,
         stages: list[int] | None = None,

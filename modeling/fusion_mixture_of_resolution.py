@@ -24,7 +24,7 @@ Shapes: T views, N prefix tokens (CLS), P patches, (r, c) patch grid, D low-res 
 cells per side.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,9 @@ from .resize import resize_corners
 from .taps import checked_taps, layers_at, split_prefix
 from .towers import count_stages
 from .view_layout import ViewLayout
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
 
 
 def match_grid(high: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
@@ -62,7 +65,7 @@ class ResolutionAdapter(nn.Module):
         """Both projections start at zero: the adapter is the identity."""
         for layer in (self.high_proj, self.low_proj):
             init.zeros_(layer.weight)
-            init.zeros_(layer.bias)
+            init.zeros_(cast(torch.Tensor, layer.bias))
 
     def forward(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         """`(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
@@ -116,7 +119,7 @@ class MixtureOfResolutionFusion(nn.Module):
     tokens_are_places = True
     _no_split_modules = ("ResolutionAdapter",)
 
-    def __init__(self, config: Any, *, taps: list[int] | None = None, final: bool = True) -> None:
+    def __init__(self, config: "FilaConfig", *, taps: list[int] | None = None, final: bool = True) -> None:
         super().__init__()
         stage = count_stages(config)
         layers = layers_at(config, (1 / 4, 1 / 2, 3 / 4), taps)

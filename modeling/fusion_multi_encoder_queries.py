@@ -18,7 +18,7 @@ known. Its towers see one image each; here a view is read at a time. Towers are 
 Shapes: T views, P patches, D low-res width, E width of a stage, s cells per side, Q queries, W query width.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,9 @@ from .attention import CrossAttention, check_heads
 from .fusion_at_end import FusionAtEnd
 from .towers import last_stages
 from .view_layout import ViewLayout
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
 
 
 class QueryLayer(nn.Module):
@@ -100,7 +103,7 @@ class MultiEncoderQueriesFusion(FusionAtEnd):
 
     def __init__(
         self,
-        config: Any,
+        config: "FilaConfig",
         *,
         stages: list[int] | None = None,
         num_queries: int | None = None,

@@ -2,13 +2,16 @@
 # Licensed under the Apache License, Version 2.0.
 """No fusion: the low-res tower alone."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from .fusion_at_end import FusionAtEnd
 from .towers import LOW_RES_TOWERS
 from .view_layout import ViewLayout
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
 
 
 class NoFusion(FusionAtEnd):
@@ -18,7 +21,7 @@ class NoFusion(FusionAtEnd):
     takes_cls = True
     takes_unequal_views = True
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: "FilaConfig") -> None:
         super().__init__(config)
         if config.vision_feature_select == "cls_patch":
             rows, cols = config.patch_grid

@@ -20,7 +20,7 @@ of the image that has most.
 """
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -33,6 +33,10 @@ from .fusion_at_end import FusionAtEnd
 from .sincos import sincos_2d
 from .towers import count_stages
 from .view_layout import ViewLayout
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
+
 
 INITIAL_SHARE = 0.05
 
@@ -92,7 +96,7 @@ class QueryGateFusion(FusionAtEnd):
     needs_high_res_tower = False
 
     def __init__(
-        self, config: Any, *, stage: int | None = None, num_heads: int | None = None, position: bool = True
+        self, config: "FilaConfig", *, stage: int | None = None, num_heads: int | None = None, position: bool = True
     ) -> None:
         high = config.high_res_vision_config
         if high is None and stage is not None:

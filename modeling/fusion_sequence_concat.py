@@ -17,7 +17,7 @@ Deviations: EAGLE published `append` as an ablation, without code.
 Shapes: T views, P patches, D low-res width, E width of the stage, s cells per side, S high-res tokens.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -28,6 +28,9 @@ from .fusion_at_end import FusionAtEnd
 from .options import one_of
 from .towers import count_stages
 from .view_layout import ViewLayout
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
 
 
 def interleave(sequences: list[torch.Tensor]) -> torch.Tensor:
@@ -54,7 +57,7 @@ class SequenceConcatFusion(FusionAtEnd):
 
     def __init__(
         self,
-        config: Any,
+        config: "FilaConfig",
         *,
         order: str = "append",
         stage: int | None = None,
@@ -79,7 +82,7 @@ class SequenceConcatFusion(FusionAtEnd):
                 raise ValueError(f"`fusion.connectors` must hold one connector per tower, 2; got {len(connectors)}.")
             sizes = (self.output_size, high_size)
             parts = [build_connector(config, size, part) for size, part in zip(sizes, connectors, strict=True)]
-            self.connectors = nn.ModuleList(parts)
+            self.connectors = nn.ModuleList(cast("list[nn.Module]", parts))
             grids = (self.patch_grid, self.high_grid)
             lengths = [part.tokens_per_tile(grid) for part, grid in zip(parts, grids, strict=True)]
             self.output_size = config.text_config.hidden_size

@@ -13,15 +13,15 @@ tokens (CLS), P patches of a view, D low-res width, E width of a high-res stage,
 per side that a view owns.
 """
 
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 import torch
 from torch import nn
 from transformers import CLIPVisionModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
@@ -44,6 +44,9 @@ from .stored_layers import check_stored_layers
 from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage
 from .view_layout import ViewLayout, check_views, chunks_of, packed_views
 
+if TYPE_CHECKING:
+    from .towers import CanvasTower
+
 
 class FilaPreTrainedModel(PreTrainedModel):
     """What all fila models share: flags, and the initial values of weights that no checkpoint holds."""
@@ -51,7 +54,7 @@ class FilaPreTrainedModel(PreTrainedModel):
     config_class = FilaConfig
     config: FilaConfig
     base_model_prefix = "model"
-    input_modalities: tuple[str, ...] = ("image", "video", "text")
+    input_modalities: tuple[str, ...] = ("image", "video", "text")  # type: ignore[assignment]
     supports_gradient_checkpointing = True
     _no_split_modules: list[str] | set[str] = []  # noqa: RUF012  # each part names its own
     _skip_keys_device_placement = ["past_key_values", "cache"]  # noqa: RUF012
@@ -62,7 +65,9 @@ class FilaPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = False  # sizes of images are Python numbers; a step on text alone sets it by the model
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, *args: Any, **kwargs: Any
+    ) -> Self:
         """As in every model of transformers; more layers than the files have tensors are refused first."""
         if not kwargs.get("subfolder"):
             check_stored_layers(pretrained_model_name_or_path)
@@ -82,7 +87,7 @@ class FilaPreTrainedModel(PreTrainedModel):
         super().enable_input_require_grads()
         for tower in self.modules():
             if getattr(tower, "encodes_views", None) is False:
-                hook = tower.embeddings.register_forward_hook(_want_gradient)
+                hook = cast(nn.Module, tower.embeddings).register_forward_hook(_want_gradient)
                 self._require_grads_hooks.append(hook)
 
     @classmethod
@@ -94,7 +99,7 @@ class FilaPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(getattr(module, "image_newline", None), nn.Parameter):
-            init.normal_(module.image_newline, std=self.config.initializer_range)
+            init.normal_(cast(nn.Parameter, module.image_newline), std=self.config.initializer_range)
         elif callable(initialise := getattr(module, "set_initial_weights", None)):
             initialise(self.config.initializer_range)
 
@@ -116,8 +121,8 @@ class Canvases:
 
     def __init__(
         self,
-        config: Any,
-        tower: Any,
+        config: FilaConfig,
+        tower: "CanvasTower",
         canvases: list[torch.Tensor],
         plan: ImagePlan,
         kept_stages: set[int],
@@ -140,7 +145,13 @@ class Canvases:
                 self._add(inputs, ("overview", (side, side)), index, whole)
         self.maps = dict(zip(inputs, tower.embed(tuple(map(torch.stack, inputs.values()))), strict=True))
 
-    def _add(self, inputs: Any, key: tuple[str, tuple[int, int]], index: int, pixels: torch.Tensor) -> None:
+    def _add(
+        self,
+        inputs: dict[tuple[str, tuple[int, int]], list[torch.Tensor]],
+        key: tuple[str, tuple[int, int]],
+        index: int,
+        pixels: torch.Tensor,
+    ) -> None:
         self.groups.setdefault(key, []).append(index)
         inputs.setdefault(key, []).append(pixels)
 
@@ -196,14 +207,16 @@ class FilaVisionModel(FilaPreTrainedModel):
     """The hybrid encoder alone."""
 
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = ("image",)  # type: ignore[assignment]
     _can_record_outputs = CLIPVisionModel._can_record_outputs
 
     def __init__(self, config: FilaConfig) -> None:
         super().__init__(config)
         check_tower_types(config)
         self.fusion: Any = build_fusion(config)  # a `Fusion` that is a module
-        self.low_res_tower = build_low_res_tower(config.vision_config, config.num_vision_layers)
+        self.low_res_tower: Any = build_low_res_tower(
+            config.vision_config, config.num_vision_layers
+        )  # a `LowResTower` that is a model
         self.read_stages = [stage for _, stage in self.fusion.taps] + [
             stage for group in self.fusion.final_stages for stage in group
         ]
@@ -312,18 +325,18 @@ class FilaVisionModel(FilaPreTrainedModel):
         views: torch.Tensor,
         grids: torch.Tensor | None,
         maps_of: list[Canvases | EncodedViews],
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, ...]:
         """What `fusion.finish` takes for a chunk of views: `(T, P, D)`, and `(T, E, s, s)` of each group."""
         low = self.low_res_tower.embed(views, grids)
-        kwargs["attention_mask"] = self.low_res_tower.attention_mask(low, grids)
+        options = {**kwargs, "attention_mask": self.low_res_tower.attention_mask(low, grids)}
         done = 0
         for tap, (layer, stage) in enumerate(self.fusion.taps):
-            low = self.low_res_tower.run_layers(low, done, layer, **kwargs)
+            low = self.low_res_tower.run_layers(low, done, layer, **options)
             done = layer
             high = self._read(maps_of, (stage,), chunk).to(low.device)
             low = self.fusion.fuse(tap, at_entry(self.fusion, low), high).to(low.dtype)
-        low = self.low_res_tower.run_layers(low, done, self.low_res_tower.num_layers, **kwargs)
+        low = self.low_res_tower.run_layers(low, done, self.low_res_tower.num_layers, **options)
         low = self.low_res_tower.finish(low)
         if self.config.vision_feature_select == "patch":
             low = low[:, self.low_res_tower.num_prefix_tokens :]
@@ -388,7 +401,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         return maps.per_view(own, chunk)
 
 
-def _want_gradient(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+def _want_gradient(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
     """Mark an output as one that needs a gradient, where a graph is recorded."""
     if torch.is_grad_enabled():
         output.requires_grad_(True)

@@ -9,14 +9,13 @@ image i, M language-model width.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Unpack, cast
 
 import torch
 from torch import nn
 from transformers import AutoModel, GenerationConfig, GenerationMixin
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.import_utils import is_torchdynamo_compiling, torch_compilable_check
@@ -25,7 +24,7 @@ from .cache_name import CACHE_NAME, named_cache
 from .casting import at_entry
 from .causal_head import CausalHead, check_takes_embeddings
 from .configuration_fila import FilaConfig
-from .connector import build_connector
+from .connector import Connector, build_connector
 from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel
 from .image_plan import PerImage, real_view_boxes
 from .image_tokens import CACHED, images_per_sample, repeated_rows, select_tokens, take_rows, uncached_rows
@@ -55,7 +54,9 @@ class FilaModel(FilaPreTrainedModel):
     def __init__(self, config: FilaConfig) -> None:
         super().__init__(config)
         self.vision_tower = FilaVisionModel._from_config(config)
-        self.multi_modal_projector = build_connector(config, self.vision_tower.fusion.output_size)
+        self.multi_modal_projector: Any = build_connector(  # a `Connector` that is a module
+            config, self.vision_tower.fusion.output_size
+        )
         self.image_newline = None
         if config.image_newline:
             self.image_newline = nn.Parameter(torch.empty(config.text_config.hidden_size))
@@ -256,15 +257,16 @@ class FilaModel(FilaPreTrainedModel):
             images_per_sample(placeholders, lengths, contiguous=not in_runs, noun=noun)
         return placeholders.unsqueeze(-1).to(inputs_embeds.device)
 
-    def _embedded(self, input_ids: Any) -> torch.Tensor:
+    def _embedded(self, input_ids: torch.Tensor | None) -> torch.Tensor:
         """Embed ids `(B, L)`; on the CPU, where torch notices one that has no row, the error names the cause."""
-        embed = self.get_input_embeddings()
+        embed: Any = self.get_input_embeddings()
         if is_torchdynamo_compiling():
             return embed(input_ids)  # type: ignore[no-any-return]
         try:
             return embed(input_ids)  # type: ignore[no-any-return]
         except IndexError as error:
-            rows, low, high = embed.weight.shape[0], int(input_ids.min()), int(input_ids.max())
+            ids = cast(torch.Tensor, input_ids)
+            rows, low, high = embed.weight.shape[0], int(ids.min()), int(ids.max())
             raise ValueError(
                 f"`input_ids` must be in 0..{rows - 1}, the rows of the embedding; got {low}..{high}. Load "
                 "the processor and the model from one folder."
@@ -282,7 +284,7 @@ class FilaModel(FilaPreTrainedModel):
         return found
 
     def _refuse_bare_placeholders(
-        self, input_ids: torch.Tensor, cache: Cache | None, *, images: Any, videos: Any
+        self, input_ids: torch.Tensor, cache: Cache | None, *, images: object, videos: object
     ) -> None:
         """Raise ValueError where there are placeholders of images or videos that were not passed.
 
@@ -389,7 +391,7 @@ class FilaModel(FilaPreTrainedModel):
 
     @merge_with_config_defaults
     @can_return_tuple
-    def forward(
+    def forward(  # type: ignore[misc]
         self,
         input_ids: torch.LongTensor | None = None,
         pixel_values: PerImage | None = None,
@@ -538,7 +540,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}  # noqa: RUF012
     _tp_plan = {"lm_head": "colwise_gather_output"}  # noqa: RUF012
-    _pp_plan = {"lm_head": (["hidden_states"], ["logits"])}  # noqa: RUF012
+    _pp_plan: dict[str, Any] = {"lm_head": (["hidden_states"], ["logits"])}  # noqa: RUF012
     _fsdp_plan = {"lm_head": "keep_full_weight"}  # noqa: RUF012
 
     def __init__(self, config: FilaConfig) -> None:
@@ -597,7 +599,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
 
     @merge_with_config_defaults
     @can_return_tuple
-    def forward(
+    def forward(  # type: ignore[misc]
         self,
         input_ids: torch.LongTensor | None = None,
         pixel_values: PerImage | None = None,
@@ -707,7 +709,9 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             **kwargs,
         )
 
-    def _prepare_position_ids_for_generation(self, inputs_tensor: Any, model_kwargs: dict[str, Any]) -> torch.Tensor:
+    def _prepare_position_ids_for_generation(
+        self, inputs_tensor: torch.Tensor, model_kwargs: dict[str, Any]
+    ) -> torch.Tensor:
         """Positions of the prompt, whole also where a cache has its beginning; later tokens count on from its last."""
         if self.config.shared_positions:
             ids, embeds = model_kwargs.get("input_ids", inputs_tensor), None
@@ -779,7 +783,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
                 "them before the prompt is cut. Leave it out, or install a newer version."
             )
         ids = kwargs.get("input_ids", kwargs.get("inputs", args[0] if args else None))
-        return super().generate(*args, **self._without_cached_images(ids, kwargs))
+        return super().generate(*args, **self._without_cached_images(ids, kwargs))  # type: ignore[misc]
 
     def prepare_inputs_for_generation(
         self, *args: Any, inputs_embeds: torch.Tensor | None = None, **kwargs: Any
@@ -793,7 +797,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             inputs_embeds: Named, since `generate` takes embeddings only where it finds the name.
         """
         kwargs["inputs_embeds"] = inputs_embeds
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)  # type: ignore[misc]
         ids, cache = inputs.get("input_ids"), kwargs.get(CACHE_NAME)
         is_draft = cache is not None and not kwargs.get("is_first_iteration") and cache.get_seq_length() == 0
         if is_draft and ids is not None and ids.shape[1] > 1:
@@ -814,7 +818,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             inputs |= take_rows(inputs, names, uncached_rows(placeholders, lengths, counts, num_cached, noun))
         return inputs
 
-    def generate_batch(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    def generate_batch(self, inputs: list[list[int]], *args: Any, **kwargs: Any) -> Any:
         """Continue prompts of text with continuous batching, see `ContinuousMixin.generate_batch`.
 
         Raises:
@@ -828,7 +832,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
                 )
         return super().generate_batch(inputs, *args, **kwargs)
 
-    def _expand_inputs_for_generation(
+    def _expand_inputs_for_generation(  # type: ignore[override]
         self,
         expand_size: int = 1,
         is_encoder_decoder: bool = False,
@@ -847,11 +851,11 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             repeated: dict[str, Any] = {}
             for names, counts, _, _ in [*self._rows_of_samples(input_ids, model_kwargs)]:
                 repeated |= take_rows(model_kwargs, names, repeated_rows(counts, expand_size))
-            input_ids, model_kwargs = super()._expand_inputs_for_generation(
+            input_ids, model_kwargs = super()._expand_inputs_for_generation(  # type: ignore[misc]
                 expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
             )
             return input_ids, model_kwargs | repeated
-        return super()._expand_inputs_for_generation(
+        return super()._expand_inputs_for_generation(  # type: ignore[misc]
             expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
         )
 
@@ -865,7 +869,7 @@ def _refuse_filled(cache: Cache | None) -> None:
         )
 
 
-def _tokens_of_views(connector: Any, patch_grids: torch.Tensor) -> list[int]:
+def _tokens_of_views(connector: Connector, patch_grids: torch.Tensor) -> list[int]:
     """Image tokens that each view of these patch grids becomes."""
     return [connector.tokens_per_tile((rows, cols)) for rows, cols in patch_grids.tolist()]
 

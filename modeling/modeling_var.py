@@ -17,7 +17,7 @@ Shapes: B samples, L ids of an image over all scales, K scales, M width, V codes
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ from torch import nn
 from transformers import initialization as init
 from transformers.cache_utils import DynamicCache
 from transformers.modeling_outputs import ModelOutput
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_var import VarConfig
@@ -69,7 +70,7 @@ class VarGenerationOutput(ModelOutput):
 class HeadNorm(nn.Module):
     """The last norm, modulated by the class: scale, then shift."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: VarConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps, elementwise_affine=False)
         self.ada_lin = nn.Linear(config.hidden_size, 2 * config.hidden_size)
@@ -131,7 +132,7 @@ class VarForImageGeneration(VarPreTrainedModel):
         pixel_values: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         scale_inputs: torch.Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> VarOutput:
         """Score every id given the scales before it.
 

@@ -14,13 +14,14 @@ Shapes: B images, (H, W) pixels, D code size, (h, w) of the quantised map, K sca
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import ModelOutput
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_var import VarVQConfig
@@ -50,10 +51,10 @@ class VarVQOutput(ModelOutput):
 class VarPreTrainedModel(PreTrainedModel):
     """What the tokenizer and the transformer share."""
 
-    config_class = VarVQConfig
+    config_class: type[PreTrainedConfig] = VarVQConfig
     base_model_prefix = ""
     main_input_name = "pixel_values"
-    input_modalities: tuple[str, ...] = ("image",)
+    input_modalities: tuple[str, ...] = ("image",)  # type: ignore[assignment]
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _no_split_modules: list[str] | set[str] = ["ResidualBlock", "MapAttention"]  # noqa: RUF012
@@ -176,7 +177,7 @@ class VarVQModel(VarPreTrainedModel):
         return [self.draw(fhat).clamp(-1, 1) for fhat in (maps if every_scale else maps[-1:])]
 
     @can_return_tuple
-    def forward(self, pixel_values: torch.Tensor, **kwargs: Any) -> VarVQOutput:
+    def forward(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> VarVQOutput:
         """Reconstruct with gradients.
 
         Args:

@@ -14,7 +14,6 @@ Shapes: B samples, L tokens, M width, A heads.
 """
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +22,8 @@ from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .configuration_var import VarConfig
+
 MAX_LOG_SCALE = math.log(100)
 FIRST_LOG_SCALE = math.log(4)
 
@@ -30,7 +31,7 @@ FIRST_LOG_SCALE = math.log(4)
 class NextScaleAttention(nn.Module):
     """Attention whose keys have no bias."""
 
-    def __init__(self, config: Any, index: int) -> None:
+    def __init__(self, config: VarConfig, index: int) -> None:
         super().__init__()
         width = config.hidden_size
         self.index = index
@@ -83,14 +84,14 @@ class NextScaleMlp(nn.Module):
 class NextScaleBlock(GradientCheckpointingLayer):
     """One block."""
 
-    def __init__(self, config: Any, index: int) -> None:
+    def __init__(self, config: VarConfig, index: int) -> None:
         super().__init__()
         width = config.hidden_size
         self.attn = NextScaleAttention(config, index)
         self.ffn = NextScaleMlp(width, round(width * config.mlp_ratio))
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps, elementwise_affine=False)
         depth = config.num_hidden_layers
-        self.drop_path = config.drop_path_rate * index / max(depth - 1, 1)
+        self.drop_path = (config.drop_path_rate or 0.0) * index / max(depth - 1, 1)
         self.shared = config.shared_adaln
         if self.shared:
             self.ada_gss = nn.Parameter(torch.empty(1, 1, 6, width))

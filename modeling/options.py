@@ -13,13 +13,13 @@ Part = TypeVar("Part")
 load_part: Callable[[str, Any], None] | None = None
 
 
-def find_missing(kind: str, name: Any, table: Mapping[str, Any]) -> None:
+def find_missing(kind: str, name: object, table: Mapping[str, object]) -> None:
     """Look for a part that a table does not have among those of other packages."""
     if load_part is not None and isinstance(name, str) and name not in table:
         load_part(kind, name)
 
 
-def as_options(options: Any) -> Any:
+def as_options(options: object) -> Any:
     """Return the option dict of a part that is given by its name alone, as on the command line.
 
     Example:
@@ -29,7 +29,7 @@ def as_options(options: Any) -> Any:
     return {"type": options} if isinstance(options, str) else options
 
 
-def find_part(family: str, table: Mapping[str, Part], options: Any) -> tuple[str, Part]:
+def find_part(family: str, table: Mapping[str, Part], options: object) -> tuple[str, Part]:
     """Return the name that an option dict gives, and the part of a table that it names.
 
     Args:
@@ -50,7 +50,9 @@ def find_part(family: str, table: Mapping[str, Part], options: Any) -> tuple[str
     return name, table[name]
 
 
-def build_part(family: str, table: Mapping[str, Callable[..., Part]], options: Any, *args: Any, **shared: Any) -> Part:
+def build_part(
+    family: str, table: Mapping[str, Callable[..., Part]], options: object, *args: object, **shared: object
+) -> Part:
     """Build the part that an option dict names, with its options.
 
     Args:
@@ -73,7 +75,7 @@ def build_part(family: str, table: Mapping[str, Callable[..., Part]], options: A
     return part(*args, **shared, **chosen)
 
 
-def missing_answers(part: Any, protocol: type) -> list[str]:
+def missing_answers(part: type, protocol: type) -> list[str]:
     """Return what a protocol asks and a class does not declare.
 
     A class declares an attribute or a method of its own or of a base class, or annotates an attribute that its
@@ -93,7 +95,7 @@ def missing_answers(part: Any, protocol: type) -> list[str]:
     return sorted(name for name in asked - declared if not name.startswith("_") or name == "__call__")
 
 
-def check_answers(family: str, name: str, part: Any, *protocols: type) -> None:
+def check_answers(family: str, name: str, part: type, *protocols: type) -> None:
     """Check that a class of a family declares all that is asked of it.
 
     Args:
@@ -115,7 +117,7 @@ def check_answers(family: str, name: str, part: Any, *protocols: type) -> None:
         )
 
 
-def one_of(field: str, value: Any, choices: tuple[str, ...]) -> None:
+def one_of(field: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise a `ValueError` unless `value` is one of `choices`."""
     if value not in choices:
         raise ValueError(f"`{field}` must be one of {list(choices)}; got {value!r}.")

@@ -8,9 +8,8 @@ each sample would read those before it, without a word.
 Shapes: B rows, L sequence length.
 """
 
-from typing import Any
-
 import torch
+from transformers import PreTrainedModel
 from transformers.utils.import_utils import is_torchdynamo_compiling
 
 # Their layers build the mask without the positions, or choose what to read without it, some in older versions of
@@ -29,7 +28,7 @@ READ_OVER_BORDERS = (
 )
 
 
-def is_packed(position_ids: torch.Tensor | None, attention_mask: Any) -> bool:
+def is_packed(position_ids: torch.Tensor | None, attention_mask: object) -> bool:
     """Tell whether the positions of a row start again between two tokens that are no padding.
 
     The answer waits for the device, so only a caller's own positions of several tokens are looked at, and none in a
@@ -51,7 +50,7 @@ def is_packed(position_ids: torch.Tensor | None, attention_mask: Any) -> bool:
     return bool(restarts.any())
 
 
-def check_packed(language_model: Any, *, shared: bool, **present: bool) -> None:
+def check_packed(language_model: PreTrainedModel, *, shared: bool, **present: bool) -> None:
     """Check that a language model keeps the samples of a packed row apart.
 
     Args:

@@ -15,8 +15,6 @@ Deviations: none. The norms have eps 1e-5: timm replaces `LayerNorm2d` (1e-6) by
 Shapes: T maps, (r, c) rows and columns, C channels.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -86,7 +84,7 @@ class RegStage(nn.Module):
         for number in range(1, depth + 1):
             self.add_module(f"b{number}", RegBlock(input_size if number == 1 else output_size, output_size))
 
-    def forward(self, maps: Any) -> Any:
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """`(T, C, r, c) -> (T, C', r, c)`."""
         for block in self.children():
             maps = block(maps)

@@ -3,14 +3,17 @@
 """Checks the taps of a fusion: after which layers of the low-res tower it sees which stages of the high-res tower."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from .towers import count_stages
 
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
 
-def layers_at(config: Any, fractions: Sequence[float], taps: Any = None) -> Sequence[int]:
+
+def layers_at(config: "FilaConfig", fractions: Sequence[float], taps: object = None) -> Sequence[int]:
     """The option `taps`, or without it the layers at fractions of the low-res tower's depth, of those that are run.
 
     Raises:
@@ -22,7 +25,7 @@ def layers_at(config: Any, fractions: Sequence[float], taps: Any = None) -> Sequ
     return [min(max(1, round(depth * fraction)), config.num_vision_layers) for fraction in fractions]
 
 
-def checked_taps(config: Any, taps: Sequence[int], stages: Sequence[int]) -> tuple[tuple[int, int], ...]:
+def checked_taps(config: "FilaConfig", taps: Sequence[int], stages: Sequence[int]) -> tuple[tuple[int, int], ...]:
     """Pair the options `taps` (layers) and `stages`, both counted from 1.
 
     Raises:
@@ -41,7 +44,7 @@ def checked_taps(config: Any, taps: Sequence[int], stages: Sequence[int]) -> tup
     return tuple(zip(taps, stages, strict=True))
 
 
-def _whole_numbers(option: str, values: Any) -> Sequence[int]:
+def _whole_numbers(option: str, values: object) -> Sequence[int]:
     if not isinstance(values, list | tuple) or any(type(value) is not int for value in values):
         raise ValueError(f"`fusion.{option}` must be a list of whole numbers, counted from 1; got {values!r}.")
     return values

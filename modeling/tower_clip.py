@@ -10,11 +10,9 @@ patch grid are accepted. Options: `tower_vit.py`. With `prefix="drop"` the CLS e
 position table keeps its row, so that LLaVA-HR's and EAGLE's tables fit unchanged.
 """
 
-from typing import Any
-
 import torch
 from torch import nn
-from transformers import CLIPVisionModel
+from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.models.clip.modeling_clip import CLIPAttention, CLIPEncoderLayer, CLIPVisionEmbeddings
 
 from .frozen import graph_if_needed
@@ -25,7 +23,7 @@ from .tower_vit import VitTower, of_low_res_tower, vit_options
 class ClipEmbeddings(CLIPVisionEmbeddings):
     """CLIP's embeddings, for views of the table's own grid and of any other."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: CLIPVisionConfig) -> None:
         super().__init__(config)
         self.options = vit_options(config)
         if self.options.prefix == "drop":
@@ -58,7 +56,7 @@ class ClipTower(VitTower, CLIPVisionModel):
     _no_split_modules = ["ClipEmbeddings", "CLIPEncoderLayer"]  # noqa: RUF012
     _can_record_outputs = of_low_res_tower(CLIPEncoderLayer, CLIPAttention)
 
-    def __init__(self, config: Any, num_layers: int | None = None) -> None:
+    def __init__(self, config: CLIPVisionConfig, num_layers: int | None = None) -> None:
         super().__init__(config)
         self.embeddings = ClipEmbeddings(config)
         self.encoder.layers = self.encoder.layers[:num_layers]

@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -35,7 +36,7 @@ Shape = tuple[int, int, int]  # (N, h, w) of one map
 Maps = torch.Tensor | tuple[torch.Tensor, ...]  # one map `(N, C, h, w)`, or several that may differ in N, h and w
 
 
-def norm_eps(config: Any) -> float:
+def norm_eps(config: PreTrainedConfig) -> float:
     """Epsilon of a ConvNeXt's norms.
 
     Raises:
@@ -109,7 +110,7 @@ class GlobalResponseNorm(nn.Module):
 class ConvNextBlock(GradientCheckpointingLayer):
     """One residual block on packed maps `(M, C)`."""
 
-    def __init__(self, config: Any, dim: int, drop_path: float) -> None:
+    def __init__(self, config: PreTrainedConfig, dim: int, drop_path: float) -> None:
         super().__init__()
         self.dwconv = PackedConv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
         self.layernorm = nn.LayerNorm(dim, eps=norm_eps(config))
@@ -147,7 +148,7 @@ class ConvNextBlock(GradientCheckpointingLayer):
 class ConvNextStage(nn.Module):
     """A downsampling layer (except in the first stage) and its blocks, on packed maps."""
 
-    def __init__(self, config: Any, index: int, drop_path: list[float]) -> None:
+    def __init__(self, config: PreTrainedConfig, index: int, drop_path: list[float]) -> None:
         super().__init__()
         dim = config.hidden_sizes[index]
         self.downsampling_layer = nn.ModuleList()
@@ -175,7 +176,7 @@ class ConvNextStage(nn.Module):
 class ConvNextEmbeddings(nn.Module):
     """The stem, a patch convolution and a norm, on packed canvases."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__()
         self.patch_embeddings = PackedConv2d(
             config.num_channels, config.hidden_sizes[0], kernel_size=config.patch_size, stride=config.patch_size
@@ -190,7 +191,7 @@ class ConvNextEmbeddings(nn.Module):
 class ConvNextEncoder(nn.Module):
     """The stages; the tower runs them one by one."""
 
-    def __init__(self, config: Any, num_stages: int) -> None:
+    def __init__(self, config: PreTrainedConfig, num_stages: int) -> None:
         super().__init__()
         # The rates are those of the whole network, whatever part of it is kept.
         rates = torch.linspace(0, config.drop_path_rate, sum(config.depths), device="cpu").tolist()
@@ -211,7 +212,7 @@ class ConvNextTower(nn.Module):
     encodes_views: ClassVar[bool] = False
     _no_split_modules = ("ConvNextBlock",)
 
-    def __init__(self, config: Any, num_stages: int) -> None:
+    def __init__(self, config: PreTrainedConfig, num_stages: int) -> None:
         super().__init__()
         if not 1 <= num_stages <= len(config.depths):
             raise ValueError(
@@ -222,12 +223,12 @@ class ConvNextTower(nn.Module):
         self.encoder = ConvNextEncoder(config, num_stages)
 
     @staticmethod
-    def count_stages(config: Any) -> int:
+    def count_stages(config: PreTrainedConfig) -> int:
         """Stages of the whole network."""
         return len(config.depths)
 
     @staticmethod
-    def stage_shape(config: Any, stage: int, tile: int) -> tuple[int, int]:
+    def stage_shape(config: PreTrainedConfig, stage: int, tile: int) -> tuple[int, int]:
         """Channels and cells per side of what a view of `tile` pixels owns of a stage's map (counted from 1)."""
         stride = int(config.patch_size * 2 ** (stage - 1))
         if tile % stride:

@@ -13,16 +13,17 @@ Deviations: layers that nothing reads and the mask token of pre-training do not 
 but stochastic depth. Options: `tower_vit.py`.
 """
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import Dinov2Config, Dinov2WithRegistersConfig, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import TransformersKwargs
 
 from .positions import add_positions
 from .tower_options import square
@@ -36,7 +37,7 @@ def eager_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float,
-    **kwargs: Any,
+    **kwargs: Unpack[TransformersKwargs],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention `(T, heads, L, d)` written out, in the signature that transformers' table has."""
     weights = query @ key.transpose(2, 3) * scaling
@@ -49,7 +50,7 @@ def eager_attention(
 class Dinov2SelfAttention(nn.Module):
     """Attention of the patches and prefix tokens of one view to each other, without its output layer."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Dinov2Config | Dinov2WithRegistersConfig) -> None:
         super().__init__()
         self.config = config
         self.is_causal = False
@@ -59,7 +60,7 @@ class Dinov2SelfAttention(nn.Module):
         self.value = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
 
     def forward(
-        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs: Any
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs: Unpack[TransformersKwargs]
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """`(T, L, D) -> (T, L, D)` and the weights, where the implementation gives them."""
         heads = (*hidden_states.shape[:-1], -1, self.head_size)
@@ -80,7 +81,7 @@ class Dinov2SelfAttention(nn.Module):
 class Dinov2Output(nn.Module):
     """The output layer of the attention."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Dinov2Config | Dinov2WithRegistersConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
@@ -88,12 +89,14 @@ class Dinov2Output(nn.Module):
 class Dinov2Attention(nn.Module):
     """Attention and its output layer, under the names of the published checkpoints."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Dinov2Config | Dinov2WithRegistersConfig) -> None:
         super().__init__()
         self.attention = Dinov2SelfAttention(config)
         self.output = Dinov2Output(config)
 
-    def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs: Any) -> torch.Tensor:
+    def forward(
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs: Unpack[TransformersKwargs]
+    ) -> torch.Tensor:
         attended: torch.Tensor = self.output.dense(self.attention(hidden_states, attention_mask, **kwargs)[0])
         return attended
 
@@ -101,7 +104,7 @@ class Dinov2Attention(nn.Module):
 class Dinov2Mlp(nn.Module):
     """Two layers, or SwiGLU in the largest size."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Dinov2Config | Dinov2WithRegistersConfig) -> None:
         super().__init__()
         width, hidden = config.hidden_size, int(config.hidden_size * config.mlp_ratio)
         self.gated = config.use_swiglu_ffn
@@ -126,7 +129,7 @@ class Dinov2Mlp(nn.Module):
 class Dinov2LayerScale(nn.Module):
     """A factor per channel."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Dinov2Config | Dinov2WithRegistersConfig) -> None:
         super().__init__()
         self.lambda1 = nn.Parameter(torch.full((config.hidden_size,), float(config.layerscale_value)))
 
@@ -137,7 +140,7 @@ class Dinov2LayerScale(nn.Module):
 class Dinov2Block(GradientCheckpointingLayer):
     """One layer."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Dinov2Config | Dinov2WithRegistersConfig) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.attention = Dinov2Attention(config)
@@ -155,7 +158,10 @@ class Dinov2Block(GradientCheckpointingLayer):
         return update * keep / (1 - self.drop_path)
 
     def forward(
-        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
         """`(T, L, D) -> (T, L, D)`."""
         update = self.layer_scale1(self.attention(self.norm1(hidden_states), attention_mask, **kwargs))
@@ -166,7 +172,7 @@ class Dinov2Block(GradientCheckpointingLayer):
 class Dinov2PatchEmbeddings(nn.Module):
     """The patch convolution."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Dinov2Config | Dinov2WithRegistersConfig) -> None:
         super().__init__()
         patch = square(config, "patch_size")
         self.projection = nn.Conv2d(config.num_channels, config.hidden_size, kernel_size=patch, stride=patch)
@@ -175,7 +181,7 @@ class Dinov2PatchEmbeddings(nn.Module):
 class Dinov2Embeddings(nn.Module):
     """CLS, registers and patches, with positions for CLS and patches."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Dinov2Config | Dinov2WithRegistersConfig) -> None:
         super().__init__()
         self.options = vit_options(config)
         side = square(config, "image_size") // square(config, "patch_size")
@@ -206,7 +212,7 @@ class Dinov2Embeddings(nn.Module):
 class Dinov2Layers(nn.Module):
     """The layers; the tower runs them."""
 
-    def __init__(self, config: Any, num_layers: int) -> None:
+    def __init__(self, config: Dinov2Config | Dinov2WithRegistersConfig, num_layers: int) -> None:
         super().__init__()
         self.layer = nn.ModuleList(Dinov2Block(config) for _ in range(num_layers))
 
@@ -221,7 +227,7 @@ class Dinov2Tower(VitTower, PreTrainedModel):
 
     base_model_prefix = "dinov2"
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = ("image",)  # type: ignore[assignment]
     supports_gradient_checkpointing = True
     _no_split_modules = ["Dinov2Embeddings", "Dinov2Block"]  # noqa: RUF012
     _supports_sdpa = True
@@ -230,7 +236,7 @@ class Dinov2Tower(VitTower, PreTrainedModel):
     _supports_attention_backend = True
     _can_record_outputs = of_low_res_tower(Dinov2Block, Dinov2SelfAttention)
 
-    def __init__(self, config: Any, num_layers: int | None = None) -> None:
+    def __init__(self, config: Dinov2Config | Dinov2WithRegistersConfig, num_layers: int | None = None) -> None:
         super().__init__(config)
         depth = config.num_hidden_layers if num_layers is None else num_layers
         self.embeddings = Dinov2Embeddings(config)
@@ -259,7 +265,7 @@ class Dinov2Tower(VitTower, PreTrainedModel):
             init.constant_(module.lambda1, self.config.layerscale_value)
 
     @staticmethod
-    def num_prefix(config: Any) -> int:
+    def num_prefix(config: PreTrainedConfig) -> int:
         """CLS and registers."""
         return 1 + getattr(config, "num_register_tokens", 0) if vit_options(config).prefix == "keep" else 0
 

@@ -18,12 +18,12 @@ Shapes: T views, t pixels per side, g patches per side, D width, d width of a he
 """
 
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -36,7 +36,7 @@ from .tower_options import TowerError, cells_per_side, tower_options
 Angles = tuple[torch.Tensor, torch.Tensor]  # cosine and sine, `(patches, d)`
 
 
-def eva02_options(config: Any) -> SimpleNamespace:
+def eva02_options(config: PreTrainedConfig) -> SimpleNamespace:
     """The checked options of the tower.
 
     Raises:
@@ -95,7 +95,7 @@ def from_windows(windows: torch.Tensor, side: int) -> torch.Tensor:
 class Eva02Attention(nn.Module):
     """Attention with rotary positions; queries and values have a bias, keys have none."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Eva02Config) -> None:
         super().__init__()
         width = config.hidden_size
         self.num_heads = config.num_attention_heads
@@ -119,7 +119,7 @@ class Eva02Attention(nn.Module):
 class Eva02Mlp(nn.Module):
     """SwiGLU with a norm inside."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Eva02Config) -> None:
         super().__init__()
         self.w1 = nn.Linear(config.hidden_size, config.intermediate_size)
         self.w2 = nn.Linear(config.hidden_size, config.intermediate_size)
@@ -139,7 +139,7 @@ class Eva02Block(GradientCheckpointingLayer):
         window_size: Patches per side of a window; 0: attention everywhere.
     """
 
-    def __init__(self, config: Any, window_size: int) -> None:
+    def __init__(self, config: Eva02Config, window_size: int) -> None:
         super().__init__()
         self.window_size = window_size
         self.norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
@@ -161,7 +161,7 @@ class Eva02Block(GradientCheckpointingLayer):
 class Eva02PatchEmbed(nn.Module):
     """The patch convolution."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Eva02Config) -> None:
         super().__init__()
         self.proj = nn.Conv2d(
             config.num_channels, config.hidden_size, kernel_size=config.patch_size, stride=config.patch_size
@@ -183,13 +183,13 @@ class Eva02Tower(PreTrainedModel):
     config_class = Eva02Config
     base_model_prefix = "eva02"
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = ("image",)  # type: ignore[assignment]
     supports_gradient_checkpointing = True
     encodes_views: ClassVar[bool] = True
     _no_split_modules = ["Eva02Block"]  # noqa: RUF012
     _supports_sdpa = True
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Eva02Config) -> None:
         super().__init__(config)
         self.options = eva02_options(config)
         trained = config.pretrain_image_size // config.patch_size
@@ -216,12 +216,12 @@ class Eva02Tower(PreTrainedModel):
             init.zeros_(module.v_bias)
 
     @staticmethod
-    def count_stages(config: Any) -> int:
+    def count_stages(config: PreTrainedConfig) -> int:
         """One."""
         return 1
 
     @staticmethod
-    def stage_shape(config: Any, stage: int, tile: int) -> tuple[int, int]:
+    def stage_shape(config: PreTrainedConfig, stage: int, tile: int) -> tuple[int, int]:
         """Channels and cells per side of the map of a view of `tile` pixels."""
         times = eva02_options(config).unshuffle
         return config.hidden_size * times**2, cells_per_side(config, tile, patch=config.patch_size, unshuffle=times)

@@ -18,11 +18,12 @@ rotary positions, no windows, no gated MLP.
 Deviations: layers that nothing reads do not exist here. Views of any patch grid are accepted. Options: `tower_vit.py`.
 """
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
+from transformers.utils import TransformersKwargs
 
 from .configuration_eva2_clip import Eva2ClipConfig
 from .frozen import graph_if_needed
@@ -33,7 +34,7 @@ from .tower_options import square
 class Eva2ClipEmbeddings(ClipEmbeddings):
     """CLIP's embeddings with a bias."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Eva2ClipConfig) -> None:
         super().__init__(config)
         patch = square(config, "patch_size")
         self.patch_embedding = nn.Conv2d(config.num_channels, config.hidden_size, kernel_size=patch, stride=patch)
@@ -42,7 +43,9 @@ class Eva2ClipEmbeddings(ClipEmbeddings):
 class Eva2ClipLayer(CLIPEncoderLayer):
     """CLIP's layer with its norms behind attention and MLP."""
 
-    def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs: Any) -> torch.Tensor:
+    def forward(  # type: ignore[override]
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs: Unpack[TransformersKwargs]
+    ) -> torch.Tensor:
         """`(T, N + P, D) -> (T, N + P, D)`."""
         attended, _ = self.self_attn(hidden_states=hidden_states, attention_mask=attention_mask, **kwargs)
         hidden_states = hidden_states + self.layer_norm1(attended)
@@ -61,7 +64,7 @@ class Eva2ClipTower(ClipTower):
     config: Any
     _no_split_modules = ["Eva2ClipEmbeddings", "Eva2ClipLayer"]  # noqa: RUF012
 
-    def __init__(self, config: Any, num_layers: int | None = None) -> None:
+    def __init__(self, config: Eva2ClipConfig, num_layers: int | None = None) -> None:
         super().__init__(config, num_layers)
         self.embeddings = Eva2ClipEmbeddings(config)
         self.encoder.layers = nn.ModuleList(Eva2ClipLayer(config) for _ in self.encoder.layers)

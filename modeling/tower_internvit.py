@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import InternVLVisionConfig
 from transformers.models.internvl.modeling_internvl import (
     InternVLVisionAttention,
     InternVLVisionEmbeddings,
@@ -29,10 +30,10 @@ from .tower_vit import VitTower, has_final_norm, of_low_res_tower, vit_options
 class InternVitEmbeddings(InternVLVisionEmbeddings):
     """InternViT's embeddings, for views of the table's own grid and of any other."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: InternVLVisionConfig) -> None:
         super().__init__(config)
         self.options = vit_options(config)
-        self.mask_token = None
+        self.mask_token = None  # type: ignore[assignment]
         if self.options.prefix == "drop":
             del self.cls_token
             # InternViT's init rule names it; nothing else does
@@ -67,7 +68,7 @@ class InternVitTower(VitTower, InternVLVisionModel):
     _no_split_modules = ["InternVitEmbeddings", "InternVLVisionLayer"]  # noqa: RUF012
     _can_record_outputs = of_low_res_tower(InternVLVisionLayer, InternVLVisionAttention)
 
-    def __init__(self, config: Any, num_layers: int | None = None) -> None:
+    def __init__(self, config: InternVLVisionConfig, num_layers: int | None = None) -> None:
         super().__init__(config)
         self.embeddings = InternVitEmbeddings(config)
         self.encoder.layer = self.encoder.layer[:num_layers]

@@ -6,7 +6,8 @@ They stand in the tower's own config under `tower_options`, so that they travel 
 """
 
 from types import SimpleNamespace
-from typing import Any
+
+from transformers import PreTrainedConfig
 
 from .options import one_of
 from .resize import RESIZES
@@ -16,7 +17,7 @@ class TowerError(ValueError):
     """A tower that cannot do what is asked of it."""
 
 
-def tower_options(config: Any, **defaults: Any) -> SimpleNamespace:
+def tower_options(config: PreTrainedConfig, **defaults: object) -> SimpleNamespace:
     """A tower's options, the defaults where none are given.
 
     Args:
@@ -34,7 +35,7 @@ def tower_options(config: Any, **defaults: Any) -> SimpleNamespace:
     return SimpleNamespace(**(defaults | given))
 
 
-def square(config: Any, name: str) -> int:
+def square(config: PreTrainedConfig, name: str) -> int:
     """A size that some config classes keep as one number and some as a pair.
 
     Raises:
@@ -48,7 +49,7 @@ def square(config: Any, name: str) -> int:
     return int(value)
 
 
-def cells_per_side(config: Any, tile: int, *, patch: int, unshuffle: int = 1) -> int:
+def cells_per_side(config: PreTrainedConfig, tile: int, *, patch: int, unshuffle: int = 1) -> int:
     """Cells per side of the one map of a tower that encodes views, for high-res views of `tile` pixels.
 
     Args:

@@ -20,10 +20,10 @@ Shapes: T views, t pixels per side, p pixels per side of a patch, g patches per 
 """
 
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from transformers import Pix2StructVisionModel
+from transformers import Pix2StructVisionConfig, Pix2StructVisionModel, PreTrainedConfig
 
 from .frozen import graph_if_needed
 from .resize import resize
@@ -33,7 +33,7 @@ CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
 
 
-def pix2struct_options(config: Any) -> SimpleNamespace:
+def pix2struct_options(config: PreTrainedConfig) -> SimpleNamespace:
     """The checked options of the tower.
 
     Raises:
@@ -87,7 +87,7 @@ class Pix2StructTower(Pix2StructVisionModel):
 
     encodes_views: ClassVar[bool] = True
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Pix2StructVisionConfig) -> None:
         super().__init__(config)
         self.options = pix2struct_options(config)
 
@@ -97,12 +97,12 @@ class Pix2StructTower(Pix2StructVisionModel):
         return False
 
     @staticmethod
-    def count_stages(config: Any) -> int:
+    def count_stages(config: PreTrainedConfig) -> int:
         """One."""
         return 1
 
     @staticmethod
-    def stage_shape(config: Any, stage: int, tile: int) -> tuple[int, int]:
+    def stage_shape(config: PreTrainedConfig, stage: int, tile: int) -> tuple[int, int]:
         """Channels and cells per side of the map of a view of `tile` pixels."""
         side = cells_per_side(config, tile, patch=pix2struct_options(config).patch_size)
         most = min(config.seq_len - 1, 256)

@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import PreTrainedConfig, SamVisionConfig
 from transformers.models.sam.modeling_sam import SamLayerNorm, SamVisionEncoder
 
 from .frozen import graph_if_needed
@@ -30,7 +31,7 @@ from .resize import resize
 from .tower_options import TowerError, cells_per_side, square, tower_options
 
 
-def sam_options(config: Any) -> SimpleNamespace:
+def sam_options(config: PreTrainedConfig) -> SimpleNamespace:
     """The checked options of the tower.
 
     Raises:
@@ -46,7 +47,7 @@ def sam_options(config: Any) -> SimpleNamespace:
 class ShortNeck(nn.Module):
     """The first half of SAM's neck."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: SamVisionConfig) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(config.hidden_size, config.output_channels, kernel_size=1, bias=False)
         self.layer_norm1 = SamLayerNorm(config.output_channels, data_format="channels_first")
@@ -75,13 +76,14 @@ class SamTower(SamVisionEncoder):
     encodes_views: ClassVar[bool] = True
     # older transformers names the attention inside, and would part it from its residual
     _no_split_modules = ["SamVisionLayer"]  # noqa: RUF012
-    _can_record_outputs: ClassVar[dict[str, Any]] = {}  # a call of the encoder records the low-res tower alone
+    _can_record_outputs: dict[str, Any] = {}  # noqa: RUF012  # a call of the encoder records the low-res tower alone
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: SamVisionConfig) -> None:
         super().__init__(config)
         self.options = sam_options(config)
         if self.options.neck != "full":
-            self.neck = ShortNeck(config) if self.options.neck == "short" else NoNeck()
+            neck: Any = ShortNeck(config) if self.options.neck == "short" else NoNeck()
+            self.neck = neck
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -89,12 +91,12 @@ class SamTower(SamVisionEncoder):
         return False
 
     @staticmethod
-    def count_stages(config: Any) -> int:
+    def count_stages(config: PreTrainedConfig) -> int:
         """One."""
         return 1
 
     @staticmethod
-    def stage_shape(config: Any, stage: int, tile: int) -> tuple[int, int]:
+    def stage_shape(config: PreTrainedConfig, stage: int, tile: int) -> tuple[int, int]:
         """Channels and cells per side of the map of a view of `tile` pixels."""
         options = sam_options(config)
         size = square(config, "image_size")

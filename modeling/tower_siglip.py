@@ -10,11 +10,9 @@ Deviations: layers that nothing reads and the pooling head do not exist here. Op
 prefix token, so `prefix` changes nothing.
 """
 
-from typing import Any
-
 import torch
 from torch import nn
-from transformers import SiglipVisionModel
+from transformers import PreTrainedConfig, SiglipVisionConfig, SiglipVisionModel
 from transformers.models.siglip.modeling_siglip import SiglipAttention, SiglipEncoderLayer, SiglipVisionEmbeddings
 
 from .positions import add_positions
@@ -24,7 +22,7 @@ from .tower_vit import VitTower, has_final_norm, of_low_res_tower, vit_options
 class SiglipEmbeddings(SiglipVisionEmbeddings):
     """SigLIP's embeddings, for views of the table's own grid and of any other."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: SiglipVisionConfig) -> None:
         super().__init__(config)
         self.positions = vit_options(config).positions
 
@@ -49,7 +47,7 @@ class SiglipTower(VitTower, SiglipVisionModel):
     _no_split_modules = ["SiglipEmbeddings", "SiglipEncoderLayer"]  # noqa: RUF012
     _can_record_outputs = of_low_res_tower(SiglipEncoderLayer, SiglipAttention)
 
-    def __init__(self, config: Any, num_layers: int | None = None) -> None:
+    def __init__(self, config: SiglipVisionConfig, num_layers: int | None = None) -> None:
         super().__init__(config)
         self.embeddings = SiglipEmbeddings(config)
         self.encoder.layers = self.encoder.layers[:num_layers]
@@ -64,7 +62,7 @@ class SiglipTower(VitTower, SiglipVisionModel):
         return False
 
     @staticmethod
-    def num_prefix(config: Any) -> int:
+    def num_prefix(config: PreTrainedConfig) -> int:
         """There is no prefix token."""
         return 0
 

@@ -16,11 +16,13 @@ Shapes: T views, S pixels per side, N prefix tokens, P patches, L patches of the
 """
 
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack, cast
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
 from transformers.masking_utils import create_bidirectional_mask
+from transformers.utils import TransformersKwargs
 from transformers.utils.output_capturing import OutputRecorder
 
 from .frozen import graph_if_needed
@@ -33,7 +35,7 @@ LOW_RES_OPTIONS: dict[str, Any] = {"positions": None, "prefix": "keep", "norm": 
 HIGH_RES_OPTIONS: dict[str, Any] = {"layer": -1, "input_size": None, "resize": "corners"}
 
 
-def vit_options(config: Any) -> SimpleNamespace:
+def vit_options(config: PreTrainedConfig) -> SimpleNamespace:
     """The checked options of a ViT tower.
 
     Raises:
@@ -50,7 +52,7 @@ def vit_options(config: Any) -> SimpleNamespace:
     return options
 
 
-def has_final_norm(config: Any, num_layers: int | None) -> bool:
+def has_final_norm(config: PreTrainedConfig, num_layers: int | None) -> bool:
     """Whether a tower of which `num_layers` layers are kept applies its final norm."""
     norm = vit_options(config).norm
     return num_layers in (None, config.num_hidden_layers) if norm is None else bool(norm)
@@ -71,22 +73,22 @@ class VitTower:
     """
 
     config: Any
-    embeddings: nn.Module
+    embeddings: Any  # each tower's own module
     encodes_views: ClassVar[bool] = True
     takes_mask: ClassVar[bool] = True
 
     @staticmethod
-    def num_prefix(config: Any) -> int:
+    def num_prefix(config: PreTrainedConfig) -> int:
         """N, by the config."""
         return 1 if vit_options(config).prefix == "keep" else 0
 
     @staticmethod
-    def count_stages(config: Any) -> int:
+    def count_stages(config: PreTrainedConfig) -> int:
         """As a high-res tower a ViT has one stage."""
         return 1
 
     @classmethod
-    def stage_shape(cls, config: Any, stage: int, tile: int) -> tuple[int, int]:
+    def stage_shape(cls, config: PreTrainedConfig, stage: int, tile: int) -> tuple[int, int]:
         """Channels and cells per side of the map of a view of `tile` pixels."""
         return config.hidden_size, cells_per_side(config, tile, patch=square(config, "patch_size"))
 
@@ -146,9 +148,10 @@ class VitTower:
                 "equal views."
             )
         mask = torch.nn.functional.pad(mask, (self.num_prefix_tokens, 0), value=True)
-        return create_bidirectional_mask(
+        made: Any = create_bidirectional_mask(
             config=self.config, inputs_embeds=hidden_states, attention_mask=mask.to(torch.int64)
         )
+        return cast("torch.Tensor | None", made)
 
     @graph_if_needed
     def run_layers(
@@ -157,7 +160,7 @@ class VitTower:
         start: int,
         stop: int,
         attention_mask: torch.Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
         """Run layers `start` (inclusive, from 0) to `stop` (exclusive) on `(T, N + P, D)`."""
         for layer in self.layers[start:stop]:

@@ -7,11 +7,13 @@ each of `extra_vision_configs`.
 """
 
 import copy
-from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Unpack, cast
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
+from transformers.utils import TransformersKwargs
 
 from .options import check_answers, find_missing
 from .tower_clip import ClipTower
@@ -26,6 +28,9 @@ from .tower_sam import SamTower
 from .tower_siglip import SiglipTower
 from .tower_vit import HIGH_RES_OPTIONS, vit_options
 
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
+
 
 class LowResTower(Protocol):
     """Encodes views `(T, 3, S, S)` as tokens `(T, num_prefix_tokens + P, D)`, a group of layers at a time.
@@ -39,11 +44,15 @@ class LowResTower(Protocol):
     """
 
     takes_mask: ClassVar[bool]
-    num_prefix_tokens: int
-    num_layers: int
+
+    @property
+    def num_prefix_tokens(self) -> int: ...
+
+    @property
+    def num_layers(self) -> int: ...
 
     @staticmethod
-    def num_prefix(config: Any) -> int: ...
+    def num_prefix(config: PreTrainedConfig) -> int: ...
 
     def embed(self, pixel_values: torch.Tensor, patch_grids: torch.Tensor | None = None) -> torch.Tensor: ...
 
@@ -55,7 +64,7 @@ class LowResTower(Protocol):
         start: int,
         stop: int,
         attention_mask: torch.Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor: ...
 
     def finish(self, hidden_states: torch.Tensor) -> torch.Tensor: ...
@@ -72,10 +81,10 @@ class HighResTower(Protocol):
     encodes_views: ClassVar[bool]
 
     @staticmethod
-    def count_stages(config: Any) -> int: ...
+    def count_stages(config: PreTrainedConfig) -> int: ...
 
     @staticmethod
-    def stage_shape(config: Any, stage: int, tile: int) -> tuple[int, int]:
+    def stage_shape(config: PreTrainedConfig, stage: int, tile: int) -> tuple[int, int]:
         """Channels and cells per side of what a view of `tile` high-res pixels owns of a stage's map."""
         ...
 
@@ -103,7 +112,7 @@ class ViewTower(HighResTower, Protocol):
     def __call__(self, views: torch.Tensor) -> torch.Tensor: ...
 
 
-LOW_RES_TOWERS: dict[str, Any] = {
+LOW_RES_TOWERS: dict[str, type[LowResTower]] = {
     "clip_vision_model": ClipTower,
     "dinov2": Dinov2Tower,
     "dinov2_with_registers": Dinov2Tower,
@@ -111,17 +120,17 @@ LOW_RES_TOWERS: dict[str, Any] = {
     "internvl_vision": InternVitTower,
     "siglip_vision_model": SiglipTower,
 }
-HIGH_RES_TOWERS: dict[str, Any] = {
+HIGH_RES_TOWERS: dict[str, type[ViewTower] | type[CanvasTower]] = {
     "convnext": ConvNextTower,
     "convnextv2": ConvNextTower,
     "eva02": Eva02Tower,
     "pix2struct_vision_model": Pix2StructTower,
     "sam_vision_model": SamTower,
-    **LOW_RES_TOWERS,
+    **cast("dict[str, type[ViewTower]]", LOW_RES_TOWERS),  # each is a `ViewTower` too
 }
 
 
-def check_low_res_tower(name: str, part: Any) -> None:
+def check_low_res_tower(name: str, part: type) -> None:
     """Check that a tower's class declares all that `LowResTower` asks.
 
     Raises:
@@ -130,7 +139,7 @@ def check_low_res_tower(name: str, part: Any) -> None:
     check_answers("low-res tower", name, part, LowResTower)
 
 
-def check_high_res_tower(name: str, part: Any) -> None:
+def check_high_res_tower(name: str, part: type) -> None:
     """Check that a tower's class declares all that `ViewTower` or `CanvasTower` asks.
 
     Raises:
@@ -140,19 +149,21 @@ def check_high_res_tower(name: str, part: Any) -> None:
     check_answers("high-res tower", name, part, kinds.get(getattr(part, "encodes_views", None), HighResTower))
 
 
-def high_res_configs(config: Any) -> list[Any]:
+def high_res_configs(config: "FilaConfig") -> list[PreTrainedConfig]:
     """The configs of all high-res towers of a `FilaConfig`."""
     first = config.high_res_vision_config
     return [] if first is None else [first, *getattr(config, "extra_vision_configs", ())]
 
 
-def check_tower_types(config: Any) -> None:
+def check_tower_types(config: "FilaConfig") -> None:
     """Check that all towers of a `FilaConfig` are in the tables, and the low-res tower's options.
 
     Raises:
         ValueError: If a `model_type` is not; lists those that are.
     """
-    tables = [("vision_config", "low_res_tower", config.vision_config, LOW_RES_TOWERS)]
+    tables: list[tuple[str, str, PreTrainedConfig, Mapping[str, object]]] = [
+        ("vision_config", "low_res_tower", config.vision_config, LOW_RES_TOWERS)
+    ]
     for index, tower in enumerate(high_res_configs(config)):
         name = f"extra_vision_configs[{index - 1}]" if index else "high_res_vision_config"
         tables.append((name, "high_res_tower", tower, HIGH_RES_TOWERS))
@@ -168,7 +179,7 @@ def check_tower_types(config: Any) -> None:
         )
 
 
-def locate_stage(config: Any, stage: int) -> tuple[int, int]:
+def locate_stage(config: "FilaConfig", stage: int) -> tuple[int, int]:
     """Which high-res tower has the stage, counted from 0, and which of its own stages it is, counted from 1.
 
     Raises:
@@ -183,12 +194,12 @@ def locate_stage(config: Any, stage: int) -> tuple[int, int]:
     raise ValueError(f"The high-res tower has stages 1..{count_stages(config)}; the fusion reads stage {stage}.")
 
 
-def count_stages(config: Any) -> int:
+def count_stages(config: "FilaConfig") -> int:
     """Stages of all high-res towers together."""
     return sum(HIGH_RES_TOWERS[tower.model_type].count_stages(tower) for tower in high_res_configs(config))
 
 
-def last_stages(config: Any) -> list[int]:
+def last_stages(config: "FilaConfig") -> list[int]:
     """The last stage of each high-res tower, counted through."""
     found: list[int] = []
     for tower in high_res_configs(config):
@@ -197,7 +208,7 @@ def last_stages(config: Any) -> list[int]:
     return found
 
 
-def stage_shape(config: Any, stage: int) -> tuple[int, int]:
+def stage_shape(config: "FilaConfig", stage: int) -> tuple[int, int]:
     """Channels and cells per side of what one view owns of a stage's map.
 
     Raises:
@@ -209,12 +220,14 @@ def stage_shape(config: Any, stage: int) -> tuple[int, int]:
     return int(channels), int(side)
 
 
-def build_low_res_tower(config: Any, num_layers: int) -> Any:
+def build_low_res_tower(config: PreTrainedConfig, num_layers: int) -> LowResTower:
     """Build the tower that `vision_config.model_type` names, with its first `num_layers` layers."""
-    return LOW_RES_TOWERS[config.model_type]._from_config(config, num_layers=num_layers)
+    tower: Any = LOW_RES_TOWERS[config.model_type]  # a class of transformers
+    built: LowResTower = tower._from_config(config, num_layers=num_layers)
+    return built
 
 
-def build_high_res_tower(config: Any, num_stages: int, attention: str | None = None) -> nn.Module:
+def build_high_res_tower(config: PreTrainedConfig, num_stages: int, attention: str | None = None) -> nn.Module:
     """Build the high-res tower that `config.model_type` names.
 
     Args:
@@ -242,7 +255,7 @@ def build_high_res_tower(config: Any, num_stages: int, attention: str | None = N
     return encoder
 
 
-def build_high_res_towers(config: Any, read_stages: Sequence[int]) -> list[Any]:
+def build_high_res_towers(config: "FilaConfig", read_stages: Sequence[int]) -> list[nn.Module]:
     """Build the high-res towers, each up to the last of its stages that the fusion reads.
 
     Args:

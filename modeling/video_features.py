@@ -11,9 +11,11 @@ width.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import torch
+from torch import nn
+from transformers.utils import TransformersKwargs
 
 from .casting import at_entry
 from .clips import Read, TimeWindow, clip_token_rule, clip_tokens, joins_frames, tokens_per_clip
@@ -21,6 +23,11 @@ from .image_tokens import select_tokens
 from .patch_grid import Grid
 from .sharding import is_sharded
 from .view_layout import VIDEO_INPUTS
+
+if TYPE_CHECKING:
+    from .connector import Connector
+    from .hybrid_encoder import FilaVisionModel
+    from .modeling_fila import FilaModel
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,9 @@ def videos_of(inputs: dict[str, Any]) -> list[Video]:
     return videos
 
 
-def video_features(model: Any, inputs: dict[str, Any], **kwargs: Any) -> tuple[Any, list[torch.Tensor]]:
+def video_features(
+    model: "FilaModel", inputs: dict[str, Any], **kwargs: Unpack[TransformersKwargs]
+) -> tuple[Any, list[torch.Tensor]]:
     """Encode the videos of a batch.
 
     Args:
@@ -114,7 +123,13 @@ def video_features(model: Any, inputs: dict[str, Any], **kwargs: Any) -> tuple[A
 
 
 def encode_videos(
-    tower: Any, connector: Any, videos: list[Video], *, whole: bool, frames_per_chunk: int, **kwargs: Any
+    tower: "FilaVisionModel",
+    connector: "Connector",
+    videos: list[Video],
+    *,
+    whole: bool,
+    frames_per_chunk: int,
+    **kwargs: Unpack[TransformersKwargs],
 ) -> tuple[Any, list[torch.Tensor]]:
     """Tokens of every video.
 
@@ -147,7 +162,7 @@ def encode_videos(
     ]
 
 
-def _of_tower(tower: Any, video: Video, kwargs: dict[str, Any]) -> Read:
+def _of_tower(tower: "FilaVisionModel", video: Video, kwargs: TransformersKwargs) -> Read:
     def read(first: int, last: int) -> torch.Tensor:
         features: torch.Tensor = tower(**video.part(first, last), return_dict=True, **kwargs).last_hidden_state
         return features
@@ -160,7 +175,7 @@ def _of_features(features: torch.Tensor, video: Video) -> Read:
 
 
 def _tokens(
-    connector: Any, read: Read, video: Video, default: tuple[int, int], frames_per_chunk: int | None
+    connector: "Connector", read: Read, video: Video, default: tuple[int, int], frames_per_chunk: int | None
 ) -> torch.Tensor:
     if isinstance(grid := video.grid(default, 0, video.num_frames), torch.Tensor):
         read = _without_padding(read, int(grid.prod(-1).max()))
@@ -170,7 +185,7 @@ def _tokens(
     parts: list[torch.Tensor] = []
     for piece in TimeWindow().pieces(video.num_frames, frames_per_chunk):
         grid = video.grid(default, piece.first, piece.last)
-        views = connector(at_entry(connector, read(piece.first, piece.last)), grid)
+        views = connector(at_entry(cast(nn.Module, connector), read(piece.first, piece.last)), grid)
         parts += [view[:length] for view, length in zip(views, _lengths(connector, grid, len(views)), strict=True)]
     return torch.cat(parts)
 
@@ -180,7 +195,7 @@ def _without_padding(read: Read, length: int) -> Read:
     return lambda first, last: read(first, last)[:, :length]
 
 
-def _lengths(connector: Any, grid: Grid, num_views: int) -> Iterator[int]:
+def _lengths(connector: "Connector", grid: Grid, num_views: int) -> Iterator[int]:
     grids = [tuple(own) for own in grid.tolist()] if isinstance(grid, torch.Tensor) else [grid] * num_views
     return (connector.tokens_per_tile(own) for own in grids)
 
@@ -211,7 +226,7 @@ def check_one_view(video: Video, who: str) -> None:
         )
 
 
-def video_lengths(connector: Any, output_grid: tuple[int, int], inputs: dict[str, Any]) -> list[int]:
+def video_lengths(connector: "Connector", output_grid: tuple[int, int], inputs: dict[str, Any]) -> list[int]:
     """Placeholders of each video of a batch."""
     if (index := inputs.get("video_token_index")) is not None:
         return [int((torch.as_tensor(row) >= -1).sum()) for row in index]

@@ -2,10 +2,15 @@
 # Licensed under the Apache License, Version 2.0.
 """Which views of a batch belong to one image, where they lie on it, and which are encoded together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from .configuration_fila import FilaConfig
+
 
 _FIX = "Pass the processor's output unchanged."
 # Views that are encoded together where a batch has more. Training keeps its activations anyway.
@@ -72,7 +77,13 @@ def chunks_of(num_views: int, views_per_chunk: int | None) -> list[slice]:
     return [slice(first, min(first + size, num_views)) for first in range(0, num_views, size)]
 
 
-def check_views(config: Any, pixel_values: Any, num_views: list[int], *, are_packed: bool) -> None:
+def check_views(
+    config: "FilaConfig",
+    pixel_values: Sequence[torch.Tensor] | torch.Tensor,
+    num_views: list[int],
+    *,
+    are_packed: bool,
+) -> None:
     """Check that every view is there, in the size that the model has; nothing else would tell.
 
     Args:
@@ -107,7 +118,11 @@ def check_views(config: Any, pixel_values: Any, num_views: list[int], *, are_pac
             )
 
 
-def packed_views(pixel_values: Any, patch_grids: Any, num_views: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+def packed_views(
+    pixel_values: Sequence[torch.Tensor] | torch.Tensor,
+    patch_grids: Sequence[torch.Tensor] | torch.Tensor,
+    num_views: list[int],
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The real views of a batch whose views differ in size.
 
     Args:

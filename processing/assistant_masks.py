@@ -10,13 +10,17 @@ templates that mark nothing, as those of most language models.
 import inspect
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from transformers import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 from transformers.utils.chat_template_utils import _get_template_variables, render_jinja_template
 
 from .chat_template import marks_assistant
+
+if TYPE_CHECKING:
+    from .processing_fila import FilaProcessor
 
 
 def assistant_spans(render: Callable[[list[Any], bool], str], messages: list[Any]) -> list[tuple[int, int]]:
@@ -82,8 +86,13 @@ def assistant_masks(
 
 
 def apply_with_masks(
-    processor: Any, conversation: Any, chat_template: str | None, template: str, of_kept: Any, **kwargs: Any
-) -> Any:
+    processor: "FilaProcessor",
+    conversation: list[Any],
+    chat_template: str | None,
+    template: str,
+    of_kept: Callable[[list[Any]], list[Any]],
+    **kwargs: Any,
+) -> BatchFeature:
     """Apply a chat template with `return_assistant_tokens_mask` where transformers cannot.
 
     Args:
@@ -102,14 +111,14 @@ def apply_with_masks(
     }
     processor_kwargs |= {"return_offsets_mapping": True, "return_text_replacement_offsets": True}
     kwargs["return_assistant_tokens_mask"] = False
-    outputs = ProcessorMixin.apply_chat_template(
+    outputs: Any = ProcessorMixin.apply_chat_template(
         processor, conversation, chat_template, processor_kwargs=processor_kwargs, **kwargs
     )
 
     variables = {name: value for name, value in kwargs.items() if name not in of_base}
 
-    def render(chats: list[Any], begin_answer: bool, is_marked: bool) -> Any:
-        return render_jinja_template(
+    def render(chats: list[Any], begin_answer: bool, is_marked: bool) -> tuple[list[str], list[Any]]:
+        rendered: Any = render_jinja_template(
             conversations=chats,
             chat_template=template,
             tools=kwargs["tools"],
@@ -118,6 +127,8 @@ def apply_with_masks(
             add_generation_prompt=begin_answer,
             **{**processor.tokenizer.special_tokens_map, **variables},
         )
+        rendered_and_spans: tuple[list[str], list[Any]] = rendered
+        return rendered_and_spans
 
     chats = conversation if isinstance(conversation[0], list) else [conversation]
     if marks_assistant(template):

@@ -70,7 +70,7 @@ CANVASES: dict[str, Callable[..., Canvas]] = {
 }
 
 
-def check_canvas(name: str, part: Any) -> None:
+def check_canvas(name: str, part: type) -> None:
     """Check that a canvas's class declares all that `Canvas` asks, or `UnequalCanvas` where its views differ.
 
     An answer is an attribute or a method of the class, or an annotated attribute that its constructor sets.
@@ -94,17 +94,17 @@ def check_canvas(name: str, part: Any) -> None:
         )
 
 
-# Registers a part of another package that has a table's name; of the `fila` package, where it is imported.
+# Registers a part of another package; set by the `fila` package, where it is imported.
 load_part: Callable[[str, Any], None] | None = None
 
 
-def find_missing(kind: str, name: Any, table: Mapping[str, Any]) -> None:
+def find_missing(kind: str, name: object, table: Mapping[str, object]) -> None:
     """Look for a part that a table does not have among those of other packages."""
     if load_part is not None and isinstance(name, str) and name not in table:
         load_part(kind, name)
 
 
-def as_options(options: Any) -> Any:
+def as_options(options: object) -> Any:
     """Return the option dict of a part, such as a canvas, that is given by its name alone, as on the command line.
 
     Example:

@@ -15,7 +15,7 @@ An image that is not cut has one tile and no overview: its only view shows all o
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class Size(NamedTuple):
@@ -217,19 +217,19 @@ def check_image_size(height: int, width: int) -> None:
         raise ValueError(f"`image_size` must be at least 1x1 pixels; got {height}x{width}.")
 
 
-def check_bool(option: str, value: Any) -> None:
+def check_bool(option: str, value: object) -> None:
     """Raise a `ValueError` unless the value of a canvas option is a bool."""
     if not isinstance(value, bool):
         raise ValueError(f"`canvas.{option}` must be true or false; got {value!r}.")
 
 
-def check_choice(option: str, value: Any, choices: Sequence[str]) -> None:
+def check_choice(option: str, value: object, choices: Sequence[str]) -> None:
     """Raise a `ValueError` unless the value of a canvas option is one of `choices`."""
     if value not in choices:
         raise ValueError(f"`canvas.{option}` must be one of {list(choices)}; got {value!r}.")
 
 
-def check_count(option: str, value: Any, *, optional: bool = False) -> None:
+def check_count(option: str, value: object, *, optional: bool = False) -> None:
     """Raise a `ValueError` unless the value of a canvas option is a positive integer, or an allowed None."""
     if not (optional and value is None) and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         rule = "a positive integer or null" if optional else "a positive integer"

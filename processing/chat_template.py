@@ -16,7 +16,6 @@ to stop. Tools and calls of them are refused: there is no form in which models o
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
 
 # Put before a template that expects messages to be strings: makes one string of a message's text and images.
 _JOIN_PARTS = """\
@@ -160,7 +159,7 @@ DEFAULT_CHAT_TEMPLATE = (
 )
 
 
-def with_values(template: str, **values: Any) -> str:
+def with_values(template: str, **values: str | list[str]) -> str:
     """The template with values for some of its variables, whoever renders it."""
     settings = [f"{{%- set {name} = {json.dumps(value, ensure_ascii=False)} -%}}\n" for name, value in values.items()]
     return "".join(settings) + template

@@ -13,6 +13,7 @@ render it without this processor, such as a server.
 import re
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
@@ -21,7 +22,7 @@ MEDIA_TYPES = ("image", "image_url", "video", "audio")
 MEDIA_SOURCES = ("image", "image_url", "video", "audio", "url", "path", "base64")
 
 
-def control_tokens(tokenizer: Any, template: str, image_token: str) -> list[str]:
+def control_tokens(tokenizer: PreTrainedTokenizerBase, template: str, image_token: str) -> list[str]:
     """Return every control token, the longest first.
 
     Control tokens are the image token, the tokenizer's special tokens, and those of its other added tokens that the
@@ -32,12 +33,12 @@ def control_tokens(tokenizer: Any, template: str, image_token: str) -> list[str]
     return sorted(tokens, key=lambda token: (-len(token), token))
 
 
-def control_token_pattern(tokenizer: Any, template: str, image_token: str) -> re.Pattern[str]:
+def control_token_pattern(tokenizer: PreTrainedTokenizerBase, template: str, image_token: str) -> re.Pattern[str]:
     """A pattern that matches every control token."""
     return re.compile("|".join(map(re.escape, control_tokens(tokenizer, template, image_token))))
 
 
-def escape_messages(messages: Any, pattern: re.Pattern[str]) -> Any:
+def escape_messages(messages: object, pattern: re.Pattern[str]) -> Any:
     """Escape control tokens in every string of messages, tools or documents.
 
     Args:

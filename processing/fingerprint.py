@@ -109,7 +109,7 @@ def refuse_misspelt(named: Iterable[str], settings: Collection[str]) -> None:
             raise ValueError(f"The processor has no setting `{name}`; did you mean `{close[0]}`?")
 
 
-def trained_with(folder_or_id: Any, **options: Any) -> dict[str, Any] | None:
+def trained_with(folder_or_id: str | os.PathLike[str], **options: object) -> dict[str, Any] | None:
     """`preprocessing` of the model config that lies beside a processor; None where there is none on this machine."""
     if os.path.isfile(folder_or_id):
         return None

@@ -19,7 +19,7 @@ if is_torch_available():
     import torch.nn.functional as F
 
 
-def center_crop(frame: Image.Image, side: int, resample: Any) -> Image.Image:
+def center_crop(frame: Image.Image, side: int, resample: int) -> Image.Image:
     """`side` x `side` pixels out of the middle; the long side is rounded down."""
     width, height = frame.size
     short, long = min(width, height), max(width, height)

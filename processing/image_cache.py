@@ -15,7 +15,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from transformers.utils import is_torch_available
@@ -46,7 +46,7 @@ class ImageCache:
         self._entries: OrderedDict[bytes, tuple[Made, int]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         # Copies and other processes begin with an empty one.
         return ImageCache, (self.max_bytes,)
 
@@ -78,11 +78,11 @@ class ImageCache:
                 self.bytes -= dropped
 
     @staticmethod
-    def load(images: Any) -> Any:
+    def load(images: object) -> Any:
         """Load images, but for those that are read when their content is looked up."""
         return load_images(images, keep=has_content)
 
-    def made_or_kept(self, images: Any, settings: str, make: Callable[[Any], Any]) -> list[Made]:
+    def made_or_kept(self, images: object, settings: str, make: Callable[[Any], Any]) -> list[Made]:
         """What is made of each image, out of the cache where it is there.
 
         Args:
@@ -124,14 +124,14 @@ class ImageCache:
         }
 
 
-def has_content(source: Any) -> bool:
+def has_content(source: object) -> bool:
     """Whether it is encoded bytes, or the path of a file on this machine."""
     return isinstance(source, bytes | bytearray | memoryview) or (
         isinstance(source, str | Path) and shown(source) is not None
     )
 
 
-def content_key(source: Any, settings: str) -> tuple[bytes | None, Any]:
+def content_key(source: object, settings: str) -> tuple[bytes | None, Any]:
     """A hash of an image's content and of settings, and the image, whose file is read by now.
 
     Args:
@@ -157,7 +157,7 @@ def content_key(source: Any, settings: str) -> tuple[bytes | None, Any]:
     return _hash(f"{settings} array {array.dtype.str} {array.shape}", np.ascontiguousarray(array)), source
 
 
-def _hash(head: str, content: Any) -> bytes:
+def _hash(head: str, content: bytes | np.ndarray) -> bytes:
     made = hashlib.sha256(head.encode() + b"\0")
-    made.update(content)
+    made.update(cast(bytes, content))
     return made.digest()

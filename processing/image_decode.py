@@ -10,7 +10,7 @@ than the orientation is dropped.
 """
 
 import io
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageChops, UnidentifiedImageError
@@ -100,7 +100,7 @@ def choose_frame(image: Image.Image, frame: int | None) -> None:
         check_size(image.width, image.height, image.format)
 
 
-def open_header(file: Any, prefix: bytes = b"") -> Image.Image:
+def open_header(file: BinaryIO, prefix: bytes = b"") -> Image.Image:
     """Open an image without decoding it, and check the size it will have.
 
     Args:
@@ -239,5 +239,5 @@ def _too_large(which: str = "") -> UnusableImage:
     return UnusableImage(reason, "If you trust it, raise `PIL.Image.MAX_IMAGE_PIXELS`.")
 
 
-def _integer(value: Any) -> int:
+def _integer(value: object) -> int:
     return value if isinstance(value, int) else 1

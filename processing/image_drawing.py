@@ -19,7 +19,7 @@ Either reads the source once per distinct size and writes each value once, into 
 """
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -48,27 +48,27 @@ class ExactDrawing:
 
     takes_tensors = False
 
-    def __init__(self, resample: Any, device: Any = None) -> None:
+    def __init__(self, resample: object, device: object = None) -> None:
         self.resample = pil_filter(resample)
 
     @staticmethod
-    def source(pixels: Any) -> Image.Image:
+    def source(pixels: Image.Image | np.ndarray) -> Image.Image:
         """A PIL image of RGB pixels: itself, or made of an array `(3, H, W)`."""
         if isinstance(pixels, Image.Image):
             return pixels
         return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
     @staticmethod
-    def is_source(image: Any) -> bool:
+    def is_source(image: object) -> bool:
         """Whether `source` made it."""
         return isinstance(image, Image.Image)
 
     @staticmethod
-    def size(image: Any) -> Size:
+    def size(image: Image.Image) -> Size:
         """Height and width of a source."""
         return Size(image.height, image.width)
 
-    def resize(self, image: Any, size: Size) -> np.ndarray:
+    def resize(self, image: Image.Image | np.ndarray, size: Size) -> np.ndarray:
         """Gray levels `(3, *size)` of a source, or of an array `(3, H, W)`."""
         picture = self.source(image)
         if is_vertical_first(self.size(picture), size):
@@ -78,7 +78,7 @@ class ExactDrawing:
         return np.asarray(picture).transpose(2, 0, 1)
 
     @staticmethod
-    def allocate(shape: tuple[int, ...], like: Any, *, zeros: bool) -> np.ndarray:
+    def allocate(shape: tuple[int, ...], like: object, *, zeros: bool) -> np.ndarray:
         """Float32 memory, of zeros or of anything."""
         return np.zeros(shape, np.float32) if zeros else np.empty(shape, np.float32)
 
@@ -111,17 +111,19 @@ def level_table(
         [[-1.0, 1.0], [-2.0, 2.0], [-1.0, 1.0]]
     """
     levels: Any = np.tile(np.arange(256, dtype=np.uint8), (3, 1, 1))
-    forms = {"data_format": "channels_first", "input_data_format": "channels_first"}
+    forms: dict[str, Any] = {"data_format": "channels_first", "input_data_format": "channels_first"}
     if do_rescale:
-        levels = rescale(levels, rescale_factor, **forms)
+        levels = rescale(levels, cast(float, rescale_factor), **forms)
     if do_normalize:
-        levels = normalize(levels, mean, std, **forms)
+        levels = normalize(
+            levels, cast("float | tuple[float, ...]", mean), cast("float | tuple[float, ...]", std), **forms
+        )
     table = np.ascontiguousarray(levels[:, 0], dtype=np.float32)
     table.flags.writeable = False
     return table
 
 
-def pil_filter(resample: Any) -> PILImageResampling:
+def pil_filter(resample: object) -> PILImageResampling:
     """PIL's name of a filter, which may be torchvision's."""
     if resample is None:
         return PILImageResampling.BILINEAR

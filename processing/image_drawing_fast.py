@@ -32,7 +32,7 @@ class FastDrawing:
 
     takes_tensors = True
 
-    def __init__(self, resample: Any, device: Any = None) -> None:
+    def __init__(self, resample: object, device: "str | torch.device | None" = None) -> None:
         if not is_torch_available():
             raise ValueError('`mode="fast"` needs torch, which is not installed; use "exact".')
         self.resample = pil_filter(resample)
@@ -48,12 +48,12 @@ class FastDrawing:
         return source
 
     @staticmethod
-    def is_source(image: Any) -> bool:
+    def is_source(image: object) -> bool:
         """Whether `source` made it."""
         return isinstance(image, torch.Tensor) and image.dtype == torch.uint8 and len(image) == 3
 
     @staticmethod
-    def size(image: Any) -> Size:
+    def size(image: "torch.Tensor") -> Size:
         """Height and width of a source."""
         return Size(*image.shape[-2:])
 
@@ -75,7 +75,7 @@ class FastDrawing:
         return _interpolate(image, size, mode)
 
     @staticmethod
-    def allocate(shape: tuple[int, ...], like: Any, *, zeros: bool) -> "torch.Tensor":
+    def allocate(shape: tuple[int, ...], like: "torch.Tensor", *, zeros: bool) -> "torch.Tensor":
         """Float32 memory, of zeros or of anything, where the tensor or array `like` is."""
         if not isinstance(like, torch.Tensor) or like.device.type == "cpu":
             # numpy takes the system's zero pages, which cost nothing until they are written to; torch writes zeros.

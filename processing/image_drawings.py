@@ -13,7 +13,7 @@ DRAWINGS: dict[str, Any] = {
 }
 
 
-def check_mode(mode: Any) -> None:
+def check_mode(mode: object) -> None:
     """Raise a `ValueError` unless there is such a mode."""
     if not isinstance(mode, str) or mode not in DRAWINGS:
         raise ValueError(f"`mode` must be one of {sorted(DRAWINGS)}; got {mode!r}.")

@@ -11,15 +11,19 @@ the sample, the image, the reason and what to do.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
+from transformers.utils import is_torch_available
 
 from .image_decode import decode, upright
 from .image_error import ImageInputError, UnusableImage, with_name
 from .image_pixels import array_pixels, check_array, is_array, picture_pixels, rgb_levels
 from .image_source import is_encoded, kind_of, read_source, shown
+
+if is_torch_available():
+    import torch
 
 __all__ = [
     "ImageInputError",
@@ -39,7 +43,9 @@ class LoadedImages(list[Any]):
     """Images, or lists of images per sample, that `load_images` has read and checked: it returns them as they are."""
 
 
-def load_images(images: Any, *, hosts: Sequence[str] | None = None, keep: Callable[[Any], bool] | None = None) -> Any:
+def load_images(
+    images: object, *, hosts: Sequence[str] | None = None, keep: Callable[[Any], bool] | None = None
+) -> Any:
     """Load every image of a single image, a list, or a list per sample, and keep that structure.
 
     Args:
@@ -72,7 +78,7 @@ def load_images(images: Any, *, hosts: Sequence[str] | None = None, keep: Callab
 
 
 def to_channels_first(
-    image: Any, sample: int | None, number: int, *, to_rgb: bool, to_uint8: bool, data_format: str | None
+    image: object, sample: int | None, number: int, *, to_rgb: bool, to_uint8: bool, data_format: str | None
 ) -> np.ndarray:
     """Turn a loaded image into an array `(C, H, W)`, without a copy where the pixels are there already.
 
@@ -90,20 +96,24 @@ def to_channels_first(
     with _named(sample, number):
         if isinstance(image, Image.Image):
             return picture_pixels(image, to_rgb=to_rgb, to_uint8=to_uint8)
-        return array_pixels(image, to_rgb=to_rgb, to_uint8=to_uint8, data_format=data_format)
+        return array_pixels(
+            cast("np.ndarray | torch.Tensor", image), to_rgb=to_rgb, to_uint8=to_uint8, data_format=data_format
+        )
 
 
-def rgb_tensor(image: Any, sample: int | None, number: int, *, to_uint8: bool, data_format: str | None) -> Any | None:
+def rgb_tensor(
+    image: object, sample: int | None, number: int, *, to_uint8: bool, data_format: str | None
+) -> "torch.Tensor | None":
     """uint8 `(3, H, W)` of a tensor on another device, where it is; None where `to_channels_first` is needed.
 
     Raises:
         ImageInputError: If its shape is refused.
     """
     with _named(sample, number):
-        return rgb_levels(image, data_format, to_uint8=to_uint8)
+        return rgb_levels(cast("torch.Tensor", image), data_format, to_uint8=to_uint8)
 
 
-def image_size(image: Any, sample: int | None, number: int, data_format: str | None = None) -> tuple[int, int]:
+def image_size(image: object, sample: int | None, number: int, data_format: str | None = None) -> tuple[int, int]:
     """Height and width of a loaded image; `data_format` as in `to_channels_first`."""
     if isinstance(image, Image.Image):
         return image.height, image.width
@@ -111,7 +121,7 @@ def image_size(image: Any, sample: int | None, number: int, data_format: str | N
     return int(pixels.shape[1]), int(pixels.shape[2])
 
 
-def resized(image: Any, size: tuple[int, int], data_format: str | None = None) -> Image.Image:
+def resized(image: object, size: tuple[int, int], data_format: str | None = None) -> Image.Image:
     """A loaded image as RGB, resized to (height, width); `data_format` as in `to_channels_first`."""
     pixels = to_channels_first(image, None, 0, to_rgb=True, to_uint8=True, data_format=data_format)
     picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
@@ -120,7 +130,7 @@ def resized(image: Any, size: tuple[int, int], data_format: str | None = None) -
     return picture
 
 
-def scales_to_given(scales: Any, images: Any) -> Any:
+def scales_to_given(scales: Any, images: object) -> Any:
     """Image pixels per canvas pixel, of the images as they came where `resized` made what was drawn.
 
     Args:

@@ -17,7 +17,7 @@
 
 from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from PIL import Image
@@ -38,41 +38,41 @@ SURELY_BYTES = 16
 STRIP = 2**18  # pixels that are converted at a time
 
 
-def is_array(image: Any) -> bool:
+def is_array(image: object) -> TypeGuard["np.ndarray | torch.Tensor"]:
     """Whether it is an array of numpy or a tensor of torch with one shape, so no nested one."""
     if is_torch_available() and isinstance(image, torch.Tensor):
         return not image.is_nested
     return isinstance(image, np.ndarray)
 
 
-def is_plain_rgb(image: Any) -> bool:
+def is_plain_rgb(image: object) -> bool:
     """Whether it is a PIL image whose pixels are the uint8 RGB that is wanted."""
     return isinstance(image, Image.Image) and image.mode == "RGB" and "transparency" not in image.info
 
 
-def is_elsewhere(image: Any) -> bool:
+def is_elsewhere(image: object) -> TypeGuard["torch.Tensor"]:
     """Whether it is a tensor whose values are on another device than the CPU."""
     return is_torch_available() and isinstance(image, torch.Tensor) and image.device.type not in ("cpu", "meta")
 
 
-def is_float(image: Any) -> bool:
+def is_float(image: "np.ndarray | torch.Tensor") -> bool:
     """Whether an array or tensor holds floats."""
     return image.dtype.kind == "f" if isinstance(image, np.ndarray) else bool(image.is_floating_point())
 
 
-def has_fractions(image: Any) -> bool:
+def has_fractions(image: "Image.Image | np.ndarray | torch.Tensor") -> bool:
     """Whether a PIL image, array or tensor holds floats within 0..1."""
     if isinstance(image, Image.Image):
         return image.mode == "F" and bool(np.asarray(image).max() <= 1)
     return is_float(image) and bool(image.max() <= 1)
 
 
-def as_levels(image: Any) -> Any:
+def as_levels(image: "np.ndarray | torch.Tensor") -> "np.ndarray | torch.Tensor":
     """An array or tensor of floats in 0..255 as uint8."""
     return np.rint(image).astype(np.uint8) if isinstance(image, np.ndarray) else image.round().to(torch.uint8)
 
 
-def check_array(image: Any) -> None:
+def check_array(image: "np.ndarray | torch.Tensor") -> None:
     """Check an array or tensor of one image; a tensor is checked where it is.
 
     Raises:
@@ -89,7 +89,7 @@ def check_array(image: Any) -> None:
         check_numbers(_as_array(image))
 
 
-def rgb_levels(image: Any, data_format: str | None, *, to_uint8: bool) -> Any | None:
+def rgb_levels(image: "torch.Tensor", data_format: str | None, *, to_uint8: bool) -> "torch.Tensor | None":
     """uint8 `(3, H, W)` of a tensor with three channels, where it is; None for others, which go through the CPU."""
     if image.ndim != 3 or not (image.dtype == torch.uint8 or (to_uint8 and image.is_floating_point())):
         return None
@@ -141,7 +141,9 @@ def _check_floats(are_finite: bool, low: float, high: float, has_fractions: Call
         raise UnusableImage(reason, "Clip it to 0..1, or convert it to uint8 in 0..255.")
 
 
-def array_pixels(image: Any, *, to_rgb: bool, to_uint8: bool, data_format: str | None) -> np.ndarray:
+def array_pixels(
+    image: "np.ndarray | torch.Tensor", *, to_rgb: bool, to_uint8: bool, data_format: str | None
+) -> np.ndarray:
     """`(C, H, W)` pixels of an array or tensor; uint8 is not copied, floats stay floats without `to_uint8`."""
     pixels = _as_array(image)
     pixels = pixels[None] if pixels.ndim == 2 else _channels_first(pixels, data_format)
@@ -230,7 +232,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     return white
 
 
-def _as_array(image: Any) -> np.ndarray:
+def _as_array(image: "np.ndarray | torch.Tensor") -> np.ndarray:
     if isinstance(image, np.ndarray):
         return image
     try:
@@ -241,7 +243,7 @@ def _as_array(image: Any) -> np.ndarray:
         raise UnusableImage(reason, "Pass a dense tensor with data.") from error
 
 
-def _is_16_bit(dtype: Any) -> bool:
+def _is_16_bit(dtype: np.dtype[Any]) -> bool:
     return bool(dtype.kind == "u" and dtype.itemsize == 2)
 
 

@@ -31,7 +31,9 @@ With `return_tensors=None` each entry is a list with one array per image, withou
 """
 
 import functools
-from typing import Any
+import os
+from collections.abc import Callable
+from typing import Any, Unpack, cast
 
 import numpy as np
 from transformers.image_processing_backends import PilBackend, TorchvisionBackend
@@ -41,10 +43,11 @@ from transformers.image_utils import (
     IMAGENET_DEFAULT_STD,
     OPENAI_CLIP_MEAN,
     OPENAI_CLIP_STD,
+    ImageInput,
     PILImageResampling,
     SizeDict,
 )
-from transformers.processing_utils import ImagesKwargs, Unpack
+from transformers.processing_utils import ImagesKwargs
 from transformers.utils import is_torch_available, logging
 
 from .canvas import Canvas, as_options
@@ -104,6 +107,14 @@ class _FilaImageProcessing(BaseImageProcessor):
     require_parts: Any = None
     return_content = None
 
+    # of the backend that a class mixes in, and of the class itself
+    backend: str
+    resize: Callable[..., Any]
+    _to_backend: Callable[..., Any]
+    _normalized: Callable[..., Any]
+    _pixels: Callable[..., Any]
+    _array: Callable[..., Any]
+
     def __init__(self, **kwargs: Unpack[FilaImageProcessorKwargs]) -> None:
         accepted = set(self.valid_kwargs.__annotations__)
         if unknown := sorted(set(kwargs) - accepted - PASSED_BY_TRANSFORMERS - {"fingerprint", "own_parts"}):
@@ -115,7 +126,7 @@ class _FilaImageProcessing(BaseImageProcessor):
             self.require_parts(self.own_parts)
         if "canvas" in kwargs:
             kwargs["canvas"] = as_options(kwargs["canvas"])
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[misc]
         check_mode(self.mode)
         if saved is not None and saved != self.fingerprint:
             logger.warning(
@@ -128,28 +139,28 @@ class _FilaImageProcessing(BaseImageProcessor):
         """Hash of `preprocessing()`, saved with the settings."""
         return fingerprint(self.preprocessing())
 
-    def preprocessing(self, **overrides: Any) -> dict[str, Any]:
+    def preprocessing(self, **overrides: Unpack[FilaImageProcessorKwargs]) -> dict[str, Any]:
         """The settings that decide pixels, defaults written out, as plain JSON; `overrides` as in a call."""
         given = {name: getattr(self, name, None) for name in self.valid_kwargs.__annotations__}
-        overrides = {name: value for name, value in overrides.items() if value is not None or name == "high_res_size"}
-        return settings_of_pixels(given | overrides)
+        named = {name: value for name, value in overrides.items() if value is not None or name == "high_res_size"}
+        return settings_of_pixels(given | named)
 
     @property
-    def model_input_names(self) -> list[str]:
+    def model_input_names(self) -> list[str]:  # type: ignore[override]
         """Names of the tensors that a call returns."""
         names = ["pixel_values", "view_boxes", "tile_grid"]
         if not self.plans().equal_views:
             names.append("patch_grids")
         return names if self.high_res_size is None else [*names, "high_res_pixel_values", "high_res_sizes"]
 
-    def plans(self, **overrides: Any) -> Canvas:
+    def plans(self, **overrides: Unpack[FilaImageProcessorKwargs]) -> Canvas:
         """The canvas strategy of these settings; `overrides` as in `plan`."""
         size, canvas = overrides.get("size"), overrides.get("canvas")
         return canvas_of(
             self.canvas if canvas is None else canvas, square(self.size if size is None else size, "size")
         )
 
-    def plan(self, height: int, width: int, **overrides: Any) -> CanvasPlan:
+    def plan(self, height: int, width: int, **overrides: Unpack[FilaImageProcessorKwargs]) -> CanvasPlan:
         """Plan the canvas of an image, without pixels.
 
         Args:
@@ -166,7 +177,7 @@ class _FilaImageProcessing(BaseImageProcessor):
         """Number of views of an image of this size: the tiles and, where there is one, the overview."""
         return self.plan(height, width, **(images_kwargs or {})).num_views
 
-    def fetch_images(self, image_url_or_urls: Any) -> Any:
+    def fetch_images(self, image_url_or_urls: object) -> object:
         """Load paths, URLs and bytes, turn images upright and check them; the nesting is kept."""
         return load_images(image_url_or_urls) if self._cache is None else self._cache.load(image_url_or_urls)
 
@@ -196,18 +207,18 @@ class _FilaImageProcessing(BaseImageProcessor):
             output["auto_map"] = {**output["auto_map"], "AutoImageProcessor": classes}
         return output
 
-    def to_json_file(self, json_file_path: Any) -> None:
+    def to_json_file(self, json_file_path: str | os.PathLike[str]) -> None:
         """Write the settings, and with `fila` the code that they use beside them, where transformers copied code."""
         if self.write_code is not None:
             self.write_code(self, json_file_path)
         super().to_json_file(json_file_path)
 
-    def _standardize_kwargs(
+    def _standardize_kwargs(  # type: ignore[override]
         self,
         canvas: Any = None,
-        high_res_size: Any = None,
-        high_res_image_mean: Any = None,
-        high_res_image_std: Any = None,
+        high_res_size: int | list[int] | tuple[int, ...] | dict[str, int] | SizeDict | None = None,
+        high_res_image_mean: float | list[float] | tuple[float, ...] | None = None,
+        high_res_image_std: float | list[float] | tuple[float, ...] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
         kwargs = super()._standardize_kwargs(**kwargs)
@@ -227,7 +238,7 @@ class _FilaImageProcessing(BaseImageProcessor):
         means = {name: tuple(value) if isinstance(value, list) else value for name, value in means.items()}
         return {**kwargs, "canvas": canvas, "high_res_size": high_res_size, **means}
 
-    def _validate_preprocess_kwargs(self, **kwargs: Any) -> None:
+    def _validate_preprocess_kwargs(self, **kwargs: Any) -> None:  # type: ignore[override]
         super()._validate_preprocess_kwargs(**kwargs)
         check_mode(kwargs["mode"])
         if kwargs.get("do_resize") is False:
@@ -237,7 +248,7 @@ class _FilaImageProcessing(BaseImageProcessor):
                 if kwargs.get(name) is None:
                     raise ValueError(f"`{name}` must be set when there is a high-res canvas to normalise.")
 
-    def _preprocess_image_like_inputs(self, images: Any, *args: Any, **kwargs: Any) -> BatchFeature:
+    def _preprocess_image_like_inputs(self, images: ImageInput, *args: Any, **kwargs: Any) -> BatchFeature:
         if self._cache is None:
             return super()._preprocess_image_like_inputs(images, *args, **kwargs)
         kind = kwargs.pop("return_tensors", None)
@@ -247,11 +258,11 @@ class _FilaImageProcessing(BaseImageProcessor):
         results = self._cache.made_or_kept(images, settings, call)
         return BatchFeature(data=self._cache.packed(results, stacked=kind is not None), tensor_type=kind)
 
-    def _prepare_image_like_inputs(self, images: Any, *args: Any, **kwargs: Any) -> list[Any]:
-        images = load_images(images)
-        if not isinstance(images, list):
-            images = [images]
-        samples = enumerate(images) if images and isinstance(images[0], list) else [(None, images)]
+    def _prepare_image_like_inputs(self, images: ImageInput, *args: Any, **kwargs: Any) -> list[Any]:
+        loaded = load_images(images)
+        if not isinstance(loaded, list):
+            loaded = [loaded]
+        samples = enumerate(loaded) if loaded and isinstance(loaded[0], list) else [(None, loaded)]
         drawing = _drawing(kwargs)
         return [
             self._prepared(image, drawing, sample, number, kwargs)
@@ -259,7 +270,7 @@ class _FilaImageProcessing(BaseImageProcessor):
             for number, image in enumerate(items)
         ]
 
-    def _prepared(self, image: Any, drawing: Any, sample: int | None, number: int, kwargs: dict[str, Any]) -> Any:
+    def _prepared(self, image: object, drawing: Any, sample: int | None, number: int, kwargs: dict[str, Any]) -> Any:
         """A source of the drawing; floats that are not rescaled, and images without three channels, as arrays."""
         if is_plain_rgb(image):
             return drawing.source(image)
@@ -282,7 +293,7 @@ class _FilaImageProcessing(BaseImageProcessor):
             size_dict = SizeDict(height=size.height, width=size.width)
             return self.resize(image=image, size=size_dict, resample=kwargs["resample"])
 
-        def normalize(pixels: Any, mean: Any, std: Any) -> Any:
+        def normalize(pixels: Any, mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> Any:
             return self._normalized(pixels, mean, std, *options)
 
         data = draw_batch(images, _drawing(kwargs), resize, normalize, kwargs, stacked=kind is not None)
@@ -292,7 +303,7 @@ class _FilaImageProcessing(BaseImageProcessor):
         return BatchFeature(data=data, tensor_type=kind)
 
 
-class FilaImageProcessor(_FilaImageProcessing, TorchvisionBackend):
+class FilaImageProcessor(_FilaImageProcessing, TorchvisionBackend):  # type: ignore[misc]
     r"""Image processor of FILA on torchvision.
 
     Args:
@@ -329,43 +340,49 @@ class FilaImageProcessor(_FilaImageProcessing, TorchvisionBackend):
             Return what maps coordinates back to the image: `content_mask`, `content_boxes` and `image_scales`.
     """
 
-    def _to_backend(self, pixels: np.ndarray, device: Any) -> "torch.Tensor":
+    def _to_backend(self, pixels: np.ndarray, device: "str | torch.device | None") -> "torch.Tensor":
         pixels = np.ascontiguousarray(pixels)
         return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).to(device)
 
-    def _normalized(self, image: "torch.Tensor", mean: Any, std: Any, *options: Any) -> "torch.Tensor":
-        normalized: torch.Tensor = self.rescale_and_normalize(image, *options, mean, std)
+    def _normalized(
+        self, image: "torch.Tensor", mean: float | tuple[float, ...], std: float | tuple[float, ...], *options: Any
+    ) -> "torch.Tensor":
+        normalized: torch.Tensor = self.rescale_and_normalize(image, *options, mean, std)  # type: ignore[call-arg]
         return normalized.float().cpu()
 
-    def _pixels(self, array: Any, kind: Any, device: Any) -> "torch.Tensor":
+    def _pixels(
+        self, array: "np.ndarray | torch.Tensor", kind: str | None, device: "str | torch.device | None"
+    ) -> "torch.Tensor":
         return torch.from_numpy(array).to(device) if isinstance(array, np.ndarray) else array
 
     def _array(self, array: np.ndarray) -> "torch.Tensor":
         return torch.from_numpy(array)
 
 
-class FilaImageProcessorPil(_FilaImageProcessing, PilBackend):
+class FilaImageProcessorPil(_FilaImageProcessing, PilBackend):  # type: ignore[misc]
     r"""Image processor of FILA on PIL and numpy; settings as `FilaImageProcessor`."""
 
-    def _to_backend(self, pixels: np.ndarray, device: Any) -> np.ndarray:
+    def _to_backend(self, pixels: np.ndarray, device: "str | torch.device | None") -> np.ndarray:
         return pixels
 
     def _normalized(
         self,
         image: np.ndarray,
-        mean: Any,
-        std: Any,
+        mean: float | tuple[float, ...],
+        std: float | tuple[float, ...],
         do_rescale: bool | None,
         rescale_factor: float | None,
         do_normalize: bool | None,
     ) -> np.ndarray:
         if do_rescale:
-            image = self.rescale(image, rescale_factor)
+            image = self.rescale(image, cast(float, rescale_factor))
         if do_normalize:
             image = self.normalize(image, mean, std)
         return image.astype(np.float32, copy=False)
 
-    def _pixels(self, array: Any, kind: Any, device: Any) -> Any:
+    def _pixels(
+        self, array: "np.ndarray | torch.Tensor", kind: str | None, device: "str | torch.device | None"
+    ) -> Any:
         return array if isinstance(array, np.ndarray) or kind == "pt" else array.cpu().numpy()
 
     def _array(self, array: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from transformers.image_processing_backends import PilBackend, TorchvisionBackend
 from transformers.image_processing_utils import BaseImageProcessor
-from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD, PILImageResampling
+from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD, ImageInput, PILImageResampling
 from transformers.utils import is_torch_available
 
 from .image_input import load_images, to_channels_first
@@ -40,7 +40,7 @@ class _VarImageProcessing(BaseImageProcessor):
     do_normalize = True
     model_input_names = ["pixel_values"]  # noqa: RUF012
 
-    def fetch_images(self, image_url_or_urls: Any) -> Any:
+    def fetch_images(self, image_url_or_urls: object) -> object:
         """Load paths, URLs and bytes, turn images upright and check them; the nesting is kept."""
         return load_images(image_url_or_urls)
 
@@ -62,14 +62,14 @@ class _VarImageProcessing(BaseImageProcessor):
         pixels = (images.detach().float().cpu().permute(0, 2, 3, 1).numpy() + 1) * 127.5
         return [Image.fromarray(picture) for picture in pixels.round().clip(0, 255).astype(np.uint8)]
 
-    def _prepare_image_like_inputs(self, images: Any, *args: Any, **kwargs: Any) -> list[Any]:
-        images = load_images(images)
-        if not isinstance(images, list):
-            images = [images]
-        samples = enumerate(images) if images and isinstance(images[0], list) else [(None, images)]
+    def _prepare_image_like_inputs(self, images: ImageInput, *args: Any, **kwargs: Any) -> list[Any]:
+        loaded = load_images(images)
+        if not isinstance(loaded, list):
+            loaded = [loaded]
+        samples = enumerate(loaded) if loaded and isinstance(loaded[0], list) else [(None, loaded)]
         options = {"to_rgb": bool(kwargs.get("do_convert_rgb")), "to_uint8": bool(kwargs.get("do_rescale"))}
         return [
-            self._to_backend(
+            self._to_backend(  # type: ignore[attr-defined]
                 to_channels_first(image, sample, number, data_format=kwargs.get("input_data_format"), **options),
                 kwargs.get("device"),
             )
@@ -94,7 +94,7 @@ class VarImageProcessor(_VarImageProcessing, TorchvisionBackend):
             Whether each step is done.
     """
 
-    def _to_backend(self, pixels: np.ndarray, device: Any) -> "torch.Tensor":
+    def _to_backend(self, pixels: np.ndarray, device: "str | torch.device | None") -> "torch.Tensor":
         pixels = np.ascontiguousarray(pixels)
         return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).to(device)
 
@@ -102,7 +102,7 @@ class VarImageProcessor(_VarImageProcessing, TorchvisionBackend):
 class VarImageProcessorPil(_VarImageProcessing, PilBackend):
     r"""Image processor of VAR on PIL and numpy; settings as `VarImageProcessor`."""
 
-    def _to_backend(self, pixels: np.ndarray, device: Any) -> np.ndarray:
+    def _to_backend(self, pixels: np.ndarray, device: "str | torch.device | None") -> np.ndarray:
         return pixels
 
 

@@ -4,8 +4,8 @@
 
 import functools
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 import numpy as np
 from transformers.image_processing_utils import get_size_dict
@@ -34,7 +34,7 @@ def settings_of_pixels(given: Mapping[str, Any]) -> dict[str, Any]:
     return as_json(settings | {name: hashable(given[name]) for name in plain})
 
 
-def square(size: Any, name: str) -> Size:
+def square(size: int | Iterable[int] | dict[str, int] | SizeDict | None, name: str) -> Size:
     """Height and width of a tile setting; both towers' position grids are square."""
     given = dict(size) if isinstance(size, SizeDict) else get_size_dict(size, param_name=name)
     height, width = given.get("height"), given.get("width")
@@ -43,17 +43,17 @@ def square(size: Any, name: str) -> Size:
     return Size(height, width)
 
 
-def hashable(value: Any) -> Any:
+def hashable(value: object) -> object:
     """A mean or a standard deviation as a number or a tuple."""
     return tuple(value) if isinstance(value, list | np.ndarray) else value
 
 
-def canvas_of(options: Any, tile_size: Size) -> Canvas:
+def canvas_of(options: Mapping[str, Any] | str | None, tile_size: Size) -> Canvas:
     """The canvas strategy of an option dict; built once where it can be told apart by its JSON."""
     try:
         return _cached_canvas(json.dumps(options), tile_size)
     except TypeError:
-        return build_canvas(options, tile_size)
+        return build_canvas(cast("Mapping[str, Any]", options), tile_size)
 
 
 @functools.lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from .image_error import UnusableImage
 from .needs_fila import NeedsFilaError, from_fila
@@ -25,21 +25,21 @@ SHOWN = 120  # characters of a source in a message
 LEAST_BYTES = 24
 
 
-def is_encoded(source: Any) -> bool:
+def is_encoded(source: object) -> bool:
     """Whether `read_source` takes it."""
     return isinstance(source, str | os.PathLike | bytes | bytearray | memoryview) or callable(
         getattr(source, "read", None)
     )
 
 
-def shown(source: Any) -> str | None:
+def shown(source: object) -> str | None:
     """How a message names a source, or None where there is no short name for it."""
     if isinstance(source, os.PathLike):
         return os.fsdecode(source)
     return source if isinstance(source, str) and _is_path(source) else None
 
 
-def kind_of(source: Any) -> str:
+def kind_of(source: object) -> str:
     """What is wrong with a source that is of no kind that is read."""
     if source is None:
         return "is None"
@@ -64,7 +64,7 @@ def download(url: str, hosts: Sequence[str] | None = None) -> bytes:
     return body
 
 
-def split_frame(source: Any) -> tuple[Any, int | None]:
+def split_frame(source: object) -> tuple[Any, int | None]:
     """Split `a.gif#frame=3` into path and frame; anything else has no frame."""
     name = os.fsdecode(source) if isinstance(source, str | os.PathLike) else ""
     if (match := FRAME.search(name)) and not os.path.exists(name):
@@ -72,7 +72,7 @@ def split_frame(source: Any) -> tuple[Any, int | None]:
     return source, None
 
 
-def read_source(source: Any, hosts: Sequence[str] | None = None) -> tuple[bytes, int | None]:
+def read_source(source: object, hosts: Sequence[str] | None = None) -> tuple[bytes, int | None]:
     """Read encoded bytes.
 
     Args:
@@ -140,18 +140,18 @@ def _of_text(source: str | Path, hosts: Sequence[str] | None) -> bytes:
     raise UnusableImage(f"{name!r} does not exist", "Pass an existing file, a URL, a data URI or base64 text.")
 
 
-def read_file_object(source: Any, most: int) -> bytes:
+def read_file_object(source: object, most: int) -> bytes:
     """Read an open file from its beginning to its end, or up to so many bytes; it stays open.
 
     Raises:
         UnusableImage: If it cannot be read, or gives anything but bytes.
     """
-    pieces, size = [], 0
+    pieces, size, file = [], 0, cast(BinaryIO, source)
     try:
-        if callable(getattr(source, "seekable", None)) and source.seekable():
-            source.seek(0)  # who opened it may have read it; an object with `read` alone is read on
+        if callable(getattr(file, "seekable", None)) and file.seekable():
+            file.seek(0)  # who opened it may have read it; an object with `read` alone is read on
         while size < most:
-            piece = source.read(min(most - size, PIECE))  # may give less than that
+            piece: object = file.read(min(most - size, PIECE))  # may give less than that
             if not isinstance(piece, bytes | bytearray | memoryview):
                 reason = f"is a file that gives {type(piece).__name__}, not bytes"
                 raise UnusableImage(reason, "Open it in binary mode.")

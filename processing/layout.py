@@ -135,7 +135,7 @@ def as_saved(options: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
     return {"type": "fila", **changed}
 
 
-def check_layout(name: str, layout: Any) -> None:
+def check_layout(name: str, layout: object) -> None:
     """Check that a layout is a `Layout` whose fields go together.
 
     What a layout asks of a model is in its fields: `row_newlines` and `slice_positions` need settings of the same

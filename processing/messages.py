@@ -19,7 +19,7 @@ class MessageError(ValueError):
     """A message of a conversation cannot be used."""
 
 
-def check_conversation(conversation: Any, *, takes_videos: bool) -> list[Any]:
+def check_conversation(conversation: object, *, takes_videos: bool) -> list[Any]:
     """Check a conversation, or a list of conversations.
 
     Args:
@@ -46,19 +46,19 @@ def check_conversation(conversation: Any, *, takes_videos: bool) -> list[Any]:
     ]
 
 
-def check_messages(messages: Any, of_sample: str, *, takes_videos: bool) -> list[dict[str, Any]]:
+def check_messages(messages: object, of_sample: str, *, takes_videos: bool) -> list[dict[str, Any]]:
     """Check the messages of one conversation, see `check_conversation`; `of_sample` ends the names in errors."""
     if not isinstance(messages, list | tuple) or not messages:
         raise MessageError(f"The conversation{of_sample} must be a list of messages; got {messages!r:.80}.")
     return [_message(item, f"{number}{of_sample}", takes_videos) for number, item in enumerate(messages)]
 
 
-def _as_dict(value: Any) -> Any:
+def _as_dict(value: object) -> Any:
     """Return the fields of an object, such as a dataclass, as a dict; anything else as it is."""
     return dict(vars(value)) if hasattr(value, "__dict__") and not isinstance(value, Mapping) else value
 
 
-def _message(message: Any, where: str, takes_videos: bool) -> dict[str, Any]:
+def _message(message: object, where: str, takes_videos: bool) -> dict[str, Any]:
     message = _as_dict(message)
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str) or not message["role"]:
         raise MessageError(f"Message {where} must be a dict with a `role`; got {message!r:.80}.")
@@ -75,7 +75,7 @@ def _message(message: Any, where: str, takes_videos: bool) -> dict[str, Any]:
     return kept
 
 
-def _part(part: Any, name: str, takes_videos: bool) -> dict[str, Any]:
+def _part(part: object, name: str, takes_videos: bool) -> dict[str, Any]:
     part = _as_dict(part)
     if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
         raise MessageError(f'{name} must be a dict with a `type`, such as {{"type": "image"}}; got {part!r:.80}.')

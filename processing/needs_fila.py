@@ -3,14 +3,14 @@
 """What the `fila` package does and the code beside a checkpoint does not: addresses, caches, masks for training."""
 
 import importlib
-from typing import Any
+from types import ModuleType
 
 
 class NeedsFilaError(ImportError):
     """Something that only the `fila` package does was asked for where it is not installed."""
 
 
-def from_fila(module: str, what: str) -> Any:
+def from_fila(module: str, what: str) -> ModuleType:
     """Import a module of the `fila` package, by name: an import statement would ask every user for the package.
 
     Args:

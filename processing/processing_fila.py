@@ -14,16 +14,24 @@ A layout that is more than one run in the order of the views adds tensors, one r
                                          an image's views
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Unpack, cast
 
 import numpy as np
-from transformers.processing_utils import MultiModalData, ProcessingKwargs, ProcessorMixin, Unpack
+from transformers import BatchFeature, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers.image_processing_utils import BaseImageProcessor
+from transformers.image_utils import ImageInput
+from transformers.processing_utils import MultiModalData, ProcessingKwargs, ProcessorMixin
+from transformers.tokenization_utils_base import TextInput
 from transformers.utils import logging
+from transformers.video_processing_utils import BaseVideoProcessor
+from transformers.video_utils import VideoInput
 
-from .canvas import as_options
+from .canvas import Canvas, as_options
+from .canvas_plan import CanvasPlan
 from .chat_template import DEFAULT_CHAT_TEMPLATE, marks_assistant, with_escapes, with_values
 from .control_tokens import control_token_pattern, control_tokens, escape_messages
 from .fingerprint import check_preprocessing, refuse_misspelt, trained_with
@@ -33,6 +41,7 @@ from .messages import MessageError, check_conversation, check_samples
 from .needs_fila import from_fila
 from .processor_features import feature
 from .token_rows import token_rows
+from .video_prompt import VideoLayout
 
 __all__ = ["DEFAULT_CHAT_TEMPLATE", "FilaProcessor"]
 
@@ -88,12 +97,13 @@ class FilaProcessor(ProcessorMixin):
             Tokens of a video where the connector joins frames: the model's `clip_tokens`.
     """
 
+    _video_layout: VideoLayout
     write_code: Any = None  # of the `fila` package, where it is imported: see `FilaConfig`
 
     def __init__(
         self,
-        image_processor: Any = None,
-        tokenizer: Any = None,
+        image_processor: BaseImageProcessor | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
         chat_template: str | dict[str, str] | None = None,
         tokens_per_tile: int = 576,
         image_token: str = "<image>",
@@ -102,7 +112,7 @@ class FilaProcessor(ProcessorMixin):
         max_image_tokens: int | None = None,
         max_prompt_image_tokens: int | None = None,
         image_token_policy: str = "error",
-        video_processor: Any = None,
+        video_processor: BaseVideoProcessor | dict[str, Any] | None = None,
         video_token: str | None = None,
         video_layout: dict[str, Any] | str | None = None,
         clip_tokens: dict[str, int] | None = None,
@@ -158,7 +168,9 @@ class FilaProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> "FilaProcessor":
+    def from_pretrained(  # type: ignore[override]
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> "FilaProcessor":
         """Load a processor, and compare it with the model beside it, see `fingerprint.py`.
 
         Settings that images have too, such as `canvas`, are the images' where a call names them.
@@ -190,18 +202,18 @@ class FilaProcessor(ProcessorMixin):
             own |= {"video_layout": asdict(self._video_layout), "clip_tokens": self.clip_tokens}
         return self.image_processor.preprocessing() | own
 
-    def check_model(self, model: Any) -> None:
+    def check_model(self, model: object) -> None:
         """Check that a model, or the config of one, was trained with the settings of this processor.
 
         Raises:
             PreprocessingError: If it was trained with others.
             ValueError: If its tokens are not those of this processor.
         """
-        config = getattr(model, "config", model)
+        config: Any = getattr(model, "config", model)
         self.check_tokens(config)
         check_preprocessing(getattr(config, "preprocessing", None), self.preprocessing())
 
-    def check_tokens(self, config: Any) -> None:
+    def check_tokens(self, config: PreTrainedConfig) -> None:
         """Check that the ids of this processor mean the same to the model of a config.
 
         Raises:
@@ -226,7 +238,12 @@ class FilaProcessor(ProcessorMixin):
         """What transformers loads for a processor; a video processor is optional, and loaded here."""
         return ["image_processor", "tokenizer"]
 
-    def _set_video_processor(self, video_processor: Any, video_token: str | None, tokenizer: Any) -> None:
+    def _set_video_processor(
+        self,
+        video_processor: BaseVideoProcessor | dict[str, Any] | None,
+        video_token: str | None,
+        tokenizer: PreTrainedTokenizerBase | None,
+    ) -> None:
         feature("videos").set_up(self, video_processor, video_token, tokenizer)
 
     def to_dict(self) -> dict[str, Any]:
@@ -240,7 +257,7 @@ class FilaProcessor(ProcessorMixin):
             output["auto_map"] = {self._auto_class: f"{module}.{type(self).__name__}"}
         return output
 
-    def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> Any:
+    def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> Any:
         """Write what `from_pretrained` reads; see `ProcessorMixin.save_pretrained`.
 
         The chat template becomes one that keeps control tokens in messages text also where another program, such as a
@@ -254,7 +271,7 @@ class FilaProcessor(ProcessorMixin):
         self.chat_template = templates
         return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
-    def to_json_file(self, json_file_path: Any) -> None:
+    def to_json_file(self, json_file_path: str | os.PathLike[str]) -> None:
         """Write the settings, and with `fila` the code that they use beside them, where transformers copied code."""
         if self.write_code is not None:
             self.write_code(self, json_file_path)
@@ -264,8 +281,12 @@ class FilaProcessor(ProcessorMixin):
         return with_escapes(template, control_tokens(self.tokenizer, template, self.image_token))
 
     def __call__(
-        self, images: Any = None, text: Any = None, videos: Any = None, **kwargs: Unpack[ProcessingKwargs]
-    ) -> Any:
+        self,
+        images: ImageInput | None = None,
+        text: TextInput | list[TextInput] | None = None,
+        videos: VideoInput | None = None,
+        **kwargs: Unpack[ProcessingKwargs],
+    ) -> BatchFeature:
         """Make the model's inputs of text, images and videos; see `ProcessorMixin.__call__`.
 
         An empty list of images, videos or audio is none.
@@ -273,7 +294,7 @@ class FilaProcessor(ProcessorMixin):
         Raises:
             ValueError: If there is anything of a kind that the processor does not take.
         """
-        others = {name: kwargs.pop(name, None) for name in _NOT_TAKEN}
+        others = {name: cast("dict[str, object]", kwargs).pop(name, None) for name in _NOT_TAKEN}
         if given := [name for name, value in others.items() if not _is_none(value)]:
             raise ValueError(
                 f"The processor takes `text`, `images` and `videos`; got `{given[0]}`. Pass one image or "
@@ -281,7 +302,9 @@ class FilaProcessor(ProcessorMixin):
             )
         return super().__call__(images=images, text=text, videos=None if _is_none(videos) else videos, **kwargs)
 
-    def prepare_inputs_layout(self, images: Any = None, text: Any = None, **kwargs: Any) -> tuple[Any, Any, Any, Any]:
+    def prepare_inputs_layout(  # type: ignore[override]
+        self, images: ImageInput | None = None, text: TextInput | list[TextInput] | None = None, **kwargs: Any
+    ) -> tuple[Any, Any, Any, Any]:
         """Wrap a single prompt in a list and load the images; no image at all is None."""
         if isinstance(text, list | tuple) and not text:
             raise ValueError("`text` must hold at least one prompt; got an empty list.")
@@ -293,11 +316,13 @@ class FilaProcessor(ProcessorMixin):
         if images is not None and (self.max_image_tokens or self.max_prompt_image_tokens):
             self.validate_inputs(images=images, text=text, **kwargs)
             settings = {name: value for name, value in kwargs.items() if name not in ("videos", "audio")}
-            merged = self._merge_kwargs(self.valid_processor_kwargs, **settings)  # copies whatever it is given
+            merged = self._merge_kwargs(
+                cast(ProcessingKwargs, self.valid_processor_kwargs), **settings
+            )  # copies whatever it is given
             images, text, videos = feature("budget").fit(self, images, text, videos, merged, _KEPT.get())
         return images, text, videos, audio
 
-    def _per_prompt(self, images: list[Any], text: Any) -> list[Any]:
+    def _per_prompt(self, images: list[Any], text: TextInput | list[TextInput] | None) -> list[Any]:
         """A flat list of images as one list per prompt, because images are numbered prompt by prompt."""
         counts = [prompt.count(self.image_token) for prompt in text or () if isinstance(prompt, str)]
         if sum(counts) != len(images) or len(counts) < 2:
@@ -305,13 +330,15 @@ class FilaProcessor(ProcessorMixin):
         left = iter(images)
         return type(images)([next(left) for _ in range(count)] for count in counts)
 
-    def validate_inputs(self, images: Any = None, text: Any = None, **kwargs: Any) -> None:
+    def validate_inputs(  # type: ignore[override]
+        self, images: ImageInput | None = None, text: TextInput | list[TextInput] | None = None, **kwargs: Any
+    ) -> None:
         """Check that every prompt holds as many image tokens as it has images.
 
         Raises:
             ValueError: Naming the sample and both counts.
         """
-        videos = kwargs.get("videos")
+        videos: Any = kwargs.get("videos")
         if images is None and text is None and videos is None:
             raise ValueError(f"{type(self).__name__} needs text, images or both.")
         if text is not None and (isinstance(text, str) or all(isinstance(prompt, str) for prompt in text)):
@@ -327,7 +354,7 @@ class FilaProcessor(ProcessorMixin):
         rule = f"The number of {token} tokens in the prompts should be the same as the number of images passed"
         in_text = [prompt.count(token) for prompt in prompts]
         if images is None:
-            images = [[] for _ in prompts]
+            images = cast(ImageInput, [[] for _ in prompts])
         if not isinstance(images, list) or not isinstance(images[0], list):
             num_images = len(images) if isinstance(images, list) else 1
             if num_images != sum(in_text):
@@ -338,7 +365,7 @@ class FilaProcessor(ProcessorMixin):
             return
         check_samples(rule, in_text, images, token, "images")
 
-    def _check_videos(self, videos: Any, prompts: Any) -> None:
+    def _check_videos(self, videos: VideoInput, prompts: list[str] | None) -> None:
         """Check that there is a video processor, and as many video tokens as videos."""
         if self.video_processor is not None:
             feature("videos").check(self, videos, prompts)
@@ -348,12 +375,12 @@ class FilaProcessor(ProcessorMixin):
                 "`FilaProcessor(..., video_processor=FilaVideoProcessor(...))`."
             )
 
-    def apply_chat_template(
+    def apply_chat_template(  # type: ignore[override]
         self,
-        conversation: Any,
+        conversation: object,
         chat_template: str | None = None,
-        tools: Any = None,
-        documents: Any = None,
+        tools: list[dict[str, Any]] | None = None,
+        documents: list[dict[str, Any]] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Render messages, and tokenize them on request; see `ProcessorMixin.apply_chat_template`.
@@ -368,8 +395,8 @@ class FilaProcessor(ProcessorMixin):
             raise MessageError("`load_audio_from_video` must be left out: the model does not hear.")
         template = self._template(chat_template)
         pattern = control_token_pattern(self.tokenizer, template, self.image_token)
-        conversation = check_conversation(conversation, takes_videos=self.video_processor is not None)
-        conversation = escape_messages(conversation, pattern)
+        messages = check_conversation(conversation, takes_videos=self.video_processor is not None)
+        messages = escape_messages(messages, pattern)
         kwargs |= {"tools": escape_messages(tools, pattern), "documents": escape_messages(documents, pattern)}
         if template:  # else the base says what is missing
             tokens = {"image_token": self.image_token, "video_token": self.video_token}
@@ -384,14 +411,19 @@ class FilaProcessor(ProcessorMixin):
             is_theirs = hasattr(ProcessorMixin, "_adjust_assistant_masks_indices") and marks_assistant(template)
             if wants_mask and not is_theirs:
                 masks = from_fila("processing.assistant_masks", "A mask of the assistant's tokens")
-                return masks.apply_with_masks(self, conversation, chat_template, template, _of_kept, **kwargs)
-            return super().apply_chat_template(conversation, chat_template, **kwargs)
+                return masks.apply_with_masks(self, messages, chat_template, template, _of_kept, **kwargs)
+            return super().apply_chat_template(messages, chat_template, **kwargs)
         finally:
             _KEPT.reset(record)
 
-    def _adjust_assistant_masks_indices(self, processed_dict: dict[str, Any], generation_indices: list[Any]) -> Any:
+    def _adjust_assistant_masks_indices(
+        self, processed_dict: dict[str, Any], generation_indices: list[Any]
+    ) -> list[list[int]]:
         """Called by newer versions of transformers with the spans of every conversation, the dropped ones too."""
-        return super()._adjust_assistant_masks_indices(processed_dict, _of_kept(generation_indices))
+        adjusted: list[list[int]] = super()._adjust_assistant_masks_indices(  # type: ignore[misc]
+            processed_dict, _of_kept(generation_indices)
+        )
+        return adjusted
 
     def _template(self, name_or_template: str | None) -> str:
         templates = self.chat_template
@@ -414,14 +446,18 @@ class FilaProcessor(ProcessorMixin):
         """What the image processor returns for the counting of tokens alone."""
         return ["image_sizes"]
 
-    def _process_images(self, images: Any, **kwargs: Any) -> tuple[Any, list[str]]:
+    def _process_images(self, images: ImageInput, **kwargs: Any) -> tuple[Any, list[str]]:
         if self._layout.unpad != "no":
             kwargs["return_image_sizes"] = True
         processed = self.image_processor(images, **kwargs)
         if "image_scales" in processed:
             processed["image_scales"] = scales_to_given(processed["image_scales"], images)
         is_nested = isinstance(images, list) and bool(images) and isinstance(images[0], list)
-        numbers = [number for sample in images for number in range(len(sample))] if is_nested else None
+        numbers = (
+            [number for sample in cast("list[list[Any]]", images) for number in range(len(sample))]
+            if is_nested
+            else None
+        )
         texts, indices, places = [], [], []
         for index in range(len(processed.get("tile_grid", ()))):
             geometry = self._geometry(processed, index)
@@ -436,11 +472,11 @@ class FilaProcessor(ProcessorMixin):
                 processed[name] = token_rows(values, kwargs.get("return_tensors"), processed["tile_grid"])
         return processed, texts
 
-    def _process_videos(self, videos: Any, **kwargs: Any) -> tuple[Any, list[str]]:
+    def _process_videos(self, videos: VideoInput, **kwargs: Any) -> tuple[Any, list[str]]:
         processed, texts = feature("videos").process(self, videos, **kwargs)
         return processed, texts
 
-    def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **kwargs: Any) -> str:
+    def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **kwargs: object) -> str:
         """The placeholders of one image and the text between them, for the first image of a prompt."""
         return as_text(lay_out(self._layout, self._geometry(image_inputs, image_idx)), self.image_token)
 
@@ -458,7 +494,7 @@ class FilaProcessor(ProcessorMixin):
         return self._geometry_of((rows, cols), views, size)
 
     def _geometry_of(
-        self, tile_grid: tuple[int, int], view_sizes: Any, image_size: tuple[int, int] | None
+        self, tile_grid: tuple[int, int], view_sizes: Sequence[tuple[int, int]], image_size: tuple[int, int] | None
     ) -> Geometry:
         """Geometry of views of these sizes (height, width) in pixels."""
         if self.token_size is None:
@@ -486,7 +522,9 @@ class FilaProcessor(ProcessorMixin):
         """
         if image_sizes is None:
             return MultiModalData()
-        images_kwargs = self._merge_kwargs(self.valid_processor_kwargs, **kwargs)["images_kwargs"]
+        images_kwargs = self._merge_kwargs(cast(ProcessingKwargs, self.valid_processor_kwargs), **kwargs)[
+            "images_kwargs"
+        ]
         if image_sizes and (self.max_image_tokens or self.max_prompt_image_tokens):
             fitted = self._budgeted_sizes(
                 [(height, width) for height, width in image_sizes], 0, images_kwargs, may_drop=False
@@ -508,13 +546,13 @@ class FilaProcessor(ProcessorMixin):
         )
         return fitted
 
-    def _counter(self, canvas: Any) -> Callable[[int, int], int]:
+    def _counter(self, canvas: Canvas) -> Callable[[int, int], int]:
         """Image tokens of an image of (height, width) on a canvas strategy; equal views are counted once."""
         layout, views_of = self._layout, canvas.views
         of_view: dict[Any, int] = {}
         of_views: dict[Any, Geometry] = {}
 
-        def tokens(view: Any) -> int:
+        def tokens(view: tuple[int, int]) -> int:
             if view not in of_view:
                 of_view[view] = self._geometry_of((1, 1), [view], None).token_counts[0]
             return of_view[view]
@@ -531,13 +569,13 @@ class FilaProcessor(ProcessorMixin):
 
         return count
 
-    def _count(self, plan: Any) -> int:
+    def _count(self, plan: CanvasPlan) -> int:
         """Image tokens of an image with this plan."""
         geometry = self._geometry_of(plan.tile_grid, plan.view_sizes, plan.image_size)
         return int(count_tokens(self._layout, geometry))
 
 
-def _is_none(items: Any) -> bool:
+def _is_none(items: object) -> bool:
     """Whether there is nothing of a kind: None, an empty list, or an empty list per sample."""
     return items is None or (
         isinstance(items, list | tuple) and all(item is not None and _is_none(item) for item in items)

@@ -11,28 +11,41 @@ half up, for `high` pixels of the high-res canvas per `low` pixels of the canvas
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from .canvas_plan import Box, CanvasPlan, Size, scaled_edge, scaled_span
 
+
+class Pixels(Protocol):
+    """A numpy array or a torch tensor, `(C, H, W)`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> object: ...
+
+    def __getitem__(self, place: tuple[slice, ...], /) -> "Pixels": ...
+
+
 Resize = Callable[[Any, Size], Any]
 
 
-def render_overview(image: Any, plan: CanvasPlan, resize: Resize) -> Any | None:
+def render_overview(image: Pixels, plan: CanvasPlan, resize: Resize) -> Pixels | None:
     """What the overview shows of the canvas, at the overview's size; None when the plan has no overview."""
     if plan.overview_size is None or plan.content_in_overview is None:
         return None
     return _draw(image, plan, plan.overview_size, plan.content_in_overview, resize)
 
 
-def render_canvas(image: Any, plan: CanvasPlan, resize: Resize) -> Any:
+def render_canvas(image: Pixels, plan: CanvasPlan, resize: Resize) -> Pixels:
     """The canvas, `(C, *plan.canvas_size)`, with the image in its content box."""
     return _draw(image, plan, plan.canvas_size, plan.content_box, resize)
 
 
-def render_high_res(image: Any, plan: CanvasPlan, resize: Resize, *, low: Size, high: Size) -> Any:
+def render_high_res(image: Pixels, plan: CanvasPlan, resize: Resize, *, low: Size, high: Size) -> Pixels:
     """The canvas drawn at `high / low` of its size.
 
     Args:
@@ -60,7 +73,7 @@ def scale_geometry(plan: CanvasPlan, *, low: Size, high: Size) -> tuple[Size, Bo
     return size, Box(top, left, bottom, right)
 
 
-def cut(canvas: Any, boxes: tuple[Box, ...]) -> list[Any]:
+def cut(canvas: Pixels, boxes: tuple[Box, ...]) -> list[Any]:
     """The pieces of a canvas `(C, H, W)` inside the boxes."""
     return [canvas[:, box.top : box.bottom, box.left : box.right] for box in boxes]
 
@@ -123,7 +136,7 @@ def side_by_side(view: Any, patch_size: int) -> Any:
     return rows.reshape(channels, patch_size, -1)
 
 
-def _draw(image: Any, plan: CanvasPlan, size: Size, box: Box, resize: Resize) -> Any:
+def _draw(image: Pixels, plan: CanvasPlan, size: Size, box: Box, resize: Resize) -> Pixels:
     if plan.padded_size is not None:
         top, left = ((outer - inner) // 2 for outer, inner in zip(plan.padded_size, image.shape[-2:], strict=True))
         padded = _filled(image, plan.padded_size, plan.fill)

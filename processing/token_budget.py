@@ -10,12 +10,16 @@ gives it fewer tokens. Strategies are not monotonic, so sizes that would cost mo
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers.utils import logging
 
 from .image_input import ImageInputError, image_size, load_images, resized
 from .image_pixels import has_fractions
+
+if TYPE_CHECKING:
+    from .processing_fila import FilaProcessor
+
 
 logger = logging.get_logger(__name__)
 
@@ -78,7 +82,12 @@ def _next_smaller(size: Size, present: Size, tokens: int, count: Callable[[int, 
 
 
 def fit_batch(
-    processor: Any, images: Any, text: Any, videos: Any, settings: dict[str, Any], record: list[int] | None
+    processor: "FilaProcessor",
+    images: Any,
+    text: list[str] | None,
+    videos: Any,
+    settings: dict[str, Any],
+    record: list[int] | None,
 ) -> tuple[Any, Any, Any]:
     """Apply the limits of image tokens to a batch, prompt by prompt.
 
@@ -101,7 +110,7 @@ def fit_batch(
         if is_nested or text is None:
             return items if is_nested else [items]
         left = iter(items)
-        return [[next(left) for _ in range(prompt.count(processor.image_token))] for prompt in text]
+        return [[next(left) for _ in range(prompt.count(str(processor.image_token)))] for prompt in text]
 
     form, rescales = images_kwargs.get("input_data_format"), images_kwargs.get("do_rescale")
     rescales = processor.image_processor.do_rescale if rescales is None else rescales
@@ -132,7 +141,7 @@ def fit_batch(
             record[:] = kept
         text = None if text is None else [text[sample] for sample in kept]
     if videos is not None and prompts is not None and len(kept) < len(prompts):
-        counts = [prompt.count(processor.video_token) for prompt in prompts]
+        counts = [prompt.count(str(processor.video_token)) for prompt in prompts]
         from .processor_features import feature  # which imports this file
 
         kept_videos = feature("videos").of_samples
@@ -141,7 +150,7 @@ def fit_batch(
 
 
 def fitting_sizes(
-    processor: Any, sizes: list[Size], sample: int, images_kwargs: dict[str, Any], *, may_drop: bool
+    processor: "FilaProcessor", sizes: list[Size], sample: int, images_kwargs: dict[str, Any], *, may_drop: bool
 ) -> list[Size] | None:
     """Sizes (height, width) at which the images of a prompt are planned, or None where it is to be dropped."""
     count = processor._counter(processor.image_processor.plans(**images_kwargs))

@@ -9,7 +9,7 @@ import numpy as np
 from .layout import PADDING
 
 
-def token_rows(values: list[Any], kind: Any, like: Any) -> Any:
+def token_rows(values: list[Any], kind: str | None, like: Any) -> Any:
     """One row of integers per image, `PADDING` beyond its own; a list of unpadded arrays without a kind of tensor."""
     arrays = [np.array(value, np.int64) for value in values]
     if kind is None:

@@ -2,9 +2,12 @@
 # Licensed under the Apache License, Version 2.0.
 """What a `FilaProcessor` does with videos: check them, write their placeholders, and change their settings."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from transformers import BatchFeature, PreTrainedTokenizerBase
+from transformers.video_processing_utils import BaseVideoProcessor
+from transformers.video_utils import VideoInput
 
 from .layout import Geometry, as_text, token_indices
 from .messages import check_samples
@@ -13,8 +16,16 @@ from .video_processing_fila import FilaVideoProcessor
 from .video_prompt import build_video_layout, check_clip_tokens, lay_out_video
 from .video_source import KeptVideos, of_samples, split_samples, split_videos
 
+if TYPE_CHECKING:
+    from .processing_fila import FilaProcessor
 
-def set_up(processor: Any, video_processor: Any, video_token: str | None, tokenizer: Any) -> None:
+
+def set_up(
+    processor: "FilaProcessor",
+    video_processor: BaseVideoProcessor | dict[str, Any] | None,
+    video_token: str | None,
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> None:
     """Give a processor its video processor and video token, and check its settings of videos.
 
     Args:
@@ -43,7 +54,7 @@ def set_up(processor: Any, video_processor: Any, video_token: str | None, tokeni
             )
 
 
-def change(processor: Any, changes: dict[str, Any], is_named: bool) -> set[str]:
+def change(processor: "FilaProcessor", changes: dict[str, Any], is_named: bool) -> set[str]:
     """Change settings of the video processor.
 
     Args:
@@ -61,7 +72,7 @@ def change(processor: Any, changes: dict[str, Any], is_named: bool) -> set[str]:
     return {f"video_{name}" for name in names}
 
 
-def check(processor: Any, videos: Any, prompts: list[str] | None) -> None:
+def check(processor: "FilaProcessor", videos: VideoInput | None, prompts: list[str] | None) -> None:
     """Check that the prompts have as many video tokens as there are videos.
 
     Raises:
@@ -69,7 +80,7 @@ def check(processor: Any, videos: Any, prompts: list[str] | None) -> None:
     """
     if prompts is None:
         return
-    in_text = [prompt.count(processor.video_token) for prompt in prompts]
+    in_text = [prompt.count(str(processor.video_token)) for prompt in prompts]
     num_videos = 0 if videos is None else len(split_videos(videos))
     rule = f"The number of {processor.video_token} tokens in the prompts should be the same as the number of videos"
     if num_videos != sum(in_text):
@@ -80,7 +91,7 @@ def check(processor: Any, videos: Any, prompts: list[str] | None) -> None:
         check_samples(f"{rule} passed", in_text, samples, str(processor.video_token), "videos")
 
 
-def process(processor: Any, videos: Any, **kwargs: Any) -> tuple[Any, list[str]]:
+def process(processor: "FilaProcessor", videos: VideoInput | None, **kwargs: Any) -> tuple[Any, list[str]]:
     """Return the tensors of the videos of a call, and the placeholders of each video."""
     if isinstance(videos, KeptVideos):
         kwargs["video_metadata"] = videos.metadata
@@ -97,7 +108,7 @@ def process(processor: Any, videos: Any, **kwargs: Any) -> tuple[Any, list[str]]
     return processed, texts
 
 
-def _frame_geometries(processor: Any, processed: Any, number: int) -> list[Geometry]:
+def _frame_geometries(processor: "FilaProcessor", processed: BatchFeature, number: int) -> list[Geometry]:
     """Geometry of each frame of a video that is not padding."""
     names = {
         "view_boxes": "video_view_boxes",

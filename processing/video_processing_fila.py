@@ -18,7 +18,8 @@ transformers' `VideoMetadata` per video, and `video_times`, the second of each f
 Frames are drawn with PIL, so torchvision is not needed, although transformers' base class names it.
 """
 
-from typing import Any
+import os
+from typing import Any, Unpack
 
 import numpy as np
 from PIL import Image
@@ -31,9 +32,9 @@ from transformers.image_utils import (
     PILImageResampling,
     SizeDict,
 )
-from transformers.processing_utils import Unpack, VideosKwargs
+from transformers.processing_utils import VideosKwargs
 from transformers.video_processing_utils import BaseVideoProcessor
-from transformers.video_utils import VideoMetadata
+from transformers.video_utils import VideoInput, VideoMetadata
 
 from .canvas import Canvas, as_options
 from .canvas_plan import CanvasPlan
@@ -47,7 +48,7 @@ from .image_pixels import has_fractions
 from .image_processing_fila import DEFAULT_SIZE, FilaImageProcessorPil
 from .video_error import VideoInputError
 from .video_progress import SlowProgress
-from .video_source import Frames, load_videos
+from .video_source import Choose, Frames, load_videos
 
 PASSED_BY_TRANSFORMERS = {"auto_map", "processor_class", "video_processor_type"}
 RENDERING = (
@@ -109,22 +110,23 @@ class FilaVideoProcessor(BaseVideoProcessor):
             As in `FilaImageProcessor`; there is no high-res canvas unless `high_res_size` is set.
     """
 
-    valid_kwargs = FilaVideoProcessorKwargs
+    valid_kwargs = FilaVideoProcessorKwargs  # type: ignore[assignment]
 
+    # older transformers declares these as None
     sampling = DEFAULT_SAMPLING
     canvas = {"type": "single"}  # noqa: RUF012
-    size = DEFAULT_SIZE
+    size = DEFAULT_SIZE  # type: ignore[assignment]
     high_res_size = None
-    resample = PILImageResampling.BICUBIC
-    image_mean = OPENAI_CLIP_MEAN
-    image_std = OPENAI_CLIP_STD
+    resample = PILImageResampling.BICUBIC  # type: ignore[assignment]
+    image_mean = OPENAI_CLIP_MEAN  # type: ignore[assignment]
+    image_std = OPENAI_CLIP_STD  # type: ignore[assignment]
     high_res_image_mean = IMAGENET_DEFAULT_MEAN
     high_res_image_std = IMAGENET_DEFAULT_STD
-    do_convert_rgb = True
-    do_resize = True
-    do_rescale = True
-    do_normalize = True
-    do_center_crop = False
+    do_convert_rgb = True  # type: ignore[assignment]
+    do_resize = True  # type: ignore[assignment]
+    do_rescale = True  # type: ignore[assignment]
+    do_normalize = True  # type: ignore[assignment]
+    do_center_crop = False  # type: ignore[assignment]
     antialias = True
     max_frames = 512
     write_code: Any = None  # of the `fila` package, where it is imported: see `FilaConfig`
@@ -135,17 +137,17 @@ class FilaVideoProcessor(BaseVideoProcessor):
             raise ValueError(f"{type(self).__name__} has no setting {unknown}; it accepts {sorted(accepted)}.")
         if "canvas" in kwargs:
             kwargs["canvas"] = as_options(kwargs["canvas"])
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[misc]
         check_sampling(self.sampling)
 
     @property
-    def model_input_names(self) -> list[str]:
+    def model_input_names(self) -> list[str]:  # type: ignore[override]
         """Names of the tensors that a call returns."""
         return [name_of(name) for name in self.images().model_input_names]
 
-    def images(self, **overrides: Any) -> FilaImageProcessorPil:
+    def images(self, **overrides: Unpack[FilaVideoProcessorKwargs]) -> FilaImageProcessorPil:
         """The image processor that draws the frames; `overrides` as in a call."""
-        settings = {name: overrides.get(name, getattr(self, name, None)) for name in RENDERING}
+        settings: dict[str, Any] = {name: overrides.get(name, getattr(self, name, None)) for name in RENDERING}
         return FilaImageProcessorPil(**settings)
 
     def preprocessing(self) -> dict[str, Any]:
@@ -155,16 +157,16 @@ class FilaVideoProcessor(BaseVideoProcessor):
         crop = {"do_center_crop": self.do_center_crop, "antialias": self.antialias}
         return as_json({"sampling": all_sampling_options(self.sampling), **pixels, **crop})
 
-    def plan(self, height: int, width: int, **overrides: Any) -> CanvasPlan:
+    def plan(self, height: int, width: int, **overrides: Unpack[FilaVideoProcessorKwargs]) -> CanvasPlan:
         """Plan the canvas of a frame, without pixels."""
         return self.plans(**overrides)(height, width)
 
-    def plans(self, **overrides: Any) -> Canvas:
+    def plans(self, **overrides: Unpack[FilaVideoProcessorKwargs]) -> Canvas:
         """The canvas strategy of these settings."""
         return self.images(**overrides).plans()
 
-    def sample_frames(
-        self, metadata: Any, num_frames: int | None = None, fps: float | None = None, **kwargs: Any
+    def sample_frames(  # type: ignore[override]
+        self, metadata: VideoMetadata, num_frames: int | None = None, fps: float | None = None, **kwargs: Any
     ) -> list[int]:
         """Frames of a video that a call with these arguments takes.
 
@@ -182,8 +184,8 @@ class FilaVideoProcessor(BaseVideoProcessor):
         num_frames: int | None,
         fps: float | None,
         *,
-        start: Any = None,
-        end: Any = None,
+        start: int | float | None = None,
+        end: int | float | None = None,
         **kwargs: Any,
     ) -> list[int]:
         if num_frames is None and fps is None:
@@ -205,7 +207,7 @@ class FilaVideoProcessor(BaseVideoProcessor):
             )
         return [first + index * length // count for index in range(count)]
 
-    def preprocess(self, videos: Any, **kwargs: Unpack[FilaVideoProcessorKwargs]) -> BatchFeature:
+    def preprocess(self, videos: VideoInput, **kwargs: Unpack[FilaVideoProcessorKwargs]) -> BatchFeature:
         """Load, choose, draw and pack.
 
         Raises:
@@ -235,7 +237,7 @@ class FilaVideoProcessor(BaseVideoProcessor):
             batch["video_times"] = [video.times for video in loaded]
         return batch
 
-    def _chooser(self, kwargs: Any) -> Any:
+    def _chooser(self, kwargs: FilaVideoProcessorKwargs) -> Choose:
         """Which frames of a clip a call takes."""
         asked = any(kwargs.get(name) is not None for name in ("num_frames", "fps", "sampling"))
         wanted = kwargs.get("do_sample_frames", getattr(self, "do_sample_frames", None))
@@ -245,7 +247,9 @@ class FilaVideoProcessor(BaseVideoProcessor):
 
         def choose(clip: Clip, given: bool) -> list[int]:
             samples = (asked or not given) if wanted is None else wanted
-            options = {name: kwargs.get(name, getattr(self, name, None)) for name in ("start", "end", "sampling")}
+            options: dict[str, Any] = {
+                name: kwargs.get(name, getattr(self, name, None)) for name in ("start", "end", "sampling")
+            }
             indices = list(range(clip.num_frames))
             if samples:
                 indices = self._chosen(clip, kwargs.get("num_frames"), kwargs.get("fps"), **options)
@@ -273,7 +277,8 @@ class FilaVideoProcessor(BaseVideoProcessor):
             raise ValueError("`antialias=False` gives values of 0..1; it goes with `do_rescale`.")
         data: dict[str, list[np.ndarray]] = {}
         for number, video in enumerate(loaded):
-            frames, options = video.frames, {}
+            frames = video.frames
+            options: dict[str, Any] = {}
             try:
                 if crop:
                     side = _side(processor.size)
@@ -304,7 +309,7 @@ class FilaVideoProcessor(BaseVideoProcessor):
             output["auto_map"] = {"AutoVideoProcessor": f"{module}.{type(self).__name__}"}
         return output
 
-    def to_json_file(self, json_file_path: Any) -> None:
+    def to_json_file(self, json_file_path: str | os.PathLike[str]) -> None:
         """Write the settings, and with `fila` the code that they use beside them, where transformers copied code."""
         if self.write_code is not None:
             self.write_code(self, json_file_path)
@@ -327,7 +332,7 @@ def _padded(data: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
     return padded
 
 
-def _rgb(frame: Any, number: int, *, to_uint8: bool) -> np.ndarray:
+def _rgb(frame: object, number: int, *, to_uint8: bool) -> np.ndarray:
     return np.asarray(to_channels_first(frame, None, number, to_rgb=True, to_uint8=to_uint8, data_format=None))
 
 

@@ -65,7 +65,7 @@ def build_video_layout(options: Mapping[str, Any]) -> VideoLayout:
     return replace(VIDEO_LAYOUTS[name], **given)
 
 
-def check_clip_tokens(rule: Any) -> None:
+def check_clip_tokens(rule: object) -> None:
     """Raise a `ValueError` unless `rule` is None or has one of the two forms above."""
     if rule is None:
         return

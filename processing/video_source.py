@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 
@@ -53,12 +53,12 @@ class Frames:
         return [seconds[index] for index in self.indices]
 
 
-def is_frame(item: Any) -> bool:
+def is_frame(item: object) -> bool:
     """Whether it is one decoded image."""
     return isinstance(item, Image.Image) or (is_array(item) and item.ndim <= 3)
 
 
-def split_videos(videos: Any) -> list[Any]:
+def split_videos(videos: object) -> list[Any]:
     """One entry per video, out of a single video, a list, or a list per sample.
 
     A list of decoded images is one video; a list of paths is one video per path, but a video of frames where it lies
@@ -69,7 +69,7 @@ def split_videos(videos: Any) -> list[Any]:
     return _split(videos, 0)
 
 
-def _split(item: Any, depth: int) -> list[Any]:
+def _split(item: object, depth: int) -> list[Any]:
     if not isinstance(item, list | tuple):
         return [[item]] if is_frame(item) else [item]
     if item and all(is_frame(entry) for entry in item):
@@ -79,7 +79,7 @@ def _split(item: Any, depth: int) -> list[Any]:
     return [video for entry in item for video in _split(entry, depth + 1)]
 
 
-def split_samples(videos: Any) -> list[list[Any]] | None:
+def split_samples(videos: object) -> list[list[Any]] | None:
     """The videos of each sample, where they come as a list per sample; else None."""
     if not isinstance(videos, list | tuple) or not videos:
         return None
@@ -98,7 +98,9 @@ class KeptVideos(list[list[Any]]):
     metadata: list[Any] | None = None
 
 
-def of_samples(videos: Any, counts: Sequence[int], kept: Sequence[int], metadata: Any = None) -> KeptVideos | None:
+def of_samples(
+    videos: object, counts: Sequence[int], kept: Sequence[int], metadata: object = None
+) -> KeptVideos | None:
     """The videos of some samples; None where they have none.
 
     Args:
@@ -116,7 +118,7 @@ def of_samples(videos: Any, counts: Sequence[int], kept: Sequence[int], metadata
     return chosen if any(chosen) else None
 
 
-def _entries(metadata: Any, num_videos: int) -> list[Any]:
+def _entries(metadata: object, num_videos: int) -> list[Any]:
     """Metadata of each video, out of one entry, a list, or a list per sample; None where there is none."""
     if metadata is None:
         return [None] * num_videos
@@ -128,7 +130,7 @@ def _entries(metadata: Any, num_videos: int) -> list[Any]:
 
 
 def load_videos(
-    videos: Any, choose: Choose, *, metadata: Any = None, progress: Progress | None = None
+    videos: object, choose: Choose, *, metadata: object = None, progress: Progress | None = None
 ) -> list[Frames]:
     """Load the chosen frames of every video.
 
@@ -159,9 +161,9 @@ def load_videos(
     return loaded
 
 
-def _load(source: Any, choose: Choose, known: Mapping[str, Any], progress: Progress | None) -> Frames:
+def _load(source: object, choose: Choose, known: Mapping[str, Any], progress: Progress | None) -> Frames:
     is_folder = isinstance(source, str | os.PathLike) and os.path.isdir(source)
-    frames = _pictures(os.fsdecode(source)) if is_folder else _given_frames(source)
+    frames = _pictures(os.fsdecode(cast(str, source))) if is_folder else _given_frames(source)
     if frames is not None:
         if not len(frames):
             raise UnusableVideo("has no frames", "Pass at least one frame.")
@@ -199,7 +201,7 @@ def _taken_from(num_frames: int, rate: float | None, known: Mapping[str, Any]) -
     return clip, Clip(num_frames, rate * num_frames / total, [number / rate for number in numbers]), numbers
 
 
-def _given_frames(source: Any) -> Any:
+def _given_frames(source: object) -> Any:
     """The frames of a video that comes as such; None for an encoded one."""
     if isinstance(source, list | tuple):
         return source
@@ -217,7 +219,7 @@ def _pictures(folder: str) -> list[str]:
     return [os.path.join(folder, name) for name in names]
 
 
-def _encoded(source: Any) -> str | bytes:
+def _encoded(source: object) -> str | bytes:
     """A path, or bytes."""
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)

@@ -43,10 +43,16 @@ class FilaTrainingArguments(TrainingArguments):  # type: ignore[misc, unused-ign
             Divide the weights by their mean over the tokens of a step.
     """
 
-    learning_rate: float | None = field(default=None, metadata={"help": "The stage's if not given."})
-    warmup_steps: float | None = field(default=None, metadata={"help": "Steps, or a share below 1; the stage's."})
+    learning_rate: float | None = field(  # type: ignore[assignment]
+        default=None, metadata={"help": "The stage's if not given."}
+    )
+    warmup_steps: float | None = field(  # type: ignore[assignment]
+        default=None, metadata={"help": "Steps, or a share below 1; the stage's."}
+    )
     lr_scheduler_type: Any = field(default=None, metadata={"help": "The stage's if not given."})
-    remove_unused_columns: bool | None = field(default=False, metadata={"help": "Must stay false."})
+    remove_unused_columns: bool | None = field(  # type: ignore[assignment]
+        default=False, metadata={"help": "Must stay false."}
+    )
     ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "There are none to find."})
     stage: str | None = field(
         default="finetune", metadata={"help": "What trains: a training stage.", "choices": [*STAGES, None]}
@@ -80,9 +86,10 @@ class FilaTrainingArguments(TrainingArguments):  # type: ignore[misc, unused-ign
             raise ValueError(
                 "`loss_weight_max` and `loss_weight_mean_one` need `resolution_loss_weight`, which is false."
             )
-        if self.accelerator_config.dispatch_batches is None:
+        loading: Any = self.accelerator_config  # an `AcceleratorConfig` by now
+        if loading.dispatch_batches is None:
             # by default one process reads a stream and cuts its batches by rows; images are other rows than samples
-            self.accelerator_config.dispatch_batches = False
+            loading.dispatch_batches = False
         if not torch.accelerator.is_available():
             self.dataloader_pin_memory = False
 

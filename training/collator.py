@@ -317,14 +317,14 @@ def _long_name(sample: Mapping[str, Any], name: str) -> str:
     return f"{name}{identity} ({words[:40]!r})"
 
 
-def readable_source(image: Any) -> Any:
+def readable_source(image: object) -> object:
     """Return what to open: `datasets` gives a dict of bytes and path for an image that it does not decode."""
     if isinstance(image, Mapping):
         return image.get("bytes") or image.get("path")
     return image
 
 
-def open_image_size(image: Any) -> tuple[int, int]:
+def open_image_size(image: object) -> tuple[int, int]:
     """Return height and width of an image that is open."""
     if isinstance(image, Image.Image):
         return image.height, image.width

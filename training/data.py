@@ -12,13 +12,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch.utils.data import Dataset
 
 from fila.processing.image_input import load_images
 from fila.processing.image_size import read_size
 from fila.processing.image_source import is_address, split_frame
+from fila.processing.processing_fila import FilaProcessor
 
 from .collator import count_parts, message_text, open_image_size, read_sample, readable_source
 
@@ -64,7 +65,7 @@ class JsonLines(Dataset[dict[str, Any]]):
         sample = read_sample(sample, f"Line {number} of {self.path}")
         return {**sample, **{column: self._paths(sample[column], column, number) for column in ("images", "videos")}}
 
-    def _check_names(self, names: Any, column: str, number: int) -> None:
+    def _check_names(self, names: object, column: str, number: int) -> None:
         wanted = "a list of paths" if column.endswith("s") else "a path"
         listed = names or [] if column.endswith("s") else [names or ""]
         if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
@@ -108,7 +109,7 @@ class GeneratedSamples(Dataset[dict[str, Any]]):
 MANY_PAGES = 1_000_000  # where no count is given: more than a training run sees
 
 
-def _open_pages(rest: str, processor: Any) -> Dataset[dict[str, Any]]:
+def _open_pages(rest: str, processor: FilaProcessor | None) -> Dataset[dict[str, Any]]:
     """`pages:SPLIT` or `pages:SPLIT:COUNT`."""
     split, _, count = rest.partition(":")
     pages = importlib.import_module("fila.training.pages")
@@ -118,10 +119,10 @@ def _open_pages(rest: str, processor: Any) -> Dataset[dict[str, Any]]:
     return GeneratedSamples(functools.partial(_make_page, split, processor), int(count or MANY_PAGES))
 
 
-def _make_page(split: str, processor: Any, seed: int) -> dict[str, Any]:
+def _make_page(split: str, processor: FilaProcessor | None, seed: int) -> dict[str, Any]:
     """A function of the module, which workers of any kind can be sent."""
     pages = importlib.import_module("fila.training.pages")
-    sample: dict[str, Any] = pages.make_sample(seed, split, processor.image_processor)
+    sample: dict[str, Any] = pages.make_sample(seed, split, cast(FilaProcessor, processor).image_processor)
     return sample
 
 
@@ -129,7 +130,7 @@ def _make_page(split: str, processor: Any, seed: int) -> dict[str, Any]:
 OPENERS: dict[str, Callable[[str, Any], Any]] = {"pages": _open_pages}
 
 
-def open_data(spec: str | os.PathLike[str], processor: Any = None) -> Any:
+def open_data(spec: str | os.PathLike[str], processor: FilaProcessor | None = None) -> Any:
     """Open data.
 
     Args:
@@ -175,7 +176,7 @@ def sample_sizes(dataset: Any) -> Iterator[list[tuple[int, int]]]:
         yield [image_size(image) for image in read_sample(dataset[number], f"Sample {number}")["images"]]
 
 
-def image_size(image: Any) -> tuple[int, int]:
+def image_size(image: object) -> tuple[int, int]:
     """Height and width of an image as a sample holds it."""
     source = readable_source(image)
     if isinstance(source, str | Path) and Path(split_frame(source)[0]).is_file():

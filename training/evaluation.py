@@ -15,7 +15,10 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from fila.modeling.modeling_fila import FilaForConditionalGeneration
+from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
 from fila.processing.image_source import shown
+from fila.processing.processing_fila import FilaProcessor
 
 from .collator import FilaCollator
 from .data import Question, image_size
@@ -125,7 +128,7 @@ def by_number(key: str, edges: Sequence[float] = CAP_HEIGHTS) -> Bucket:
     return bucket
 
 
-def by_tiles(image_processor: Any) -> Bucket:
+def by_tiles(image_processor: FilaImageProcessor | FilaImageProcessorPil) -> Bucket:
     """Buckets of the number of tiles that the question's images become."""
 
     def bucket(question: Question) -> str | None:
@@ -143,7 +146,7 @@ def small_print(question: Question) -> str | None:
     return LARGE_ENOUGH if field["high_res_cap_height"] >= 8 else "below 8 px"
 
 
-def default_buckets(processor: Any) -> dict[str, Bucket]:
+def default_buckets(processor: FilaProcessor) -> dict[str, Bucket]:
     """By resolution and, for questions that know it, by the height of a capital letter."""
     return {
         "tile_cap_height": by_number("tile_cap_height"),
@@ -155,8 +158,8 @@ def default_buckets(processor: Any) -> dict[str, Bucket]:
 
 @torch.no_grad()
 def answer_questions(
-    model: Any,
-    processor: Any,
+    model: FilaForConditionalGeneration,
+    processor: FilaProcessor,
     questions: Iterable[Question],
     *,
     buckets: Mapping[str, Bucket] | None = None,

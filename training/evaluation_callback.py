@@ -6,9 +6,12 @@ In a file of its own: transformers' callbacks bring peft and bitsandbytes along,
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from fila.modeling.modeling_fila import FilaForConditionalGeneration
+from fila.processing.processing_fila import FilaProcessor
 
 from .data import Question
 from .evaluation import Score, answer_questions, score_buckets
@@ -24,18 +27,26 @@ class GenerativeEvalCallback(TrainerCallback):  # type: ignore[misc, unused-igno
         options: Of `answer_questions`.
     """
 
-    def __init__(self, trainer: Any, questions: Sequence[Question], *, every: int, **options: Any) -> None:
+    def __init__(self, trainer: Trainer, questions: Sequence[Question], *, every: int, **options: Any) -> None:
         if every < 1:
             raise ValueError(f"`every` must be a positive number of steps; got {every}.")
         self.trainer, self.questions, self.every, self.options = trainer, questions, every, options
         self.scores: dict[str, dict[str, Score]] = {}
 
-    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: FilaForConditionalGeneration | None = None,
+        **kwargs: object,
+    ) -> None:
         """Evaluate if it is time."""
         if state.global_step % self.every and state.global_step != state.max_steps:
             return
-        processor = self.trainer.processing_class
-        self.scores = score_buckets(list(answer_questions(model, processor, self.questions, **self.options)))
+        asked = cast(FilaForConditionalGeneration, model)
+        processor = cast(FilaProcessor, self.trainer.processing_class)
+        self.scores = score_buckets(list(answer_questions(asked, processor, self.questions, **self.options)))
         total = self.scores["all"]["all"]
         logs = {"eval_exact_match": total.exact_match, "eval_character_error_rate": total.character_error_rate}
         for split, found in self.scores.items():

@@ -5,12 +5,16 @@
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from transformers.utils import cached_file
 
 from fila.conversion.import_checkpoint import RECORD
 from fila.conversion.output import written_atomically
+
+if TYPE_CHECKING:
+    from .trainer import FilaTrainer
+
 
 _FRONT_MATTER = "---\nlibrary_name: transformers\npipeline_tag: image-text-to-text\ntags:\n- fila\n---\n"
 _CARD = """{front}
@@ -27,7 +31,7 @@ The card of `{parent}`. What it says about weights and answers was so before thi
 """
 
 
-def save_final_model(trainer: Any, folder: Path, *, parent: str, data: str) -> None:
+def save_final_model(trainer: "FilaTrainer", folder: Path, *, parent: str, data: str) -> None:
     """Write weights, processor, code and card.
 
     Args:
@@ -45,7 +49,7 @@ def save_final_model(trainer: Any, folder: Path, *, parent: str, data: str) -> N
         _complete(trainer, partial, folder.resolve().parent.name, parent=parent, data=data)
 
 
-def _complete(trainer: Any, folder: Path, name: str, *, parent: str, data: str) -> None:
+def _complete(trainer: "FilaTrainer", folder: Path, name: str, *, parent: str, data: str) -> None:
     """Put beside the weights what `Trainer` does not, and take away what is about this machine."""
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle, and about this machine
     if record := _file_of(parent, RECORD):

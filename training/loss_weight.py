@@ -14,7 +14,6 @@ its images, and a sample without images has weight 1. An upper limit is an optio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -53,7 +52,10 @@ class ResolutionWeight:
 
 
 def weighted_loss(
-    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None, num_items: Any = None
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    weights: torch.Tensor | None,
+    num_items: torch.Tensor | int | None = None,
 ) -> torch.Tensor:
     """Next-token loss with a weight per sample.
 

@@ -17,6 +17,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from fila.conversion.output import written_atomically, written_file
+from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
 
 from .page_fonts import Face
 from .page_pdf import make_crop
@@ -30,7 +31,7 @@ def write_pages(
     folder: str | Path,
     split: str,
     count: int,
-    image_processor: Any,
+    image_processor: FilaImageProcessor | FilaImageProcessorPil,
     *,
     faces: Sequence[Face],
     first_seed: int = 0,
@@ -96,7 +97,13 @@ def write_pages(
     return lines
 
 
-def _write_page(images: Path, split: str, image_processor: Any, options: dict[str, Any], seed: int) -> str:
+def _write_page(
+    images: Path,
+    split: str,
+    image_processor: FilaImageProcessor | FilaImageProcessorPil,
+    options: dict[str, Any],
+    seed: int,
+) -> str:
     sample: dict[str, Any]
     if options["pdfs"]:
         sample = make_crop(options["pdfs"], seed, image_processor, num_questions=options["asked"]["num_questions"])

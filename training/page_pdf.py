@@ -12,11 +12,17 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
+
 from .page_sheet import Glyph
+
+if TYPE_CHECKING:
+    from pypdfium2 import PdfPage
+
 
 QUESTION = "Which word comes after {word!r}?"
 POINTS_PER_INCH = 72
@@ -39,7 +45,7 @@ class Word:
     line: int
 
 
-def read_words(page: Any) -> tuple[list[Word], float]:
+def read_words(page: "PdfPage") -> tuple[list[Word], float]:
     """Read the text layer of a page.
 
     Args:
@@ -80,7 +86,7 @@ def read_words(page: Any) -> tuple[list[Word], float]:
 def make_crop(
     paths: Sequence[str | Path],
     seed: int,
-    image_processor: Any,
+    image_processor: FilaImageProcessor | FilaImageProcessorPil,
     *,
     cap_heights: tuple[float, float] = (8.0, 20.0),
     num_questions: int = 6,

@@ -17,6 +17,8 @@ from typing import Any
 
 from PIL import Image
 
+from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
+
 from .page_fonts import DEFAULT_FACES, Face
 from .page_sheet import Glyph, Sheet, blank_sheet, degrade
 from .page_text import make_label, make_value
@@ -322,7 +324,7 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
 def make_page(
     seed: int,
     split: str,
-    image_processor: Any,
+    image_processor: FilaImageProcessor | FilaImageProcessorPil,
     *,
     faces: Sequence[Face] = DEFAULT_FACES,
     cap_heights: tuple[float, float] = CAP_HEIGHTS,
@@ -378,7 +380,13 @@ def make_page(
 
 
 def make_sample(
-    seed: int, split: str, image_processor: Any, *, num_questions: int = 6, read: int = 0, **options: Any
+    seed: int,
+    split: str,
+    image_processor: FilaImageProcessor | FilaImageProcessorPil,
+    *,
+    num_questions: int = 6,
+    read: int = 0,
+    **options: Any,
 ) -> dict[str, Any]:
     """Make a page and a conversation about it: one sample of a training set.
 

@@ -5,14 +5,17 @@
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from random import Random
-from typing import Any
 
 from torch.utils.data import Sampler
+
+from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
 
 Key = tuple[int, int, int]  # views of all images, largest height and largest width of their canvases
 
 
-def resolution_key(sizes: Sequence[tuple[int, int]], image_processor: Any) -> Key:
+def resolution_key(
+    sizes: Sequence[tuple[int, int]], image_processor: FilaImageProcessor | FilaImageProcessorPil
+) -> Key:
     """What a sample with images of these sizes (height, width) costs; nothing is decoded."""
     plans = [image_processor.plan(height, width) for height, width in sizes]
     heights, widths = zip(*(plan.canvas_size for plan in plans), strict=True) if plans else ((0,), (0,))

@@ -12,11 +12,13 @@ of them), `lm_head`.
 
 import re
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
+from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.modeling_fila import FilaForConditionalGeneration
 
 if TYPE_CHECKING:
@@ -29,19 +31,21 @@ KEPT = frozenset({"connector", "fusion", "low_res", "high_res", "lm_head"})
 Layers = dict[str, list[str]]  # names of linear layers by scope
 
 
-def _unwrapped(model: Any) -> Any:
+def _unwrapped(model: nn.Module) -> nn.Module:
     """The model inside a `PeftModel`."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    found: nn.Module = cast(Any, model).get_base_model() if hasattr(model, "get_base_model") else model
+    return found
 
 
-def _unadapted(layer: Any) -> Any:
+def _unadapted(layer: nn.Module) -> nn.Module:
     """The layer that an adapter sits on, or the layer itself."""
-    return layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
+    found: nn.Module = cast(Any, layer).get_base_layer() if hasattr(layer, "get_base_layer") else layer
+    return found
 
 
-def _roots(model: Any) -> dict[str, list[str]]:
+def _roots(model: nn.Module) -> dict[str, list[str]]:
     """Names of the modules that a model's scopes are; scopes that it does not have are absent."""
-    base = getattr(model, "model", model)
+    base: Any = getattr(model, "model", model)
     encoder = base.vision_tower
     roots: dict[str, list[nn.Module | None]] = {
         "text": [base.language_model],
@@ -56,7 +60,7 @@ def _roots(model: Any) -> dict[str, list[str]]:
     return {scope: inside for scope, inside in found.items() if inside}
 
 
-def _linear_layers(model: Any, chosen: Callable[[nn.Module], bool] = lambda layer: True) -> Layers:
+def _linear_layers(model: nn.Module, chosen: Callable[[nn.Module], bool] = lambda layer: True) -> Layers:
     """Linear layers of a model by scope, those inside of adapters aside; an adapted layer counts as one."""
     names = []
 
@@ -79,7 +83,7 @@ def _linear_layers(model: Any, chosen: Callable[[nn.Module], bool] = lambda laye
     return {scope: inside for scope, inside in found.items() if inside}
 
 
-def _checked(scopes: Collection[str], known: Collection[str], model: Any) -> set[str]:
+def _checked(scopes: Collection[str], known: Collection[str], model: nn.Module) -> set[str]:
     """The scopes as a set.
 
     Raises:
@@ -93,7 +97,7 @@ def _checked(scopes: Collection[str], known: Collection[str], model: Any) -> set
     return asked
 
 
-def _targets(model: Any, scope: Collection[str], layers: Collection[str] | None) -> Layers:
+def _targets(model: nn.Module, scope: Collection[str], layers: Collection[str] | None) -> Layers:
     """The linear layers that LoRA is to adapt."""
     found = _linear_layers(model)
     targets = {name: found[name] for name in LORA_SCOPES if name in _checked(scope, LORA_SCOPES, model)}
@@ -129,7 +133,7 @@ def _compare(what: str, actual: Layers, expected: Layers) -> Layers:
 
 
 def lora_config(
-    model: Any, scope: Collection[str], *, layers: Collection[str] | None = None, **kwargs: Any
+    model: nn.Module, scope: Collection[str], *, layers: Collection[str] | None = None, **kwargs: Any
 ) -> "LoraConfig":
     r"""A `LoraConfig` of PEFT that adapts the linear layers of some scopes, and no others.
 
@@ -158,7 +162,7 @@ def lora_config(
     return LoraConfig(target_modules=pattern, **kwargs)
 
 
-def audit_lora(model: Any, scope: Collection[str], *, layers: Collection[str] | None = None) -> Layers:
+def audit_lora(model: nn.Module, scope: Collection[str], *, layers: Collection[str] | None = None) -> Layers:
     """List the layers that adapters sit on, whoever chose them.
 
     Args:
@@ -180,7 +184,10 @@ def audit_lora(model: Any, scope: Collection[str], *, layers: Collection[str] | 
 
 
 def bnb_config(
-    model_or_config: Any, bits: int = 4, keep: Collection[str] = KEPT, **kwargs: Any
+    model_or_config: FilaForConditionalGeneration | FilaConfig,
+    bits: int = 4,
+    keep: Collection[str] = KEPT,
+    **kwargs: Any,
 ) -> "BitsAndBytesConfig":
     """A `BitsAndBytesConfig` that quantises the linear layers of all scopes but some.
 
@@ -206,7 +213,7 @@ def bnb_config(
     model = model_or_config
     if not isinstance(model, nn.Module):
         with torch.device("meta"):
-            model = FilaForConditionalGeneration(model_or_config)
+            model = FilaForConditionalGeneration(model)
     _quantised_scopes(model, keep)
     skipped = [root for scope, inside in _roots(model).items() if scope in keep for root in inside]
     if bits == 8:
@@ -219,19 +226,19 @@ def bnb_config(
     return BitsAndBytesConfig(load_in_4bit=True, llm_int8_skip_modules=skipped, **(four_bit | kwargs))
 
 
-def _quantised_scopes(model: Any, keep: Collection[str]) -> Layers:
+def _quantised_scopes(model: nn.Module, keep: Collection[str]) -> Layers:
     """The linear layers of the scopes that are not kept."""
     if unknown := set(keep) - set(SCOPES):
         raise ValueError(f"The scopes to keep must be some of {list(SCOPES)}; got {sorted(unknown)}.")
     quantised = {scope: names for scope, names in _linear_layers(model).items() if scope not in keep}
     if not quantised:
         raise ValueError("Every scope is kept, so nothing would be quantised; leave `text` out of `keep`.")
-    if "lm_head" in quantised and model.config.tie_word_embeddings:
+    if "lm_head" in quantised and cast(PreTrainedModel, model).config.tie_word_embeddings:
         raise ValueError("The head shares its weight with the embedding and cannot be quantised; keep `lm_head`.")
     return quantised
 
 
-def audit_bnb(model: Any, keep: Collection[str] = KEPT) -> Layers:
+def audit_bnb(model: nn.Module, keep: Collection[str] = KEPT) -> Layers:
     """List the layers that bitsandbytes quantised, whoever chose them.
 
     Args:

@@ -19,6 +19,8 @@ from typing import Any
 
 from torch import nn
 
+from fila.processing.processing_fila import FilaProcessor
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -94,7 +96,7 @@ def select_trained(model: nn.Module, stage: str) -> list[str]:
     return trained
 
 
-def set_geometry(processor: Any, stage: str) -> None:
+def set_geometry(processor: FilaProcessor, stage: str) -> None:
     """Give a processor the image geometry of a stage.
 
     A canvas of the stage's type stays as it is, with its options, and so does one that no stage has: a checkpoint of

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.utils import ModelOutput
 
 from fila.modeling.modeling_var_vq import VarVQModel
 
@@ -99,7 +100,9 @@ class _Restarts(TrainerCallback):  # type: ignore[misc, unused-ignore]
     def __init__(self, trainer: "TokenizerTrainer") -> None:
         self.trainer = trainer
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         every, until = self.trainer.restart_steps, self.trainer.restart_until * state.max_steps
         batch = self.trainer.last_batch
         if not every or state.global_step % every or state.global_step > until or batch is None:
@@ -128,7 +131,7 @@ class TokenizerTrainer(Trainer):  # type: ignore[misc, unused-ignore]
     def __init__(
         self,
         model: VarVQModel,
-        args: Any,
+        args: TrainingArguments | None,
         *,
         perceptual: nn.Module | None = None,
         perceptual_weight: float = 1.0,
@@ -149,8 +152,12 @@ class TokenizerTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         self.add_callback(_Restarts(self))
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, ModelOutput]:
         """The sum of the terms, each of which is logged too."""
         images = inputs["pixel_values"]
         outputs = model(pixel_values=images)
@@ -163,7 +170,7 @@ class TokenizerTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         self._terms = {name: value.detach() for name, value in terms.items()}
         return (loss, outputs) if return_outputs else loss
 
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+    def log(self, logs: dict[str, float], *args: float | None, **kwargs: float | None) -> None:
         """Trainer's, with the last step's terms and the number of restarted codes."""
         if "loss" in logs:
             logs |= {f"{name}_loss": float(value) for name, value in self._terms.items()}

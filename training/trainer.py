@@ -2,16 +2,20 @@
 # Licensed under the Apache License, Version 2.0.
 """`Trainer` and what it lacks: batches by resolution, a loss weighted by resolution, checkpoints that are whole."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from transformers import Trainer, TrainerCallback
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
 from fila.processing.fingerprint import differing
+from fila.processing.processing_fila import FilaProcessor
 
 from .arguments import FilaTrainingArguments
 from .checkpoints import last_complete_checkpoint, missing_files
@@ -31,7 +35,9 @@ class _Epochs(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self.trainer = trainer
         self.epoch = -1
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         self.epoch = -1
         # of a stream `state.epoch` counts the passes, and grows by less than 1 within each; a new run has 0
         if (state.epoch or 0) > 1 and not (hasattr(self.trainer.train_dataset, "__len__") or args.ignore_data_skip):
@@ -41,7 +47,9 @@ class _Epochs(TrainerCallback):  # type: ignore[misc, unused-ignore]
                 "where it stopped. A dataset with a length resumes exactly."
             )
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         # a resumed run does not begin with epoch 0; when a pass over a stream ends, `state.epoch` is no whole number
         self.epoch = max(self.epoch + 1, int(state.epoch or 0))
         parts: tuple[Any, ...] = (self.trainer.data_collator, self.trainer.resolution_sampler)
@@ -56,8 +64,8 @@ class _WholeCheckpoints(TrainerCallback):  # type: ignore[misc, unused-ignore]
     def __init__(self, trainer: "FilaTrainer") -> None:
         self.trainer = trainer
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        folder = Path(cast(str, args.output_dir)) / f"checkpoint-{state.global_step}"
         # their files depend on the plugin
         sharded = self.trainer.is_fsdp_enabled or self.trainer.is_deepspeed_enabled
         if not args.should_save or sharded or not folder.is_dir():  # rotated away at once
@@ -80,10 +88,18 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         ValueError: If there is no processor, options exclude each other, or the process has several GPUs.
     """
 
+    args: FilaTrainingArguments
+    processing_class: FilaProcessor
     data_collator: Any
 
     def __init__(
-        self, model: Any, args: Any, *, processing_class: Any = None, data_collator: Any = None, **kwargs: Any
+        self,
+        model: PreTrainedModel | nn.Module,
+        args: FilaTrainingArguments,
+        *,
+        processing_class: FilaProcessor | None = None,
+        data_collator: Callable[[list[Any]], dict[str, Any]] | None = None,
+        **kwargs: Any,
     ) -> None:
         if not isinstance(args, FilaTrainingArguments):
             raise ValueError(
@@ -96,7 +112,7 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
                 "`processing_class` is None. Pass `processing_class=AutoProcessor.from_pretrained(...)`."
             )
         if hasattr(model, "config") and hasattr(processing_class, "check_tokens"):
-            processing_class.check_tokens(model.config)
+            processing_class.check_tokens(cast(PreTrainedModel, model).config)
         if args.stage is not None:
             select_trained(model, args.stage)
         if data_collator is None:
@@ -137,17 +153,19 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         if config is not None:
             config.preprocessing = own
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+    def train(  # type: ignore[override]
+        self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any
+    ) -> TrainOutput:
         """Train; with `resume_from_checkpoint=True` go on from the newest checkpoint that is whole."""
         if resume_from_checkpoint is True:
-            found = last_complete_checkpoint(self.args.output_dir)
+            found = last_complete_checkpoint(cast(str, self.args.output_dir))
             if found is None:
                 raise ValueError(f"There must be a complete checkpoint-* to resume from in {self.args.output_dir}.")
             resume_from_checkpoint = str(found)
         self._keep_preprocessing()
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int] | None:
         if not self.args.group_by_resolution:
             return super()._get_train_sampler(train_dataset)
         dataset = self.train_dataset if train_dataset is None else train_dataset
@@ -159,7 +177,7 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         )
         return self.resolution_sampler
 
-    def get_train_dataloader(self) -> Any:
+    def get_train_dataloader(self) -> DataLoader[Any]:
         """Trainer's; refuses to group what cannot be looked at first."""
         data = self.train_dataset
         if self.args.group_by_resolution and (isinstance(data, GeneratedSamples) or not hasattr(data, "__len__")):
@@ -179,17 +197,19 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         finally:
             self.data_collator = collator
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+    def get_eval_dataloader(self, eval_dataset: str | Dataset[Any] | None = None) -> DataLoader[Any]:
         """Trainer's, without augmentation and loss weights."""
         with self._collator_for_evaluation():
             return super().get_eval_dataloader(eval_dataset)
 
-    def get_test_dataloader(self, test_dataset: Any) -> Any:
+    def get_test_dataloader(self, test_dataset: Dataset[Any]) -> DataLoader[Any]:
         """Trainer's, without augmentation and loss weights."""
         with self._collator_for_evaluation():
             return super().get_test_dataloader(test_dataset)
 
-    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> tuple[list[Any], Any]:
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
         """Trainer's; divides loss weights by their mean over the step's tokens if that is asked for."""
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self.args.loss_weight_mean_one and batches:
@@ -203,16 +223,23 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
                 batch["loss_weight"] = batch["loss_weight"] / mean
         return batches, num_items
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """Trainer's, with the samples' weights taken out of the inputs."""
         self._loss_weights = inputs.pop("loss_weight", None)
         return super().compute_loss(model, inputs, *args, **kwargs)
 
-    def _weighted_loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+    def _weighted_loss(
+        self,
+        outputs: Mapping[str, torch.Tensor],
+        labels: torch.Tensor,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
         return weighted_loss(outputs["logits"], labels, self._loss_weights, num_items_in_batch)
 
 
-def _check_collator(args: FilaTrainingArguments, collator: Any) -> None:
+def _check_collator(args: FilaTrainingArguments, collator: object) -> None:
     """Refuse arguments that the caller's own collator does not follow, and weights that the arguments do not use."""
     options = {"max_length": "max_length", "random_scale": "random_scale", "resolution_loss_weight": "loss_weight"}
     for name, option in options.items():

@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, TextStreamer
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedTokenizerBase, TextStreamer
 
 from fila.conversion.damage import naming_damage
 from fila.look.view_settings import check_checkpoint
 from fila.modeling.configuration_fila import FilaConfig
+from fila.modeling.modeling_fila import FilaForConditionalGeneration
 from fila.processing.image_input import load_images
+from fila.processing.processing_fila import FilaProcessor
 
 VIDEO_SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -44,7 +46,7 @@ class Answer:
 class TimedStreamer(TextStreamer):  # type: ignore[misc, unused-ignore]
     """Writes the answer to standard output word by word and keeps the text and the moment of the first token."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
         self.written: list[str] = []
         self.first_token_at: float | None = None
@@ -138,12 +140,12 @@ def load_checkpoint(checkpoint: str, *, device: str = "auto", dtype: str = "auto
         if dtype == "auto" and target.type == "cpu" and config.dtype == torch.float16:
             dtype = "float32"
         model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=dtype)
-    return model.to(target).eval(), processor
+    return model.to(target).eval(), processor  # type: ignore[arg-type]
 
 
 def ask(
-    model: Any,
-    processor: Any,
+    model: FilaForConditionalGeneration,
+    processor: FilaProcessor,
     images: Sequence[Any],
     question: str,
     *,

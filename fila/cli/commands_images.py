@@ -4,11 +4,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from fila.cli.common import Debug, Trust, app, one_line_errors, print_table, read_options, say, say_error
+
+if TYPE_CHECKING:
+    from transformers.image_utils import ImageInput
+
+    from fila.look.view_settings import Eyes
+
 
 Told = TypeVar("Told")  # what a command finds of one image
 
@@ -95,7 +101,7 @@ def view(
     typer.echo(output)
 
 
-def _compare(eyes: Any, picture: Any, inputs: list[Any], sheet: Path | None, page: Path | None) -> None:
+def _compare(eyes: "Eyes", picture: "ImageInput", inputs: list[Any], sheet: Path | None, page: Path | None) -> None:
     """Write the contact sheet, the page, or both."""
     from fila.conversion.output import written_file
     from fila.look.contact_sheet import draw_contact_sheet, look_with_all

@@ -9,11 +9,16 @@ import sys
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fila.cli.common import Debug, Dtype, Trust, app, one_line_errors, print_table, read_options, say
+
+if TYPE_CHECKING:
+    from fila.training.evaluation_callback import GenerativeEvalCallback
+    from fila.training.trainer import FilaTrainer
+
 
 Data = Annotated[
     str,
@@ -354,7 +359,7 @@ def _can_plot() -> bool:
     return True
 
 
-def _evaluation_callback(trainer: Any, dataset: Any, every: int, count: int) -> Any:
+def _evaluation_callback(trainer: "FilaTrainer", dataset: Any, every: int, count: int) -> "GenerativeEvalCallback":
     from itertools import islice
 
     from fila.training.data import questions

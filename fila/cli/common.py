@@ -59,7 +59,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
     """Turn errors into one line unless `debug` is set: status 2 if a user can cause them, 1 if not."""
 
     @functools.wraps(command)
-    def wrapped(**kwargs: Any) -> None:
+    def wrapped(**kwargs: object) -> None:
         try:
             _run_package()
             if kwargs.get("trust_remote_code") and (checkpoint := kwargs.get("checkpoint")) is not None:

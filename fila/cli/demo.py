@@ -23,6 +23,8 @@ from fila.conversion.output import written_file
 from fila.look.drawing import CARD, GREY, INK, OVERVIEW, RULE, SHEET, TILE, font
 from fila.look.processed_image import Seen, look
 from fila.look.view_settings import Eyes
+from fila.modeling.modeling_fila import FilaForConditionalGeneration
+from fila.processing.processing_fila import FilaProcessor
 from fila.training.data import questions
 from fila.training.evaluation import answer_questions
 
@@ -56,7 +58,7 @@ def bundled_files() -> Iterator[Path]:
 
 
 @contextmanager
-def without_high_res(model: Any) -> Iterator[None]:
+def without_high_res(model: FilaForConditionalGeneration) -> Iterator[None]:
     """Let every tap of the fusion leave the low-res features as they are.
 
     Raises:
@@ -114,7 +116,7 @@ def run_demo(
     return picture, answers
 
 
-def _ask(model: Any, processor: Any, sample: dict[str, Any]) -> list[Asked]:
+def _ask(model: FilaForConditionalGeneration, processor: FilaProcessor, sample: dict[str, Any]) -> list[Asked]:
     asked = list(questions([sample]))
     options: dict[str, Any] = {"buckets": {}, "max_new_tokens": 24}
     said = list(answer_questions(model, processor, asked, **options))

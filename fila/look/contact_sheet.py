@@ -8,9 +8,9 @@ that show the image. Of two canvases the one that is drawn larger keeps more of 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import Image, ImageDraw
+from transformers.image_utils import ImageInput
 
 from fila.look.drawing import CARD, GREY, HATCH, INK, OVERVIEW, RULE, SHEET, TILE, cross, fit, font, hatch, resize
 from fila.look.processed_image import Seen, look
@@ -38,7 +38,7 @@ class Compared:
     reason: str = ""
 
 
-def look_with_all(eyes: Eyes, image: Any) -> list[Compared]:
+def look_with_all(eyes: Eyes, image: ImageInput) -> list[Compared]:
     """Run every canvas strategy over one image, the eyes' own first; without high-res canvases, which nobody draws.
 
     Args:
@@ -52,7 +52,7 @@ def look_with_all(eyes: Eyes, image: Any) -> list[Compared]:
     size = Size(*image_size(image, None, 0))
     for other in eyes.all_canvases():
         low = other.with_canvas(other.image_processor.canvas)
-        low.image_processor.high_res_size = None
+        low.image_processor.high_res_size = None  # type: ignore[assignment]
         try:
             low.num_tokens(low.plan(low.fitted(size)))
         except ValueError as error:

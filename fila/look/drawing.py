@@ -8,7 +8,6 @@ bottom exclusive.
 
 import bisect
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -21,7 +20,7 @@ BORDER = 3
 Rectangle = tuple[int, int, int, int]
 
 
-def font(size: int) -> Any:
+def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     """Pillow's own typeface."""
     return ImageFont.load_default(size)
 

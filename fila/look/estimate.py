@@ -15,9 +15,9 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from transformers import AutoConfig, AutoProcessor
+from transformers import AutoConfig, AutoProcessor, PreTrainedConfig
 
 from fila.conversion.damage import naming_damage
 from fila.look.view_settings import Eyes, check_checkpoint, placeholder_tokenizer
@@ -29,6 +29,10 @@ from fila.processing.processing_fila import FilaProcessor
 from fila.processing.render import scale_geometry
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+Inputs = ParamSpec("Inputs")
+Output = TypeVar("Output")
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Estimator:
         made._set(config, processor)
         return made
 
-    def _set(self, config: FilaConfig, processor: Any) -> None:
+    def _set(self, config: FilaConfig, processor: FilaProcessor) -> None:
         self.config, self.processor = config, processor
         self.eyes = Eyes.of(config, processor, "")
 
@@ -114,7 +118,7 @@ class Estimator:
             return None
         return int(processor._count(plan))
 
-    def processor_for(self, canvas: dict[str, Any]) -> Any:
+    def processor_for(self, canvas: dict[str, Any]) -> FilaProcessor:
         """The processor, with the `token_size` that a strategy with unequal views needs where it has none."""
         if self.processor.image_processor.plans(canvas=canvas).equal_views or self.processor.token_size is not None:
             return self.processor
@@ -160,7 +164,8 @@ class EncoderFlops:
         self.config, self.tile = config, config.tile_size
         with torch.device("meta"):
             encoder = FilaVisionModel(copy.deepcopy(config)).eval().requires_grad_(False)
-            connector = build_connector(config, encoder.fusion.output_size).eval().requires_grad_(False)
+            module: Any = build_connector(config, encoder.fusion.output_size)
+            connector = module.eval().requires_grad_(False)
         self.encoder, self.connector, low = encoder, connector, encoder.low_res_tower
         self.takes_unequal_views = (
             encoder.fusion.takes_unequal_views and connector.takes_unequal_views and low.takes_mask
@@ -223,10 +228,10 @@ class EncoderFlops:
             run()
         return int(self.counter.get_total_flops()) + self.repeated
 
-    def _run_once_per_shape(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        known: dict[Any, tuple[int, Any]] = {}
+    def _run_once_per_shape(self, method: Callable[Inputs, Output]) -> Callable[Inputs, Output]:
+        known: dict[object, tuple[int, Output]] = {}
 
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Output:
             key = shapes_of((*args, *kwargs.items()))
             if key in known:
                 self.repeated += known[key][0]
@@ -239,14 +244,14 @@ class EncoderFlops:
         return call
 
 
-def shapes_of(value: Any) -> Any:
+def shapes_of(value: object) -> object:
     """A value with the shape of each tensor in its place."""
     if isinstance(value, tuple | list):
         return tuple(map(shapes_of, value))
     return tuple(value.shape) if hasattr(value, "shape") else value
 
 
-def text_flops(text: Any, tokens: int) -> int | None:
+def text_flops(text: PreTrainedConfig, tokens: int) -> int | None:
     """Operations of a language model of LLaMA's layout reading so many tokens; None for one of another layout."""
     if not hasattr(text, "intermediate_size"):
         return None
@@ -257,7 +262,7 @@ def text_flops(text: Any, tokens: int) -> int | None:
     return int(text.num_hidden_layers * (2 * tokens * linear + 4 * tokens * tokens * heads * head))
 
 
-def cache_bytes(text: Any, tokens: int) -> int:
+def cache_bytes(text: PreTrainedConfig, tokens: int) -> int:
     """Bytes of the keys and values of so many tokens, in the config's dtype (bfloat16 where it names none)."""
     heads = text.num_attention_heads
     head = getattr(text, "head_dim", None) or text.hidden_size // heads

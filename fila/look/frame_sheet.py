@@ -4,18 +4,18 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from fila.look.drawing import GREY, INK, SHEET, font
+from fila.processing.video_processing_fila import FilaVideoProcessor
 
 MARGIN, GAP, HEADER, CAPTION = 30, 14, 86, 30
 WIDTH = 1240
 
 
-def see_frames(video_processor: Any, video: Any) -> tuple[list[Image.Image], list[str]]:
+def see_frames(video_processor: FilaVideoProcessor, video: object) -> tuple[list[Image.Image], list[str]]:
     """Run a video processor on one video and undo its normalisation.
 
     Args:

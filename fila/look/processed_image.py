@@ -11,15 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from transformers.image_utils import ImageInput
 
 from fila.look.view_settings import Eyes
 from fila.processing.canvas_plan import Box, CanvasPlan, Size
 from fila.processing.image_input import image_size, load_images, resized, to_channels_first
+from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
 from fila.processing.layout import NEWLINE, Piece, lay_out, token_indices
 from fila.processing.token_boxes import TokenPlace, token_box
 
@@ -140,7 +142,7 @@ class Seen:
         return Box(top, left, -(-box.bottom * height // rows), -(-box.right * width // cols))
 
 
-def look(eyes: Eyes, image: Any) -> Seen:
+def look(eyes: Eyes, image: ImageInput) -> Seen:
     """Run a processor's eyes over one image.
 
     Args:
@@ -167,10 +169,10 @@ def look(eyes: Eyes, image: Any) -> Seen:
 
 
 def _pictures(
-    image_processor: Any, image: Any, plan: CanvasPlan
+    image_processor: FilaImageProcessor | FilaImageProcessorPil, image: ImageInput, plan: CanvasPlan
 ) -> tuple[tuple[Image.Image, ...], Image.Image | None]:
     """The views and the high-res canvas of the image processor's tensors."""
-    batch = image_processor(images=[image], return_tensors="pt")
+    batch = image_processor(images=cast(ImageInput, [image]), return_tensors="pt")
     arrays = {name: np.asarray(values[0]) for name, values in batch.items()}
     pixels = list(arrays["pixel_values"][: plan.num_views])
     if "patch_grids" in arrays:
@@ -192,7 +194,10 @@ def _joined(patches: npt.NDArray[Any], grid: Sequence[int]) -> npt.NDArray[Any]:
 
 
 def _picture(
-    image_processor: Any, pixels: npt.NDArray[Any], mean: float | Sequence[float], std: float | Sequence[float]
+    image_processor: FilaImageProcessor | FilaImageProcessorPil,
+    pixels: npt.NDArray[Any],
+    mean: float | Sequence[float],
+    std: float | Sequence[float],
 ) -> Image.Image:
     """Turn normalised `(3, H, W)` floats back into an 8-bit picture."""
     shown = pixels.astype(np.float64)

@@ -50,13 +50,13 @@ class Eyes:
     name: str
 
     @classmethod
-    def of(cls, config: FilaConfig, processor: Any, name: str) -> "Eyes":
+    def of(cls, config: FilaConfig, processor: FilaProcessor, name: str) -> "Eyes":
         """The eyes of a model's config and processor."""
         patch_size = processor.image_processor.size["height"] // config.patch_grid[0]
         return cls(processor, token_grid(config), patch_size, name)
 
     @property
-    def image_processor(self) -> Any:
+    def image_processor(self) -> FilaImageProcessor | FilaImageProcessorPil:
         """The processor's image processor."""
         return self.processor.image_processor
 
@@ -213,7 +213,7 @@ def open_eyes(
     return Eyes(processor, (side, side), patch, f"{options['type']} canvas, tile {tile}, patch {patch}{of_layout}")
 
 
-def open_video_eyes(checkpoint: str | None = None, *, tile: int = 336) -> Any:
+def open_video_eyes(checkpoint: str | None = None, *, tile: int = 336) -> FilaVideoProcessor:
     """The video processor of a checkpoint, or one with the default settings.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jinja2.exceptions import TemplateError
-from transformers import AddedToken
+from transformers import AddedToken, PreTrainedTokenizerBase
 
 from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE, with_joined_parts, with_values
 
@@ -22,7 +22,7 @@ _DIALOGUE = [
 
 
 def choose_chat_template(
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     image_token: str,
     *,
     own: str | None = None,
@@ -66,14 +66,14 @@ def choose_chat_template(
     return with_values(DEFAULT_CHAT_TEMPLATE, image_token=image_token)
 
 
-def places_images(tokenizer: Any, template: str, image_token: str) -> bool:
+def places_images(tokenizer: PreTrainedTokenizerBase, template: str, image_token: str) -> bool:
     """Whether a chat template writes the image token once for an image, wherever it wants images."""
     content = [{"type": "text", "text": "before"}, {"type": "image"}, {"type": "text", "text": "after"}]
     text = _render(tokenizer, template, [{"role": "user", "content": content}], image_token) or ""
     return text.count(image_token) == 1 and "after" in text.partition("before")[2]
 
 
-def unescaped_tokens(tokenizer: Any, template: str, control_tokens: Sequence[str]) -> list[str]:
+def unescaped_tokens(tokenizer: PreTrainedTokenizerBase, template: str, control_tokens: Sequence[str]) -> list[str]:
     """Return the control tokens that a chat template writes as they are where a user's text holds them."""
 
     def count(token: str, text: str) -> int:
@@ -86,7 +86,9 @@ def unescaped_tokens(tokenizer: Any, template: str, control_tokens: Sequence[str
     return [token for token in control_tokens if count(token, f"a {token} b") > count(token, "a b")]
 
 
-def _render(tokenizer: Any, template: str | None, messages: list[dict[str, Any]], image_token: str) -> str | None:
+def _render(
+    tokenizer: PreTrainedTokenizerBase, template: str | None, messages: list[dict[str, Any]], image_token: str
+) -> str | None:
     """The prompt, or `None` if there is no template or it cannot write it."""
     if not template:
         return None

@@ -3,16 +3,21 @@
 """Whether a model and a processor fit together: what neither can see alone, told before any image is opened."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
+from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.connector import Connector
 from fila.modeling.fusion import token_grid
-from fila.processing.canvas import Canvas
+from fila.modeling.hybrid_encoder import FilaVisionModel
+from fila.processing.canvas import Canvas, UnequalCanvas
+from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
 from fila.processing.layout import Layout
 from fila.systems.meta_model import model_on_meta
 
 
-def fitting_settings(config: Any, image_processor: Any, layout: Layout) -> dict[str, Any]:
+def fitting_settings(
+    config: FilaConfig, image_processor: FilaImageProcessor | FilaImageProcessorPil, layout: Layout
+) -> dict[str, Any]:
     """Settings of `FilaProcessor` that follow from the model and the canvas.
 
     Args:
@@ -29,9 +34,10 @@ def fitting_settings(config: Any, image_processor: Any, layout: Layout) -> dict[
     """
     _check_layout(config, layout)
     model, canvas, options = model_on_meta(config).model, image_processor.plans(), image_processor.canvas
+    unequal = cast(UnequalCanvas, canvas)
     encoder, connector = model.vision_tower, model.multi_modal_projector
     if not canvas.equal_views:
-        _check_unequal_views(config, encoder, connector, canvas, options)
+        _check_unequal_views(config, encoder, connector, unequal, options)
     if (image_processor.high_res_size is None) != (encoder.high_res_tower is None):
         raise ValueError(
             "The processor's `high_res_size` must be set if and only if the model has a high-res tower; got "
@@ -51,14 +57,18 @@ def fitting_settings(config: Any, image_processor: Any, layout: Layout) -> dict[
     if config.video_token_id is not None:
         settings["clip_tokens"] = model.clip_tokens
     if follows_size:
-        settings["token_size"] = _block_size(config, connector, canvas, options)
+        settings["token_size"] = _block_size(config, connector, unequal, options)
     elif layout.row_newlines and grid is not None:
         settings["token_size"] = _token_size(image_processor.size["height"], *grid)
     return settings
 
 
 def _check_unequal_views(
-    config: Any, encoder: Any, connector: Connector, canvas: Any, options: Mapping[str, Any]
+    config: FilaConfig,
+    encoder: FilaVisionModel,
+    connector: Connector,
+    canvas: UnequalCanvas,
+    options: Mapping[str, Any],
 ) -> None:
     """Check that patches, tower, fusion and connector take the views of a canvas that differ in size."""
     start = f"The views of canvas {options['type']!r} differ in size, and"
@@ -100,7 +110,7 @@ def _check_map(layout: Layout, canvas: Canvas, options: Mapping[str, Any]) -> No
         )
 
 
-def _check_layout(config: Any, layout: Any) -> None:
+def _check_layout(config: FilaConfig, layout: Layout) -> None:
     """What a layout asks of the model, the model must have, and the other way round."""
     if layout.row_newlines != config.image_newline:
         raise ValueError(
@@ -114,9 +124,10 @@ def _check_layout(config: Any, layout: Any) -> None:
         )
 
 
-def _block_size(config: Any, connector: Any, canvas: Any, options: Mapping[str, Any]) -> int:
+def _block_size(config: FilaConfig, connector: Connector, canvas: UnequalCanvas, options: Mapping[str, Any]) -> int:
     """Pixels that a token covers where views differ: the block of patches that the connector joins."""
-    block: int = connector.patch_block
+    block = connector.patch_block
+    assert block is not None
     if canvas.patch_block % block:
         raise ValueError(
             f"Connector {config.connector['type']!r} joins {block}x{block} patches, and the views of canvas "

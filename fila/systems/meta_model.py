@@ -2,14 +2,13 @@
 # Licensed under the Apache License, Version 2.0.
 """The model of a config, without memory for its weights."""
 
-from typing import Any
-
 import torch
 
+from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.modeling_fila import FilaForConditionalGeneration
 
 
-def model_on_meta(config: Any) -> Any:
+def model_on_meta(config: FilaConfig) -> FilaForConditionalGeneration:
     """The whole model of a config, without memory for its weights."""
     with torch.device("meta"):
         return FilaForConditionalGeneration(config)

@@ -12,14 +12,14 @@ import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, Unpack
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import is_torchvision_available
 
 from fila.modeling.configuration_fila import FilaConfig
 from fila.processing.chat_template import with_joined_parts, with_values
-from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
+from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorKwargs, FilaImageProcessorPil
 from fila.processing.layout import build_layout
 from fila.processing.processing_fila import FilaProcessor
 from fila.systems.chat_templates import choose_chat_template
@@ -172,7 +172,9 @@ def config_settings(
     return settings
 
 
-def image_processor(recipe: Recipe, config: FilaConfig, **changes: Any) -> Any:
+def image_processor(
+    recipe: Recipe, config: FilaConfig, **changes: Unpack[FilaImageProcessorKwargs]
+) -> FilaImageProcessor | FilaImageProcessorPil:
     """The image processor of a recipe, for a model of `config`."""
     sizes = {
         "size": config.tile_size,
@@ -183,7 +185,7 @@ def image_processor(recipe: Recipe, config: FilaConfig, **changes: Any) -> Any:
     return made(**{**squares, **recipe.image_processor, **changes})
 
 
-def processor(recipe: Recipe, config: FilaConfig, tokenizer: Any, **changes: Any) -> FilaProcessor:
+def processor(recipe: Recipe, config: FilaConfig, tokenizer: PreTrainedTokenizerBase, **changes: Any) -> FilaProcessor:
     """The processor of a recipe, for a model of `config`.
 
     Args:
@@ -218,16 +220,18 @@ def processor(recipe: Recipe, config: FilaConfig, tokenizer: Any, **changes: Any
     return FilaProcessor(images, tokenizer, **{**fitting, **settings})
 
 
-def replaced(own: Mapping[str, Any], change: Any, name: str) -> Any:
+def replaced(
+    own: Mapping[str, Any], change: Mapping[str, Any] | PreTrainedConfig | str, name: str
+) -> dict[str, Any] | PreTrainedConfig:
     """The section `name` of a config with a change, see `config_settings`."""
     if isinstance(change, Mapping):
         other = change.get("model_type", own["model_type"]) != own["model_type"]
         return dict(change) if other else {**own, **change}
-    if isinstance(change, str):
-        change = AutoConfig.from_pretrained(change)
+    other_config: PreTrainedConfig = AutoConfig.from_pretrained(change) if isinstance(change, str) else change
     if name == "text_config":
-        return change.get_text_config()
-    return getattr(change, "vision_config", change)
+        return other_config.get_text_config()
+    whole: PreTrainedConfig = getattr(other_config, "vision_config", other_config)
+    return whole
 
 
 def as_rows(recipes: list[Recipe]) -> list[list[str]]:

@@ -20,7 +20,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
 
+from fila.processing.canvas_plan import CanvasPlan
 from fila.training.page_sheet import Glyph
 
 CHARACTERS = string.digits + string.ascii_letters + string.punctuation
@@ -66,7 +68,7 @@ def shares(position: float, blend: float) -> list[tuple[int, float]]:
 
 
 def placed(
-    glyphs: Iterable[Glyph], image_size: tuple[int, int], plan: Any, cells: tuple[int, int]
+    glyphs: Iterable[Glyph], image_size: tuple[int, int], plan: CanvasPlan, cells: tuple[int, int]
 ) -> Iterator[tuple[Glyph, float, float]]:
     """Each character with its (y, x) on the canvas, in cells of which the canvas has so many rows and columns."""
     content, canvas = plan.content_box, plan.canvas_size
@@ -80,7 +82,7 @@ def placed(
 def spell(
     glyphs: Iterable[Glyph],
     image_size: tuple[int, int],
-    plan: Any,
+    plan: CanvasPlan,
     grid: tuple[int, int],
     blend: float,
     *,
@@ -145,7 +147,7 @@ class SpelledTokens(nn.Module):
         tokenizer: Has a token for every character.
     """
 
-    def __init__(self, embedding: nn.Embedding, tokenizer: Any) -> None:
+    def __init__(self, embedding: nn.Embedding, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__()
         width = embedding.embedding_dim
         self.shared = [embedding]  # in a list: no child

@@ -704,7 +704,7 @@ def _worse_scan(image: Image.Image, rng: Random, cap: float) -> Image.Image:
         image = small.resize(image.size, Image.Resampling.BICUBIC)
     if rng.random() < 0.6:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.03, 0.09) * cap))
-    pixels = np.asarray(image, dtype=np.float32)
+    pixels: np.ndarray = np.asarray(image, dtype=np.float32)
     drawn = np.random.default_rng(rng.getrandbits(32))
     if rng.random() < 0.6:
         pixels = np.repeat(pixels.mean(2, keepdims=True), 3, 2)

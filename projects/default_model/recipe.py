@@ -177,7 +177,7 @@ def load_step_before(name: str, steps: tuple[str, ...], module: nn.Module, run: 
                 weight.zero_()
 
 
-def load_parts(model: Any, processor: Any, run: Path) -> LanguageWarmUp:
+def load_parts(model: FilaForConditionalGeneration, processor: FilaProcessor, run: Path) -> LanguageWarmUp:
     """Put the weights of the warm-ups of tower and language model into a model."""
     tower = model.model.vision_tower.high_res_tower
     if tower is not None:

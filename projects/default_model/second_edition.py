@@ -20,7 +20,7 @@ import time
 import unicodedata
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tokenizers import Tokenizer
@@ -68,7 +68,7 @@ def more_letters(folder: Path) -> FilaProcessor:
 def enlarge(model: FilaForConditionalGeneration, tokenizer: Any, known: int) -> None:
     """Give a model a row for each character of a tokenizer beyond those that it knew: that of a letter like it."""
     model.resize_token_embeddings(-(-len(tokenizer) // 8) * 8, mean_resizing=False)
-    rows = model.get_input_embeddings().weight
+    rows = cast(torch.Tensor, model.get_input_embeddings().weight)
     drawn = torch.Generator().manual_seed(0)
     with torch.no_grad():
         mean, spread = rows[5:known].mean(0), rows[5:known].std()
@@ -261,7 +261,7 @@ def train(run: Path, *, steps: int | None, threads: int) -> bool:
     if ended:
         watch.ask(model, trainer.state.global_step)
         with written_atomically(run / "final", overwrite=True) as folder:
-            model.to(torch.float16).save_pretrained(folder)
+            model.half().save_pretrained(folder)
             processor.save_pretrained(folder)
         draw_curve(run)
     return ended

@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -40,6 +40,10 @@ from PIL import Image, ImageFilter
 from . import test_layouts as layouts
 from . import test_values as values
 from .test_layouts import INLINE, OTHERS, Box, Face, Layout, Pair, Sheet, Shown, line_question
+
+if TYPE_CHECKING:
+    from pypdfium2 import PdfPage
+
 
 FONTS = Path(__file__).with_name("test_fonts.txt")
 ABSENT = "not on the page"
@@ -344,7 +348,7 @@ def make_pdf_page(
 
 
 def _pdf_piece(
-    page: Any, rng: random.Random, size: tuple[int, int]
+    page: "PdfPage", rng: random.Random, size: tuple[int, int]
 ) -> tuple[Image.Image, list[tuple[str, Box]], float] | None:
     """Return a piece of a page, its cut lines with their boxes, and the height of their capitals."""
     rows = _pdf_lines(page)
@@ -393,7 +397,7 @@ def _overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _pdf_lines(page: Any) -> list[list[tuple[str, tuple[float, float, float, float]]]]:
+def _pdf_lines(page: "PdfPage") -> list[list[tuple[str, tuple[float, float, float, float]]]]:
     """Return the lines of a page, each a list of characters with their boxes in points, one space between words."""
     text_page = page.get_textpage()
     text = text_page.get_text_range()

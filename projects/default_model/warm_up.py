@@ -27,9 +27,12 @@ from PIL import Image, ImageChops
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
-from transformers import Trainer
+from transformers import PreTrainedTokenizerBase, Trainer
 
+from fila.modeling.modeling_fila import FilaForConditionalGeneration
+from fila.processing.canvas_plan import CanvasPlan
 from fila.processing.image_input import load_images
+from fila.processing.processing_fila import FilaProcessor
 from fila.training.collator import FilaCollator
 from fila.training.page_files import read_glyphs
 from fila.training.page_sheet import Glyph
@@ -40,7 +43,7 @@ FINE = (4, 8)  # rows and columns of slots of a patch: narrower than the narrowe
 
 
 def slot_targets(
-    glyphs: Iterable[Glyph], image_size: tuple[int, int], plan: Any, grid: tuple[int, int]
+    glyphs: Iterable[Glyph], image_size: tuple[int, int], plan: CanvasPlan, grid: tuple[int, int]
 ) -> torch.Tensor:
     """Tell which character stands in every slot of the canvas.
 
@@ -123,7 +126,7 @@ class GlyphPages(Dataset[dict[str, Any]]):
     def __init__(
         self,
         paths: Sequence[Path],
-        processor: Any,
+        processor: FilaProcessor,
         *,
         times: int = 1,
         shift: float = 0.03,
@@ -176,7 +179,7 @@ class GlyphPages(Dataset[dict[str, Any]]):
         told = [self.spell(each["glyphs"], each["size"], each["plan"]) for each in samples]
         return {**images, "spelling": torch.cat(told)}
 
-    def spell(self, glyphs: Iterable[Glyph], size: tuple[int, int], plan: Any) -> torch.Tensor:
+    def spell(self, glyphs: Iterable[Glyph], size: tuple[int, int], plan: CanvasPlan) -> torch.Tensor:
         """`spelling.spell` with the options of these pages."""
         return spell(glyphs, size, plan, self.grid, self.blend, lines=self.tell_lines)
 
@@ -194,7 +197,13 @@ class SpelledPages(Dataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, path: Path, processor: Any, *, answers_only: bool = False, blend: float = 0.0, lines: bool = False
+        self,
+        path: Path,
+        processor: FilaProcessor,
+        *,
+        answers_only: bool = False,
+        blend: float = 0.0,
+        lines: bool = False,
     ) -> None:
         self.answers_only = answers_only
         self.pages = GlyphPages([path], processor, shift=0, blend=blend, lines=lines)
@@ -314,7 +323,7 @@ class LanguageWarmUp(nn.Module):
         tokenizer: Its tokenizer.
     """
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: FilaForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__()
         self.language_model = model.model.language_model
         self.spelled = SpelledTokens(self.language_model.embed_tokens, tokenizer)
@@ -354,7 +363,7 @@ class ConnectorWarmUp(nn.Module):
         spelled: What the language model learnt to read; frozen here.
     """
 
-    def __init__(self, model: Any, spelled: SpelledTokens) -> None:
+    def __init__(self, model: FilaForConditionalGeneration, spelled: SpelledTokens) -> None:
         super().__init__()
         self.vision_tower = model.model.vision_tower
         self.connector = model.model.multi_modal_projector
@@ -391,13 +400,15 @@ class WarmUpTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         super().__init__(*args, **kwargs)
         self._accuracies: list[torch.Tensor] = []
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+    def compute_loss(  # type: ignore[override]
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
+    ) -> torch.Tensor | tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Trainer's."""
         outputs = model(**inputs)
         self._accuracies.append(outputs["accuracy"].detach())
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+    def log(self, logs: dict[str, float], *args: float | None, **kwargs: float | None) -> None:
         """Trainer's, with the mean accuracy since the last time."""
         if "loss" in logs and self._accuracies:
             logs["accuracy"] = round(torch.stack(self._accuracies).mean().item(), 4)
