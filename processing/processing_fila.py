@@ -187,7 +187,7 @@ class FilaProcessor(ProcessorMixin):
         if self.video_processor is not None:
             videos = self.video_processor.preprocessing()
             own |= {f"video_{name}": value for name, value in videos.items()}
-            own |= {"video_layout": asdict(self._video_layout), "clip_tokens": self.clip_tokens}
+            own |= {"video_layout": asdict(self.built_video_layout), "clip_tokens": self.clip_tokens}
         return self.image_processor.preprocessing() | own
 
     def check_model(self, model: Any) -> None:
