@@ -157,8 +157,8 @@ def warn_if_newer(config: "FilaConfig") -> None:
     ):
         logger.warning_once(
             f"The checkpoint was written by fila {config.fila_version}, and fila {__version__} is installed, whose "
-            "code is used and not the checkpoint's. Upgrade with `pip install -U fila`, or open the checkpoint in a "
-            "process that does not import fila."
+            "code is used and not the checkpoint's. Upgrade with `pip install -U fila-vlm`, or open the checkpoint in "
+            "a process that does not import fila."
         )
 
 

@@ -22,7 +22,6 @@ from transformers.models.auto import modeling_auto
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 
-from fila.conversion.own_parts import find_part, load_parts, register_part, require_parts
 from fila.modeling import options
 from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.configuration_var import VarConfig, VarVQConfig
@@ -55,6 +54,32 @@ def _compare_code(config: FilaConfig) -> None:
     from fila.conversion.remote_code import warn_if_newer
 
     warn_if_newer(config)
+
+
+def register_part(kind: str, name: str, part: Any) -> None:
+    """Make a part of your own known, so that configs can name it; see `fila.conversion.own_parts.register_part`."""
+    from fila.conversion import own_parts
+
+    own_parts.register_part(kind, name, part)
+
+
+def load_parts(path: Any, *, trust_remote_code: bool = False, **download: Any) -> list[str]:
+    """Register the parts that a checkpoint's files define; see `fila.conversion.own_parts.load_parts`."""
+    from fila.conversion import own_parts
+
+    return own_parts.load_parts(path, trust_remote_code=trust_remote_code, **download)
+
+
+def _find_part(kind: str, name: Any) -> None:
+    from fila.conversion import own_parts
+
+    own_parts.find_part(kind, name)
+
+
+def _require_parts(parts: Any, folder: Any = None) -> None:
+    from fila.conversion import own_parts
+
+    own_parts.require_parts(parts, folder)
 
 
 def _register() -> None:
@@ -93,8 +118,8 @@ def _register() -> None:
         of_var.register_for_auto_class()
     FilaConfig.compare_code = staticmethod(_compare_code)
     for owner in (FilaConfig, FilaImageProcessor, FilaImageProcessorPil):
-        owner.require_parts = staticmethod(require_parts)
-    options.load_part = canvas.load_part = find_part
+        owner.require_parts = staticmethod(_require_parts)
+    options.load_part = canvas.load_part = _find_part
     for saved in (FilaConfig, FilaProcessor, FilaImageProcessor, FilaImageProcessorPil, FilaVideoProcessor):
         saved.write_code = staticmethod(_write_code)
     # `transformers serve` and pipelines find modalities through these tables of names.

@@ -97,7 +97,7 @@ class FilaProcessor(ProcessorMixin):
             Tokens of a video where the connector joins frames: the model's `clip_tokens`.
     """
 
-    _video_layout: VideoLayout
+    built_video_layout: VideoLayout
     write_code: Any = None  # of the `fila` package, where it is imported: see `FilaConfig`
 
     def __init__(
@@ -199,7 +199,7 @@ class FilaProcessor(ProcessorMixin):
         if self.video_processor is not None:
             videos = self.video_processor.preprocessing()
             own |= {f"video_{name}": value for name, value in videos.items()}
-            own |= {"video_layout": asdict(self._video_layout), "clip_tokens": self.clip_tokens}
+            own |= {"video_layout": asdict(self.built_video_layout), "clip_tokens": self.clip_tokens}
         return self.image_processor.preprocessing() | own
 
     def check_model(self, model: object) -> None:

@@ -37,7 +37,7 @@ def set_up(
     Raises:
         ValueError: If a setting is not accepted, or the tokenizer lacks the token.
     """
-    processor._video_layout = build_video_layout(processor.video_layout)
+    processor.built_video_layout = build_video_layout(processor.video_layout)
     check_clip_tokens(processor.clip_tokens)
     if video_processor is None:
         return
@@ -99,7 +99,7 @@ def process(processor: "FilaProcessor", videos: VideoInput | None, **kwargs: Any
     texts, indices = [], []
     for number, times in enumerate(processed.pop("video_times")):
         frames = _frame_geometries(processor, processed, number)
-        pieces = lay_out_video(processor._video_layout, processor._layout, frames, times, processor.clip_tokens)
+        pieces = lay_out_video(processor.built_video_layout, processor._layout, frames, times, processor.clip_tokens)
         texts.append(as_text(pieces, str(processor.video_token)))
         indices.append(token_indices(pieces))
     if processor.clip_tokens is None and not processor._layout.is_one_run and indices:

@@ -213,7 +213,7 @@ def test_newer_code_is_a_warning(version: str, other_hash: bool, warns: bool, mo
     own = code_hash(model_code(tiny_config()))
     FilaConfig(**tiny_config(fila_version=version, code_hash="0" * 16 if other_hash else own).to_dict())
     assert bool(said) is warns
-    assert not said or "pip install -U fila" in said[0]
+    assert not said or "pip install -U fila-vlm" in said[0]
 
 
 def test_auto_map_files_reads_every_form() -> None:

@@ -44,6 +44,8 @@ NAMES = {
     "VarImageProcessorPil",
     "VarVQConfig",
     "VarVQModel",
+    "load_parts",
+    "register_part",
 }
 COMMANDS = {
     "ask",
