@@ -9,20 +9,16 @@ Shapes: T views, E channels, s cells per side of the square, g patches per side.
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import initialization as init
 
+from .configuration_fila import FilaConfig
 from .options import one_of
 from .resize import resize, resize_corners, resize_edges
 from .towers import count_stages, locate_stage, stage_shape
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
-
 
 ALIGNMENTS = ("conv", "pool", "bilinear", "corners")
 
@@ -178,7 +174,7 @@ class AlignedTokens(nn.Module):
         return tokens
 
 
-def view_side(config: "FilaConfig", stage: int) -> int:
+def view_side(config: FilaConfig, stage: int) -> int:
     """Cells per side of stage `stage`'s map (from 1) that one view owns.
 
     Raises:
@@ -187,7 +183,7 @@ def view_side(config: "FilaConfig", stage: int) -> int:
     return stage_shape(config, stage)[1]
 
 
-def checked_stages(config: "FilaConfig", name: str, stages: Sequence[int]) -> tuple[int, ...]:
+def checked_stages(config: FilaConfig, name: str, stages: Sequence[int]) -> tuple[int, ...]:
     """Check an option that lists stages of the high-res towers.
 
     Args:
@@ -206,7 +202,7 @@ def checked_stages(config: "FilaConfig", name: str, stages: Sequence[int]) -> tu
     return tuple(found)
 
 
-def map_shapes(config: "FilaConfig", groups: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+def map_shapes(config: FilaConfig, groups: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     """Channels and cells per side of the maps that a fusion's `finish` gets for its `final_stages`."""
     for group in groups:
         if len({locate_stage(config, stage)[0] for stage in group}) > 1:

@@ -3,11 +3,12 @@
 """Table of the connectors: the ways from vision width to language-model width."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 
 from .clips import Read, TimeWindow
+from .configuration_fila import FilaConfig
 from .connector_adaptive_resampler import AdaptiveResamplerConnector
 from .connector_codebook import CodebookConnector
 from .connector_conv_glu import ConvGluConnector
@@ -26,9 +27,6 @@ from .connector_stc import (
 )
 from .options import build_part, check_answers
 from .patch_grid import Grid
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class Connector(Protocol):
@@ -117,7 +115,7 @@ def check_connector(name: str, part: type) -> None:
     check_answers("connector", name, part, ClipConnector if joins_frames else Connector)
 
 
-def build_connector(config: "FilaConfig", input_size: int, options: dict[str, Any] | None = None) -> Connector:
+def build_connector(config: FilaConfig, input_size: int, options: dict[str, Any] | None = None) -> Connector:
     """Build the connector that `config.connector`, or `options` in its place, names.
 
     Args:

@@ -21,7 +21,6 @@ a window, M language-model width.
 """
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -29,11 +28,8 @@ from torch import nn
 from transformers import initialization as init
 
 from .attention import PackedAttention, check_heads
+from .configuration_fila import FilaConfig
 from .patch_grid import Grid, patch_positions
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
-
 
 # (rows, cols) of a window's cells, in the order in which they are tried.
 WINDOW_SIZES = ((2, 4), (2, 3), (3, 4), (3, 3), (4, 2), (3, 2), (4, 3))
@@ -106,7 +102,7 @@ class AdaptiveResamplerConnector(nn.Module):
     over_time = "each"
 
     def __init__(
-        self, config: "FilaConfig", *, input_size: int, grid_size: int = 12, num_heads: int | None = None
+        self, config: FilaConfig, *, input_size: int, grid_size: int = 12, num_heads: int | None = None
     ) -> None:
         super().__init__()
         width = config.text_config.hidden_size

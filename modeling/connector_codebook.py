@@ -18,19 +18,14 @@ Shapes: T views, P patches, D vision width, C code size, K scales that are read,
 width.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import initialization as init
 
+from .configuration_fila import FilaConfig
 from .multi_scale_quantizer import FilaMultiScaleQuantizer
 from .patch_grid import Grid
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
-
 
 CODE_STD = 0.5  # of new codes; the vectors that look for them have a deviation near 1
 
@@ -57,7 +52,7 @@ class CodebookConnector(nn.Module):
 
     def __init__(
         self,
-        config: "FilaConfig",
+        config: FilaConfig,
         *,
         input_size: int,
         codebook_size: int = 4096,

@@ -17,18 +17,14 @@ Deviations: none known; what is recorded of it in tests/golden is a reconstructi
 Shapes: T views, P patches, (r, c) patch grid, D vision width, M language-model width.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import initialization as init
 
+from .configuration_fila import FilaConfig
 from .options import one_of
 from .patch_grid import Grid, blocks_of, one_grid
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class GatedMlp(nn.Module):
@@ -70,7 +66,7 @@ class ConvGluConnector(nn.Module):
 
     def __init__(
         self,
-        config: "FilaConfig",
+        config: FilaConfig,
         *,
         input_size: int,
         conv: str = "input",

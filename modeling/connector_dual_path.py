@@ -17,17 +17,13 @@ Deviations: gate, activation (SiLU), pooling and projection are ours; the articl
 Shapes: T views, F frames, P patches, (r, c) patch grid, D vision width, H filters, M language-model width.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from .clips import Read, TimeWindow
+from .configuration_fila import FilaConfig
 from .patch_grid import Grid, blocks_of, one_grid
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class DualPathConnector(nn.Module):
@@ -50,7 +46,7 @@ class DualPathConnector(nn.Module):
     window: TimeWindow
 
     def __init__(
-        self, config: "FilaConfig", *, input_size: int, filters: int = 64, pool: int = 2, causal: bool = False
+        self, config: FilaConfig, *, input_size: int, filters: int = 64, pool: int = 2, causal: bool = False
     ) -> None:
         super().__init__()
         for option, value in (("filters", filters), ("pool", pool)):

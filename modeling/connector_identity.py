@@ -7,15 +7,11 @@ LEO's towers have a connector each, before they are joined: `fusion={"type": "se
 Shapes: T views, P patches, M language-model width.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
+from .configuration_fila import FilaConfig
 from .patch_grid import Grid
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class IdentityConnector(nn.Module):
@@ -33,7 +29,7 @@ class IdentityConnector(nn.Module):
     patch_block: int | None = 1
     over_time = "each"
 
-    def __init__(self, config: "FilaConfig", *, input_size: int) -> None:
+    def __init__(self, config: FilaConfig, *, input_size: int) -> None:
         super().__init__()
         if input_size != config.text_config.hidden_size:
             raise ValueError(

@@ -11,16 +11,12 @@ Deviations: none.
 Shapes: T views, P patches, D vision width, M language-model width.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
+from .configuration_fila import FilaConfig
 from .options import one_of
 from .patch_grid import OVER_TIME, Grid
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class LinearConnector(nn.Module):
@@ -40,7 +36,7 @@ class LinearConnector(nn.Module):
     patch_block: int | None = 1
     over_time: str
 
-    def __init__(self, config: "FilaConfig", *, input_size: int, bias: bool = True, over_time: str = "each") -> None:
+    def __init__(self, config: FilaConfig, *, input_size: int, bias: bool = True, over_time: str = "each") -> None:
         super().__init__()
         one_of("connector.over_time", over_time, OVER_TIME)
         self.over_time = over_time

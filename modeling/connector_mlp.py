@@ -16,17 +16,13 @@ x = norm(feature).
 Shapes: T views, P patches, D vision width, M language-model width.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
 
+from .configuration_fila import FilaConfig
 from .options import one_of
 from .patch_grid import OVER_TIME, Grid
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class MlpConnector(nn.Module):
@@ -53,7 +49,7 @@ class MlpConnector(nn.Module):
 
     def __init__(
         self,
-        config: "FilaConfig",
+        config: FilaConfig,
         *,
         input_size: int,
         depth: int = 2,

@@ -20,7 +20,6 @@ Shapes: T views, P patches, (r, c) patch grid, D vision width, M language-model 
 """
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -28,12 +27,9 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers.activations import ACT2FN
 
+from .configuration_fila import FilaConfig
 from .options import one_of
 from .patch_grid import Grid, blocks_of
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
-
 
 ORDERS = ("v1", "v2", "channel_first")
 
@@ -75,7 +71,7 @@ class PixelShuffleConnector(nn.Module):
     over_time = "each"
 
     def __init__(
-        self, config: "FilaConfig", *, input_size: int, factor: int = 2, order: str = "v2", hidden_act: str = "gelu"
+        self, config: FilaConfig, *, input_size: int, factor: int = 2, order: str = "v2", hidden_act: str = "gelu"
     ) -> None:
         super().__init__()
         one_of("connector.order", order, ORDERS)

@@ -17,18 +17,14 @@ Deviations: positions are computed at every call instead of being cached for gri
 Shapes: T views, P patches of the largest view, D vision width, N queries, M language-model width.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 from transformers import initialization as init
 
 from .attention import PackedAttention, check_heads
+from .configuration_fila import FilaConfig
 from .patch_grid import Grid, patch_positions
 from .sincos import sincos_2d
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class ResamplerConnector(nn.Module):
@@ -49,7 +45,7 @@ class ResamplerConnector(nn.Module):
     over_time = "each"
 
     def __init__(
-        self, config: "FilaConfig", *, input_size: int, num_queries: int = 64, num_heads: int | None = None
+        self, config: FilaConfig, *, input_size: int, num_queries: int = 64, num_heads: int | None = None
     ) -> None:
         super().__init__()
         width = config.text_config.hidden_size

@@ -25,18 +25,16 @@ Shapes: T views, F frames, P patches, (r, c) patch grid, D vision width, M langu
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from .clips import Piece, Read, TimeWindow
+from .configuration_fila import FilaConfig
 from .patch_grid import Grid, blocks_of, one_grid
 from .regstage import RegStage
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class WindowMean(nn.Module):
@@ -79,7 +77,7 @@ class StcConnector(nn.Module):
 
     def __init__(
         self,
-        config: "FilaConfig",
+        config: FilaConfig,
         *,
         input_size: int,
         downsample: Sequence[int] = (2, 2, 2),
@@ -202,7 +200,7 @@ class SpatialConvConnector(StcConnector):
 
     def __init__(
         self,
-        config: "FilaConfig",
+        config: FilaConfig,
         *,
         input_size: int,
         downsample: Sequence[int] = (1, 2, 2),

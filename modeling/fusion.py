@@ -2,10 +2,11 @@
 # Licensed under the Apache License, Version 2.0.
 """Table of the fusions: the ways in which the high-res tower's features join the low-res tower's."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 
+from .configuration_fila import FilaConfig
 from .connector import Connector
 from .fusion_cbam import CbamFusion
 from .fusion_channel_concat import ChannelConcatFusion
@@ -24,9 +25,6 @@ from .fusion_spatial_gate import SpatialGateFusion
 from .fusion_upsample_concat import UpsampleConcatFusion
 from .options import build_part, check_answers, find_part
 from .view_layout import ViewLayout
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class Fusion(Protocol):
@@ -108,7 +106,7 @@ def needs_high_res_tower(options: object) -> bool:
     return bool(find_part("fusion", FUSIONS, options)[1].needs_high_res_tower)
 
 
-def build_fusion(config: "FilaConfig") -> Fusion:
+def build_fusion(config: FilaConfig) -> Fusion:
     """Build the fusion that `config.fusion` names.
 
     Raises:

@@ -2,15 +2,11 @@
 # Licensed under the Apache License, Version 2.0.
 """What the fusions that join the towers after the last layer share."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
+from .configuration_fila import FilaConfig
 from .view_layout import ViewLayout
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class FusionAtEnd(nn.Module):
@@ -31,7 +27,7 @@ class FusionAtEnd(nn.Module):
     takes_unequal_views = False
     tokens_are_places = True
 
-    def __init__(self, config: "FilaConfig", *final_stages: tuple[int, ...]) -> None:
+    def __init__(self, config: FilaConfig, *final_stages: tuple[int, ...]) -> None:
         super().__init__()
         self.final_stages = final_stages
         self.output_size = config.vision_config.hidden_size

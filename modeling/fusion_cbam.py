@@ -15,16 +15,12 @@ Deviations: the last projection to the low-res width is our choice; the 7x7 conv
 Shapes: T views, P patches, (r, c) patch grid, D low-res width, E width of a stage, s cells per side, C all channels.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
+from .configuration_fila import FilaConfig
 from .fusion_concat_1x1 import Concat1x1Fusion
 from .view_layout import ViewLayout
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class ConvolutionalGate(nn.Module):
@@ -70,7 +66,7 @@ class CbamFusion(Concat1x1Fusion):
 
     def __init__(
         self,
-        config: "FilaConfig",
+        config: FilaConfig,
         *,
         stage: int | list[int] | None = None,
         align: str = "bilinear",

@@ -17,18 +17,15 @@ Shapes: T views, P patches, D low-res width, E width of a stage, s cells per sid
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from .align import Align, checked_stages, map_shapes
+from .configuration_fila import FilaConfig
 from .fusion_at_end import FusionAtEnd
 from .towers import last_stages
 from .view_layout import ViewLayout
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 def concat_channels(maps: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -52,7 +49,7 @@ class ChannelConcatFusion(FusionAtEnd):
 
     def __init__(
         self,
-        config: "FilaConfig",
+        config: FilaConfig,
         *,
         stage: int | list[int] | None = None,
         align: str = "bilinear",

@@ -11,16 +11,12 @@ Deviations: the article leaves the widths open; the result has the low-res width
 Shapes: T views, P patches, D low-res width, E width of a stage, s cells per side.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
+from .configuration_fila import FilaConfig
 from .fusion_channel_concat import ChannelConcatFusion
 from .view_layout import ViewLayout
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class Concat1x1Fusion(ChannelConcatFusion):
@@ -35,7 +31,7 @@ class Concat1x1Fusion(ChannelConcatFusion):
         ValueError: If a stage does not exist or the alignment is unknown or does not fit.
     """
 
-    def __init__(self, config: "FilaConfig", *, stage: int | list[int] | None = None, align: str = "bilinear") -> None:
+    def __init__(self, config: FilaConfig, *, stage: int | list[int] | None = None, align: str = "bilinear") -> None:
         super().__init__(config, stage=stage, align=align)
         width: int = config.vision_config.hidden_size
         self.project = nn.Linear(self.output_size, width)

@@ -12,21 +12,17 @@ a starts at zero: the fused encoder starts as the low-res tower alone.
 Shapes: T views, N prefix tokens (CLS), P patches, D low-res width, E width of the tap's stage, s cells per side.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 from transformers import initialization as init
 
 from .attention import CrossAttention, check_heads
+from .configuration_fila import FilaConfig
 from .options import one_of
 from .sincos import sincos_2d
 from .taps import checked_taps, layers_at, split_prefix
 from .towers import count_stages, stage_shape
 from .view_layout import ViewLayout
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class CrossAttentionLayer(nn.Module):
@@ -102,7 +98,7 @@ class CrossAttentionFusion(nn.Module):
 
     def __init__(
         self,
-        config: "FilaConfig",
+        config: FilaConfig,
         *,
         taps: list[int] | None = None,
         stages: list[int] | None = None,

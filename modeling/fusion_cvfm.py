@@ -16,22 +16,18 @@ Shapes: T views, N prefix tokens (CLS), P patches, D low-res width, E width of t
 patches per side.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 
 from .align import Align
+from .configuration_fila import FilaConfig
 from .options import one_of
 from .taps import checked_taps, layers_at, split_prefix
 from .tower_options import TowerError
 from .towers import last_stages, stage_shape
 from .view_layout import ViewLayout
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class CvfmLayer(nn.Module):
@@ -115,7 +111,7 @@ class CvfmFusion(nn.Module):
 
     def __init__(
         self,
-        config: "FilaConfig",
+        config: FilaConfig,
         *,
         taps: list[int] | None = None,
         stages: list[int] | None = None,

@@ -24,7 +24,7 @@ Shapes: T views, N prefix tokens (CLS), P patches, (r, c) patch grid, D low-res 
 cells per side.
 """
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -32,13 +32,11 @@ from torch import nn
 from transformers import initialization as init
 
 from .align import map_shapes
+from .configuration_fila import FilaConfig
 from .resize import resize_corners
 from .taps import checked_taps, layers_at, split_prefix
 from .towers import count_stages
 from .view_layout import ViewLayout
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 def match_grid(high: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
@@ -119,7 +117,7 @@ class MixtureOfResolutionFusion(nn.Module):
     tokens_are_places = True
     _no_split_modules = ("ResolutionAdapter",)
 
-    def __init__(self, config: "FilaConfig", *, taps: list[int] | None = None, final: bool = True) -> None:
+    def __init__(self, config: FilaConfig, *, taps: list[int] | None = None, final: bool = True) -> None:
         super().__init__()
         stage = count_stages(config)
         layers = layers_at(config, (1 / 4, 1 / 2, 3 / 4), taps)

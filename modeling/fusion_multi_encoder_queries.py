@@ -18,8 +18,6 @@ known. Its towers see one image each; here a view is read at a time. Towers are 
 Shapes: T views, P patches, D low-res width, E width of a stage, s cells per side, Q queries, W query width.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -27,12 +25,10 @@ from transformers import initialization as init
 
 from .align import checked_stages, map_shapes
 from .attention import CrossAttention, check_heads
+from .configuration_fila import FilaConfig
 from .fusion_at_end import FusionAtEnd
 from .towers import last_stages
 from .view_layout import ViewLayout
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class QueryLayer(nn.Module):
@@ -103,7 +99,7 @@ class MultiEncoderQueriesFusion(FusionAtEnd):
 
     def __init__(
         self,
-        config: "FilaConfig",
+        config: FilaConfig,
         *,
         stages: list[int] | None = None,
         num_queries: int | None = None,

@@ -2,16 +2,12 @@
 # Licensed under the Apache License, Version 2.0.
 """No fusion: the low-res tower alone."""
 
-from typing import TYPE_CHECKING
-
 import torch
 
+from .configuration_fila import FilaConfig
 from .fusion_at_end import FusionAtEnd
 from .towers import LOW_RES_TOWERS
 from .view_layout import ViewLayout
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class NoFusion(FusionAtEnd):
@@ -21,7 +17,7 @@ class NoFusion(FusionAtEnd):
     takes_cls = True
     takes_unequal_views = True
 
-    def __init__(self, config: "FilaConfig") -> None:
+    def __init__(self, config: FilaConfig) -> None:
         super().__init__(config)
         if config.vision_feature_select == "cls_patch":
             rows, cols = config.patch_grid

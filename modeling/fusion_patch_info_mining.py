@@ -18,18 +18,14 @@ the code is followed. Its `nan_to_num`, which does nothing for numbers, is left 
 Shapes: T views, P patches, D low-res width, E width of all stages, s cells per side, M = s / patches per side.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
 from .align import checked_stages, map_shapes
+from .configuration_fila import FilaConfig
 from .fusion_at_end import FusionAtEnd
 from .towers import count_stages
 from .view_layout import ViewLayout
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 def projector(input_size: int, width: int) -> nn.Sequential:
@@ -77,7 +73,7 @@ class PatchInfoMiningFusion(FusionAtEnd):
 
     _no_split_modules = ("PatchInfoMining",)
 
-    def __init__(self, config: "FilaConfig", *, stages: list[int] | None = None) -> None:
+    def __init__(self, config: FilaConfig, *, stages: list[int] | None = None) -> None:
         every = range(1, count_stages(config) + 1)
         super().__init__(config, checked_stages(config, "stages", every if stages is None else stages))
         ((width, side),) = map_shapes(config, self.final_stages)

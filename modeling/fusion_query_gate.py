@@ -20,7 +20,6 @@ of the image that has most.
 """
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -29,14 +28,11 @@ from transformers import initialization as init
 
 from .align import checked_stages, map_shapes
 from .attention import CrossAttention, check_heads
+from .configuration_fila import FilaConfig
 from .fusion_at_end import FusionAtEnd
 from .sincos import sincos_2d
 from .towers import count_stages
 from .view_layout import ViewLayout
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
-
 
 INITIAL_SHARE = 0.05
 
@@ -96,7 +92,7 @@ class QueryGateFusion(FusionAtEnd):
     needs_high_res_tower = False
 
     def __init__(
-        self, config: "FilaConfig", *, stage: int | None = None, num_heads: int | None = None, position: bool = True
+        self, config: FilaConfig, *, stage: int | None = None, num_heads: int | None = None, position: bool = True
     ) -> None:
         high = config.high_res_vision_config
         if high is None and stage is not None:

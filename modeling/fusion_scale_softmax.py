@@ -14,19 +14,16 @@ Shapes: T views, P patches, D low-res width, E width of a stage, s cells per sid
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from transformers import initialization as init
 
 from .align import AlignedTokens, checked_stages, map_shapes
+from .configuration_fila import FilaConfig
 from .fusion_at_end import FusionAtEnd
 from .towers import count_stages
 from .view_layout import ViewLayout
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class ScaleSoftmax(nn.Module):
@@ -58,7 +55,7 @@ class ScaleSoftmaxFusion(FusionAtEnd):
         ValueError: If a stage does not exist or the alignment is unknown or does not fit.
     """
 
-    def __init__(self, config: "FilaConfig", *, stages: list[int] | None = None, align: str = "bilinear") -> None:
+    def __init__(self, config: FilaConfig, *, stages: list[int] | None = None, align: str = "bilinear") -> None:
         last = count_stages(config)
         chosen = checked_stages(config, "stages", [last] if stages is None else stages)
         super().__init__(config, *[(stage,) for stage in chosen])

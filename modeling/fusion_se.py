@@ -14,16 +14,12 @@ Deviations: the last projection to the low-res width is our choice.
 Shapes: T views, P patches, D low-res width, E width of a stage, s cells per side, C all channels.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
+from .configuration_fila import FilaConfig
 from .fusion_concat_1x1 import Concat1x1Fusion
 from .view_layout import ViewLayout
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class SqueezeExcitation(nn.Module):
@@ -62,7 +58,7 @@ class SqueezeExcitationFusion(Concat1x1Fusion):
 
     def __init__(
         self,
-        config: "FilaConfig",
+        config: FilaConfig,
         *,
         stage: int | list[int] | None = None,
         align: str = "bilinear",

@@ -17,20 +17,18 @@ Deviations: EAGLE published `append` as an ablation, without code.
 Shapes: T views, P patches, D low-res width, E width of the stage, s cells per side, S high-res tokens.
 """
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from .align import Align, checked_stages, map_shapes
+from .configuration_fila import FilaConfig
 from .connector import build_connector
 from .fusion_at_end import FusionAtEnd
 from .options import one_of
 from .towers import count_stages
 from .view_layout import ViewLayout
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 def interleave(sequences: list[torch.Tensor]) -> torch.Tensor:
@@ -57,7 +55,7 @@ class SequenceConcatFusion(FusionAtEnd):
 
     def __init__(
         self,
-        config: "FilaConfig",
+        config: FilaConfig,
         *,
         order: str = "append",
         stage: int | None = None,

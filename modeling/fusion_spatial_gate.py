@@ -12,18 +12,14 @@ Deviations: the article gives the gate alone; projection and sum are our choice.
 Shapes: T views, P patches, D low-res width, E width of the stage, s cells per side.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
 from .align import AlignedTokens, checked_stages, map_shapes
+from .configuration_fila import FilaConfig
 from .fusion_at_end import FusionAtEnd
 from .towers import count_stages
 from .view_layout import ViewLayout
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class SpatialGate(nn.Module):
@@ -50,7 +46,7 @@ class SpatialGateFusion(FusionAtEnd):
         ValueError: If the stage does not exist or the alignment is unknown or does not fit.
     """
 
-    def __init__(self, config: "FilaConfig", *, stage: int | None = None, align: str = "bilinear") -> None:
+    def __init__(self, config: FilaConfig, *, stage: int | None = None, align: str = "bilinear") -> None:
         stage = count_stages(config) if stage is None else stage
         super().__init__(config, checked_stages(config, "stage", [stage]))
         ((width, side),) = map_shapes(config, self.final_stages)

@@ -13,18 +13,14 @@ Deviations: none.
 Shapes: T views, P patches, (r, c) patch grid, D low-res width, E width of the stage, s cells per side.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 
 from .align import checked_stages, map_shapes
+from .configuration_fila import FilaConfig
 from .fusion_at_end import FusionAtEnd
 from .towers import count_stages
 from .view_layout import ViewLayout
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 def upsample_concat(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
@@ -44,7 +40,7 @@ class UpsampleConcatFusion(FusionAtEnd):
         ValueError: If the stage does not exist.
     """
 
-    def __init__(self, config: "FilaConfig", *, stage: int | None = None) -> None:
+    def __init__(self, config: FilaConfig, *, stage: int | None = None) -> None:
         stage = count_stages(config) if stage is None else stage
         super().__init__(config, checked_stages(config, "stage", [stage]))
         ((width, side),) = map_shapes(config, self.final_stages)

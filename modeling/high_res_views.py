@@ -12,25 +12,23 @@ from typing import TYPE_CHECKING
 import torch
 
 from .align import area_resample, interpolate_box
+from .configuration_fila import FilaConfig
 from .image_plan import Box, PerImage
 from .resize import resize
 from .view_layout import ViewLayout
 
 if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
     from .towers import ViewTower
 
 
-def scaled_box(config: "FilaConfig", box: Box, stride: int = 1) -> tuple[float, float, float, float]:
+def scaled_box(config: FilaConfig, box: Box, stride: int = 1) -> tuple[float, float, float, float]:
     """A view's box on the canvas of the low-res views, in cells of `stride` pixels of the high-res canvas."""
     scale = config.high_res_tile_size, config.tile_size * stride
     top, left, bottom, right = (edge * scale[0] / scale[1] for edge in box)
     return top, left, bottom, right
 
 
-def real_canvases(
-    config: "FilaConfig", pixels: PerImage, sizes: PerImage, boxes: list[list[Box]]
-) -> list[torch.Tensor]:
+def real_canvases(config: FilaConfig, pixels: PerImage, sizes: PerImage, boxes: list[list[Box]]) -> list[torch.Tensor]:
     """The high-res canvases `(3, h, w)` without padding.
 
     Args:
@@ -64,7 +62,7 @@ def has_overview(layout: ViewLayout) -> list[bool]:
 
 
 def high_res_views(
-    config: "FilaConfig", canvases: list[torch.Tensor], boxes: list[list[Box]], layout: ViewLayout
+    config: FilaConfig, canvases: list[torch.Tensor], boxes: list[list[Box]], layout: ViewLayout
 ) -> torch.Tensor:
     """What each view owns of its canvas, `(T, 3, t, t)`, image by image.
 
@@ -79,7 +77,7 @@ def high_res_views(
     return torch.stack(views)
 
 
-def low_res_views(config: "FilaConfig", canvases: list[torch.Tensor], boxes: list[list[Box]]) -> torch.Tensor:
+def low_res_views(config: FilaConfig, canvases: list[torch.Tensor], boxes: list[list[Box]]) -> torch.Tensor:
     """The low-res views `(T, 3, S, S)` out of the high-res canvases, resized by the rule `low_res_views`.
 
     The whole canvas is resized first, then cut, as Mini-Gemini does; an overview is resized once more.

@@ -6,13 +6,10 @@ Source: ours, after a sentence of the Open-AutoGLM article on multi-resolution p
 relations between tiles"); it gives no formula.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
+from .configuration_fila import FilaConfig
 
 
 class SlicePositions(nn.Module):
@@ -22,7 +19,7 @@ class SlicePositions(nn.Module):
         config: The `FilaConfig`; `slice_positions` is the most rows and columns of tiles.
     """
 
-    def __init__(self, config: "FilaConfig") -> None:
+    def __init__(self, config: FilaConfig) -> None:
         super().__init__()
         width = config.text_config.hidden_size
         self.size = config.slice_positions

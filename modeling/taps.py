@@ -3,17 +3,14 @@
 """Checks the taps of a fusion: after which layers of the low-res tower it sees which stages of the high-res tower."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 
+from .configuration_fila import FilaConfig
 from .towers import count_stages
 
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
-
-def layers_at(config: "FilaConfig", fractions: Sequence[float], taps: object = None) -> Sequence[int]:
+def layers_at(config: FilaConfig, fractions: Sequence[float], taps: object = None) -> Sequence[int]:
     """The option `taps`, or without it the layers at fractions of the low-res tower's depth, of those that are run.
 
     Raises:
@@ -25,7 +22,7 @@ def layers_at(config: "FilaConfig", fractions: Sequence[float], taps: object = N
     return [min(max(1, round(depth * fraction)), config.num_vision_layers) for fraction in fractions]
 
 
-def checked_taps(config: "FilaConfig", taps: Sequence[int], stages: Sequence[int]) -> tuple[tuple[int, int], ...]:
+def checked_taps(config: FilaConfig, taps: Sequence[int], stages: Sequence[int]) -> tuple[tuple[int, int], ...]:
     """Pair the options `taps` (layers) and `stages`, both counted from 1.
 
     Raises:

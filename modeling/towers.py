@@ -8,13 +8,14 @@ each of `extra_vision_configs`.
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Unpack, cast
+from typing import Any, ClassVar, Protocol, Unpack, cast
 
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
 from transformers.utils import TransformersKwargs
 
+from .configuration_fila import FilaConfig
 from .options import check_answers, find_missing
 from .tower_clip import ClipTower
 from .tower_convnext import ConvNextTower, Maps
@@ -27,9 +28,6 @@ from .tower_pix2struct import Pix2StructTower
 from .tower_sam import SamTower
 from .tower_siglip import SiglipTower
 from .tower_vit import HIGH_RES_OPTIONS, vit_options
-
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
 
 
 class LowResTower(Protocol):
@@ -112,7 +110,7 @@ class ViewTower(HighResTower, Protocol):
     def __call__(self, views: torch.Tensor) -> torch.Tensor: ...
 
 
-LOW_RES_TOWERS: dict[str, type[LowResTower]] = {
+LOW_RES_TOWERS: dict[str, "type[LowResTower]"] = {
     "clip_vision_model": ClipTower,
     "dinov2": Dinov2Tower,
     "dinov2_with_registers": Dinov2Tower,
@@ -120,7 +118,7 @@ LOW_RES_TOWERS: dict[str, type[LowResTower]] = {
     "internvl_vision": InternVitTower,
     "siglip_vision_model": SiglipTower,
 }
-HIGH_RES_TOWERS: dict[str, type[ViewTower] | type[CanvasTower]] = {
+HIGH_RES_TOWERS: dict[str, "type[ViewTower] | type[CanvasTower]"] = {
     "convnext": ConvNextTower,
     "convnextv2": ConvNextTower,
     "eva02": Eva02Tower,
@@ -149,13 +147,13 @@ def check_high_res_tower(name: str, part: type) -> None:
     check_answers("high-res tower", name, part, kinds.get(getattr(part, "encodes_views", None), HighResTower))
 
 
-def high_res_configs(config: "FilaConfig") -> list[PreTrainedConfig]:
+def high_res_configs(config: FilaConfig) -> list[PreTrainedConfig]:
     """The configs of all high-res towers of a `FilaConfig`."""
     first = config.high_res_vision_config
     return [] if first is None else [first, *getattr(config, "extra_vision_configs", ())]
 
 
-def check_tower_types(config: "FilaConfig") -> None:
+def check_tower_types(config: FilaConfig) -> None:
     """Check that all towers of a `FilaConfig` are in the tables, and the low-res tower's options.
 
     Raises:
@@ -179,7 +177,7 @@ def check_tower_types(config: "FilaConfig") -> None:
         )
 
 
-def locate_stage(config: "FilaConfig", stage: int) -> tuple[int, int]:
+def locate_stage(config: FilaConfig, stage: int) -> tuple[int, int]:
     """Which high-res tower has the stage, counted from 0, and which of its own stages it is, counted from 1.
 
     Raises:
@@ -194,12 +192,12 @@ def locate_stage(config: "FilaConfig", stage: int) -> tuple[int, int]:
     raise ValueError(f"The high-res tower has stages 1..{count_stages(config)}; the fusion reads stage {stage}.")
 
 
-def count_stages(config: "FilaConfig") -> int:
+def count_stages(config: FilaConfig) -> int:
     """Stages of all high-res towers together."""
     return sum(HIGH_RES_TOWERS[tower.model_type].count_stages(tower) for tower in high_res_configs(config))
 
 
-def last_stages(config: "FilaConfig") -> list[int]:
+def last_stages(config: FilaConfig) -> list[int]:
     """The last stage of each high-res tower, counted through."""
     found: list[int] = []
     for tower in high_res_configs(config):
@@ -208,7 +206,7 @@ def last_stages(config: "FilaConfig") -> list[int]:
     return found
 
 
-def stage_shape(config: "FilaConfig", stage: int) -> tuple[int, int]:
+def stage_shape(config: FilaConfig, stage: int) -> tuple[int, int]:
     """Channels and cells per side of what one view owns of a stage's map.
 
     Raises:
@@ -220,11 +218,10 @@ def stage_shape(config: "FilaConfig", stage: int) -> tuple[int, int]:
     return int(channels), int(side)
 
 
-def build_low_res_tower(config: PreTrainedConfig, num_layers: int) -> LowResTower:
+def build_low_res_tower(config: PreTrainedConfig, num_layers: int) -> "LowResTower":
     """Build the tower that `vision_config.model_type` names, with its first `num_layers` layers."""
     tower: Any = LOW_RES_TOWERS[config.model_type]  # a class of transformers
-    built: LowResTower = tower._from_config(config, num_layers=num_layers)
-    return built
+    return cast("LowResTower", tower._from_config(config, num_layers=num_layers))
 
 
 def build_high_res_tower(config: PreTrainedConfig, num_stages: int, attention: str | None = None) -> nn.Module:
@@ -255,7 +252,7 @@ def build_high_res_tower(config: PreTrainedConfig, num_stages: int, attention: s
     return encoder
 
 
-def build_high_res_towers(config: "FilaConfig", read_stages: Sequence[int]) -> list[nn.Module]:
+def build_high_res_towers(config: FilaConfig, read_stages: Sequence[int]) -> list[nn.Module]:
     """Build the high-res towers, each up to the last of its stages that the fusion reads.
 
     Args:

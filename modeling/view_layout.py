@@ -4,13 +4,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
-if TYPE_CHECKING:
-    from .configuration_fila import FilaConfig
-
+from .configuration_fila import FilaConfig
 
 _FIX = "Pass the processor's output unchanged."
 # Views that are encoded together where a batch has more. Training keeps its activations anyway.
@@ -78,11 +75,7 @@ def chunks_of(num_views: int, views_per_chunk: int | None) -> list[slice]:
 
 
 def check_views(
-    config: "FilaConfig",
-    pixel_values: Sequence[torch.Tensor] | torch.Tensor,
-    num_views: list[int],
-    *,
-    are_packed: bool,
+    config: FilaConfig, pixel_values: Sequence[torch.Tensor] | torch.Tensor, num_views: list[int], *, are_packed: bool
 ) -> None:
     """Check that every view is there, in the size that the model has; nothing else would tell.
 

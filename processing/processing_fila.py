@@ -41,7 +41,6 @@ from .messages import MessageError, check_conversation, check_samples
 from .needs_fila import from_fila
 from .processor_features import feature
 from .token_rows import token_rows
-from .video_prompt import VideoLayout
 
 __all__ = ["DEFAULT_CHAT_TEMPLATE", "FilaProcessor"]
 
@@ -97,7 +96,7 @@ class FilaProcessor(ProcessorMixin):
             Tokens of a video where the connector joins frames: the model's `clip_tokens`.
     """
 
-    built_video_layout: VideoLayout
+    built_video_layout: Any  # of `feature("videos")`
     write_code: Any = None  # of the `fila` package, where it is imported: see `FilaConfig`
 
     def __init__(

@@ -281,17 +281,15 @@ def test_loss_falls_when_fusion_and_connector_train(name: str) -> None:
 
 
 def test_checkpoints_answer_alike_without_fila(tmp_path: Path) -> None:
-    """All parts, one process in which `fila` cannot be imported: the code comes from beside the weights."""
-    expected, code = {}, {}
+    """All parts, one process in which `fila` cannot be imported: its code lies beside each one's weights."""
+    expected = {}
     for name in CONFIGS:
         model = whole_model(name)
         batch = two_samples(model)
         model.save_pretrained(tmp_path / "checkpoints" / name)
-        code[name] = {file.name: file.read_bytes() for file in (tmp_path / "checkpoints" / name).glob("*.py")}
         save_file({key: x.contiguous() for key, x in batch.items()}, tmp_path / "checkpoints" / name / "batch.bin")
         with torch.no_grad():
             expected[name] = model(**batch).logits
-    assert all(files == code["fusion-none"] for files in code.values())
     command = [sys.executable, "-I", stranger.__file__, tmp_path / "checkpoints", tmp_path / "logits.safetensors"]
     environment = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     process = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
