@@ -21,7 +21,13 @@ from fila.processing.layout import LAYOUTS
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("modeling", "processing", "conversion", "training", "fila")
-TABLES = ("modeling/fusion.py", "modeling/connector.py", "modeling/towers.py", "processing/canvas.py")
+TABLES = (
+    "modeling/fusion.py",
+    "modeling/connector.py",
+    "modeling/towers.py",
+    "modeling/tower_configs.py",  # of towers, configs that transformers does not have
+    "processing/canvas.py",
+)
 CLASSES = {**FUSIONS, **CONNECTORS, **HIGH_RES_TOWERS, **CANVASES}
 # Names by the file of their class.
 OWN = {
@@ -31,14 +37,13 @@ OWN = {
 PARTS = {*CLASSES, *LAYOUTS}
 # Names that are words of other things too; they count where they are compared with a part's type.
 WORDS = {"fila", "none", "single", "linear", "native", "identity", "resampler", "internvl", "leo", "llava_next", "se"}
-# What knows originals by their names: rules that read their files, and recipes of models that this project trains.
-OF_ORIGINALS = ("conversion/rules_", "conversion/system", "training/default_model.py", "training/recipe.py")
+# What knows originals by their names: rules that read their files.
+OF_ORIGINALS = ("conversion/rules_", "conversion/system")
 EXCEPTIONS = {
     "modeling/configuration_fila.py": {"clip_vision_model", "convnext", "cvfm"},  # defaults
     "modeling/configuration_eva02.py": {"eva02"},  # the tower's own config
     "modeling/configuration_eva2_clip.py": {"eva2_clip"},
     "conversion/processor_files.py": {"pix2struct_vision_model"},  # its checkpoints have no file of a normalisation
-    "training/ship.py": {"cvfm"},  # the default model's fusion
 }
 
 
@@ -73,7 +78,7 @@ def _compares_type(node: ast.AST) -> bool:
 
 
 def files() -> list[str]:
-    paths = [path for room in ROOMS for path in (ROOT / room).glob("*.py")]
+    paths = [path for room in ROOMS for path in (ROOT / room).rglob("*.py") if path.resolve() == path]
     of_parts = [path.relative_to(ROOT).as_posix() for path in sorted(paths)]
     skipped = (*TABLES, "processing/layout.py", *OF_ORIGINALS)
     return [path for path in of_parts if not path.startswith(skipped)]
