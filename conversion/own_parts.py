@@ -8,12 +8,13 @@ defines each such part (`own_parts`); `load_parts` registers them from there.
 """
 
 import ast
+import os
 import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from transformers import CONFIG_MAPPING
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
@@ -53,7 +54,7 @@ Places = dict[tuple[str, str], tuple[str, str]]
 _registered: dict[tuple[str, str], Any] = {}
 
 
-def register_part(kind: str, name: str, part: Any) -> None:
+def register_part(kind: str, name: str, part: type | layout.Layout) -> None:
     """Make a part of your own known, so that configs can name it; everything then works that works for fila's parts.
 
     Args:
@@ -72,8 +73,8 @@ def register_part(kind: str, name: str, part: Any) -> None:
         raise ValueError(f"`name` must be a name such as 'film'; got {name!r}.")
     if getattr(part, "__module__", None) == "__main__":
         raise ValueError(
-            f"Class {part.__name__} is defined in a script, whose file a checkpoint cannot carry. Move it into a "
-            "module, and import it from there."
+            f"Class {cast(type, part).__name__} is defined in a script, whose file a checkpoint cannot carry. Move it "
+            "into a module, and import it from there."
         )
     for own in _kinds_of_tower(name, part) if kind == "tower" else [kind]:
         table_name, table, check = KINDS[own]
@@ -90,7 +91,7 @@ def register_part(kind: str, name: str, part: Any) -> None:
             TOWER_CONFIGS[1][name] = _registered[TOWER_CONFIGS[0], name] = config_class
 
 
-def find_part(kind: str, name: Any) -> None:
+def find_part(kind: str, name: object) -> None:
     """Load a part that a config names and nobody registered, by its entry point; without one, do nothing."""
     kinds = _TOWERS if kind in _TOWERS else (kind,)
     for entry in entry_points(group=GROUP):
@@ -99,7 +100,7 @@ def find_part(kind: str, name: Any) -> None:
             register_part(own, name, entry.load())
 
 
-def require_parts(own_parts: Mapping[str, str], folder: Any = None) -> None:
+def require_parts(own_parts: Mapping[str, str], folder: object = None) -> None:
     """Check that the parts which a checkpoint's settings list are registered, or have an entry point.
 
     Args:
@@ -124,7 +125,7 @@ def require_parts(own_parts: Mapping[str, str], folder: Any = None) -> None:
             )
 
 
-def load_parts(path: Any, *, trust_remote_code: bool = False, **options: Any) -> list[str]:
+def load_parts(path: str | os.PathLike[str], *, trust_remote_code: bool = False, **options: Any) -> list[str]:
     """Register the parts that the files beside a checkpoint define and that are not registered yet.
 
     Args:
@@ -221,7 +222,7 @@ def _add_file(module: str, table: str, sources: dict[str, bytes], siblings: Mapp
         _add_file(target, table, sources, siblings)
 
 
-def _target(node: Any, module: str, path: Path, siblings: Mapping[str, Path]) -> str | None:
+def _target(node: ast.Import | ast.ImportFrom, module: str, path: Path, siblings: Mapping[str, Path]) -> str | None:
     """Return the module that an import statement names, if it has to lie beside the checkpoint; None for any other."""
     package, top = module.rpartition(".")[0], module.partition(".")[0]
     if isinstance(node, ast.Import):
@@ -248,7 +249,7 @@ def _target(node: Any, module: str, path: Path, siblings: Mapping[str, Path]) ->
     return target
 
 
-def _refusal(path: Path, node: Any, what: str) -> ValueError:
+def _refusal(path: Path, node: ast.Import | ast.ImportFrom, what: str) -> ValueError:
     return ValueError(
         f"{path}, line {node.lineno}: a checkpoint cannot carry {what}. Import names from single files, with `from "
         "fila.modeling.x import`, `from fila.processing.x import` or `from .helpers import`."
@@ -266,11 +267,11 @@ def _file_of(module: str) -> Path:
     return Path(str(spec.origin if spec is not None else getattr(loaded, "__file__", None)))
 
 
-def _stem(part: Any) -> str:
+def _stem(part: type) -> str:
     return _file_of(part.__module__).stem
 
 
-def _place(part: Any) -> tuple[str, str]:
+def _place(part: type | layout.Layout) -> tuple[str, str]:
     """Return what tells a class from others: a file that is run again defines the same class anew."""
     return getattr(part, "__module__", ""), getattr(part, "__qualname__", repr(part))
 
@@ -282,7 +283,7 @@ def _is_known(part: str) -> bool:
     return kind not in KINDS or name in KINDS[kind][1]
 
 
-def _kinds_of_tower(name: str, part: Any) -> list[str]:
+def _kinds_of_tower(name: str, part: type | layout.Layout) -> list[str]:
     """Return as which tower a class declares enough.
 
     Raises:

@@ -6,6 +6,7 @@
 """
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import (
@@ -33,6 +34,7 @@ from fila.pipeline import register as _register_pipeline
 from fila.processing import canvas
 from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
 from fila.processing.image_processing_var import VarImageProcessor, VarImageProcessorPil
+from fila.processing.layout import Layout
 from fila.processing.processing_fila import FilaProcessor
 from fila.processing.video_processing_fila import FilaVideoProcessor
 from fila.version import __version__ as __version__
@@ -56,27 +58,27 @@ def _compare_code(config: FilaConfig) -> None:
     warn_if_newer(config)
 
 
-def register_part(kind: str, name: str, part: Any) -> None:
+def register_part(kind: str, name: str, part: type | Layout) -> None:
     """Make a part of your own known, so that configs can name it; see `fila.conversion.own_parts.register_part`."""
     from fila.conversion import own_parts
 
     own_parts.register_part(kind, name, part)
 
 
-def load_parts(path: Any, *, trust_remote_code: bool = False, **download: Any) -> list[str]:
+def load_parts(path: str | os.PathLike[str], *, trust_remote_code: bool = False, **download: Any) -> list[str]:
     """Register the parts that a checkpoint's files define; see `fila.conversion.own_parts.load_parts`."""
     from fila.conversion import own_parts
 
     return own_parts.load_parts(path, trust_remote_code=trust_remote_code, **download)
 
 
-def _find_part(kind: str, name: Any) -> None:
+def _find_part(kind: str, name: object) -> None:
     from fila.conversion import own_parts
 
     own_parts.find_part(kind, name)
 
 
-def _require_parts(parts: Any, folder: Any = None) -> None:
+def _require_parts(parts: Mapping[str, str], folder: object = None) -> None:
     from fila.conversion import own_parts
 
     own_parts.require_parts(parts, folder)

@@ -18,7 +18,7 @@ from fila.modeling.view_layout import VIDEO_INPUTS
 _ROWS = (*IMAGE_INPUTS, *VIDEO_INPUTS.values(), "video_token_index")
 
 
-class FilaImageTextToTextPipeline(ImageTextToTextPipeline):  # type: ignore[misc, unused-ignore]
+class FilaImageTextToTextPipeline(ImageTextToTextPipeline):
     """transformers' own pipeline, which batches of images pass through; for other models it is the same."""
 
     def preprocess(self, *args: object, **kwargs: object) -> Any:

@@ -274,10 +274,15 @@ class FilaVisionModel(FilaPreTrainedModel):
         """
         plan = ImagePlan.of(view_boxes, tile_grid, high_res_sizes, patch_grids)
         pixels = ImagePixels(pixel_values, high_res_pixel_values)
-        return BaseModelOutputWithPooling(last_hidden_state=self.encode(plan, pixels, views_per_chunk, **kwargs))
+        encoded = self.encode(plan, pixels, views_per_chunk, **kwargs)
+        return BaseModelOutputWithPooling(last_hidden_state=encoded)  # type: ignore[arg-type]
 
     def encode(
-        self, plan: ImagePlan, pixels: ImagePixels, views_per_chunk: int | None = None, **kwargs: Any
+        self,
+        plan: ImagePlan,
+        pixels: ImagePixels,
+        views_per_chunk: int | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
         """Encode all views of a batch, see `forward`.
 

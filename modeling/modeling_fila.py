@@ -261,9 +261,9 @@ class FilaModel(FilaPreTrainedModel):
         """Embed ids `(B, L)`; on the CPU, where torch notices one that has no row, the error names the cause."""
         embed: Any = self.get_input_embeddings()
         if is_torchdynamo_compiling():
-            return embed(input_ids)  # type: ignore[no-any-return]
+            return embed(input_ids)
         try:
-            return embed(input_ids)  # type: ignore[no-any-return]
+            return embed(input_ids)
         except IndexError as error:
             ids = cast(torch.Tensor, input_ids)
             rows, low, high = embed.weight.shape[0], int(ids.min()), int(ids.max())
@@ -312,7 +312,7 @@ class FilaModel(FilaPreTrainedModel):
         self,
         input_ids: torch.LongTensor | None,
         inputs_embeds: torch.Tensor,
-        encoded: Any,
+        encoded: BaseModelOutputWithPooling,
         *,
         pre_encoded: bool,
         noun: str,
@@ -322,7 +322,7 @@ class FilaModel(FilaPreTrainedModel):
         Returns:
             Embeddings `(B, L, M)`, and the tokens that stand in them now, `(N, M)`.
         """
-        tokens = list(encoded.pooler_output)
+        tokens = list(cast("list[torch.Tensor]", encoded.pooler_output))
         in_runs = noun == "video" or bool(getattr(encoded, "in_runs", None))
         mask = self.get_placeholder_mask(
             input_ids, inputs_embeds, tokens, pre_encoded=pre_encoded, in_runs=in_runs, noun=noun

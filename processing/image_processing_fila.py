@@ -71,7 +71,7 @@ DEFAULT_HIGH_RES_SIZE = {"height": 768, "width": 768}
 PASSED_BY_TRANSFORMERS = {"auto_map", "feature_extractor_type", "image_processor_type", "processor_class"}
 
 
-class FilaImageProcessorKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]
+class FilaImageProcessorKwargs(ImagesKwargs, total=False):
     r"""What a call accepts besides transformers' `ImagesKwargs`; the settings of `FilaImageProcessor`."""
 
     canvas: dict[str, Any] | str

@@ -69,7 +69,7 @@ RENDERING = (
 OF_IMAGES = {"pixel_values": "pixel_values_videos"}
 
 
-class FilaVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]
+class FilaVideoProcessorKwargs(VideosKwargs, total=False):
     r"""What a call accepts besides transformers' `VideosKwargs`; the settings of `FilaVideoProcessor`."""
 
     canvas: dict[str, Any] | str
@@ -348,7 +348,7 @@ def _picture(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
-def _side(size: Any) -> int:
+def _side(size: SizeDict | dict[str, int]) -> int:
     return int((dict(size) if isinstance(size, SizeDict) else size)["height"])
 
 

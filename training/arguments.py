@@ -15,7 +15,7 @@ _BY_STAGE = ("learning_rate", "warmup_steps", "lr_scheduler_type")
 
 
 @dataclass
-class FilaTrainingArguments(TrainingArguments):  # type: ignore[misc, unused-ignore]
+class FilaTrainingArguments(TrainingArguments):
     r"""`TrainingArguments` with some defaults changed and some arguments added.
 
     Other defaults have `learning_rate`, `warmup_steps` and `lr_scheduler_type` (the stage's, see `STAGES`),

@@ -17,7 +17,7 @@ from .data import Question
 from .evaluation import Score, answer_questions, score_buckets
 
 
-class GenerativeEvalCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
+class GenerativeEvalCallback(TrainerCallback):
     """Asks the model while it trains and logs the scores through the Trainer, so to all of `report_to`.
 
     Args:

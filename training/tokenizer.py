@@ -94,7 +94,7 @@ def restart_codes(model: VarVQModel, pixel_values: torch.Tensor, dead: torch.Ten
     return count
 
 
-class _Restarts(TrainerCallback):  # type: ignore[misc, unused-ignore]
+class _Restarts(TrainerCallback):
     """Sets unused codes anew, every so many steps, in the first part of the training."""
 
     def __init__(self, trainer: "TokenizerTrainer") -> None:
@@ -114,7 +114,7 @@ class _Restarts(TrainerCallback):  # type: ignore[misc, unused-ignore]
             torch.distributed.broadcast(model.quantize.embedding.weight.data, 0)
 
 
-class TokenizerTrainer(Trainer):  # type: ignore[misc, unused-ignore]
+class TokenizerTrainer(Trainer):
     """Trainer for [`VarVQModel`]; samples are `{"pixel_values": (3, H, W)}`.
 
     Args:

@@ -28,7 +28,7 @@ from .stages import select_trained
 logger = logging.get_logger(__name__)
 
 
-class _Epochs(TrainerCallback):  # type: ignore[misc, unused-ignore]
+class _Epochs(TrainerCallback):
     """Tells collator and sampler which epoch begins."""
 
     def __init__(self, trainer: "FilaTrainer") -> None:
@@ -58,7 +58,7 @@ class _Epochs(TrainerCallback):  # type: ignore[misc, unused-ignore]
                 part.set_epoch(self.epoch)
 
 
-class _WholeCheckpoints(TrainerCallback):  # type: ignore[misc, unused-ignore]
+class _WholeCheckpoints(TrainerCallback):
     """Stops a run whose checkpoints do not open and resume by themselves."""
 
     def __init__(self, trainer: "FilaTrainer") -> None:
@@ -74,7 +74,7 @@ class _WholeCheckpoints(TrainerCallback):  # type: ignore[misc, unused-ignore]
             raise RuntimeError(f"A checkpoint must open and resume by itself; {folder} lacks {missing}.")
 
 
-class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
+class FilaTrainer(Trainer):
     """Trainer for [`FilaForConditionalGeneration`]; everything that is not named here is transformers' own.
 
     Args:
@@ -224,11 +224,15 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
         return batches, num_items
 
     def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """Trainer's, with the samples' weights taken out of the inputs."""
         self._loss_weights = inputs.pop("loss_weight", None)
-        return super().compute_loss(model, inputs, *args, **kwargs)
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def _weighted_loss(
         self,

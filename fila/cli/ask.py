@@ -43,7 +43,7 @@ class Answer:
     seconds: float
 
 
-class TimedStreamer(TextStreamer):  # type: ignore[misc, unused-ignore]
+class TimedStreamer(TextStreamer):
     """Writes the answer to standard output word by word and keeps the text and the moment of the first token."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:

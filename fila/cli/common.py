@@ -65,7 +65,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             if kwargs.get("trust_remote_code") and (checkpoint := kwargs.get("checkpoint")) is not None:
                 from fila.conversion.own_parts import load_parts
 
-                load_parts(checkpoint, trust_remote_code=True)
+                load_parts(str(checkpoint), trust_remote_code=True)
             command(**kwargs)
         except typer.Exit:  # a RuntimeError too
             raise

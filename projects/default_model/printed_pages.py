@@ -17,8 +17,9 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageFont
 
+from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
 from fila.training.page_fonts import Face
 from fila.training.page_sheet import Glyph, Sheet, blank_sheet, degrade
 from fila.training.pages import make_page
@@ -130,7 +131,7 @@ class _Writer:
         self.top = self.margin + self.cap
         self.fonts: dict[tuple[bool, float], Any] = {}
 
-    def font(self, label: bool, size: float) -> Any:
+    def font(self, label: bool, size: float) -> ImageFont.FreeTypeFont:
         """Return the font of labels or values at a share of the page's cap height."""
         face = self.label_face if label else self.face
         if (label, size) not in self.fonts:
@@ -874,7 +875,9 @@ def make_printed_page(
     return page
 
 
-def first_edition_page(seed: int, image_processor: Any, faces: Sequence[Face]) -> PrintedPage:
+def first_edition_page(
+    seed: int, image_processor: FilaImageProcessor | FilaImageProcessorPil, faces: Sequence[Face]
+) -> PrintedPage:
     """Return a page of the first edition's kind `varied`."""
     page = make_page(seed, "varied", image_processor, faces=faces)
     width, height = page.image.size
@@ -921,7 +924,7 @@ def _line_questions(rng: Random, page: PrintedPage) -> list[tuple[str, str]]:
 
 def make_printed_sample(
     seed: int,
-    image_processor: Any,
+    image_processor: FilaImageProcessor | FilaImageProcessorPil,
     faces: Sequence[Face],
     *,
     num_questions: int = 8,

@@ -24,18 +24,22 @@ from typing import Any, cast
 
 import torch
 from tokenizers import Tokenizer
-from transformers import TrainerCallback
+from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # where the folder `projects` lies
+from collections.abc import Sequence
+
 import fila
 from fila.conversion.output import written_atomically, written_file
 from fila.modeling.modeling_fila import FilaForConditionalGeneration
+from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
 from fila.processing.processing_fila import FilaProcessor
 from fila.training.arguments import FilaTrainingArguments
 from fila.training.checkpoints import last_complete_checkpoint
 from fila.training.data import GeneratedSamples, JsonLines, questions
 from fila.training.evaluation import answer_questions
 from fila.training.page_files import JPEG
+from fila.training.page_fonts import Face
 from fila.training.trainer import FilaTrainer
 from projects.default_model.printed_fonts import printed_faces
 from projects.default_model.printed_pages import make_printed_sample
@@ -65,7 +69,7 @@ def more_letters(folder: Path) -> FilaProcessor:
     return processor
 
 
-def enlarge(model: FilaForConditionalGeneration, tokenizer: Any, known: int) -> None:
+def enlarge(model: FilaForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, known: int) -> None:
     """Give a model a row for each character of a tokenizer beyond those that it knew: that of a letter like it."""
     model.resize_token_embeddings(-(-len(tokenizer) // 8) * 8, mean_resizing=False)
     rows = cast(torch.Tensor, model.get_input_embeddings().weight)
@@ -76,7 +80,7 @@ def enlarge(model: FilaForConditionalGeneration, tokenizer: Any, known: int) -> 
         for token, number in tokenizer.get_vocab().items():
             if number >= known:
                 like = ALIKE.get(token, unicodedata.normalize("NFD", token)[0])
-                like_id = tokenizer.convert_tokens_to_ids(like)
+                like_id = cast("int | None", tokenizer.convert_tokens_to_ids(like))
                 if like_id is not None and 5 <= like_id < known:
                     rows[number] = mean + (rows[like_id] - mean) / 2  # a whole one would be written in its place
         rows[known:] += torch.randn(rows[known:].shape, generator=drawn) * spread * 0.1
@@ -98,7 +102,13 @@ def write_start(run: Path) -> Path:
     return start
 
 
-def write_pages(folder: Path, faces: Any, image_processor: Any, seeds: range, **options: Any) -> Path:
+def write_pages(
+    folder: Path,
+    faces: Sequence[Face],
+    image_processor: FilaImageProcessor | FilaImageProcessorPil,
+    seeds: range,
+    **options: Any,
+) -> Path:
     """Write pages and their questions as `fila evaluate` reads them, unless they are there."""
     path = folder / "pages.jsonl"
     if not path.is_file():
@@ -138,10 +148,10 @@ def schedule(step: int, fall: tuple[int, int] | None) -> float:
     return min(1.0, (step + 1) / WARM_UP)
 
 
-class _Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
+class _Watch(TrainerCallback):
     """Saves by the clock and on SIGTERM, asks the held-out questions, and writes the log."""
 
-    def __init__(self, run: Path, processor: Any, held_out: Path) -> None:
+    def __init__(self, run: Path, processor: FilaProcessor, held_out: Path) -> None:
         self.run, self.processor, self.saved, self.began = run, processor, time.time(), time.time()
         samples = JsonLines(held_out)
         asked = questions(samples[number] for number in range(len(samples)))
@@ -149,33 +159,47 @@ class _Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self.stopped = False
         signal.signal(signal.SIGTERM, self._stop)
 
-    def _stop(self, *_: Any) -> None:
+    def _stop(self, *_: object) -> None:
         self.stopped = True
 
-    def log(self, **entry: Any) -> None:
+    def log(self, **entry: object) -> None:
         """Add a line to the log."""
         with open(self.run / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: object,
+    ) -> None:
         if logs and "loss" in logs:
             seconds = round(time.time() - self.began)
             loss, rate = round(logs["loss"], 4), logs.get("learning_rate")
             worked = round(time.process_time())  # of the processor, where `seconds` are of the clock
             self.log(step=state.global_step, loss=loss, rate=rate, seconds=seconds, cpu_seconds=worked)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: FilaForConditionalGeneration | None = None,
+        **kwargs: object,
+    ) -> None:
         if state.global_step % EVAL_STEPS == 0:
-            self.ask(model, state.global_step)
+            self.ask(cast(FilaForConditionalGeneration, model), state.global_step)
         if self.stopped:
             control.should_training_stop = True
         if self.stopped or time.time() - self.saved > SAVE_SECONDS:
             control.should_save = True
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         self.saved = time.time()
 
-    def ask(self, model: Any, step: int) -> None:
+    def ask(self, model: FilaForConditionalGeneration, step: int) -> None:
         """Ask the held-out questions and log the share of exact answers."""
         began = time.time()
         answers = list(
@@ -192,7 +216,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self.log(step=step, exact=round(exact, 4), kinds=shares, wrong=wrong, took=round(time.time() - began))
 
 
-def _make(processor: Any, faces: Any, seed: int) -> dict[str, Any]:
+def _make(processor: FilaProcessor, faces: Sequence[Face], seed: int) -> dict[str, Any]:
     return make_printed_sample(seed, processor.image_processor, faces, num_questions=QUESTIONS)
 
 

@@ -393,7 +393,7 @@ class ConnectorWarmUp(nn.Module):
         return {"loss": of_written + (error * ~written).sum() / num_blank, "accuracy": 1 - of_written / spread}
 
 
-class WarmUpTrainer(Trainer):  # type: ignore[misc, unused-ignore]
+class WarmUpTrainer(Trainer):
     """Trainer that logs `accuracy` beside the loss."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

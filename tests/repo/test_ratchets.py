@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MOST_LINES = {"modeling": 5633, "processing": 4322, "conversion": 3472, "training": 3032, "fila": 2821}
 MOST_LINES_IN_ALL = 19_280  # with those of projects/
 # Arguments and results of functions whose type is `Any`, as ruff's ANN401 counts them.
-MOST_ANY = 100
+MOST_ANY = 99
 # Items that pytest collects; each costs every process of pytest milliseconds. `tests.cases.each` makes one of many.
 MOST_ITEMS = 3900
 MARKS = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
