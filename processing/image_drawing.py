@@ -25,12 +25,9 @@ import numpy as np
 from PIL import Image
 from transformers.image_transforms import normalize, rescale
 from transformers.image_utils import PILImageResampling
-from transformers.utils import is_torch_available, is_torchvision_available
+from transformers.utils import is_torchvision_available
 
 from .canvas_plan import Size
-
-if is_torch_available():
-    pass
 
 BLOCK = 2**16  # values that are looked up at a time
 
