@@ -73,7 +73,7 @@ def test_commands_plan_and_view(checkpoint: Path, tmp_path: Path) -> None:
     random_image(60, 90).save(tmp_path / "image.png")
     for words in (
         ["plan", "--checkpoint", str(checkpoint)],
-        ["view", "--checkpoint", str(checkpoint), "--output", "v.png"],
+        ["view", "--checkpoint", str(checkpoint), "--output", str(tmp_path / "view.png")],
     ):
         result = CliRunner().invoke(app, [words[0], str(tmp_path / "image.png"), *words[1:]])
         assert result.exit_code == 0, result.stderr
