@@ -31,7 +31,7 @@ def status(name: str) -> float:
 
 def ours(vectors: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
     """Our own search, in chunks."""
-    from fila.modeling.multi_scale_quantizer import nearest_codes
+    from fila.modeling.var_quantizer import nearest_codes
 
     return nearest_codes(vectors, codes)
 

@@ -25,9 +25,9 @@ from transformers import DynamicCache, LlamaForCausalLM
 from fila import FilaConfig, FilaForConditionalGeneration, FilaVisionModel
 from fila.look.estimate import Estimator
 from fila.look.view_settings import placeholder_tokenizer
-from fila.modeling.cache_name import CACHE_NAME
 from fila.modeling.connector import build_connector
 from fila.modeling.fusion import FUSIONS, build_fusion
+from fila.modeling.modeling_cache_name import CACHE_NAME
 from fila.processing.canvas_plan import Size
 from fila.systems.recipes import load_recipe, processor
 

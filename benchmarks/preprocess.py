@@ -38,7 +38,7 @@ from fila import FilaImageProcessorPil, FilaProcessor
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import Size
 from fila.processing.image_input import load_images
-from fila.processing.render import scale_geometry
+from fila.processing.image_render import scale_geometry
 from tests.helpers import TILE, random_image, tiny_model, tiny_processor, tiny_tokenizer
 
 # Ours, the peer's class, and what makes the peer draw the same.

@@ -36,8 +36,8 @@ def connect(num_frames: int, chunk: int | None) -> dict[str, float]:
 
     import torch
 
-    from fila.modeling.clips import clip_tokens
     from fila.modeling.connector_stc import StcConnector
+    from fila.modeling.video_clips import clip_tokens
 
     torch.manual_seed(0)
     config = SimpleNamespace(text_config=SimpleNamespace(hidden_size=OUTPUT))

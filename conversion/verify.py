@@ -20,8 +20,8 @@ from transformers.dynamic_module_utils import get_relative_imports
 
 from fila import version
 from fila.modeling.configuration_fila import AUTO_MAP
-from fila.modeling.stored_layers import check_stored_layers
-from fila.processing.control_tokens import control_tokens
+from fila.modeling.configuration_stored_layers import check_stored_layers
+from fila.processing.chat_control_tokens import control_tokens
 from fila.systems.chat_templates import places_images, unescaped_tokens
 from fila.systems.meta_model import model_on_meta
 

@@ -23,13 +23,13 @@ from transformers.models.auto import modeling_auto
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 
-from fila.modeling import options
+from fila.modeling import part_options as options
 from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.configuration_var import VarConfig, VarVQConfig
 from fila.modeling.modeling_fila import FilaForConditionalGeneration, FilaModel, FilaVisionModel
 from fila.modeling.modeling_var import VarForImageGeneration
 from fila.modeling.modeling_var_vq import VarVQModel
-from fila.modeling.multi_scale_quantizer import FilaMultiScaleQuantizer
+from fila.modeling.var_quantizer import FilaMultiScaleQuantizer
 from fila.pipeline import register as _register_pipeline
 from fila.processing import canvas
 from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil

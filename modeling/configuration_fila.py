@@ -16,9 +16,9 @@ from huggingface_hub.dataclasses import strict
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.utils import logging
 
-from .config_values import refuse_impossible_values
-from .known_keys import refuse_misspelt_keys, refuse_unknown_keys, unknown_keys
-from .options import as_options, find_missing
+from .configuration_keys import refuse_misspelt_keys, refuse_unknown_keys, unknown_keys
+from .configuration_values import refuse_impossible_values
+from .part_options import as_options, find_missing
 from .tower_configs import TOWER_CONFIGS
 
 logger = logging.get_logger(__name__)
@@ -144,7 +144,7 @@ class FilaConfig(PreTrainedConfig):
         video_token_id (`int`, *optional*):
             Id of the placeholder that stands for one token of a video. None: the model takes no videos.
         shared_positions (`bool`, *optional*, defaults to `False`):
-            Whether all patches of a frame or an image share one rotary position, see `shared_positions.py`.
+            Whether all patches of a frame or an image share one rotary position, see `modeling_shared_positions.py`.
         tie_word_embeddings (`bool`, *optional*, defaults to the text config's):
             Whether `lm_head` shares the input embedding's weight.
         initializer_range (`float`, *optional*, defaults to 0.02):

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-from .config_values import refuse_impossible_values
-from .known_keys import refuse_unknown_keys
+from .configuration_keys import refuse_unknown_keys
+from .configuration_values import refuse_impossible_values
 
 # `save_pretrained` enters only the class that it saved; a machine without `fila` needs all of them.
 VQ_AUTO_MAP = {

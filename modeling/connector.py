@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 import torch
 
-from .clips import Read, TimeWindow
 from .configuration_fila import FilaConfig
 from .connector_adaptive_resampler import AdaptiveResamplerConnector
 from .connector_codebook import CodebookConnector
@@ -25,8 +24,9 @@ from .connector_stc import (
     StcV35Connector,
     StpConnector,
 )
-from .options import build_part, check_answers
-from .patch_grid import Grid
+from .part_options import build_part, check_answers
+from .video_clips import Read, TimeWindow
+from .view_patch_grid import Grid
 
 
 class Connector(Protocol):
@@ -70,7 +70,7 @@ class Connector(Protocol):
 
 
 class ClipConnector(Connector, Protocol):
-    """Joins the frames of a video; see `clips.py`.
+    """Joins the frames of a video; see `video_clips.py`.
 
     Attributes:
         window: The frames that one step of the output sees.

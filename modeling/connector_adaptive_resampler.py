@@ -27,9 +27,9 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import initialization as init
 
-from .attention import PackedAttention, check_heads
 from .configuration_fila import FilaConfig
-from .patch_grid import Grid, patch_positions
+from .part_attention import PackedAttention, check_heads
+from .view_patch_grid import Grid, patch_positions
 
 # (rows, cols) of a window's cells, in the order in which they are tried.
 WINDOW_SIZES = ((2, 4), (2, 3), (3, 4), (3, 3), (4, 2), (3, 2), (4, 3))

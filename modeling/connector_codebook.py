@@ -24,8 +24,8 @@ from torch import nn
 from transformers import initialization as init
 
 from .configuration_fila import FilaConfig
-from .multi_scale_quantizer import FilaMultiScaleQuantizer
-from .patch_grid import Grid
+from .var_quantizer import FilaMultiScaleQuantizer
+from .view_patch_grid import Grid
 
 CODE_STD = 0.5  # of new codes; the vectors that look for them have a deviation near 1
 

@@ -23,8 +23,8 @@ from torch import nn
 from transformers import initialization as init
 
 from .configuration_fila import FilaConfig
-from .options import one_of
-from .patch_grid import Grid, blocks_of, one_grid
+from .part_options import one_of
+from .view_patch_grid import Grid, blocks_of, one_grid
 
 
 class GatedMlp(nn.Module):

@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .clips import Read, TimeWindow
 from .configuration_fila import FilaConfig
-from .patch_grid import Grid, blocks_of, one_grid
+from .video_clips import Read, TimeWindow
+from .view_patch_grid import Grid, blocks_of, one_grid
 
 
 class DualPathConnector(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .configuration_fila import FilaConfig
-from .patch_grid import Grid
+from .view_patch_grid import Grid
 
 
 class IdentityConnector(nn.Module):

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from .configuration_fila import FilaConfig
-from .options import one_of
-from .patch_grid import OVER_TIME, Grid
+from .part_options import one_of
+from .view_patch_grid import OVER_TIME, Grid
 
 
 class LinearConnector(nn.Module):

@@ -21,8 +21,8 @@ from torch import nn
 from transformers.activations import ACT2FN
 
 from .configuration_fila import FilaConfig
-from .options import one_of
-from .patch_grid import OVER_TIME, Grid
+from .part_options import one_of
+from .view_patch_grid import OVER_TIME, Grid
 
 
 class MlpConnector(nn.Module):

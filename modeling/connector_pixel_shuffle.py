@@ -28,8 +28,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.activations import ACT2FN
 
 from .configuration_fila import FilaConfig
-from .options import one_of
-from .patch_grid import Grid, blocks_of
+from .part_options import one_of
+from .view_patch_grid import Grid, blocks_of
 
 ORDERS = ("v1", "v2", "channel_first")
 

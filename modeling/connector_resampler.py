@@ -21,10 +21,10 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .attention import PackedAttention, check_heads
 from .configuration_fila import FilaConfig
-from .patch_grid import Grid, patch_positions
-from .sincos import sincos_2d
+from .connector_sincos import sincos_2d
+from .part_attention import PackedAttention, check_heads
+from .view_patch_grid import Grid, patch_positions
 
 
 class ResamplerConnector(nn.Module):

@@ -31,10 +31,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .clips import Piece, Read, TimeWindow
 from .configuration_fila import FilaConfig
-from .patch_grid import Grid, blocks_of, one_grid
-from .regstage import RegStage
+from .connector_regstage import RegStage
+from .video_clips import Piece, Read, TimeWindow
+from .view_patch_grid import Grid, blocks_of, one_grid
 
 
 class WindowMean(nn.Module):
@@ -149,7 +149,7 @@ class StcConnector(nn.Module):
         return blocks_of(patch_grid, self.patch_block)
 
     def clip(self, read: Read, num_frames: int, grid: Grid, frames_per_chunk: int | None = None) -> torch.Tensor:
-        """Tokens of one video, `(N, M)`; see `clips.py`."""
+        """Tokens of one video, `(N, M)`; see `video_clips.py`."""
         shape = one_grid(self.name, grid)
         self.tokens_per_clip(num_frames, shape)
         tokens = []

@@ -23,7 +23,7 @@ from .fusion_se import SqueezeExcitationFusion
 from .fusion_sequence_concat import SequenceConcatFusion
 from .fusion_spatial_gate import SpatialGateFusion
 from .fusion_upsample_concat import UpsampleConcatFusion
-from .options import build_part, check_answers, find_part
+from .part_options import build_part, check_answers, find_part
 from .view_layout import ViewLayout
 
 

@@ -21,8 +21,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from .align import Align, checked_stages, map_shapes
 from .configuration_fila import FilaConfig
+from .fusion_align import Align, checked_stages, map_shapes
 from .fusion_at_end import FusionAtEnd
 from .towers import last_stages
 from .view_layout import ViewLayout

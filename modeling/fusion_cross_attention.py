@@ -16,11 +16,11 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .attention import CrossAttention, check_heads
 from .configuration_fila import FilaConfig
-from .options import one_of
-from .sincos import sincos_2d
-from .taps import checked_taps, layers_at, split_prefix
+from .connector_sincos import sincos_2d
+from .fusion_taps import checked_taps, layers_at, split_prefix
+from .part_attention import CrossAttention, check_heads
+from .part_options import one_of
 from .towers import count_stages, stage_shape
 from .view_layout import ViewLayout
 

@@ -21,10 +21,10 @@ from torch import nn
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 
-from .align import Align
 from .configuration_fila import FilaConfig
-from .options import one_of
-from .taps import checked_taps, layers_at, split_prefix
+from .fusion_align import Align
+from .fusion_taps import checked_taps, layers_at, split_prefix
+from .part_options import one_of
 from .tower_options import TowerError
 from .towers import last_stages, stage_shape
 from .view_layout import ViewLayout

@@ -31,10 +31,10 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import initialization as init
 
-from .align import map_shapes
 from .configuration_fila import FilaConfig
-from .resize import resize_corners
-from .taps import checked_taps, layers_at, split_prefix
+from .fusion_align import map_shapes
+from .fusion_taps import checked_taps, layers_at, split_prefix
+from .image_resize import resize_corners
 from .towers import count_stages
 from .view_layout import ViewLayout
 

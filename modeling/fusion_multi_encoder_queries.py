@@ -23,10 +23,10 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import initialization as init
 
-from .align import checked_stages, map_shapes
-from .attention import CrossAttention, check_heads
 from .configuration_fila import FilaConfig
+from .fusion_align import checked_stages, map_shapes
 from .fusion_at_end import FusionAtEnd
+from .part_attention import CrossAttention, check_heads
 from .towers import last_stages
 from .view_layout import ViewLayout
 

@@ -21,8 +21,8 @@ Shapes: T views, P patches, D low-res width, E width of all stages, s cells per 
 import torch
 from torch import nn
 
-from .align import checked_stages, map_shapes
 from .configuration_fila import FilaConfig
+from .fusion_align import checked_stages, map_shapes
 from .fusion_at_end import FusionAtEnd
 from .towers import count_stages
 from .view_layout import ViewLayout

@@ -26,11 +26,11 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import initialization as init
 
-from .align import checked_stages, map_shapes
-from .attention import CrossAttention, check_heads
 from .configuration_fila import FilaConfig
+from .connector_sincos import sincos_2d
+from .fusion_align import checked_stages, map_shapes
 from .fusion_at_end import FusionAtEnd
-from .sincos import sincos_2d
+from .part_attention import CrossAttention, check_heads
 from .towers import count_stages
 from .view_layout import ViewLayout
 

@@ -19,8 +19,8 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from .align import AlignedTokens, checked_stages, map_shapes
 from .configuration_fila import FilaConfig
+from .fusion_align import AlignedTokens, checked_stages, map_shapes
 from .fusion_at_end import FusionAtEnd
 from .towers import count_stages
 from .view_layout import ViewLayout

@@ -22,11 +22,11 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from .align import Align, checked_stages, map_shapes
 from .configuration_fila import FilaConfig
 from .connector import build_connector
+from .fusion_align import Align, checked_stages, map_shapes
 from .fusion_at_end import FusionAtEnd
-from .options import one_of
+from .part_options import one_of
 from .towers import count_stages
 from .view_layout import ViewLayout
 

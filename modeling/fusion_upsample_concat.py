@@ -16,8 +16,8 @@ Shapes: T views, P patches, (r, c) patch grid, D low-res width, E width of the s
 import torch
 import torch.nn.functional as F
 
-from .align import checked_stages, map_shapes
 from .configuration_fila import FilaConfig
+from .fusion_align import checked_stages, map_shapes
 from .fusion_at_end import FusionAtEnd
 from .towers import count_stages
 from .view_layout import ViewLayout

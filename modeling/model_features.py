@@ -4,9 +4,9 @@
 
 from typing import Any
 
-from .shared_positions import shared_positions
-from .slice_positions import SlicePositions
+from .modeling_shared_positions import shared_positions
 from .video_features import VideoFeatures
+from .view_tile_positions import SlicePositions
 
 FEATURES: dict[str, Any] = {
     "shared_positions": shared_positions,

@@ -20,20 +20,20 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.import_utils import is_torchdynamo_compiling, torch_compilable_check
 
-from .cache_name import CACHE_NAME, named_cache
-from .casting import at_entry
-from .causal_head import CausalHead, check_takes_embeddings
 from .configuration_fila import FilaConfig
 from .connector import Connector, build_connector
-from .hybrid_encoder import FilaPreTrainedModel, FilaVisionModel
 from .image_plan import PerImage, real_view_boxes
 from .image_tokens import CACHED, images_per_sample, repeated_rows, select_tokens, take_rows, uncached_rows
 from .model_features import FEATURES
-from .outputs import FilaCausalLMOutputWithPast, FilaImageFeatures, FilaModelOutputWithPast
-from .packed_rows import check_packed, is_packed
-from .patch_grid import Grid
-from .sharding import is_sharded
+from .modeling_cache_name import CACHE_NAME, named_cache
+from .modeling_causal_head import CausalHead, check_takes_embeddings
+from .modeling_hybrid_encoder import FilaPreTrainedModel, FilaVisionModel
+from .modeling_outputs import FilaCausalLMOutputWithPast, FilaImageFeatures, FilaModelOutputWithPast
+from .modeling_packed_rows import check_packed, is_packed
+from .module_dtypes import at_entry
+from .module_sharding import is_sharded
 from .view_layout import FRAMES_PER_CHUNK, VIDEO_INPUTS, VIEWS_PER_CHUNK, chunks_of
+from .view_patch_grid import Grid
 
 # Everything the image processor makes beside `pixel_values`.
 IMAGE_INPUTS = (
@@ -435,7 +435,7 @@ class FilaModel(FilaPreTrainedModel):
             ValueError: If not exactly one of `input_ids` and `inputs_embeds` is given, if images are given twice, if
                 placeholders and image tokens do not pair up (each placeholder needs an image, unless a cache holds
                 the beginning of the text), or if several samples share a row and would read each other (see
-                `packed_rows.py`).
+                `modeling_packed_rows.py`).
         """
         if (input_ids is None) == (inputs_embeds is None):
             lost = (

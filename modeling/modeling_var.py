@@ -30,8 +30,8 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_var import VarConfig
 from .modeling_var_vq import VarPreTrainedModel, VarVQModel
-from .next_scale_block import NextScaleBlock
-from .sampling_filter import filtered_logits
+from .var_block import NextScaleBlock
+from .var_sampling import filtered_logits
 
 
 @dataclass

@@ -25,9 +25,9 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_var import VarVQConfig
-from .conv_autoencoder import Decoder, Encoder
-from .layer_names import layers_of
-from .multi_scale_quantizer import FilaMultiScaleQuantizer, PatchNums
+from .module_layers import layers_of
+from .var_autoencoder import Decoder, Encoder
+from .var_quantizer import FilaMultiScaleQuantizer, PatchNums
 
 
 @dataclass

@@ -15,8 +15,8 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.models.clip.modeling_clip import CLIPAttention, CLIPEncoderLayer, CLIPVisionEmbeddings
 
-from .frozen import graph_if_needed
-from .positions import add_positions
+from .module_gradients import graph_if_needed
+from .tower_positions import add_positions
 from .tower_vit import VitTower, of_low_res_tower, vit_options
 
 

@@ -28,7 +28,7 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .frozen import graph_if_needed
+from .module_gradients import graph_if_needed
 from .tower_options import TowerError, tower_options
 
 NORM_EPS = 1e-6

@@ -25,8 +25,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import TransformersKwargs
 
-from .positions import add_positions
 from .tower_options import square
+from .tower_positions import add_positions
 from .tower_vit import VitTower, has_final_norm, of_low_res_tower, vit_options
 
 

@@ -28,10 +28,10 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_eva02 import Eva02Config
-from .frozen import graph_if_needed
-from .positions import add_positions
-from .resize import resize
+from .image_resize import resize
+from .module_gradients import graph_if_needed
 from .tower_options import TowerError, cells_per_side, tower_options
+from .tower_positions import add_positions
 
 Angles = tuple[torch.Tensor, torch.Tensor]  # cosine and sine, `(patches, d)`
 

@@ -26,7 +26,7 @@ from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 from transformers.utils import TransformersKwargs
 
 from .configuration_eva2_clip import Eva2ClipConfig
-from .frozen import graph_if_needed
+from .module_gradients import graph_if_needed
 from .tower_clip import ClipEmbeddings, ClipTower
 from .tower_options import square
 

@@ -23,7 +23,7 @@ from transformers.models.internvl.modeling_internvl import (
     InternVLVisionModel,
 )
 
-from .positions import add_positions
+from .tower_positions import add_positions
 from .tower_vit import VitTower, has_final_norm, of_low_res_tower, vit_options
 
 

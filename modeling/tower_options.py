@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 from transformers import PreTrainedConfig
 
-from .options import one_of
-from .resize import RESIZES
+from .image_resize import RESIZES
+from .part_options import one_of
 
 
 class TowerError(ValueError):

@@ -25,8 +25,8 @@ from typing import ClassVar
 import torch
 from transformers import Pix2StructVisionConfig, Pix2StructVisionModel, PreTrainedConfig
 
-from .frozen import graph_if_needed
-from .resize import resize
+from .image_resize import resize
+from .module_gradients import graph_if_needed
 from .tower_options import TowerError, cells_per_side, tower_options
 
 CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]

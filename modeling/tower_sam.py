@@ -25,9 +25,9 @@ from torch import nn
 from transformers import PreTrainedConfig, SamVisionConfig
 from transformers.models.sam.modeling_sam import SamLayerNorm, SamVisionEncoder
 
-from .frozen import graph_if_needed
-from .options import one_of
-from .resize import resize
+from .image_resize import resize
+from .module_gradients import graph_if_needed
+from .part_options import one_of
 from .tower_options import TowerError, cells_per_side, square, tower_options
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import PreTrainedConfig, SiglipVisionConfig, SiglipVisionModel
 from transformers.models.siglip.modeling_siglip import SiglipAttention, SiglipEncoderLayer, SiglipVisionEmbeddings
 
-from .positions import add_positions
+from .tower_positions import add_positions
 from .tower_vit import VitTower, has_final_norm, of_low_res_tower, vit_options
 
 

@@ -25,11 +25,11 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import TransformersKwargs
 from transformers.utils.output_capturing import OutputRecorder
 
-from .frozen import graph_if_needed
-from .options import one_of
-from .positions import RULES, patch_mask
-from .resize import resize
+from .image_resize import resize
+from .module_gradients import graph_if_needed
+from .part_options import one_of
 from .tower_options import TowerError, cells_per_side, square, tower_options
+from .tower_positions import RULES, patch_mask
 
 LOW_RES_OPTIONS: dict[str, Any] = {"positions": None, "prefix": "keep", "norm": None}
 HIGH_RES_OPTIONS: dict[str, Any] = {"layer": -1, "input_size": None, "resize": "corners"}

@@ -16,7 +16,7 @@ from transformers import PreTrainedConfig
 from transformers.utils import TransformersKwargs
 
 from .configuration_fila import FilaConfig
-from .options import check_answers, find_missing
+from .part_options import check_answers, find_missing
 from .tower_clip import ClipTower
 from .tower_convnext import ConvNextTower, Maps
 from .tower_dinov2 import Dinov2Tower

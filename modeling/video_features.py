@@ -17,17 +17,17 @@ import torch
 from torch import nn
 from transformers.utils import TransformersKwargs
 
-from .casting import at_entry
-from .clips import Read, TimeWindow, clip_token_rule, clip_tokens, joins_frames, tokens_per_clip
 from .image_tokens import select_tokens
-from .patch_grid import Grid
-from .sharding import is_sharded
+from .module_dtypes import at_entry
+from .module_sharding import is_sharded
+from .video_clips import Read, TimeWindow, clip_token_rule, clip_tokens, joins_frames, tokens_per_clip
 from .view_layout import VIDEO_INPUTS
+from .view_patch_grid import Grid
 
 if TYPE_CHECKING:
     from .connector import Connector
-    from .hybrid_encoder import FilaVisionModel
     from .modeling_fila import FilaModel
+    from .modeling_hybrid_encoder import FilaVisionModel
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ a strip that no uniform scale brings below the limit is shortened. `max_patches=
 from math import sqrt
 
 from .canvas_plan import Box, CanvasPlan, Size, Views, check_choice, check_count, check_image_size, inscribed_size
-from .slicing import capped, floored, rounded
+from .canvas_slices import capped, floored, rounded
 
 FITS = ("stretch", "corner")
 

@@ -5,7 +5,7 @@
 Paper: Xu et al., "LLaVA-UHD: an LMM Perceiving Any Aspect Ratio and High-Resolution Images", arXiv:2403.11703, 3.1.
 Code: thunlp/LLaVA-UHD, branch LLaVA-UHD-v1 @ dd7f6cc, `slice_image_minicpm`.
 
-The rule is in `slicing.py`. A side becomes whole patches by flooring. In the prompt the overview stands last
+The rule is in `canvas_slices.py`. A side becomes whole patches by flooring. In the prompt the overview stands last
 (`layout.py`, preset "llava_uhd").
 
 Deviations: no view has more patches than `max_view_area` times those of 336x336 pixels (1152); `max_view_area=None` is
@@ -14,7 +14,7 @@ and training regrids some images at random; neither is part of the strategy.
 """
 
 from .canvas_plan import CanvasPlan, Size, Views
-from .slicing import check_slicing_options, floored, sliced_plan, sliced_views
+from .canvas_slices import check_slicing_options, floored, sliced_plan, sliced_views
 
 
 class UhdCanvas:

@@ -46,7 +46,7 @@ _JOIN_PARTS = """\
 {%- endfor -%}
 {%- set messages = flat.messages -%}
 """
-# Put before a template, behind a line that sets `control_tokens`: what `escape_messages` of control_tokens.py does.
+# Put before a template, behind a line that sets `control_tokens`: does what `escape_messages` does.
 # Jinja cannot rebuild what is nested deeper, such as tools, so control tokens there are refused.
 _ESCAPES = """\
 {%- macro as_text(text) -%}

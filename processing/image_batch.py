@@ -15,8 +15,7 @@ from transformers.utils import is_torch_available
 
 from .canvas_plan import CanvasPlan, Size
 from .image_drawing import level_table
-from .image_settings import NORMALIZE_KWARGS, canvas_of, hashable, square
-from .render import (
+from .image_render import (
     Resize,
     content_arrays,
     cut,
@@ -26,6 +25,7 @@ from .render import (
     scale_geometry,
     side_by_side,
 )
+from .image_settings import NORMALIZE_KWARGS, canvas_of, hashable, square
 
 if is_torch_available():
     import torch

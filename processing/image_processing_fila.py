@@ -52,13 +52,13 @@ from transformers.utils import is_torch_available, logging
 
 from .canvas import Canvas, as_options
 from .canvas_plan import CanvasPlan, Size
-from .fingerprint import fingerprint
 from .image_batch import PIXELS, draw_batch
 from .image_drawings import DRAWINGS, check_mode
+from .image_fingerprint import fingerprint
 from .image_input import load_images, rgb_tensor, to_channels_first
 from .image_pixels import is_elsewhere, is_plain_rgb
 from .image_settings import NORMALIZE_KWARGS, canvas_of, settings_of_pixels, square
-from .needs_fila import from_fila
+from .processor_needs_fila import from_fila
 
 if is_torch_available():
     import torch

@@ -13,8 +13,8 @@ from transformers.image_utils import SizeDict
 
 from .canvas import Canvas, all_options, as_options, build_canvas
 from .canvas_plan import Size
-from .fingerprint import VERSION, as_json
 from .image_drawing import pil_filter
+from .image_fingerprint import VERSION, as_json
 
 NORMALIZE_KWARGS = ("do_rescale", "rescale_factor", "do_normalize")
 MEANS = ("image_mean", "image_std", "high_res_image_mean", "high_res_image_std")

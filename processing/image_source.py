@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from .image_error import UnusableImage
-from .needs_fila import NeedsFilaError, from_fila
+from .processor_needs_fila import NeedsFilaError, from_fila
 
 MAX_FILE_BYTES = 512 * 2**20
 FRAME = re.compile(r"#frame=(\d+)$")

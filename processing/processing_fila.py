@@ -32,14 +32,14 @@ from transformers.video_utils import VideoInput
 
 from .canvas import Canvas, as_options
 from .canvas_plan import CanvasPlan
+from .chat_control_tokens import control_token_pattern, control_tokens, escape_messages
+from .chat_messages import MessageError, check_conversation, check_samples
 from .chat_template import DEFAULT_CHAT_TEMPLATE, marks_assistant, with_escapes, with_values
-from .control_tokens import control_token_pattern, control_tokens, escape_messages
-from .fingerprint import check_preprocessing, refuse_misspelt, trained_with
+from .image_fingerprint import check_preprocessing, refuse_misspelt, trained_with
 from .image_input import scales_to_given
 from .layout import Geometry, as_saved, as_text, build_layout, count_tokens, lay_out, slice_positions, token_indices
-from .messages import MessageError, check_conversation, check_samples
-from .needs_fila import from_fila
 from .processor_features import feature
+from .processor_needs_fila import from_fila
 from .token_rows import token_rows
 
 __all__ = ["DEFAULT_CHAT_TEMPLATE", "FilaProcessor"]
@@ -170,7 +170,7 @@ class FilaProcessor(ProcessorMixin):
     def from_pretrained(  # type: ignore[override]
         cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
     ) -> "FilaProcessor":
-        """Load a processor, and compare it with the model beside it, see `fingerprint.py`.
+        """Load a processor, and compare it with the model beside it, see `image_fingerprint.py`.
 
         Settings that images have too, such as `canvas`, are the images' where a call names them.
 
@@ -384,8 +384,8 @@ class FilaProcessor(ProcessorMixin):
     ) -> Any:
         """Render messages, and tokenize them on request; see `ProcessorMixin.apply_chat_template`.
 
-        Messages are checked before anything that they name is opened, see `messages.py`. Control tokens in the text of
-        messages, tools and documents stay text, see `control_tokens.py`: images come out of image parts alone.
+        Messages are checked before anything that they name is opened, see `chat_messages.py`. Control tokens in the
+        text of messages, tools and documents stay text, see `chat_control_tokens.py`: images come out of image parts.
 
         Raises:
             MessageError: For the first message that is none, or a part of it that the processor does not take.

@@ -20,10 +20,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from .frame_sampling import Clip
 from .image_decode import MAX_ANIMATION
 from .image_pixels import picture_pixels
 from .video_error import UnusableVideo
+from .video_frame_sampling import Clip
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,ivf,mjpeg"
 MAX_LISTED_FRAMES = 2_000_000  # 18 hours at 30 frames per second

@@ -9,8 +9,8 @@ from transformers import BatchFeature, PreTrainedTokenizerBase
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoInput
 
+from .chat_messages import check_samples
 from .layout import Geometry, as_text, token_indices
-from .messages import check_samples
 from .token_rows import token_rows
 from .video_processing_fila import FilaVideoProcessor
 from .video_prompt import build_video_layout, check_clip_tokens, lay_out_video

@@ -38,15 +38,15 @@ from transformers.video_utils import VideoInput, VideoMetadata
 
 from .canvas import Canvas, as_options
 from .canvas_plan import CanvasPlan
-from .fingerprint import SLIGHT, as_json
-from .frame_crop import center_crop, center_crop_without_antialias
-from .frame_sampling import DEFAULT_SAMPLING, Clip, all_sampling_options, check_sampling, frame_range, sample
 from .image_batch import PIXELS
 from .image_error import ImageInputError
+from .image_fingerprint import SLIGHT, as_json
 from .image_input import to_channels_first
 from .image_pixels import has_fractions
 from .image_processing_fila import DEFAULT_SIZE, FilaImageProcessorPil
 from .video_error import VideoInputError
+from .video_frame_crop import center_crop, center_crop_without_antialias
+from .video_frame_sampling import DEFAULT_SAMPLING, Clip, all_sampling_options, check_sampling, frame_range, sample
 from .video_progress import SlowProgress
 from .video_source import Choose, Frames, load_videos
 
@@ -88,7 +88,7 @@ class FilaVideoProcessor(BaseVideoProcessor):
 
     Args:
         sampling (`dict`, *optional*, defaults to `{"type": "uniform", "num_frames": 8}`):
-            Which frames of an encoded video are shown, see `frame_sampling.py`.
+            Which frames of an encoded video are shown, see `video_frame_sampling.py`.
         canvas (`dict`, *optional*, defaults to `{"type": "single"}`):
             The canvas strategy of each frame. VideoLLaMA 2's "pad" is
             `{"type": "square_pad", "exact": True, "fill": [122, 116, 104]}`, its SigLIP models' is "single".

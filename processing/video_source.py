@@ -17,13 +17,13 @@ from typing import Any, cast
 
 from PIL import Image
 
-from .frame_sampling import Clip
 from .image_error import ImageInputError, UnusableImage
 from .image_input import load_images
 from .image_pixels import as_levels, is_array, is_float
 from .image_source import download, is_address, kind_of, read_file_object
 from .video_decode import Progress, open_video
 from .video_error import UnusableVideo, VideoInputError
+from .video_frame_sampling import Clip
 
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 FOLDER_FPS = 3.0

@@ -21,9 +21,9 @@ import torch
 from PIL import Image
 from transformers.utils import logging
 
+from fila.processing.chat_messages import SOURCES, MessageError, check_messages
 from fila.processing.chat_template import writes_tool_calls
 from fila.processing.image_input import load_images, to_channels_first
-from fila.processing.messages import SOURCES, MessageError, check_messages
 
 IGNORED = -100
 logger = logging.get_logger(__name__)

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerContr
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
-from fila.processing.fingerprint import differing
+from fila.processing.image_fingerprint import differing
 from fila.processing.processing_fila import FilaProcessor
 
 from .arguments import FilaTrainingArguments

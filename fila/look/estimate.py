@@ -25,8 +25,8 @@ from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.connector import build_connector
 from fila.processing.canvas_plan import CanvasPlan, Size
 from fila.processing.image_processing_fila import FilaImageProcessorPil
+from fila.processing.image_render import scale_geometry
 from fila.processing.processing_fila import FilaProcessor
-from fila.processing.render import scale_geometry
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -158,7 +158,7 @@ class EncoderFlops:
     def __init__(self, config: FilaConfig) -> None:
         import torch
 
-        from fila.modeling.hybrid_encoder import FilaVisionModel
+        from fila.modeling.modeling_hybrid_encoder import FilaVisionModel
 
         assert config.tile_size is not None
         self.config, self.tile = config, config.tile_size

@@ -8,7 +8,7 @@ from typing import Any, cast
 from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.connector import Connector
 from fila.modeling.fusion import token_grid
-from fila.modeling.hybrid_encoder import FilaVisionModel
+from fila.modeling.modeling_hybrid_encoder import FilaVisionModel
 from fila.processing.canvas import Canvas, UnequalCanvas
 from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
 from fila.processing.layout import Layout

@@ -14,7 +14,7 @@ from fila.look.view_settings import Eyes
 from fila.modeling.connector import CONNECTORS, ClipConnector, Connector, build_connector, check_connector
 from fila.modeling.connector_resampler import ResamplerConnector
 from fila.modeling.fusion import FUSIONS, Fusion, build_fusion, check_fusion
-from fila.modeling.options import missing_answers
+from fila.modeling.part_options import missing_answers
 from fila.modeling.towers import (
     HIGH_RES_TOWERS,
     LOW_RES_TOWERS,

@@ -120,8 +120,8 @@ def test_default_checkpoint_carries_little_and_no_sockets(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("changes", "files"),
     [
-        ({"connector": {"type": "codebook"}}, {"connector_codebook.py", "multi_scale_quantizer.py"}),
-        ({"video_token_id": 3}, {"video_features.py", "clips.py"}),
+        ({"connector": {"type": "codebook"}}, {"connector_codebook.py", "var_quantizer.py"}),
+        ({"video_token_id": 3}, {"video_features.py", "video_clips.py"}),
         ({"slice_positions": 2}, {"slice_positions.py"}),
         ({"shared_positions": True}, {"shared_positions.py"}),
         (
@@ -191,8 +191,12 @@ def test_differing_code_names_each_file(tmp_path: Path) -> None:
     shutil.copy(own_code()["fusion_se.py"], tmp_path)  # as older versions wrote them
     (tmp_path / "fusion.py").write_text("FUSIONS = {}")
     (tmp_path / "mine.py").write_text("")
-    (tmp_path / "options.py").unlink()
-    assert differing_code(tmp_path, code) == ["options.py (missing)", "mine.py (not of fila)", "fusion.py (different)"]
+    (tmp_path / "part_options.py").unlink()
+    assert differing_code(tmp_path, code) == [
+        "part_options.py (missing)",
+        "mine.py (not of fila)",
+        "fusion.py (different)",
+    ]
 
 
 def test_config_keeps_version_and_hash_of_the_code(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fila.modeling.patch_grid import Grid
+from fila.modeling.view_patch_grid import Grid
 
 
 class PooledConnector(nn.Module):

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from fila.cli import app
 from fila.look.estimate import Estimator, as_rows, cache_bytes, text_flops
-from fila.modeling.cache_name import CACHE_NAME
+from fila.modeling.modeling_cache_name import CACHE_NAME
 from fila.modeling.tower_clip import ClipTower
 from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import Size

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from fila.modeling.clips import clip_tokens
+from fila.modeling.video_clips import clip_tokens
 from tests.helpers import assert_close
 from tests.modeling.twins import assert_same, random_connector
 from tests.reference.naive_video_connectors import naive_dual_path

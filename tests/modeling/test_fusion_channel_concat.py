@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fila.modeling.resize import resize_corners
+from fila.modeling.image_resize import resize_corners
 from tests.modeling.twins import GRID, LAYOUT, assert_end_fusion_equals, config, random_fusion, random_inputs
 from tests.reference.naive_end_fusions import naive_channel_concat
 

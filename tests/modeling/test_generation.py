@@ -11,7 +11,7 @@ import torch
 from transformers import DynamicCache, GenerationConfig
 
 from fila import FilaForConditionalGeneration
-from fila.modeling.cache_name import CACHE_NAME
+from fila.modeling.modeling_cache_name import CACHE_NAME
 from tests.helpers import assert_close, random_image, tiny_model, tiny_processor
 
 IMAGE, VIDEO = 5, 6

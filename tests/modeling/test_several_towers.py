@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from fila import FilaConfig, FilaForConditionalGeneration, FilaVisionModel
-from fila.modeling.align import area_resample
 from fila.modeling.fusion import FUSIONS
+from fila.modeling.fusion_align import area_resample
 from fila.modeling.tower_options import TowerError
 from fila.modeling.towers import HIGH_RES_TOWERS, LOW_RES_TOWERS, high_res_configs
 from tests.contract.settings import fitting_processor, fusion_settings

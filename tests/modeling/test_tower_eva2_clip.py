@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fila.modeling.configuration_eva2_clip import Eva2ClipConfig
-from fila.modeling.positions import interpolated_positions
+from fila.modeling.tower_positions import interpolated_positions
 from fila.modeling.towers import build_low_res_tower
 from tests.helpers import assert_close, randomise
 from tests.modeling.tiny_towers import low_res, tower_config

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from fila.modeling.cache_name import CACHE_NAME
 from fila.modeling.connector import CONNECTORS
+from fila.modeling.modeling_cache_name import CACHE_NAME
 from fila.modeling.video_features import videos_of
 from tests.contract.settings import connector_settings
 from tests.helpers import assert_close, random_image, single_tower, tiny_model

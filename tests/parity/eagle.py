@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import torch.nn.functional as F
 
-from fila.modeling.align import Align
+from fila.modeling.fusion_align import Align
 from fila.modeling.fusion_channel_concat import concat_channels
-from fila.modeling.resize import resize_corners
+from fila.modeling.image_resize import resize_corners
 from fila.modeling.tower_sam import ShortNeck
 from tests.parity.golden import Comparison, load, read
 

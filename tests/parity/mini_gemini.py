@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from fila.modeling.align import area_resample, interpolate_box, stack_stages
 from fila.modeling.connector_mlp import MlpConnector
+from fila.modeling.fusion_align import area_resample, interpolate_box, stack_stages
 from fila.modeling.fusion_patch_info_mining import PatchInfoMining
-from fila.modeling.resize import resize_edges
+from fila.modeling.image_resize import resize_edges
 from tests.parity.golden import Comparison, Golden, load, read, text_width
 
 

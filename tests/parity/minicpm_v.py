@@ -11,7 +11,7 @@ import torch
 from transformers import SiglipVisionConfig
 
 from fila.modeling.connector_resampler import ResamplerConnector
-from fila.modeling.sincos import sincos_2d
+from fila.modeling.connector_sincos import sincos_2d
 from fila.modeling.tower_siglip import SiglipEmbeddings
 from tests.parity.golden import Comparison, load, read, text_width
 

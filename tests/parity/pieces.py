@@ -78,7 +78,7 @@ PIECES = (
     Piece(
         "Mini-Gemini",
         "encode_images, stand-in towers",
-        "modeling/fusion_patch_info_mining.py, align.py",
+        "modeling/fusion_patch_info_mining.py, fusion_align.py",
         "mgm_encode_images*.safetensors",
         mini_gemini.encode_images,
     ),
@@ -86,7 +86,7 @@ PIECES = (
     Piece(
         "EAGLE",
         "channel concatenation, stand-in towers",
-        "modeling/fusion_channel_concat.py, align.py",
+        "modeling/fusion_channel_concat.py, fusion_align.py",
         "eagle_channel_concat*.safetensors",
         eagle.channel_concat,
     ),
@@ -102,7 +102,7 @@ PIECES = (
     Piece(
         "EAGLE",
         "Pix2Struct's tokens on the common grid",
-        "modeling/align.py",
+        "modeling/fusion_align.py",
         "eagle_pix2struct_resize*.safetensors",
         eagle.pix2struct_resize,
     ),
@@ -142,7 +142,7 @@ PIECES = (
     Piece(
         "MiniCPM-V 2.6",
         "SigLIP's embeddings of unequal views",
-        "modeling/tower_siglip.py, positions.py",
+        "modeling/tower_siglip.py, tower_positions.py",
         "minicpmv26_siglip_embeddings*.safetensors",
         minicpm_v.siglip_embeddings,
     ),
@@ -150,7 +150,7 @@ PIECES = (
     Piece(
         "MiniCPM-V 2.6",
         "positions of the resampler",
-        "modeling/sincos.py",
+        "modeling/connector_sincos.py",
         "minicpmv26_sincos*.safetensors",
         minicpm_v.sincos,
     ),
@@ -198,7 +198,7 @@ PIECES = (
     Piece(
         "VAR",
         "multi-scale quantiser",
-        "modeling/multi_scale_quantizer.py",
+        "modeling/var_quantizer.py",
         "var_quant_[lzo]*.safetensors",
         var.quantizer,
         tolerance=2e-6,
@@ -207,7 +207,7 @@ PIECES = (
     Piece(
         "VAR",
         "loss and gradients of the quantiser",
-        "modeling/multi_scale_quantizer.py",
+        "modeling/var_quantizer.py",
         "var_quant_train_*.safetensors",
         var.training,
         tolerance=2e-6,
@@ -216,7 +216,7 @@ PIECES = (
     Piece(
         "VAR",
         "hits of the codes over steps",
-        "modeling/multi_scale_quantizer.py",
+        "modeling/var_quantizer.py",
         "var_quant_ema*.safetensors",
         var.hits,
         tolerance=1e-6,
@@ -227,7 +227,7 @@ PIECES = (
     Piece(
         "VAR",
         "encoder, decoder",
-        "modeling/conv_autoencoder.py",
+        "modeling/var_autoencoder.py",
         "var_encdec_*.safetensors",
         var.autoencoder,
         tolerance=2e-4,
@@ -245,7 +245,7 @@ PIECES = (
     Piece(
         "VAR",
         "top-k and top-p",
-        "modeling/sampling_filter.py",
+        "modeling/var_sampling.py",
         "var_sampling_filter*.safetensors",
         var.sampling,
     ),

@@ -22,7 +22,7 @@ SOURCES = [path for path in sorted(FOLDER.parent.rglob("*.py")) if path != Path(
 TESTS = "".join(path.read_text("utf-8") for path in SOURCES)
 # Files that we have never seen, of functions of which we have no other recording; what they do is tested by hand.
 UNSEEN = {
-    "cogvlm2video_positions_scale.safetensors": "tests/modeling/test_shared_positions.py",
+    "cogvlm2video_positions_scale.safetensors": "tests/modeling/test_modeling_shared_positions.py",
     "var_vqvae_l2_partial4_nostate.safetensors": "tests/modeling/test_modeling_var_vq.py",
     "var_vqvae_l2_partial4_withstate.safetensors": "tests/modeling/test_modeling_var_vq.py",
     "var_vqvae_znorm_shared_nostate.safetensors": "tests/modeling/test_modeling_var_vq.py",

@@ -17,8 +17,8 @@ from fila.conversion.rules_var import quantizer_rules, tokenizer_rules, transfor
 from fila.modeling.configuration_var import VarConfig, VarVQConfig
 from fila.modeling.modeling_var import VarForImageGeneration
 from fila.modeling.modeling_var_vq import VarVQModel
-from fila.modeling.multi_scale_quantizer import FilaMultiScaleQuantizer, phi_index, scale_grids
-from fila.modeling.sampling_filter import filtered_logits
+from fila.modeling.var_quantizer import FilaMultiScaleQuantizer, phi_index, scale_grids
+from fila.modeling.var_sampling import filtered_logits
 from tests.parity.golden import Comparison, Golden, filled, read
 
 

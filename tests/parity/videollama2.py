@@ -14,7 +14,6 @@ from PIL import Image
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from fila.modeling.clips import clip_tokens
 from fila.modeling.connector_linear import LinearConnector
 from fila.modeling.connector_mlp import MlpConnector
 from fila.modeling.connector_stc import (
@@ -24,6 +23,7 @@ from fila.modeling.connector_stc import (
     StcV35Connector,
     StpConnector,
 )
+from fila.modeling.video_clips import clip_tokens
 from fila.processing.image_processing_fila import FilaImageProcessorPil
 from fila.processing.processing_fila import FilaProcessor
 from fila.processing.video_processing_fila import FilaVideoProcessor

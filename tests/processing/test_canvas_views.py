@@ -11,9 +11,9 @@ from fila.processing.canvas import CANVASES, build_canvas
 from fila.processing.canvas_internvl import candidate_grids
 from fila.processing.canvas_llava_next import best_fit, canvas_sizes_of
 from fila.processing.canvas_plan import Size
+from fila.processing.canvas_slices import slice_grid
 from fila.processing.layout import LAYOUTS
 from fila.processing.processing_fila import FilaProcessor
-from fila.processing.slicing import slice_grid
 from tests.cases import each
 from tests.helpers import tiny_canvas, tiny_canvas_processor
 from tests.processing.canvas_variants import SETTINGS

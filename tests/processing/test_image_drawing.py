@@ -19,7 +19,7 @@ from fila.processing.image_drawing import ExactDrawing, is_vertical_first, level
 from fila.processing.image_drawing_fast import FAST_LEVELS, FastDrawing
 from fila.processing.image_error import ImageInputError
 from fila.processing.image_processing_fila import FilaImageProcessorPil
-from fila.processing.render import cut, render_canvas, render_high_res, render_overview, side_by_side
+from fila.processing.image_render import cut, render_canvas, render_high_res, render_overview, side_by_side
 from tests.cases import each
 from tests.helpers import HIGH_RES_TILE, PATCH, TILE, has_equal_views, random_image, tiny_canvas, tiny_image_processor
 

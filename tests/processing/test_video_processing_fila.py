@@ -17,8 +17,8 @@ from transformers.video_utils import VideoMetadata
 
 from fila import FilaImageProcessorPil, FilaVideoProcessor
 from fila.processing import video_progress, video_source
-from fila.processing.frame_crop import center_crop, center_crop_without_antialias
 from fila.processing.video_error import VideoInputError
+from fila.processing.video_frame_crop import center_crop, center_crop_without_antialias
 from tests.cases import each
 from tests.goldens import tensors_of
 from tests.helpers import random_image

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fila.processing.canvas_fila import FilaCanvas
 from fila.processing.canvas_plan import Box, CanvasPlan, Size
-from fila.processing.render import (
+from fila.processing.image_render import (
     content_mask,
     cut,
     render_canvas,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers.cache_utils import DynamicCache
 
-from fila.modeling.next_scale_block import NextScaleBlock
+from fila.modeling.var_block import NextScaleBlock
 from tests.helpers import assert_close, randomise
 from tests.modeling.tiny_var import tiny_var_config
 from tests.modeling.twins import assert_same

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fila.modeling.clips import TimeWindow, clip_tokens, joins_frames, tokens_per_clip
 from fila.modeling.connector import CONNECTORS
+from fila.modeling.video_clips import TimeWindow, clip_tokens, joins_frames, tokens_per_clip
 from tests.contract.settings import connector_settings
 from tests.helpers import assert_close, tiny_config
 from tests.modeling.twins import random_connector

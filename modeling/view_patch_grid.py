@@ -7,7 +7,7 @@ import torch
 # (rows, cols) of every view; or `(T, 2)` int64, one grid per view, when they differ: a view then fills the first
 # rows x cols of its P features, row by row, and the rest is padding.
 Grid = tuple[int, int] | torch.Tensor
-# What a connector gets of a video: the features of each frame, or their mean, see `clips.py`.
+# What a connector gets of a video: the features of each frame, or their mean, see `video_clips.py`.
 OVER_TIME = ("each", "mean")
 
 

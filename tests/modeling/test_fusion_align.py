@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fila.modeling.align import (
+from fila.modeling.fusion_align import (
     Align,
     area_resample,
     interpolate_box,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForImageTextToText
 
-from fila.modeling.stored_layers import check_stored_layers
+from fila.modeling.configuration_stored_layers import check_stored_layers
 from tests.helpers import tiny_model
 
 

@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Assistant masks on expanded prompts."""
 
-from fila.processing.assistant_masks import assistant_masks
+from fila.processing.chat_assistant_masks import assistant_masks
 
 # The prompt "aIbIcd" with I expanded to III, one token per character.
 EXPANDED = "aIIIbIIIcd"

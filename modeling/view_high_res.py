@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .align import area_resample, interpolate_box
 from .configuration_fila import FilaConfig
+from .fusion_align import area_resample, interpolate_box
 from .image_plan import Box, PerImage
-from .resize import resize
+from .image_resize import resize
 from .view_layout import ViewLayout
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from fila.modeling.cache_name import CACHE_NAME
-from fila.modeling.packed_rows import READ_OVER_BORDERS
+from fila.modeling.modeling_cache_name import CACHE_NAME
+from fila.modeling.modeling_packed_rows import READ_OVER_BORDERS
 from tests.helpers import assert_close, random_image, tiny_model, tiny_processor
 from tests.modeling.text_families import FAMILIES, PLAIN, tiny_family
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fila.processing.messages import MessageError, check_conversation
+from fila.processing.chat_messages import MessageError, check_conversation
 from fila.processing.processing_fila import FilaProcessor
 from tests.cases import each
 from tests.helpers import random_image

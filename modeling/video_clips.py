@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from .patch_grid import Grid
+from .view_patch_grid import Grid
 
 if TYPE_CHECKING:
     from .connector import ClipConnector, Connector

@@ -9,8 +9,8 @@ import pytest
 
 from fila.processing.canvas_minicpm import MinicpmCanvas
 from fila.processing.canvas_plan import CanvasPlan, Size
+from fila.processing.canvas_slices import slice_grid
 from fila.processing.canvas_uhd import UhdCanvas
-from fila.processing.slicing import slice_grid
 from tests.cases import each
 from tests.goldens import rows_of
 

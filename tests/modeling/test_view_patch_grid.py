@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fila.modeling.patch_grid import one_grid
+from fila.modeling.view_patch_grid import one_grid
 
 
 def test_one_grid_is_the_grid_that_all_views_share() -> None:

@@ -26,11 +26,15 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .align import area_resample, interpolate_box, stack_stages
-from .casting import at_entry
 from .configuration_fila import FilaConfig
+from .configuration_stored_layers import check_stored_layers
 from .fusion import build_fusion
-from .high_res_views import (
+from .fusion_align import area_resample, interpolate_box, stack_stages
+from .image_plan import ImagePixels, ImagePlan, PerImage
+from .module_dtypes import at_entry
+from .module_layers import layers_of
+from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage
+from .view_high_res import (
     EncodedViews,
     has_overview,
     high_res_views,
@@ -38,10 +42,6 @@ from .high_res_views import (
     real_canvases,
     scaled_box,
 )
-from .image_plan import ImagePixels, ImagePlan, PerImage
-from .layer_names import layers_of
-from .stored_layers import check_stored_layers
-from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage
 from .view_layout import ViewLayout, check_views, chunks_of, packed_views
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class FilaPreTrainedModel(PreTrainedModel):
         """As in every model of transformers; a tower of whole canvases, which is none, is reached too.
 
         Reentrant checkpointing gives the adapters of a block a gradient only if the block's input wants one. A tower
-        without anything that trains runs without a graph (see `frozen.py`) and stays so.
+        without anything that trains runs without a graph (see `module_gradients.py`) and stays so.
         """
         super().enable_input_require_grads()
         for tower in self.modules():

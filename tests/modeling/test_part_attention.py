@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fila.modeling.attention import CrossAttention, PackedAttention, check_heads
+from fila.modeling.part_attention import CrossAttention, PackedAttention, check_heads
 from tests.helpers import assert_close, randomise
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fila.modeling.sampling_filter import filtered_logits
+from fila.modeling.var_sampling import filtered_logits
 
 LOGITS = torch.tensor([[0.5, 0.25, 0.15, 0.1]]).log()
 

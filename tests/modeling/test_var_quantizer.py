@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from fila.modeling.multi_scale_quantizer import (
+from fila.modeling.var_quantizer import (
     FilaMultiScaleQuantizer,
     nearest_codes,
     phi_index,

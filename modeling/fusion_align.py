@@ -16,8 +16,8 @@ from torch import nn
 from transformers import initialization as init
 
 from .configuration_fila import FilaConfig
-from .options import one_of
-from .resize import resize, resize_corners, resize_edges
+from .image_resize import resize, resize_corners, resize_edges
+from .part_options import one_of
 from .towers import count_stages, locate_stage, stage_shape
 
 ALIGNMENTS = ("conv", "pool", "bilinear", "corners")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fila.processing.frame_sampling import SAMPLERS, Clip, fps, frame_range, linspace, sample, seconds, uniform
+from fila.processing.video_frame_sampling import SAMPLERS, Clip, fps, frame_range, linspace, sample, seconds, uniform
 from tests.cases import each
 from tests.goldens import tensors_of
 

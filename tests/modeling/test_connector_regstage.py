@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fila.modeling.regstage import RegStage
+from fila.modeling.connector_regstage import RegStage
 from tests.helpers import randomise
 from tests.modeling.twins import assert_same
 from tests.reference.naive_video_connectors import cells_of, naive_reg_stage

@@ -11,7 +11,7 @@ import torch
 from transformers import DynamicCache, GenerationMixin, LlamaForCausalLM, StaticCache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
-from fila.modeling.cache_name import CACHE_NAME
+from fila.modeling.modeling_cache_name import CACHE_NAME
 from tests.helpers import random_image, tiny_model, tiny_processor
 
 IDS = torch.tensor([[9, 6, 7, 8]])

@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from fila.modeling.shared_positions import shared_positions
+from fila.modeling.modeling_shared_positions import shared_positions
 from tests.goldens import tensors_of
 
 

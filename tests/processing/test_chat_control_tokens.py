@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
+from fila.processing.chat_control_tokens import control_token_pattern, escape_messages
 from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE
-from fila.processing.control_tokens import control_token_pattern, escape_messages
 from tests.helpers import tiny_tokenizer
 
 TOKENS = ["<image>", "<|im_start|>", "<|im_end|>", "<s>", "<pad>"]

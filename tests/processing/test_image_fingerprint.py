@@ -11,7 +11,7 @@ from transformers import AutoProcessor
 from transformers.utils import logging
 
 from fila import FilaImageProcessorPil, FilaProcessor
-from fila.processing.fingerprint import PreprocessingError, check_preprocessing, differing, fingerprint
+from fila.processing.image_fingerprint import PreprocessingError, check_preprocessing, differing, fingerprint
 from tests.cases import each
 from tests.helpers import tiny_config, tiny_image_processor, tiny_processor
 from tests.tiny_videos import video_tokenizer

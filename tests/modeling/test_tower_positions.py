@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import CLIPVisionModel
 
-from fila.modeling.positions import bucket_ids, bucket_position_ids, interpolated_positions, patch_mask
 from fila.modeling.tower_clip import ClipTower
+from fila.modeling.tower_positions import bucket_ids, bucket_position_ids, interpolated_positions, patch_mask
 from tests.goldens import rows_of, tensors_of
 from tests.helpers import assert_close, randomise, tiny_config
 

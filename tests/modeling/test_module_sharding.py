@@ -10,7 +10,7 @@ from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from fila.modeling.sharding import is_sharded
+from fila.modeling.module_sharding import is_sharded
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM, PreTrainedConfig, StaticCache
 
 from fila import FilaForConditionalGeneration
-from fila.modeling.cache_name import CACHE_NAME
-from fila.modeling.causal_head import CausalHead, check_takes_embeddings
+from fila.modeling.modeling_cache_name import CACHE_NAME
+from fila.modeling.modeling_causal_head import CausalHead, check_takes_embeddings
 from tests.helpers import assert_close, tiny_config
 from tests.modeling.text_families import FAMILIES, PLAIN, tiny_family, tiny_text_config, with_text
 
