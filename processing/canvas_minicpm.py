@@ -6,8 +6,8 @@ Paper: Yao et al., "MiniCPM-V: A GPT-4V Level MLLM on Your Phone", arXiv:2408.01
 Code: openbmb/MiniCPM-V-2_6, `image_processing_minicpmv.py` (as kept in 404805854/minicpmv2.6-onnx @ 8490e59).
 
 The rule is in `canvas_slices.py`. A side becomes whole patches by rounding, halves to the even multiple. An image
-that is not cut is enlarged to about 448x448 pixels, however small. Ties go to fewer slices and to fewer columns: a square
-image of two slices is one column of two rows.
+that is not cut is enlarged to about 448x448 pixels, however small. Ties go to fewer slices and to fewer columns: a
+square image of two slices is one column of two rows.
 
 Deviations: no view has more patches than `max_view_area` times those of 448x448 pixels (2048); only images of an
 aspect ratio beyond about 2000 reach that. `max_view_area=None` is the source's behaviour.
