@@ -308,6 +308,7 @@ class FilaModel(FilaPreTrainedModel):
                     "generation config should prevent that; drop the answer.",
                 )
 
+    @torch.compiler.disable  # as `get_image_features`
     def _filled(
         self,
         input_ids: torch.LongTensor | None,

@@ -196,7 +196,7 @@ def test_train_refuses_in_one_line(
     assert not list(tmp_path.glob("run/*"))
 
 
-def testread_settings_are_json_or_text() -> None:
+def test_settings_are_json_or_text() -> None:
     assert read_settings(["a=0.5", "b=[1]", "c=adamw_torch", "d=null"]) == {
         "a": 0.5,
         "b": [1],

@@ -186,8 +186,8 @@ def test_unpadding_can_leave_no_column_but_newlines() -> None:
     assert token_indices(lay_out(LAYOUTS["llava_next"], geometry)) == [0, 1, 2, 3, -1, -1]
 
 
+@pytest.mark.parametrize("name", LAYOUTS)
 @given(data=st.data())
-@each("name", LAYOUTS)
 def test_counts_are_the_tokens_written(name: str, data: st.DataObject) -> None:
     rows, cols, high, wide = (data.draw(st.integers(1, 4)) for _ in range(4))
     has_overview = data.draw(st.booleans())
