@@ -24,7 +24,7 @@ wrong = [str(key) for key, value in state.items() if not isinstance(value, torch
 if wrong:
     sys.exit(f"{wrong[0]!r} is no tensor")
 seen, tensors = set(), {}
-for key, value in state.items():  # tied weights share memory, which safetensors does not allow
+for key, value in state.items():  # tied weights lie in one place, which the format does not allow
     value = value.contiguous()
     tensors[key] = value.clone() if value.data_ptr() in seen else value
     seen.add(value.data_ptr())

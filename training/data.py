@@ -168,7 +168,7 @@ def open_data(spec: str | os.PathLike[str], processor: FilaProcessor | None = No
 
 
 def sample_sizes(dataset: Any) -> Iterator[list[tuple[int, int]]]:
-    """Return the sizes (height, width) of each sample's images; only headers of files are read."""
+    """Yield the sizes (height, width) of each sample's images; only headers of files are read."""
     if hasattr(dataset, "select_columns") and "messages" in (dataset.column_names or ()):
         wanted = ("id", "image", "images", "video", "videos", "messages", "fields")
         dataset = dataset.select_columns([name for name in dataset.column_names if name in wanted])

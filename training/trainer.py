@@ -211,7 +211,7 @@ class FilaTrainer(Trainer):  # type: ignore[misc, unused-ignore]
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
-        """Return Trainer's batches; divide loss weights by their mean over the step's tokens if the arguments say so."""
+        """Return Trainer's batches; divide loss weights by their mean over the step's tokens if asked to."""
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self.args.loss_weight_mean_one and batches:
             counts = [(batch["labels"][:, 1:] != -100).sum(1) for batch in batches]
