@@ -2,8 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """Assemble a checkpoint from a low-res tower, a high-res tower and a language model.
 
-Tensors stream from the parts' files to the output's, a piece at a time; the only weights held in memory are the new
-ones (fusion, connector).
+Tensors stream piece by piece from the parts' files to the output. Only the new weights (fusion, connector) are held in
+memory.
 """
 
 import dataclasses
@@ -80,12 +80,12 @@ def assemble(
         tile_size: Pixels per side of a view, where the low-res tower's own size is not whole patches or too small.
         high_res_tile_size: High-res pixels per side of a view, see `FilaConfig`; Pix2Struct has no size of its own.
         high_res_overview: What the overview receives from the high-res tower, `"pool"`, `"interpolate"` or `"encode"`.
-        image_token: Placeholder of an image; added to the tokenizer unless it is there. A tokenizer that names an
-            image token of its own decides.
-        dtype: Of all weights: float32, bfloat16 or float16; by default what the language model is stored in (bfloat16
-            for a GGUF file).
+        image_token: Placeholder of an image; added to the tokenizer if missing. If the tokenizer names an image token
+            of its own, that one is used instead.
+        dtype: dtype of all weights: float32, bfloat16 or float16; the language model's stored dtype by default
+            (bfloat16 for a GGUF file).
         max_shard_size: Largest weight file, in bytes or as `"5GB"`.
-        seed: Of the new weights.
+        seed: Random seed of the new weights.
         overwrite: Replace an existing output.
         progress: Show a progress bar.
 
@@ -173,7 +173,7 @@ def _open_text(text: str | Path, gguf_file: str | None, scratch: Path, dtype: to
 
 
 def _named_gguf(text: str | Path, name: str) -> tuple[Path, str]:
-    """Folder and name of a GGUF file in a folder or on the Hub."""
+    """Return folder and name of a GGUF file in a folder or on the Hub."""
     folder = Path(text).expanduser()
     if folder.is_dir():
         if not (folder / name).is_file():
@@ -183,7 +183,7 @@ def _named_gguf(text: str | Path, name: str) -> tuple[Path, str]:
     return Path(hf_hub_download(repo_id, name, revision=revision or None)).parent, Path(name).name
 
 
-# Bookkeeping of a part's own checkpoint, which means nothing in another one.
+# Settings that describe the part's own checkpoint file and have no meaning in another checkpoint.
 _FOREIGN_KEYS = {"architectures", "auto_map", "torch_dtype", "dtype", "transformers_version", "id2label", "label2id"}
 
 
@@ -219,7 +219,7 @@ def _config(
 
 
 def _check_kinds(low: Part, text: Part) -> None:
-    """Check that the low-res part is a vision tower, and the text part is none, before their files are read."""
+    """Check, before any file is read, that the low-res part is a vision tower and the text part is not."""
     low_type, text_type = low.config.get("model_type"), text.config.get("model_type")
     accepted = vit_types(LOW_RES_TOWERS)
     swapped = (
@@ -248,7 +248,7 @@ def _high_res_config(part: Part) -> PreTrainedConfig:
 
 
 def declared(config: PreTrainedConfig) -> dict[str, Any]:
-    """The settings that a part's config class declares; anything else in its file is not carried on."""
+    """Return the settings that a part's config class declares; other entries of its file are dropped."""
     declared = {field.name for field in dataclasses.fields(config)} - _FOREIGN_KEYS
     values = {
         key: value for key, value in config.to_diff_dict().items() if key in declared and not key.startswith("_")
@@ -281,13 +281,13 @@ def _entry(role: str, part: Part) -> PartEntry:
 
 
 def stored_dtype(part: Part) -> torch.dtype:
-    """The widest of the dtypes that the part is stored in."""
+    """Return the widest dtype among the part's stored tensors."""
     stored = {tensor.dtype for tensor in part.tensors.values()}
     return next((dtype for dtype in DTYPES.values() if dtype in stored), torch.bfloat16)
 
 
 def parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """The dtype of that name, or None for None; a `ValueError` for others than floats of 16 and 32 bits."""
+    """Return the dtype of a name, or None for None; raise `ValueError` for all but 16- and 32-bit floats."""
     if dtype is None:
         return None
     name = str(dtype).removeprefix("torch.")

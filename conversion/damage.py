@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Names the damaged file where another library fails to open a checkpoint."""
+"""Find the damaged file when another library fails to open a checkpoint."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +14,10 @@ from .safetensors_file import opened
 
 @contextmanager
 def naming_damage(checkpoint: str | Path) -> Iterator[None]:
-    """Turn what a block raises over a damaged checkpoint into a `ValueError` that names the file.
+    """Convert errors that a damaged checkpoint causes in a block to a `ValueError` that names the file.
 
     Args:
-        checkpoint: Folder or Hub id. Files are looked at only after an error, and only in a folder.
+        checkpoint: Folder or Hub id. Files are inspected only after an error, and only in a local folder.
 
     Raises:
         ValueError: If a file is damaged, or the error is of a class that callers do not expect.
@@ -34,7 +34,7 @@ def naming_damage(checkpoint: str | Path) -> Iterator[None]:
 
 
 def _damage(folder: Path) -> str | None:
-    """What is wrong with the first damaged file, or None."""
+    """Describe the first damaged file; return None if no file is damaged."""
     try:
         for path in sorted([*folder.glob("*config.json"), *folder.glob("tokenizer.json")]):
             read_json(path)

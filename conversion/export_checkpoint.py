@@ -2,8 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """Export an imported checkpoint back to the original system's names and shapes.
 
-The weights may have been trained since. What the import left behind (a layer that nothing reads, an unused head) comes
-out of the original again; where nothing was left behind, the original is not needed.
+The weights may have been trained since. Tensors that the import dropped (an unread layer, an unused head) are copied
+from the original. If the import dropped none, the original is not needed.
 """
 
 import shutil
@@ -27,7 +27,7 @@ from .systems import find_system
 
 @dataclass(frozen=True)
 class JoinedTensor:
-    """`function(sources)`, the first `rows` rows of it; the sources are read whole unless nothing is done to them."""
+    """The first `rows` rows of `function(sources)`; sources are read whole unless they are copied unchanged."""
 
     sources: tuple[StoredTensor, ...]
     function: Callable[[Sequence[torch.Tensor]], torch.Tensor]
@@ -47,19 +47,19 @@ def export_checkpoint(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Path:
-    """Write weights and config.json of the original system.
+    """Write weights and config.json in the original system's format.
 
     Args:
-        checkpoint: Made by `import_checkpoint`, and possibly trained since.
+        checkpoint: Checkpoint made by `import_checkpoint`, possibly trained since.
         output: Folder to write.
-        original: The checkpoint that was imported, for what the import left behind.
+        original: The checkpoint that was imported, as the source of the tensors that the import dropped.
         max_shard_size: Largest weight file.
         overwrite: Replace an existing output.
         progress: Show a progress bar.
 
     Raises:
         ValueError: If the checkpoint was not imported.
-        RuntimeError: If tensors were left behind and there is no original to take them from.
+        RuntimeError: If the import dropped tensors and `original` is not given.
     """
     part = open_part(checkpoint)
     record = part.read_json(RECORD)
@@ -95,7 +95,7 @@ def _stream(origin: Origin, tensors: Mapping[str, StoredTensor], rows: int | Non
 def _left_behind(
     record: Mapping[str, Any], original: str | Path | None, scratch: Path, name: str
 ) -> dict[str, TensorStream]:
-    """The original's tensors that have no place in our model."""
+    """Return the original's tensors that have no place in our model."""
     if not record["left_behind"]:
         return {}
     if original is None:

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Language models in GGUF files, opened by transformers' own loader and written as safetensors."""
+"""Conversion of GGUF language models to safetensors, with transformers' own loader."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 def find_gguf(source: str | Path) -> tuple[Path, str] | None:
-    """Folder and file name, if `source` is a GGUF file or a folder whose only weights are one; else `None`.
+    """Return folder and file name if `source` is a GGUF file, or a folder whose only weights are one; else `None`.
 
     Raises:
         ValueError: If the folder has several GGUF files.
@@ -31,26 +31,26 @@ def find_gguf(source: str | Path) -> tuple[Path, str] | None:
 def convert_gguf(folder: Path, gguf_file: str, output: Path, *, dtype: torch.dtype) -> None:
     """Write a GGUF language model as a safetensors checkpoint with its tokenizer.
 
-    The whole model is held in memory once, unlike the rest of assembly.
+    Unlike the rest of assembly, this holds the whole model in memory once.
 
     Args:
-        folder: Where the GGUF file is.
-        gguf_file: Its name.
+        folder: Folder of the GGUF file.
+        gguf_file: Name of the GGUF file.
         output: Folder to write.
-        dtype: Of the weights written.
+        dtype: dtype of the written weights.
 
     Raises:
         ValueError: If the file cannot be read; names it.
     """
     options = {}
-    if hasattr(transformers, "GgufConfig"):  # newer versions keep the blocks quantized unless told otherwise
+    if hasattr(transformers, "GgufConfig"):  # newer versions keep the blocks quantized by default
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf_file, dtype=dtype, **options)
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
     except ImportError:  # the package that reads the format
         raise
-    except Exception as error:  # whatever a damaged file provokes in it
+    except Exception as error:  # a damaged file can raise any error here
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"{gguf_file} cannot be read as a language model in GGUF ({reason}).") from error
     if hasattr(model.config, "quantization_config"):

@@ -42,7 +42,7 @@ _SECTIONS = {"vision_config": "low_res", "high_res_vision_config": "high_res", "
 
 @dataclass(frozen=True)
 class Source:
-    """What is imported: the original, how its keys are named, what its config says, its text side, other towers."""
+    """An import's inputs: the original, its key layout, its config settings, its text side and further towers."""
 
     part: Part
     layout: SourceLayout
@@ -55,7 +55,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Fit:
-    """A recipe that the weights fit: the model's config and the source of every tensor."""
+    """A recipe that fits the weights, with the model's config and the source of every tensor."""
 
     recipe: Recipe
     config: FilaConfig
@@ -87,18 +87,18 @@ def import_checkpoint(
     Args:
         source: The original: a folder, or `owner/name` or `owner/name@revision` on the Hub.
         output: Folder to write; it must not exist unless `overwrite` is set.
-        system: Which system it is, a key of `systems.SYSTEMS`.
-        recipe: Its size; by default the first of the system's recipes that the weights fit.
-        low_res: Settings of the low-res tower that neither recipe nor source states.
+        system: Key of the system in `systems.SYSTEMS`.
+        recipe: Recipe of the checkpoint's size; by default the system's first recipe that fits the weights.
+        low_res: Settings of the low-res tower that neither the recipe nor the source gives.
         high_res: Of the high-res tower, likewise.
         text: Of the language model, likewise.
         config: Of `FilaConfig`, likewise.
         image_processor: Of `FilaImageProcessor`, likewise.
-        tokenizer: Folder or Hub id of the tokenizer, where the source's own needs code of its own.
-        low_res_weights: Checkpoint of the low-res tower alone, in transformers' names, where the original was saved
-            without the tower that it did not train.
+        tokenizer: Folder or Hub id of the tokenizer, if the source's tokenizer needs remote code.
+        low_res_weights: Checkpoint of the low-res tower alone, in transformers' names, if the original was saved
+            without its frozen tower.
         high_res_weights: Of the high-res tower, likewise.
-        dtype: Of all weights; by default the widest that the source stores.
+        dtype: dtype of all weights; by default the widest that the source stores.
         max_shard_size: Largest weight file, in bytes or as `"5GB"`.
         overwrite: Replace an existing output.
         progress: Show a progress bar.
@@ -117,7 +117,7 @@ def import_checkpoint(
         part = open_source(source, scratch)
         names = found.recipes if recipe is None else (recipe,)
         settings = found.settings(part.config)
-        # before the rows of the vocabulary are counted; recipes that are tried in turn have one prompt format
+        # must run before vocabulary rows are counted; all recipes of a system share one prompt format
         own = part.folder if tokenizer is None else resolve_folder(tokenizer)[1]
         with naming_damage(own):
             tokens, template = _text_side(own, part, load_recipe(names[0]), settings)
@@ -149,7 +149,7 @@ def import_checkpoint(
 def open_source(source: str | Path, scratch: Path) -> Part:
     """Open an original checkpoint; pickled weights are converted into `scratch` first."""
     part = open_part(source, weights=False)
-    if not any(part.folder.glob("*.safetensors")):  # a Hub id gave none, and no pickles before they were asked for
+    if not any(part.folder.glob("*.safetensors")):  # pickles on the Hub are downloaded only here
         resolve_folder(source, pickles=True)
     if not has_pickled_weights(part.folder):
         return open_part(source)
@@ -158,7 +158,7 @@ def open_source(source: str | Path, scratch: Path) -> Part:
 
 
 def layout_rules(layout: SourceLayout, config: FilaConfig) -> list[Rule]:
-    """All key rules of a layout for a model of `config`."""
+    """Return all key rules of a layout for a model of `config`."""
     templates, drops = layout.templates(config), list(layout.drops(config))
     if config.tie_word_embeddings:
         (head,) = [rule for rule in templates if isinstance(rule, Pair) and rule.target == "lm_head.weight"]
@@ -167,7 +167,7 @@ def layout_rules(layout: SourceLayout, config: FilaConfig) -> list[Rule]:
 
 
 def _first_fit(names: Sequence[str], source: Source, given: Mapping[str, Any], changes: Mapping[str, Any]) -> Fit:
-    """The first recipe whose model has a place for every tensor and a tensor for every place."""
+    """Return the first recipe whose model and the source's tensors match one to one."""
     errors = []
     for name in names:
         recipe = load_recipe(name)
@@ -217,7 +217,7 @@ def _fit(recipe: Recipe, config: FilaConfig, source: Source) -> Fit:
 
 
 def _text_side(source: Path, part: Part, recipe: Recipe, settings: Settings) -> tuple[Any, str]:
-    """The tokenizer, with all tokens that prompts have, and the chat template; code that lies beside is not run."""
+    """Return the tokenizer with all prompt tokens added, and the chat template; the source's code is not run."""
     try:
         tokens = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (ValueError, OSError, KeyError, ImportError) as error:
@@ -229,7 +229,7 @@ def _text_side(source: Path, part: Part, recipe: Recipe, settings: Settings) -> 
         tokens = PreTrainedTokenizerFast.from_pretrained(source)
     tokens.init_kwargs.pop("auto_map", None)
     special = [AddedToken(token, special=True, normalized=False) for token in recipe.special_tokens]
-    tokens.add_tokens(special, special_tokens=True)  # those that it has keep their ids
+    tokens.add_tokens(special, special_tokens=True)  # existing tokens keep their ids
     image_token = image_token_of(tokens, recipe.processor["image_token"])
     add_image_token(tokens, image_token)
     ensure_pad_token(tokens, image_token)
@@ -244,7 +244,7 @@ def _text_side(source: Path, part: Part, recipe: Recipe, settings: Settings) -> 
 
 
 def _save_processor(folder: Path, fit: Fit, source: Source, images: Mapping[str, Any]) -> dict[str, Any]:
-    """Write processor and generation config; the settings of the first are what the weights were trained with."""
+    """Write processor and generation config; the processor gets the settings that the weights were trained with."""
     settings = {**source.settings.image_processor, **images}
     made = processor(
         fit.recipe, fit.config, source.tokens, image_processor=settings, chat_template=source.chat_template
@@ -268,7 +268,7 @@ def _save_card(folder: Path, name: str, fit: Fit, source: Source) -> None:
 
 
 def _record(system: str, fit: Fit, source: Source) -> dict[str, Any]:
-    """What `export_checkpoint` needs to know of the source."""
+    """Return the facts about the source that `export_checkpoint` needs."""
     part = source.part
     plan = apply_rules(part.tensors, layout_rules(source.layout, fit.config), name=part.name)
     by_token = {"model.language_model.embed_tokens.weight", "lm_head.weight"}

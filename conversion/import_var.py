@@ -1,14 +1,14 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""VAR's own checkpoints, turned into folders that `from_pretrained` opens.
+"""Import of VAR's own checkpoints as folders that `from_pretrained` opens.
 
     import_var("vae_ch160v4096z32.pth", "tokenizer")
     import_var("vae_ch160v4096z32.pth", "generator", transformer="var_d16.pth")
 
-`import_var_file` tells from the weights which of the two a file is; it is `fila import --system var`.
+`import_var_file` detects from the weights which of the two a file is; `fila import --system var` calls it.
 
-Sizes are read off the weights. Patch numbers cannot be: of the released lists the one is taken whose length and
-number of scales fit.
+Sizes are read from the weights. The weights do not determine the patch numbers: the released list whose length and
+number of scales fit is used.
 """
 
 import itertools
@@ -43,7 +43,7 @@ RESIZE = 1.125  # of the short side before the crop
 
 
 def find_scales(num_scales: int, length: int | None = None) -> list[int]:
-    """The released patch numbers with so many scales and, where it is known, so many ids.
+    """Return the released patch numbers with this number of scales and, if known, of ids.
 
     Raises:
         ValueError: If there is none.
@@ -60,12 +60,12 @@ def find_scales(num_scales: int, length: int | None = None) -> list[int]:
 
 
 def tokenizer_config(shapes: Shapes, *, patch_nums: Sequence[int] | None = None, **options: Any) -> VarVQConfig:
-    """Config of a tokenizer with weights of these shapes.
+    """Return the config of a tokenizer with weights of these shapes.
 
     Args:
         shapes: Key to shape, under the source's names.
         patch_nums: The scales, if they are not a released list.
-        options: What shapes do not tell: `phi_ratio`, `normalize_codes`, `commitment`, `dropout`.
+        options: Settings that shapes do not determine: `phi_ratio`, `normalize_codes`, `commitment`, `dropout`.
 
     Raises:
         ValueError: If the weights are not a VAR tokenizer's.
@@ -96,7 +96,7 @@ def tokenizer_config(shapes: Shapes, *, patch_nums: Sequence[int] | None = None,
 
 
 def generator_config(shapes: Shapes, tokenizer: Shapes, *, patch_nums: Sequence[int] | None = None) -> VarConfig:
-    """Config of a transformer with weights of these shapes, and of its tokenizer.
+    """Return the config of a transformer with weights of these shapes, and of its tokenizer.
 
     Raises:
         ValueError: If the weights are not a VAR transformer's.
@@ -129,7 +129,7 @@ def import_var(
     """Write a folder for `VarVQModel`, or with `transformer` for `VarForImageGeneration`.
 
     Args:
-        tokenizer: A file of weights, `.pth` or `.safetensors`. A `.pth` is read without running what it holds.
+        tokenizer: A file of weights, `.pth` or `.safetensors`. A `.pth` is read without running pickled code.
         output: The folder.
         transformer: Another such file.
         patch_nums: The scales, if they are not a released list.
@@ -173,7 +173,7 @@ def import_var_file(
     patch_nums: Sequence[int] | None = None,
     overwrite: bool = False,
 ) -> dict[str, int]:
-    """As `import_var`, for a file of either kind.
+    """Import a tokenizer or a transformer, whichever the file holds; see `import_var`.
 
     Args:
         source: Weights of an image tokenizer, or of a transformer.
@@ -185,7 +185,8 @@ def import_var_file(
         How many tensors were left behind, by reason.
 
     Raises:
-        ValueError: If a file is not there or not what it should be, or the tokenizer is missing or one too many.
+        ValueError: If a file is missing or of the wrong kind, if a transformer comes without a tokenizer, or a
+            tokenizer comes with a second one.
     """
     for path in (source, *([] if tokenizer is None else [tokenizer])):
         if not Path(path).is_file():
@@ -209,7 +210,7 @@ def import_var_file(
 def collect(
     model: nn.Module, tokenizer: Mapping[str, torch.Tensor], transformer: Mapping[str, torch.Tensor]
 ) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
-    """The model's weights out of the source's, all of them; and what was left behind, by reason.
+    """Return all of the model's weights, taken from the source, and the number of dropped tensors by reason.
 
     Raises:
         RuntimeError: If a tensor is left over on either side, or a shape differs.
@@ -240,7 +241,7 @@ def collect(
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file.
+    """Read the tensors of a file.
 
     Raises:
         ValueError: If it holds something else.
@@ -250,7 +251,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         return load_file(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # a damaged file provokes all kinds
+    except Exception as error:  # a damaged file can raise any error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path.name} cannot be read as weights alone: {reason[:300]}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
@@ -259,10 +260,10 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    """Key to shape."""
+    """Return key to shape."""
     return {key: tuple(value.shape) for key, value in state.items()}
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
-    """How many of `pattern` with 0, 1 and so on there are."""
+    """Count the keys that match `pattern` with 0, 1, 2, ... filled in."""
     return next(index for index in itertools.count() if pattern.format(index) not in shapes)

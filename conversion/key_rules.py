@@ -1,11 +1,11 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Key rules: one line of data for what becomes of a tensor between an original's layout and ours, read both ways.
+"""Key rules: data that maps each tensor of an original's layout to ours and back.
 
 A key template is a key with holes: `{i}` and `{j}` stand for a number, `{leaf}` for `weight` or `bias`, `{rest}` for
-anything. It must match the whole key, and the first rule that matches decides; on the way back too, so of two rules
-for one of our keys the first names the original's. A key that no rule matches, two keys that meet in one target, and a
-target that nothing fills are errors.
+anything. A template must match the whole key, and the first matching rule applies, in both directions: if two rules
+produce the same key of ours, the export uses the first. Errors are: a key that no rule matches, two keys with the same
+target, and a target that no key fills.
 """
 
 import re
@@ -20,12 +20,12 @@ HOLES = {"i": r"\d+", "j": r"\d+", "leaf": r"weight|bias", "rest": r".+"}
 
 @dataclass(frozen=True)
 class Pair:
-    """One tensor with a key there and a key here.
+    """Rule for one tensor of the original that is one tensor of ours.
 
     Attributes:
         source: Template of the original's key.
         target: Template of our key, with the same holes.
-        forward, backward: What is done to the values on the way to us and back; nothing by default.
+        forward, backward: Transforms of the values on import and on export; the identity by default.
     """
 
     source: str
@@ -35,27 +35,27 @@ class Pair:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The one target."""
+        """Return the one target."""
         return (self.target,)
 
     def part(self, at: int) -> TensorFunction | None:
-        """What makes our tensor; None if it is the original's as it is."""
+        """Return the transform that makes our tensor; None if the tensor is copied."""
         return self.forward
 
     def whole(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The original's tensor out of ours."""
+        """Return the original's tensor, made from ours."""
         return tensors[0] if self.backward is None else self.backward(tensors[0])
 
 
 @dataclass(frozen=True)
 class Stack:
-    """One tensor of the original that is several here, such as the stacked query, key and value.
+    """Rule for one tensor of the original that is several of ours, such as stacked query, key and value.
 
     Attributes:
         source: Template of the original's key.
         targets: Templates of our keys, with the same holes.
-        split: From the original's tensor to ours.
-        join: Back.
+        split: Function from the original's tensor to ours.
+        join: Function from our tensors to the original's.
     """
 
     source: str
@@ -64,17 +64,17 @@ class Stack:
     join: Callable[[Sequence[torch.Tensor]], torch.Tensor]
 
     def part(self, at: int) -> TensorFunction | None:
-        """What makes our tensor number `at`."""
+        """Return the transform that makes our tensor number `at`."""
         return lambda tensor: self.split(tensor)[at]
 
     def whole(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The original's tensor out of ours."""
+        """Return the original's tensor, made from ours."""
         return self.join(tensors)
 
 
 @dataclass(frozen=True)
 class Drop:
-    """The tensor is left behind; `reason` says why and is told to the user."""
+    """Rule for a tensor that is dropped; the model card and messages show `reason`."""
 
     source: str
     reason: str
@@ -86,14 +86,14 @@ Rule = KeyTemplate | Drop
 
 @dataclass(frozen=True)
 class Move:
-    """One tensor of ours: the original's key, our key, and what is done to the values; None for nothing."""
+    """One tensor of ours: the original's key, our key, and the transform of the values (None for a copy)."""
 
     source: str
     target: str
     forward: TensorFunction | None
 
     def shape(self, source_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of the tensor, found without touching any values."""
+        """Return the shape of the tensor without reading its values."""
         if self.forward is None:
             return source_shape
         return tuple(self.forward(torch.empty(source_shape, device="meta")).shape)
@@ -101,7 +101,7 @@ class Move:
 
 @dataclass(frozen=True)
 class KeyPlan:
-    """The full account of one original: every key is in `moves` or in `dropped` (key to reason)."""
+    """The fate of every key of one original: it is in `moves` or in `dropped` (key to reason)."""
 
     moves: tuple[Move, ...]
     dropped: Mapping[str, str]
@@ -109,7 +109,7 @@ class KeyPlan:
 
 @dataclass(frozen=True)
 class Origin:
-    """One tensor of the original's layout and what it is made of.
+    """One tensor of the original's layout and the tensors that it is made of.
 
     Attributes:
         sources: Our keys.
@@ -121,7 +121,7 @@ class Origin:
 
 
 def pattern_of(template: str) -> str:
-    r"""Regular expression of the keys that a template stands for.
+    r"""Return the regular expression of the keys that a template matches.
 
     Example:
         >>> pattern_of("layers.{i}.{leaf}")
@@ -176,11 +176,11 @@ def apply_rules(keys: Iterable[str], rules: Sequence[Rule], *, name: str) -> Key
 
 
 def export_plan(keys: Iterable[str], rules: Iterable[Rule], *, name: str) -> dict[str, Origin]:
-    """The original's keys that our keys become, in the order of `keys`.
+    """Return the original's keys that our keys become, in the order of `keys`.
 
     Args:
         keys: Our keys.
-        rules: The same that read the original; what they drop, they cannot bring back.
+        rules: The rules that read the original; dropped tensors cannot be restored.
         name: What the model is called in messages.
 
     Raises:
@@ -209,7 +209,7 @@ def export_plan(keys: Iterable[str], rules: Iterable[Rule], *, name: str) -> dic
 
 
 def _matched(keys: Iterable[str], templates: Sequence[str], name: str) -> Iterator[tuple[str, int, dict[str, str]]]:
-    """Each key, the number of the first template that matches it, and what fills the holes."""
+    """Yield each key with the number of its first matching template and the values of the holes."""
     patterns = [re.compile(pattern_of(template)) for template in templates]
     unmatched: list[str] = []
     for key in keys:
@@ -229,7 +229,7 @@ def _matched(keys: Iterable[str], templates: Sequence[str], name: str) -> Iterat
 def check_targets(
     filled: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], *, origin: Mapping[str, str]
 ) -> None:
-    """Compare what the sources fill with what the model has: same keys, same shapes.
+    """Check that the filled targets and the model's tensors have the same keys and shapes.
 
     Args:
         filled: Target key to shape, over all sources.

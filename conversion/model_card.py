@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The model card of an assembled checkpoint: what it is made of, under which licences, and what is untrained."""
+"""The model card of an assembled checkpoint: its parts, their licences, and the untrained modules."""
 
 import re
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ class PartEntry:
     Attributes:
         role: What the part does.
         source: Where it came from.
-        trained: Whether its weights come from training; random ones are called UNTRAINED.
+        trained: Whether its weights come from training; the card calls random weights UNTRAINED.
         license: Its licence, if its files say so.
-        note: Anything else that a reader has to know.
+        note: Further information for the reader.
     """
 
     role: str
@@ -91,10 +91,10 @@ def write_model_card(
     """Write `README.md` with its metadata.
 
     Args:
-        folder: Where to write it.
-        name: Of the checkpoint.
-        parts: What it is made of.
-        dropped: (part, reason, number of tensors) of what was left behind.
+        folder: Folder of the checkpoint.
+        name: Name of the checkpoint.
+        parts: Parts of the checkpoint.
+        dropped: (part, reason, number of tensors) of the dropped tensors.
         intro: First paragraph.
     """
     licenses = {part.license for part in parts if part.trained}

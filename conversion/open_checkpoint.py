@@ -1,11 +1,11 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Opens a checkpoint as a stranger would and runs one forward; `verify` runs this file in a process of its own.
+"""Open a checkpoint in a fresh process and run one forward; `verify` starts this file as a script.
 
     python open_checkpoint.py FOLDER remote|installed
 
-`remote` uses the code beside the weights and never imports `fila`; `installed` imports `fila`. The last line printed
-is a JSON object that says what was seen. Nothing but transformers and what it needs is imported here.
+`remote` uses the code beside the weights and never imports `fila`; `installed` imports `fila`. The last printed line
+is a JSON object with the result. This file imports only transformers and its dependencies.
 """
 
 import json
@@ -26,7 +26,7 @@ def open_and_run(folder: str, *, remote: bool) -> dict[str, Any]:
         remote: Whether to use the code in it.
 
     Returns:
-        Class names, number of input tokens, shape of the logits, whether all of them are finite.
+        Class names, number of input tokens, shape of the logits, and whether all logits are finite.
     """
     options: dict[str, Any] = {"local_files_only": True}
     if remote:

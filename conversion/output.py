@@ -1,11 +1,12 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Outputs: never an input, and whole or not there.
+"""Atomic outputs: an output is complete or absent, and never overwrites an input.
 
-A file or folder is made in a folder of its own beside the destination, `.NAME.PID-MARK.partial`, and renamed when it
-is complete; until then what was there stays. The folder holds a file that its process keeps locked. The system lets
-go of the lock however the process ends, so that the next run with this output tells leftovers from work in progress,
-also after process ids were used again, in containers and on shared disks; where a disk has no locks they stay.
+A file or folder is written to a temporary folder next to the destination, `.NAME.PID-MARK.partial`, and renamed when
+it is complete; until then the old output stays. The process holds a lock on a file in the temporary folder. The
+operating system releases the lock when the process ends for any reason. So the next run with this output can
+distinguish leftovers from work in progress, also when process ids are reused, in containers and on shared disks. On a
+disk without locks, leftovers stay.
 """
 
 import errno
@@ -41,11 +42,11 @@ Input = str | Path | None
 
 @contextmanager
 def written_atomically(output: Path, *, overwrite: bool, inputs: Iterable[Input] = ()) -> Iterator[Path]:
-    """Give a folder beside `output` that becomes it if the block succeeds and vanishes if not.
+    """Yield a temporary folder that is renamed to `output` if the block succeeds and removed if it fails.
 
     Args:
         output: The folder.
-        overwrite: Whether a checkpoint that lies there may be replaced.
+        overwrite: Whether an existing checkpoint may be replaced.
         inputs: What the output is made of, as the caller was given it; what is no path is passed over.
 
     Raises:
@@ -71,7 +72,7 @@ def written_atomically(output: Path, *, overwrite: bool, inputs: Iterable[Input]
 
 @contextmanager
 def written_file(output: Path, *, inputs: Iterable[Input] = ()) -> Iterator[Path]:
-    """Give a path beside `output`; the file that the block writes there becomes it if the block succeeds.
+    """Yield a temporary path; the file written there is renamed to `output` if the block succeeds.
 
     Args:
         output: The file; an older one is replaced.
@@ -91,13 +92,13 @@ def written_file(output: Path, *, inputs: Iterable[Input] = ()) -> Iterator[Path
 
 
 def refuse_inputs(output: Path, inputs: Iterable[Input], *, is_new_file: bool = False) -> None:
-    """Refuse an output that is an input, holds one or lies in one; a new file in an input's folder harms nothing.
+    """Reject an output that is, contains or is inside an input; a new file in an input's folder is allowed.
 
-    Paths are compared by what they lead to, so that links, case and `..` hide nothing. The links in an input's folder
-    count too.
+    Paths are compared after they are resolved, so links, case and `..` make no difference. Links in an input's folder
+    are followed too.
 
     Raises:
-        ValueError: Naming both.
+        ValueError: If the output is such a path; names output and input.
     """
     for given in inputs:
         for path in _files_of(given):
@@ -120,14 +121,14 @@ def refuse_inputs(output: Path, inputs: Iterable[Input], *, is_new_file: bool = 
 
 
 def _files_of(given: Input) -> list[Path]:
-    """Where an input leads, and where the links in its folder do; nothing if it is no path, such as a Hub id."""
+    """Return the resolved paths of an input and of the links in its folder; none if it is not a path (a Hub id)."""
     try:
         path = Path(given or "").expanduser()
         if not given or not path.exists():
             return []
         links = [entry for entry in path.iterdir() if entry.is_symlink()] if path.is_dir() else []
         return [path.resolve(), *(link.resolve() for link in links)]
-    except (OSError, ValueError, RuntimeError):  # too long for a path, or of a user whom there is not
+    except (OSError, ValueError, RuntimeError):  # too long for a path, or an unknown `~user`
         return []
 
 
@@ -154,7 +155,7 @@ def _check_free(output: Path, overwrite: bool) -> None:
 
 
 def _sweep(output: Path) -> None:
-    """Remove what processes that ended without a chance to left of this output."""
+    """Remove the temporary folders of this output that killed processes left."""
     leftover = re.compile(rf"\.{re.escape(output.name)}\.\d+-[0-9a-f]+\.partial")
     for path in output.parent.iterdir() if output.parent.is_dir() else ():
         if leftover.fullmatch(path.name) and (path / _LOCK).is_file() and (lock := _locked(path / _LOCK)):
@@ -164,14 +165,14 @@ def _sweep(output: Path) -> None:
 
 @contextmanager
 def _staged(output: Path) -> Iterator[tuple[Path, Path]]:
-    """Give two free paths on the disk of `output`: for what is to become it, and for what it replaces."""
+    """Yield two free paths on the disk of `output`: one for the new output, one for the old output."""
     output.parent.mkdir(parents=True, exist_ok=True)
     staging = output.with_name(f".{output.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     staging.mkdir()
     lock = None
     try:
         if lock := _locked(staging / f"{_LOCK}.new"):
-            (staging / f"{_LOCK}.new").rename(staging / _LOCK)  # whoever sees it finds it locked
+            (staging / f"{_LOCK}.new").rename(staging / _LOCK)  # visible only once it is locked
         yield staging / output.name, staging / _OLD
     except OSError as error:
         if error.errno not in _FULL:
@@ -184,7 +185,7 @@ def _staged(output: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _locked(path: Path) -> IO[bytes] | None:
-    """Open a file, locked until it is closed; None if another process has it, or the disk has no locks."""
+    """Open a file and lock it until it is closed; return None if it is locked or the disk has no locks."""
     if fcntl is None:
         return None
     try:
@@ -200,10 +201,10 @@ def _locked(path: Path) -> IO[bytes] | None:
 
 
 def _discard(staging: Path, output: Path) -> None:
-    """Remove what is left of an output's making; what it replaced goes back if it was not yet in its place."""
+    """Remove the temporary folder; restore the old output if the new one is not in place."""
     if (staging / _OLD).exists() and (staging / output.name).exists():
         if output.exists():
-            return  # by somebody else; neither is ours to remove
+            return  # another process; keep both folders
         (staging / _OLD).rename(output)
     shutil.rmtree(staging, ignore_errors=True)
 
@@ -214,7 +215,7 @@ def write_weights(
     """Write `model.safetensors`, or shards of at most `shard_bytes` (a larger tensor gets its own) and their index.
 
     Raises:
-        RuntimeError: If the safetensors library does not find in a file what was written to it.
+        RuntimeError: If the safetensors library does not read back from a file what was written to it.
     """
     sizes = {key: math.prod(stream.shape) * dtype.itemsize for key, stream in tensors.items()}
     shards: list[list[tuple[str, TensorStream]]] = [[]]
@@ -246,7 +247,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def parse_size(size: int | str) -> int:
-    """Bytes of a size such as `"5GB"`.
+    """Return the bytes of a size such as `"5GB"`.
 
     Raises:
         ValueError: If it is not a positive size.

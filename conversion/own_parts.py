@@ -1,10 +1,10 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Parts of other packages: register them, find them when a config names them, and carry their files in checkpoints.
+"""Parts of other packages: registration, lookup by a config's names, and their files in checkpoints.
 
 A package calls `fila.register_part("fusion", "film", FilmFusion)`, or declares the entry point `fusion.film` in the
-group `fila.parts`, which is loaded when a config names the part. A checkpoint's settings say which file beside it
-defines each such part (`own_parts`); `load_parts` registers them from there.
+group `fila.parts`, which is loaded when a config names the part. A checkpoint's setting `own_parts` names the file in
+the checkpoint that defines each such part; `load_parts` registers the parts from these files.
 """
 
 import ast
@@ -55,17 +55,17 @@ _registered: dict[tuple[str, str], Any] = {}
 
 
 def register_part(kind: str, name: str, part: type | layout.Layout) -> None:
-    """Make a part of your own known, so that configs can name it; everything then works that works for fila's parts.
+    """Register a part of your own, so that configs can name it and it works like fila's own parts.
 
     Args:
         kind: `fusion`, `connector`, `canvas`, `layout`, `low_res_tower` or `high_res_tower`; `tower` is whichever of
             the two the class can be.
-        name: What a config calls it: the `type` of its options, the `model_type` of a tower's config.
+        name: Name in configs: the `type` of the part's options, or the `model_type` of a tower's config.
         part: The class, or the `Layout`.
 
     Raises:
-        ValueError: If the kind is unknown, the name is one of fila's or of another class, the class is defined in
-            `__main__`, or it does not declare what is asked of its kind.
+        ValueError: If the kind is unknown, the name belongs to fila or to another class, the class is defined in
+            `__main__`, or it lacks a declaration that its kind requires.
     """
     if kind != "tower" and kind not in KINDS:
         raise ValueError(f"`kind` must be one of {[*KINDS, 'tower']}; got {kind!r}.")
@@ -92,7 +92,7 @@ def register_part(kind: str, name: str, part: type | layout.Layout) -> None:
 
 
 def find_part(kind: str, name: object) -> None:
-    """Load a part that a config names and nobody registered, by its entry point; without one, do nothing."""
+    """Load an unregistered part that a config names from its entry point, if it has one."""
     kinds = _TOWERS if kind in _TOWERS else (kind,)
     for entry in entry_points(group=GROUP):
         own, _, known = entry.name.partition(".")
@@ -108,7 +108,7 @@ def require_parts(own_parts: Mapping[str, str], folder: object = None) -> None:
         folder: The checkpoint, for the message.
 
     Raises:
-        ValueError: If one is not; names its file, and how to register it.
+        ValueError: If a part is neither; names its file and how to register it.
     """
     for part, place in own_parts.items():
         kind, _, name = part.partition(".")
@@ -126,18 +126,18 @@ def require_parts(own_parts: Mapping[str, str], folder: object = None) -> None:
 
 
 def load_parts(path: str | os.PathLike[str], *, trust_remote_code: bool = False, **options: Any) -> list[str]:
-    """Register the parts that the files beside a checkpoint define and that are not registered yet.
+    """Register the parts that a checkpoint's files define and that are not registered yet.
 
     Args:
         path: Folder or Hub id.
-        trust_remote_code: Has to be True: the files are run.
-        options: For the download of a checkpoint on the Hub, such as `revision`.
+        trust_remote_code: Must be True, because the files are run.
+        options: Options for the download from the Hub, such as `revision`.
 
     Returns:
-        What was registered, as `kind.name`.
+        The registered parts, as `kind.name`.
 
     Raises:
-        ValueError: If there are such parts and the files are not trusted.
+        ValueError: If such parts exist and `trust_remote_code` is not True.
     """
     listed: dict[str, str] = {}
     for name in SETTINGS:
@@ -180,7 +180,7 @@ def own_sources(entries: Mapping[str, set[str]], siblings: Mapping[str, Path]) -
         Module and class of each part by table and name; and by file name what lies beside the checkpoint.
 
     Raises:
-        ValueError: If a file imports what cannot lie beside a checkpoint; names the file and the line.
+        ValueError: If a file imports a module that cannot be copied into a checkpoint; names the file and the line.
     """
     places: Places = {}
     sources: dict[str, bytes] = {}
@@ -272,7 +272,7 @@ def _stem(part: type) -> str:
 
 
 def _place(part: type | layout.Layout) -> tuple[str, str]:
-    """Return what tells a class from others: a file that is run again defines the same class anew."""
+    """Return a key that identifies a class even when its file is run again and defines it anew."""
     return getattr(part, "__module__", ""), getattr(part, "__qualname__", repr(part))
 
 
@@ -284,10 +284,10 @@ def _is_known(part: str) -> bool:
 
 
 def _kinds_of_tower(name: str, part: type | layout.Layout) -> list[str]:
-    """Return as which tower a class declares enough.
+    """Return the kinds of tower whose required declarations a class has.
 
     Raises:
-        ValueError: If as neither; names what is missing of a high-res tower.
+        ValueError: If it can be neither; names the declarations that a high-res tower requires and it lacks.
     """
     found = []
     for kind in ("low_res_tower", "high_res_tower"):

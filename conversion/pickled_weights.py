@@ -1,9 +1,9 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Pickled weights, as older checkpoints have them, turned into safetensors by a process of its own.
+"""Conversion of older checkpoints' pickled weights to safetensors, in a child process.
 
-A pickle can run code when it is opened. torch's `weights_only` reader runs none that it does not know, and it runs in
-a child process, which hands over tensors in a format that cannot hold code. Everywhere else pickles are refused.
+A pickle can run code when it is opened. torch's `weights_only` reader runs only code that it knows. It runs in a
+child process, which returns the tensors in a format that cannot hold code. All other code rejects pickles.
 """
 
 import subprocess
@@ -33,20 +33,20 @@ save_file(tensors, sys.argv[2])
 
 
 def has_pickled_weights(folder: Path) -> bool:
-    """Whether the folder has pickled weights and no safetensors."""
+    """Return whether the folder has pickled weights and no safetensors."""
     return not any(folder.glob("*.safetensors")) and any((folder / name).is_file() for name in (SINGLE, INDEX))
 
 
 def read_pickled_weights(folder: Path, scratch: Path, name: str) -> dict[str, StoredTensor]:
-    """Convert every shard, one at a time, and read the headers of what was written.
+    """Convert the shards one at a time, and read the headers of the written files.
 
     Args:
-        folder: Holds the pickles.
-        scratch: Where the safetensors go.
+        folder: Folder of the pickles.
+        scratch: Folder for the safetensors.
         name: Of the checkpoint, for messages.
 
     Raises:
-        ValueError: If a shard is missing, needs more than tensors, or holds a key that another one has.
+        ValueError: If a shard is missing, holds other objects than tensors, or repeats a key of another shard.
     """
     shards = [SINGLE]
     if (folder / INDEX).is_file():

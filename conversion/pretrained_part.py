@@ -1,9 +1,10 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""A part: one pretrained model that a checkpoint is assembled from, in a local folder or on the Hub.
+"""A part: one pretrained model, in a local folder or on the Hub, that a checkpoint is assembled from.
 
-Only safetensors files are read. Every path that an index file names is checked before it is opened: it must be a plain
-relative name whose target lies in the part's folder (or, for a Hub snapshot, among the blobs of the same repository).
+Only safetensors files are read. Each path in an index file is checked before it is opened: it must be a plain
+relative name whose target is inside the part's folder (or, for a Hub snapshot, among the blobs of the same
+repository).
 """
 
 import json
@@ -27,13 +28,13 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 
 @dataclass(frozen=True)
 class Part:
-    """One source checkpoint, opened: its config and where its tensors lie.
+    """One opened source checkpoint: its config and the places of its tensors.
 
     Attributes:
         name: Hub id or folder name, for messages and the model card; never an absolute path.
-        folder: Where its files are.
+        folder: Folder of its files.
         config: Contents of its config file.
-        tensors: Key to place; empty if it was opened for its config alone.
+        tensors: Key to place in a file; empty if the part was opened for its config alone.
         card: Metadata of its model card: `license`; `fila_source` and `fila_note` are passed on to the assembled
             model's card.
     """
@@ -46,17 +47,17 @@ class Part:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Key to shape."""
+        """Key to shape of every tensor."""
         return {key: tensor.shape for key, tensor in self.tensors.items()}
 
     @property
     def license(self) -> str | None:
-        """Its licences, as its card names them."""
+        """The licences that its model card names."""
         found = self.card.get("license")
         return ", ".join(map(str, found)) if isinstance(found, list) else found
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Contents of a JSON file of the part, or an empty dict if there is none."""
+        """Read a JSON file of the part; return an empty dict if the file does not exist."""
         path = self.folder / name
         return read_json(path) if path.is_file() else {}
 
@@ -77,14 +78,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def resolve_folder(source: str | Path, *, pickles: bool = False) -> tuple[str, Path]:
-    """Find a part's folder, downloading it if `source` is a Hub id.
+    """Return a part's name and folder; download the part if `source` is a Hub id.
 
     Args:
         source: A local folder, or `owner/name` or `owner/name@revision` on the Hub.
         pickles: Whether pickled weights may be downloaded too, for `pickled_weights.py`.
 
     Returns:
-        What to call it (folder name, or Hub id and commit), and where it is.
+        Name of the part (folder name, or Hub id and commit), and its folder.
 
     Raises:
         ValueError: If it is neither, or cannot be downloaded.
@@ -109,7 +110,7 @@ def open_part(source: str | Path, *, weights: bool = True) -> Part:
 
     Args:
         source: A local folder, or `owner/name` or `owner/name@revision` on the Hub.
-        weights: Whether its weights are wanted; without, only its config is read.
+        weights: Whether to read the headers of its weights too; otherwise only its config is read.
 
     Returns:
         The part; no tensor has been read yet.
@@ -137,7 +138,7 @@ def _read_config(folder: Path, name: str) -> dict[str, Any]:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """Metadata of the folder's model card."""
+    """Read the metadata of the folder's model card."""
     card = folder / "README.md"
     if not card.is_file():
         return {}
@@ -196,10 +197,10 @@ def _read_index(folder: Path, index_name: str) -> dict[str, StoredTensor]:
 def inside_folder(
     folder: Path, file_name: str, index_name: str, *, endings: tuple[str, ...] = (".safetensors", ".json")
 ) -> Path:
-    """The path of a file that must lie in `folder`; symbolic links may not lead out of it.
+    """Return the path of a file and check that it is inside `folder`, also after symbolic links are resolved.
 
     Raises:
-        ValueError: If it does not, is missing, or has another ending; names it and the index that names it.
+        ValueError: If the file is outside, is missing, or has another ending; names the file and its index.
     """
     plain = PurePosixPath(file_name).name == file_name == PureWindowsPath(file_name).name and file_name not in (
         ".",

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The files that say how text and images go in and text comes out: processor and generation config."""
+"""Processor and generation config of an assembled checkpoint."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,14 +24,14 @@ _OF_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_
 
 
 def normalization(part: Part, config: PreTrainedConfig) -> dict[str, Any]:
-    """The image mean and standard deviation that the part was trained with, as far as its files say.
+    """Return the image mean and standard deviation that the part was trained with, if its files give them.
 
-    Pix2Struct's tower undoes a normalisation that its options name, so it gets that one.
+    Pix2Struct's tower undoes the normalisation in its tower options, so this normalisation is returned for it.
     """
     if config.model_type == "pix2struct_vision_model":
         options = pix2struct_options(config)
         return {"image_mean": list(options.mean), "image_std": list(options.std)}
-    # newer transformers writes the images' settings into the processor's file, where there is one
+    # newer transformers writes the image settings into the processor's file, if it exists
     together = part.read_json("processor_config.json").get("image_processor", {})
     values = part.read_json("preprocessor_config.json") or together
     if "image_mean" not in values:
@@ -52,13 +52,13 @@ def save_processor(
     low_res: Part,
     high_res: Part | None,
 ) -> dict[str, Any]:
-    """Write the processor that fits the model: its sizes, its tokens per tile, the parts' image normalisations.
+    """Write a processor with the model's sizes and tokens per tile and the parts' image normalisations.
 
     Returns:
-        Its settings, which the model's config keeps.
+        The processor's settings, which the model's config stores.
 
     Raises:
-        ValueError: If the model does not take the canvas.
+        ValueError: If the model does not support the canvas.
     """
     config = model.config
     side, high_side = config.tile_size, config.high_res_tile_size
@@ -89,16 +89,16 @@ def save_processor(
 def save_generation_config(
     folder: Path, text: Part, config: FilaConfig, tokenizer: PreTrainedTokenizerBase, *, chat_template: str
 ) -> None:
-    """Write the language model's own generation settings, stopping also where the chat template ends a turn.
+    """Write the language model's generation settings, and add the chat template's end of turn as a stop token.
 
-    Placeholders are never generated.
+    The settings also suppress the placeholders.
     """
     if (text.folder / "generation_config.json").is_file():
         generation = GenerationConfig.from_pretrained(text.folder)
     else:
         generation = GenerationConfig.from_model_config(config.text_config)
     generation._from_model_config = False
-    if generation.do_sample is not True:  # of no effect then, and transformers saves no such settings
+    if generation.do_sample is not True:  # sampling settings then have no effect and are not saved
         defaults = GenerationConfig()
         for name in _OF_SAMPLING:
             setattr(generation, name, getattr(defaults, name))

@@ -1,10 +1,10 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The files and config entries with which a checkpoint loads where `fila` is not installed.
+"""Code files and config entries that let a checkpoint load where `fila` is not installed.
 
-A checkpoint carries the code that its config and its processor use, so that it can be read before it is trusted. The
-tables of parts (`TABLES`) are written anew, with the entries that are used; every other file is the repository's,
-byte by byte, and there are those alone that the files of the `auto_map` import.
+A checkpoint carries only the code that its config and its processor use, so that a user can review it before trusting
+it. The tables of parts (`TABLES`) are rewritten with only the entries that are used. All other files are
+byte-identical copies from the repository, limited to those that the files of the `auto_map` import.
 """
 
 import ast
@@ -62,7 +62,7 @@ def own_code() -> dict[str, Path]:
 
 
 def model_code(config: "FilaConfig") -> Code:
-    """Return the files that a model of this config needs, by name; those of the config alone where it has no model."""
+    """Return by name the files that a model of this config needs, or the config's files alone if it has no model."""
     from fila import modeling
 
     has_model = "AutoModel" in (config.to_dict().get("auto_map") or {"AutoModel": ""})
@@ -71,7 +71,7 @@ def model_code(config: "FilaConfig") -> Code:
 
 
 def processor_code(processor: object) -> Code:
-    """Return the files that a processor, or an image processor or video processor alone, needs, by name."""
+    """Return by name the files that a processor, or a single image or video processor, needs."""
     from fila import processing
 
     owners = [processor, getattr(processor, "image_processor", None)]
@@ -114,7 +114,7 @@ def processor_entries(processor: object) -> dict[str, set[str]]:
 def write_code(folder: Path, code: Code) -> None:
     """Write code into a checkpoint folder, and remove the files of `fila` there that the same part does not need.
 
-    transformers copies every file that ours import; those that it copied are known by their content.
+    transformers copies every file that ours import; its copies are recognised by their content.
     """
     from fila import modeling, processing
 
@@ -130,8 +130,8 @@ def write_code(folder: Path, code: Code) -> None:
 def write_beside(owner: object, settings_file: str | os.PathLike[str]) -> None:
     """Write the code of a config or a processor where its settings go, if transformers has copied code there.
 
-    It is called before the settings are written, so that a config keeps the version and the hash of the code. A
-    processor's code stays as it is where an image processor alone is saved beside it.
+    The caller writes the settings afterwards, so that a config stores the version and the hash of the code. If only
+    an image processor is saved into the folder of a processor, the processor's code is unchanged.
     """
     folder, start = Path(settings_file).parent, type(owner).__module__.rpartition(".")[2]
     if Path(settings_file).name not in SETTINGS_FILES or not (folder / f"{start}.py").is_file():
@@ -151,7 +151,7 @@ def write_beside(owner: object, settings_file: str | os.PathLike[str]) -> None:
 
 
 def warn_if_newer(config: "FilaConfig") -> None:
-    """Warn once where the code beside a checkpoint is newer than the installed `fila`, and is another."""
+    """Warn once if a checkpoint's code is newer than the installed `fila` and differs from it."""
     if _numbers(cast(str, config.fila_version)) > _numbers(__version__) and config.code_hash != code_hash(
         model_code(config)
     ):
@@ -163,7 +163,7 @@ def warn_if_newer(config: "FilaConfig") -> None:
 
 
 def code_hash(code: Mapping[str, bytes]) -> str:
-    """Return 16 hexadecimal digits that stand for the files."""
+    """Return a hash of the files, 16 hexadecimal digits."""
     found = hashlib.sha256()
     for name in sorted(code):
         found.update(f"{name}\0{len(code[name])}\0".encode() + code[name])
@@ -171,9 +171,9 @@ def code_hash(code: Mapping[str, bytes]) -> str:
 
 
 def differing_code(folder: Path, code: Code) -> list[str]:
-    """List what of the code beside a checkpoint is not what this version of `fila` writes there, file by file.
+    """List, file by file, how a checkpoint's code differs from the code that this version of `fila` writes.
 
-    Files of `fila` that the checkpoint does not need may lie beside it, as older versions wrote them.
+    Files of `fila` that the checkpoint does not need are accepted, because older versions wrote them.
     """
     own = own_code()
     beside = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")}
@@ -196,10 +196,11 @@ def narrowed(source: str, entries: Mapping[str, Mapping[str, tuple[str, str] | N
 
     Args:
         source: Of the file.
-        entries: For each dict the names that it has; None for one that the file has, else module and class of another.
+        entries: Names of the entries of each dict: None for an entry of the file itself, else module and class of a
+            new entry.
 
     Returns:
-        The source, with the imports that it still needs.
+        The source, with only the imports that it still needs.
     """
     lines = source.splitlines(keepends=True)
     dropped: set[int] = set()
@@ -222,7 +223,7 @@ def narrowed(source: str, entries: Mapping[str, Mapping[str, tuple[str, str] | N
 
 
 def _without_checks(source: str) -> str:
-    """Return a table's source without what only registration needs: checks of parts, and protocols of those alone."""
+    """Return a table's source without the checks of parts, and their protocols, which only registration uses."""
     tree, lines = ast.parse(source), source.splitlines(keepends=True)
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     for node, following in zip(tree.body, [*tree.body[1:], None], strict=True):
@@ -237,7 +238,7 @@ def _without_checks(source: str) -> str:
 
 
 def _with_imports(source: str, others: Iterable[tuple[str, str]]) -> str:
-    """Return a source that imports `others`, (module, name), and of its own relative imports those that it uses."""
+    """Return a source with the imports `others`, (module, name), and without its unused relative imports."""
     tree, lines = ast.parse(source), source.splitlines(keepends=True)
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     last = 0
@@ -260,7 +261,7 @@ def _numbers(version: str) -> list[int]:
 
 
 def _closure(starts: list[str], files: Mapping[str, Path], entries: Mapping[str, set[str]]) -> Code:
-    """Return files and all that they import, tables with `entries`."""
+    """Return the files and all files that they import, with the tables narrowed to `entries`."""
     places, sources = own_sources(entries, files)
     found: Code = {}
     wanted = [*starts]
@@ -297,7 +298,7 @@ def _types_in(options: object) -> Iterator[str]:
 
 
 def auto_map_files(auto_map: dict[str, Any]) -> set[str]:
-    """Names of the files that an `auto_map` refers to."""
+    """Return the names of the files that an `auto_map` refers to."""
     names: set[str] = set()
     for value in auto_map.values():
         references = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]

@@ -8,7 +8,7 @@ timm's names also come inside open_clip checkpoints (`visual.trunk.`). Three spe
 - the layer scale called `gamma`, or `weight` in the copies of timm that LLaVA-HR and EAGLE carry;
 - a global response norm of shape `(C,)`, which transformers keeps as `(1, 1, 1, C)`.
 
-A timm config says little, so the sizes are read off the weights.
+A timm config does not hold the sizes, so they are read from the weights.
 """
 
 import re
@@ -42,12 +42,12 @@ _UNREAD = "a stage that the fusion does not read"
 
 
 def has_timm_names(part: Part) -> bool:
-    """Whether the part's weights carry timm's names."""
+    """Return whether the part's weights have timm's names."""
     return any(_STEM.fullmatch(key) for key in part.tensors)
 
 
 def is_convnext(part: Part) -> bool:
-    """Whether the part is a ConvNeXt, in timm's names or by its model type."""
+    """Return whether the part is a ConvNeXt, by timm's names or by its model type."""
     return has_timm_names(part) or part.config.get("model_type") in ("convnext", "convnextv2")
 
 
@@ -64,7 +64,7 @@ def convnext_config(part: Part) -> PreTrainedConfig:
 
 
 def preset_config(name: str) -> PreTrainedConfig:
-    """The config of a named size.
+    """Return the config of a named size.
 
     Raises:
         ValueError: If no size has that name.
@@ -104,7 +104,7 @@ def _config_from_shapes(part: Part) -> PreTrainedConfig:
 
 
 def _norm_eps(part: Part) -> float:
-    """ConvNeXt-XXL of timm norms with 1e-5; its other ConvNeXts and those of transformers with 1e-6."""
+    """Return the epsilon of the norms: 1e-5 for timm's ConvNeXt-XXL, 1e-6 for all others."""
     model_args = part.config.get("model_args") or {}
     vision = (part.config.get("model_cfg") or {}).get("vision_cfg") or {}
     architecture = str(part.config.get("architecture") or vision.get("timm_model_name") or "")
@@ -112,7 +112,7 @@ def _norm_eps(part: Part) -> float:
 
 
 def convnext_rules(part: Part, config: PreTrainedConfig, *, num_stages: int) -> list[Rule]:
-    """Rules for a tower of `config` of which the first `num_stages` stages are kept."""
+    """Return the rules for a tower of `config` that keeps its first `num_stages` stages."""
     unread = range(num_stages, len(config.depths))
     return _timm_rules(part, unread) if has_timm_names(part) else _transformers_rules(unread)
 
@@ -129,7 +129,7 @@ def _transformers_rules(unread: range) -> list[Rule]:
     return rules
 
 
-# What an open_clip checkpoint holds beside the tower.
+# Other tensors of an open_clip checkpoint.
 _OPEN_CLIP = (
     "text.{rest}",
     "transformer.{rest}",

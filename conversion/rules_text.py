@@ -23,7 +23,7 @@ def text_config(part: Part) -> PreTrainedConfig:
     Raises:
         ValueError: If transformers does not know its type, or it is not a language model of LLaMA's layout.
     """
-    # Underscored keys are transformers' own business: some choose the code that runs.
+    # Keys with an underscore are internal to transformers; some choose the code that runs.
     values = {key: value for key, value in part.config.items() if not key.startswith("_")}
     model_type = values.pop("model_type", None)
     if model_type is None:
@@ -44,7 +44,7 @@ def text_config(part: Part) -> PreTrainedConfig:
 
 
 def text_rules(*, base_prefix: str, tied: bool) -> list[Rule]:
-    """Rules for a causal language model.
+    """Return the rules for a causal language model.
 
     Args:
         base_prefix: Name of the base model inside the causal one, `model` for LLaMA.
@@ -59,7 +59,7 @@ def text_rules(*, base_prefix: str, tied: bool) -> list[Rule]:
 
 
 def text_base_prefix(config: PreTrainedConfig) -> str:
-    """Name of the base model inside the causal language model of `config`, `model` for LLaMA."""
+    """Return the name of the base model inside the causal language model of `config`, `model` for LLaMA."""
     return str(_causal_lm(config).base_model_prefix)
 
 

@@ -3,8 +3,8 @@
 """Rules for VAR's own checkpoints: the tokenizer (vae_ch160v4096z32) and the transformers (var_d16 to var_d36).
 
 Code: FoundationVision/VAR @ 78b9539, `models/vqvae.py`, `quant.py`, `var.py`. Names inside the encoder, the decoder
-and the blocks are the source's; the phis lose the name of their sharing mode, and what follows from the config is
-dropped.
+    and the blocks are the source's. The phis lose the name of their sharing mode. Tensors that follow from the config
+    are dropped.
 """
 
 from .key_rules import Drop, Pair, Rule
@@ -23,7 +23,7 @@ _OUTSIDE = ("pos_start", "pos_1LC", "word_embed.{leaf}", "class_emb.{leaf}", "lv
 
 
 def quantizer_rules(source: str = "", target: str = "", *, keep_hits: bool = True) -> list[Rule]:
-    """Rules for a `VectorQuantizer2` whose keys begin with `source`.
+    """Return the rules for a `VectorQuantizer2` whose keys begin with `source`.
 
     Args:
         source: Prefix in the source, with its dot.
@@ -43,7 +43,7 @@ def quantizer_rules(source: str = "", target: str = "", *, keep_hits: bool = Tru
 
 
 def tokenizer_rules(target: str = "", *, keep_hits: bool = True) -> list[Rule]:
-    """Rules for a `VQVAE`: the weights of `VarVQModel`, whose keys begin with `target` in the model."""
+    """Return the rules for a `VQVAE`: the weights of `VarVQModel`, whose keys begin with `target` in the model."""
     names = ("encoder.{rest}", "decoder.{rest}", "quant_conv.{leaf}", "post_quant_conv.{leaf}")
     return [
         *(Pair(name, f"{target}{name}") for name in names),
@@ -52,7 +52,7 @@ def tokenizer_rules(target: str = "", *, keep_hits: bool = True) -> list[Rule]:
 
 
 def transformer_rules() -> list[Rule]:
-    """Rules for a `VAR`: the weights of `VarForImageGeneration` but for its tokenizer."""
+    """Return the rules for a `VAR`: the weights of `VarForImageGeneration` except those of its tokenizer."""
     same = (*_OUTSIDE, *(f"blocks.{{i}}.{name}" for name in _BLOCK))
     modulated = ("shared_ada_lin", "head_nm.ada_lin", "blocks.{i}.ada_lin")
     return [

@@ -2,8 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """Rules and config of towers that encode views: checkpoints of transformers' classes, whole models or towers alone.
 
-The towers keep transformers' names, so a rule only takes off what a class puts before them. Files written by older
-transformers may have a prefix that newer ones leave out.
+The towers keep transformers' names, so a rule only removes the prefix that a class adds. Older versions of
+transformers may have written a prefix that newer versions omit.
 """
 
 from collections.abc import Container
@@ -27,15 +27,15 @@ _PREFIX = ("class_embedding", "cls_token", "register_tokens")
 
 @dataclass(frozen=True)
 class VitLayout:
-    """How transformers' classes name the weights of a kind of tower.
+    """Names of the weights of one kind of tower in transformers' classes.
 
     Attributes:
         names: Templates of the tower's keys.
-        layers: What stands before the number of a layer.
-        prefixes: What stands before the names, the one of the whole model first.
-        norm: The norm behind the last layer, if the tower has it only where that layer is read.
-        unused: Templates behind the prefix that the tower has not, and why.
-        beside: Templates of what a whole model holds beside the tower, and why it stays behind.
+        layers: Prefix before the number of a layer.
+        prefixes: Prefixes of the names, the whole model's first.
+        norm: Name of the norm after the last layer, if the tower has it only when it keeps that layer.
+        unused: Templates, after the prefix, of weights that the tower does not have, and the reason.
+        beside: Templates of a whole model's other weights, and the reason for dropping them.
     """
 
     names: tuple[str, ...]
@@ -113,7 +113,7 @@ LAYOUTS = {
         beside=(("decoder.{rest}", _TEXT),),
     ),
 }
-# Whole models, whose config holds the tower's as `vision_config`.
+# Whole models, whose config holds the tower's config as `vision_config`.
 WHOLE = {
     "clip": "clip_vision_model",
     "internvl": "internvl_vision",
@@ -124,13 +124,13 @@ WHOLE = {
 
 
 def vit_types(towers: Container[str]) -> list[str]:
-    """The model types of checkpoints that hold one of `towers`, which are keys of a table of towers."""
+    """Return the model types of checkpoints that hold one of `towers`, given as keys of a table of towers."""
     known = [name for name in LAYOUTS if name in towers]
     return sorted(known + [name for name, tower in WHOLE.items() if tower in known])
 
 
 def vit_config(part: Part) -> PreTrainedConfig:
-    """Read the tower's config; the part's model type is one of `vit_types`."""
+    """Read the tower's config; the part's model type must be one of `vit_types`."""
     model_type = part.config["model_type"]
     config = CONFIG_MAPPING[model_type].from_dict(dict(part.config))
     tower: PreTrainedConfig = config.vision_config if model_type in WHOLE else config
@@ -138,12 +138,12 @@ def vit_config(part: Part) -> PreTrainedConfig:
 
 
 def vit_rules(config: PreTrainedConfig, target: str, *, num_layers: int) -> list[Rule]:
-    """Rules for a tower.
+    """Return the rules for a tower.
 
     Args:
-        config: The tower's.
-        target: Its place in the model, with its dot.
-        num_layers: Layers that are kept, counted from the input.
+        config: Config of the tower.
+        target: Prefix of the tower in the model, with its dot.
+        num_layers: Number of layers to keep, counted from the input.
     """
     layout = LAYOUTS[config.model_type]
     rules: list[Rule] = [Drop(template, reason) for template, reason in layout.beside]

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""safetensors files read and written piece by piece, so that no tensor is ever held whole.
+"""Reading and writing of safetensors files piece by piece, so that no whole tensor is in memory.
 
 The format (https://huggingface.co/docs/safetensors): 8 bytes little-endian header length, a JSON header
 `{key: {"dtype", "shape", "data_offsets": [begin, end]}}` with offsets counted from the header's end, then the raw
@@ -39,7 +39,7 @@ PIECE_BYTES = 16 * 2**20
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor of a file, not read yet."""
+    """A tensor of a file that has not been read yet."""
 
     file: Path
     key: str
@@ -48,13 +48,13 @@ class StoredTensor:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of its values."""
+        """Number of bytes of its values."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def pieces(self, *, piece_bytes: int = PIECE_BYTES) -> Iterator[torch.Tensor]:
         """Yield the values in order as flat tensors of whole rows, at most `piece_bytes` each if a row allows.
 
-        The file is opened anew for each piece: pages that were read stay resident as long as it is mapped.
+        The file is reopened for each piece, because pages that were read stay resident while it is mapped.
         """
         if not self.shape:
             with opened(self.file) as file:
@@ -68,17 +68,17 @@ class StoredTensor:
             yield piece
 
     def load(self) -> torch.Tensor:
-        """Read the whole tensor; meant for small ones."""
+        """Read the whole tensor; use this for small tensors only."""
         pieces = list(self.pieces())
         return (torch.cat(pieces) if pieces else torch.empty(0, dtype=self.dtype)).reshape(self.shape)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """Open a safetensors file, whose header the library checks.
+    """Open a safetensors file; the library checks its header.
 
     Raises:
-        ValueError: If it is damaged; names the file.
+        ValueError: If the file is damaged; names it.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -107,7 +107,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
 
 
 class TensorStream(Protocol):
-    """A tensor that is produced piece by piece."""
+    """Protocol of a tensor that is produced piece by piece."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -127,11 +127,11 @@ def write_file(
     Args:
         path: The file to create.
         tensors: Key and values, in file order.
-        dtype: Every tensor is cast to it.
-        on_bytes: Called with the number of bytes after each write.
+        dtype: dtype of all written tensors.
+        on_bytes: Function that is called with the number of written bytes after each write.
 
     Raises:
-        ValueError: If a finite value does not fit `dtype`, or a stream does not keep its promised shape.
+        ValueError: If a finite value does not fit `dtype`, or a stream's values do not have its declared shape.
     """
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -154,7 +154,7 @@ def write_file(
 
 
 def cast(piece: torch.Tensor, dtype: torch.dtype, *, key: str) -> torch.Tensor:
-    """Cast a piece; a finite value that `dtype` cannot hold is an error, not an infinity."""
+    """Cast a piece; raise an error if a finite value would become infinite in `dtype`."""
     if piece.dtype == dtype:
         return piece
     values = piece.to(dtype)

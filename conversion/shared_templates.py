@@ -1,8 +1,8 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Key templates of the pieces that several original systems share: towers and language models.
+"""Key templates that several original systems share: towers and language models.
 
-Every function takes the prefix that the original gives to the piece, and the prefix of its place here.
+Each function takes the piece's prefix in the original and its prefix in our model.
 """
 
 from collections.abc import Sequence
@@ -24,32 +24,32 @@ CONSTANT = "a constant that is computed, not stored"
 
 
 def extra(number: int) -> str:
-    """Place of a further high-res tower, counted from 0."""
+    """Return the prefix of a further high-res tower, counted from 0."""
     return f"model.vision_tower.extra_towers.{number}."
 
 
 def chunked(tensor: torch.Tensor) -> Sequence[torch.Tensor]:
-    """Query, key and value of a tensor that holds them one below the other."""
+    """Split a tensor into query, key and value, which it holds one below the other."""
     return tensor.chunk(3)
 
 
 def stacked(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The other way."""
+    """Join query, key and value into one tensor, one below the other."""
     return torch.cat(list(tensors))
 
 
 def plain(prefix: str, target: str, *names: str) -> list[KeyTemplate]:
-    """Keys that differ in their prefix alone."""
+    """Return the rule for keys that differ only in their prefix."""
     return [Pair(prefix + name, target + name) for name in names]
 
 
 def clip(prefix: str, target: str = LOW) -> list[KeyTemplate]:
-    """A `CLIPVisionModel`."""
+    """Return the rules for a `CLIPVisionModel`."""
     return plain(prefix, target, "embeddings.{rest}", "pre_layrnorm.{leaf}", "encoder.layers.{i}.{rest}")
 
 
 def clip_drops(prefix: str, config: FilaConfig, *, has_cls: bool = True) -> list[Drop]:
-    """What a `CLIPVisionModel` has and the tower has not: layers behind the one that is read, the pooled CLS token."""
+    """Return the drops for a `CLIPVisionModel`: layers after the one that is read, and the pooled CLS token's norm."""
     drops = [
         Drop(f"{prefix}embeddings.position_ids", CONSTANT),
         Drop(f"{prefix}post_layernorm.{{leaf}}", "it norms the pooled CLS token, which nothing reads"),
@@ -61,43 +61,43 @@ def clip_drops(prefix: str, config: FilaConfig, *, has_cls: bool = True) -> list
 
 
 def unread(layers: str, kept: int, depth: int) -> list[Drop]:
-    """Layers that are not kept; `layers` is what comes before their number."""
+    """Return the drops for layers that are not kept; `layers` is the prefix before their number."""
     reason = "a layer behind the one that the connector reads"
     return [Drop(f"{layers}{number}.{{rest}}", reason) for number in range(kept, depth)]
 
 
 def as_linear(weight: torch.Tensor) -> torch.Tensor:
-    """The `(out, in)` weight of a linear layer, from `(out, in)` or from a 1x1 convolution's `(out, in, 1, 1)`."""
+    """Return the `(out, in)` weight of a linear layer, from `(out, in)` or a 1x1 convolution's `(out, in, 1, 1)`."""
     return weight.reshape(weight.shape[0], -1)
 
 
 def as_conv(weight: torch.Tensor) -> torch.Tensor:
-    """The `(out, in, 1, 1)` weight of a 1x1 convolution, from `(out, in)`."""
+    """Return the `(out, in, 1, 1)` weight of a 1x1 convolution, from `(out, in)`."""
     return weight.reshape(*weight.shape, 1, 1)
 
 
 def as_channels_last(vector: torch.Tensor) -> torch.Tensor:
-    """`(C,)` as `(1, 1, 1, C)`."""
+    """Reshape `(C,)` to `(1, 1, 1, C)`."""
     return vector.reshape(1, 1, 1, -1)
 
 
 def as_vector(tensor: torch.Tensor) -> torch.Tensor:
-    """Any shape as `(C,)`."""
+    """Flatten any shape to `(C,)`."""
     return tensor.reshape(-1)
 
 
 def convnext(
     prefix: str, target: str = HIGH, *, stem: str, stages: str, scale: str, back: TensorFunction | None = None
 ) -> list[KeyTemplate]:
-    """A ConvNeXt, of either version, in timm's names.
+    """Return the rules for a ConvNeXt v1 or v2 in timm's names.
 
     Args:
-        prefix: The original's.
-        target: Ours.
-        stem: Name of the stem inside it.
-        stages: Name of the stages.
-        scale: What the copy of timm calls the layer scale, `gamma` or `weight`.
-        back: From the weight of a linear layer to the original's: `as_conv` if it has 1x1 convolutions.
+        prefix: Prefix in the original.
+        target: Prefix in our model.
+        stem: Name of the stem in the original.
+        stages: Name of the stages in the original.
+        scale: Name of the layer scale in the original's copy of timm, `gamma` or `weight`.
+        back: Function from a linear layer's weight to the original's: `as_conv` if the original has 1x1 convolutions.
     """
     block, layer = f"{prefix}{stages}.{{i}}.blocks.{{j}}.", f"{target}encoder.stages.{{i}}.layers.{{j}}."
     return [
@@ -119,13 +119,13 @@ def convnext(
 
 
 def convnext_drops(prefix: str) -> list[Drop]:
-    """What timm's ConvNeXt has behind the tower."""
+    """Return the drops for what timm's ConvNeXt has after the tower."""
     reason = "the head behind the tower is not used"
     return [Drop(f"{prefix}{name}.{{rest}}", reason) for name in ("head", "norm", "norm_pre")]
 
 
 def intern_vit(prefix: str, target: str = LOW) -> list[KeyTemplate]:
-    """InternViT in OpenGVLab's names."""
+    """Return the rules for InternViT in OpenGVLab's names."""
     layer, ours = f"{prefix}encoder.layers.{{i}}.", f"{target}encoder.layer.{{i}}."
     names = tuple(f"{ours}attention.{part}_proj." for part in "qkv")
     return [
@@ -147,7 +147,7 @@ def intern_vit(prefix: str, target: str = LOW) -> list[KeyTemplate]:
 
 
 def llama(prefix: str = "") -> list[KeyTemplate]:
-    """A causal language model of LLaMA's layout, Qwen2 and Mistral included."""
+    """Return the rules for a causal language model of LLaMA's layout, Qwen2 and Mistral included."""
     return [
         Pair(f"{prefix}model.embed_tokens.weight", f"{TEXT}embed_tokens.weight"),
         Pair(f"{prefix}model.layers.{{i}}.{{rest}}", f"{TEXT}layers.{{i}}.{{rest}}"),
@@ -157,12 +157,12 @@ def llama(prefix: str = "") -> list[KeyTemplate]:
 
 
 def llama_drops(prefix: str = "") -> list[Drop]:
-    """What older transformers stored beside it."""
+    """Return the drops for the extra tensors that older transformers stored."""
     return [Drop(f"{prefix}model.{{rest}}.rotary_emb.inv_freq", CONSTANT)]
 
 
 def intern_lm2(prefix: str, text_config: PreTrainedConfig) -> list[KeyTemplate]:
-    """InternLM2, which is LLaMA with its query, key and value stacked group by group."""
+    """Return the rules for InternLM2, which is LLaMA with query, key and value stacked group by group."""
     heads, groups = text_config.num_attention_heads, text_config.num_key_value_heads
     per_group = heads // groups
 
@@ -197,7 +197,7 @@ def intern_lm2(prefix: str, text_config: PreTrainedConfig) -> list[KeyTemplate]:
 
 
 def llava_projector(prefix: str = "model.mm_projector.") -> list[KeyTemplate]:
-    """LLaVA's `mlp2x_gelu`."""
+    """Return the rules for LLaVA's `mlp2x_gelu`."""
     return [
         Pair(f"{prefix}0.{{leaf}}", f"{CONNECTOR}linear_1.{{leaf}}"),
         Pair(f"{prefix}2.{{leaf}}", f"{CONNECTOR}linear_2.{{leaf}}"),
@@ -205,6 +205,6 @@ def llava_projector(prefix: str = "model.mm_projector.") -> list[KeyTemplate]:
 
 
 def shuffle_projector(prefix: str, target: str = CONNECTOR) -> list[KeyTemplate]:
-    """InternVL's `mlp1`: norm, linear layer, activation, linear layer."""
+    """Return the rules for InternVL's `mlp1`: norm, linear layer, activation, linear layer."""
     names = {"0": "norm", "1": "linear_1", "3": "linear_2"}
     return [Pair(f"{prefix}{number}.{{leaf}}", f"{target}{name}.{{leaf}}") for number, name in names.items()]

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""What is known of an original system's checkpoints: layouts of their keys, and what their config says."""
+"""Descriptions of original systems' checkpoints: the layouts of their keys and the settings in their configs."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,19 +12,19 @@ from transformers import AutoConfig
 from .assemble import declared
 from .key_rules import Drop, KeyTemplate, keys_of
 
-# Legacy settings of a language model that its config class takes without declaring them.
+# Legacy settings of a language model that its config class accepts but does not declare.
 _ROPE = {"rope_theta", "rope_scaling"}
 
 
 @dataclass(frozen=True)
 class SourceLayout:
-    """One way in which the system's weights were named.
+    """One naming scheme of the system's weights.
 
     Attributes:
-        name: Where this layout is found.
+        name: Name of the layout: where it occurs.
         marker: A key that only this layout has.
-        templates: The keys, for a model of the given `FilaConfig`.
-        drops: What has no place here, and why.
+        templates: Rules for the keys of a model with the given `FilaConfig`.
+        drops: Rules for tensors that our model does not have, with the reasons.
     """
 
     name: str
@@ -35,13 +35,13 @@ class SourceLayout:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the config of an original checkpoint says beyond the recipe; None or empty where it says nothing.
+    """Settings from an original checkpoint's config that override the recipe; None or empty if it has none.
 
     Attributes:
-        low_res, high_res, text: Settings of the towers and the language model, whole.
+        low_res, high_res, text: Complete settings of the towers and the language model.
         config: Settings of `FilaConfig`.
         image_processor: Settings of `FilaImageProcessor`.
-        prompt: Of the recipe's prompt format.
+        prompt: Settings of the recipe's prompt format.
     """
 
     low_res: Mapping[str, Any] | None = None
@@ -54,14 +54,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class SourceSystem:
-    """A system whose checkpoints can be imported.
+    """An original system whose checkpoints can be imported.
 
     Attributes:
-        name: What `fila import --system` calls it.
-        recipes: Recipes of its sizes; the first that the weights fit is taken.
-        layouts: How its weights were named.
-        settings: Reads the original's config.
-        refused: Templates of keys of relatives that cannot be imported, and why.
+        name: Name for `fila import --system`.
+        recipes: Recipes of its sizes; the first one that fits the weights is used.
+        layouts: Naming schemes of its weights.
+        settings: Function that reads the original's config.
+        refused: Key templates of related systems that cannot be imported, and the reasons.
     """
 
     name: str
@@ -71,10 +71,11 @@ class SourceSystem:
     refused: Mapping[str, str] = field(default_factory=dict)
 
     def layout_of(self, keys: Iterable[str], name: str) -> SourceLayout:
-        """The layout that has its marker among `keys`.
+        """Return the layout whose marker is among `keys`.
 
         Raises:
-            ValueError: If there is none; names the markers. If a key is of a relative that is refused.
+            ValueError: If no marker is among `keys` (the message names the markers), or a key belongs to a refused
+                system.
         """
         keys = list(keys)
         for template, reason in self.refused.items():
@@ -91,11 +92,11 @@ class SourceSystem:
 
 
 def sub_config(values: Mapping[str, Any] | None, model_type: str) -> dict[str, Any] | None:
-    """A tower's or language model's own section of a config, without what its class does not know.
+    """Return a tower's or language model's section of a config, without entries that its class does not know.
 
     Args:
         values: The section, or None.
-        model_type: What it is if it does not say so.
+        model_type: Model type to assume if the section names none.
     """
     if values is None:
         return None
@@ -105,10 +106,10 @@ def sub_config(values: Mapping[str, Any] | None, model_type: str) -> dict[str, A
 
 
 def text_fields(values: Mapping[str, Any], model_type: str) -> dict[str, Any] | None:
-    """The language model's settings out of a config that mixes them with others, as LLaVA's family writes it.
+    """Return the language model's settings from a config that mixes them with others, as in LLaVA's family.
 
     Returns:
-        None if the config says nothing about the language model.
+        The settings, or None if the config has none for the language model.
     """
     if "hidden_size" not in values:
         return None

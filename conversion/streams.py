@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Tensors of the output as streams: copied from a file, transformed, extended by rows, or new."""
+"""Streams of output tensors: transformed, extended by rows, or new."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from .safetensors_file import StoredTensor
 
 @dataclass(frozen=True)
 class TransformedTensor:
-    """`function(source)`; the source is read whole."""
+    """The tensor `function(source)`; the source is read whole."""
 
     source: StoredTensor
     function: TensorFunction
@@ -25,11 +25,11 @@ class TransformedTensor:
 
 @dataclass(frozen=True)
 class ExtendedTensor:
-    """`source` with `num_new` rows more, each nearly the mean of the source's rows.
+    """`source` with `num_new` additional rows, each close to the mean of the source's rows.
 
-    The mean keeps a new token's logit in the range of the others, which a random row would not. A hundredth of the
-    rows' standard deviation is added at random, always the same, so that no two new tokens are one: where a caller
-    embeds the text, placeholders are known by their embedding.
+    The mean keeps a new token's logit in the range of the others; a random row would not. Noise of a hundredth of the
+    rows' standard deviation, with a fixed seed, makes the new rows distinct: if a caller passes embedded text, the
+    model finds placeholders by their embedding.
     """
 
     source: StoredTensor
@@ -55,7 +55,7 @@ class ExtendedTensor:
 
 @dataclass(frozen=True)
 class NewTensor:
-    """Values that exist in memory: the new modules' weights."""
+    """A tensor in memory: a weight of a new module."""
 
     values: torch.Tensor
 

@@ -5,8 +5,8 @@
 Keys and shapes: the tensor list of cogvlm2-llama3-caption, which has the same classes, in a mirror of it
 (fetchwiki/THUDM-cogvlm2-llama3-caption), and csbhr/Vivid-VR @ 38c736a, a copy of its `modeling_cogvlm.py`.
 
-The language model is LLaMA 3 under other names, its queries, keys and values stacked. CogVLM2 for images has visual
-experts, weights of their own for image tokens in every layer, which no language model of transformers has: such a
+The language model is LLaMA 3 under other names, with stacked queries, keys and values. CogVLM2 for images has visual
+experts: separate weights for image tokens in every layer. No language model of transformers has these, so such a
 checkpoint is refused.
 """
 
@@ -25,7 +25,7 @@ from .shared_templates import CONNECTOR, LOW, TEXT, chunked, llama_drops, plain,
 from .source_system import Settings, SourceLayout, SourceSystem, text_fields
 
 _VISION = "model.vision."
-# Ours to the source's, where its config names them at all.
+# Our names to the source's, for settings that its config may hold.
 _VISION_FIELDS = {
     "hidden_size": "hidden_size",
     "intermediate_size": "intermediate_size",
@@ -37,7 +37,7 @@ _VISION_FIELDS = {
     "hidden_act": "hidden_act",
     "layer_norm_eps": "layer_norm_eps",
 }
-# The base of the rotary positions is written in the source's code, not in its config.
+# The source's code, not its config, holds the base of the rotary positions.
 _ROPE_THETA = 500000.0
 
 
@@ -50,7 +50,7 @@ def _as_row(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def eva2_clip(prefix: str = _VISION, target: str = LOW) -> list[KeyTemplate]:
-    """The tower."""
+    """Return the rules for the tower."""
     layer, ours = f"{prefix}transformer.layers.{{i}}.", f"{target}encoder.layers.{{i}}."
     parts = tuple(f"{ours}self_attn.{part}_proj.{{leaf}}" for part in "qkv")
     return [
@@ -66,7 +66,7 @@ def eva2_clip(prefix: str = _VISION, target: str = LOW) -> list[KeyTemplate]:
 
 
 def language_model(text_config: PreTrainedConfig) -> list[KeyTemplate]:
-    """LLaMA 3 with one tensor for queries, keys and values, one below the other."""
+    """Return the rules for LLaMA 3 with queries, keys and values in one tensor, one below the other."""
     heads, groups = text_config.num_attention_heads, text_config.num_key_value_heads
     width = text_config.hidden_size // heads
     layer, ours = "model.layers.{i}.", f"{TEXT}layers.{{i}}."

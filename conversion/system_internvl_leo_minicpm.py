@@ -31,7 +31,7 @@ Templates = Callable[[Any], Sequence[KeyTemplate]]
 
 
 def by_language_model(name: str, vision: Templates) -> tuple[SourceLayout, ...]:
-    """The layouts of a system that was released with InternLM2 and with language models of LLaMA's layout."""
+    """Return the layouts of a system that was released with InternLM2 and with LLaMA-like language models."""
     drops = [*llama_drops("language_model."), Drop("language_model.{rest}.rotary_emb.inv_freq", CONSTANT)]
     return (
         SourceLayout(
@@ -50,7 +50,7 @@ def by_language_model(name: str, vision: Templates) -> tuple[SourceLayout, ...]:
 
 
 def language_model(source: Mapping[str, Any]) -> dict[str, Any] | None:
-    """`llm_config` of InternVL and LEO; InternLM2 is computed by LLaMA."""
+    """Return the settings in `llm_config` of InternVL and LEO; LLaMA's classes compute InternLM2."""
     section = source.get("llm_config")
     if section is None:
         return None
@@ -81,7 +81,7 @@ _VIT_SAME = (
 
 
 def intern_vit_config(section: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """OpenGVLab's `vision_config` in transformers' names."""
+    """Return OpenGVLab's `vision_config` in transformers' names."""
     if section is None:
         return None
     values = {name: section[name] for name in _VIT_SAME if name in section}
@@ -89,7 +89,7 @@ def intern_vit_config(section: Mapping[str, Any] | None) -> dict[str, Any] | Non
     return sub_config({"attention_bias": True, **values}, "internvl_vision")
 
 
-# What the name of a prompt format in InternVL's config changes in that of its recipe.
+# Changes to the recipe's prompt format, by the format's name in InternVL's config.
 _INTERNVL_PROMPTS: dict[str, dict[str, str]] = {
     "internlm2-chat": {},
     "Hermes-2": {},
@@ -102,10 +102,10 @@ _INTERNVL_PROMPTS: dict[str, dict[str, str]] = {
 
 
 def internvl_prompt(source: Mapping[str, Any]) -> dict[str, str]:
-    """Changes of the recipe's prompt format.
+    """Return the changes to the recipe's prompt format.
 
     Raises:
-        ValueError: If the config names a format that is none of InternVL 2's or 2.5's with these language models.
+        ValueError: If the config names a format that InternVL 2 and 2.5 do not use with these language models.
     """
     name = source.get("template") or "internlm2-chat"
     if name not in _INTERNVL_PROMPTS:
@@ -114,7 +114,7 @@ def internvl_prompt(source: Mapping[str, Any]) -> dict[str, str]:
 
 
 def internvl_settings(source: Mapping[str, Any]) -> Settings:
-    """InternVL's config, OpenGVLab's or transformers'."""
+    """Return the settings in InternVL's config, OpenGVLab's or transformers'."""
     factor = round(1 / source.get("downsample_ratio", 0.5))
     connector = {"type": "pixel_shuffle", "factor": factor, "order": source.get("ps_version", "v2")}
     if "text_config" in source:
@@ -182,7 +182,7 @@ def _leo_vision(config: FilaConfig) -> Sequence[KeyTemplate]:
 
 
 def leo_settings(source: Mapping[str, Any]) -> Settings:
-    """LEO's config is InternVL's; the second tower is always SAM-L."""
+    """Return the settings in LEO's config, which is InternVL's; the second tower is always SAM-L."""
     section = source.get("vision_config") or source.get("vision_config_1")
     canvas = {"type": "internvl", "max_tiles": source.get("max_dynamic_patch", 6)}
     return Settings(
@@ -201,7 +201,7 @@ _RESAMPLER = ("query", "proj", "kv_proj.weight", "attn.{rest}", "ln_q.{leaf}", "
 
 
 def minicpm_settings(source: Mapping[str, Any]) -> Settings:
-    """MiniCPM-V's config is Qwen2's, with the tower's beside it."""
+    """Return the settings in MiniCPM-V's config: Qwen2's settings and a section for the tower."""
     slices = (source.get("slice_config") or {}).get("max_slice_nums", 9)
     changes: dict[str, Any] = {}
     if "query_num" in source:

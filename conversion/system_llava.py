@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Checkpoints of LLaVA's family in their own layouts: LLaVA-NeXT, LLaVA-HR, Mini-Gemini, EAGLE, LLaVA-UHD v1.
 
-Their config.json is the language model's, with LLaVA's settings beside it. Key lists: LLaVA-HR @ 1212ffb, MGM
+Their config.json is the language model's, with LLaVA's settings added. Key lists: LLaVA-HR @ 1212ffb, MGM
 @ 769820c, EAGLE @ fef95f1, LLaVA-UHD branch v1 @ dd7f6cc; LLaVA-NeXT also as transformers keeps it.
 """
 
@@ -36,7 +36,7 @@ _HR = "model.vision_tower."
 
 
 def llava_settings(source: Mapping[str, Any]) -> Settings:
-    """LLaVA's own config: the language model's settings."""
+    """Return the language model's settings from LLaVA's own config."""
     return Settings(text=text_fields(source, "llama"))
 
 
@@ -44,7 +44,7 @@ def llava_settings(source: Mapping[str, Any]) -> Settings:
 
 
 def next_settings(source: Mapping[str, Any]) -> Settings:
-    """LLaVA-NeXT in transformers: sections for both parts, and the canvases to choose from."""
+    """Return the settings of LLaVA-NeXT in transformers: sections for both parts, and the possible canvases."""
     if "text_config" not in source:
         return llava_settings(source)
     low_res = sub_config(source.get("vision_config"), "clip_vision_model") or {}
@@ -82,7 +82,7 @@ def _in_tree_drops(prefix: str) -> Callable[[FilaConfig], Sequence[Drop]]:
 
 
 def _in_tree_layouts() -> list[SourceLayout]:
-    """What transformers has written: with or without `model.` in front, and CLIP's own `vision_model.` inside."""
+    """Return the layouts that transformers has written, with or without `model.` and CLIP's `vision_model.`."""
     outer = (
         ("", "language_model.model.", "language_model.lm_head.weight"),
         ("model.", "model.language_model.", "lm_head.weight"),
@@ -190,7 +190,7 @@ MINI_GEMINI = SourceSystem(
 
 
 def mgm_canvas(source: Mapping[str, Any]) -> dict[str, Any]:
-    """Mini-Gemini's `image_grid` and `image_global` as a canvas; both names of a size have the same weights."""
+    """Return the canvas of `image_grid` and `image_global`; Mini-Gemini and its HD version share their weights."""
     if "image_grid" not in source:
         return {}
     return {
@@ -209,7 +209,7 @@ _ROPES = ("rope_win", "rope_glb", "blocks.{i}.attn.rope")
 
 
 def eagle_order(config: FilaConfig) -> list[tuple[str, str]]:
-    """Kind and place of each tower, in the order of the list that EAGLE numbers them by."""
+    """Return kind and place of each tower, in the order of EAGLE's numbered list."""
     places = [(config.vision_config, LOW), (config.high_res_vision_config, HIGH)]
     places += [(tower, extra(number)) for number, tower in enumerate(config.extra_vision_configs)]
     return [(tower.model_type, place) for tower, place in places]

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Checkpoints of VideoLLaMA 2 in their own layout: LLaVA's, with a connector of clips.
+"""Checkpoints of VideoLLaMA 2 in their own layout: LLaVA's, with a connector for clips.
 
 Key lists: DAMO-NLP-SG/VideoLLaMA2 @ c0bb03a and its released sizes.
 """
@@ -26,7 +26,7 @@ PROJECTORS = {
 
 
 def clip_connector(prefix: str = "model.mm_projector.") -> list[KeyTemplate]:
-    """A connector of `connector_stc.py`, whose weights keep the original's names."""
+    """Return the rules for a connector of `connector_stc.py`, whose weights keep the original's names."""
     return plain(prefix, CONNECTOR, "s1.{rest}", "s2.{rest}", "sampler.0.{leaf}", "readout.{i}.{leaf}")
 
 

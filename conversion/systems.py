@@ -26,7 +26,7 @@ SYSTEMS: dict[str, SourceSystem] = {
 
 
 def find_system(name: str) -> SourceSystem:
-    """The system of that name.
+    """Return the system of that name.
 
     Raises:
         ValueError: If there is none.

@@ -1,20 +1,20 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The tokenizer's side of a checkpoint: the image token, the pad token, the vocabulary's size."""
+"""Tokenizer settings of a checkpoint: image token, pad token and vocabulary size."""
 
 from transformers import AddedToken, PreTrainedTokenizerBase
 
-# A matrix that has to grow grows to a multiple of this, which tensor parallelism and fast kernels like.
+# An embedding grows to a multiple of this, which suits tensor parallelism and fast kernels.
 VOCABULARY_MULTIPLE = 64
-# Tokens that language models ship for padding without declaring them.
+# Padding tokens that language models have but do not declare.
 _PAD_TOKENS = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<unk>")
 
 
 def add_image_token(tokenizer: PreTrainedTokenizerBase, image_token: str) -> int:
-    """Make `image_token` a special token of the tokenizer, reusing one it has.
+    """Make `image_token` a special token of the tokenizer, unless it already is one.
 
     Returns:
-        Its id.
+        Id of the image token.
     """
     added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     if image_token not in added:
@@ -23,7 +23,7 @@ def add_image_token(tokenizer: PreTrainedTokenizerBase, image_token: str) -> int
 
 
 def image_token_of(tokenizer: PreTrainedTokenizerBase, image_token: str) -> str:
-    """The image token: the one that the tokenizer names itself, else `image_token`."""
+    """Return the image token that the tokenizer names, else `image_token`."""
     return str(getattr(tokenizer, "image_token", None) or image_token)
 
 
@@ -40,7 +40,7 @@ def ensure_pad_token(tokenizer: PreTrainedTokenizerBase, image_token: str) -> No
 
 
 def padded_vocabulary(tokenizer: PreTrainedTokenizerBase, num_rows: int) -> int:
-    """Rows that the embedding needs: the `num_rows` it has if every id fits, else the next multiple of 64."""
+    """Return the embedding's number of rows: `num_rows` if every id fits, else the next multiple of 64."""
     needed = 1 + max(tokenizer.get_vocab().values())
     if needed <= num_rows:
         return num_rows

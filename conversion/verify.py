@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Prove that a checkpoint is complete and consistent, and that a fresh process can open it offline and run it."""
+"""Verification that a checkpoint is complete and consistent, and that a fresh offline process can run it."""
 
 import json
 import os
@@ -57,12 +57,12 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(--.+)?")
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
-        name: What had to hold.
+        name: Condition that must hold.
         ok: Whether it held.
-        detail: What was seen, or what is wrong and where.
+        detail: What was found, or what is wrong and where.
     """
 
     name: str
@@ -87,7 +87,7 @@ def verify(
         values: Also read every weight and look for NaN and infinity.
         trust_remote_code: Accept code in the folder that is not the installed `fila`'s, and let that process run it.
             Code that equals the installed one is always run from the folder.
-        timeout: Seconds that the process may take.
+        timeout: Time limit of the process, in seconds.
 
     Returns:
         Every check, in order; the checkpoint is good if all of them are `ok`.
@@ -124,12 +124,12 @@ def verify(
 def _run(name: str, check: Callable[[], str]) -> Check:
     try:
         return Check(name, True, check())
-    except Exception as error:  # whatever a broken checkpoint provokes is a finding
+    except Exception as error:  # any error of a broken checkpoint is a finding
         return Check(name, False, str(error) or type(error).__name__)
 
 
 class _Checkpoint:
-    """A folder under examination; every `check_*` returns what it saw and raises what is wrong."""
+    """A checkpoint folder to verify; each `check_*` returns what it found, or raises an error."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -187,7 +187,7 @@ class _Checkpoint:
 
     @property
     def is_without_code(self) -> bool:
-        """Whether the folder neither holds nor names code, as one for places where `fila` is installed."""
+        """Return whether the folder neither holds nor names code; it then loads only where `fila` is installed."""
         named = any(True for contents in self.json_files.values() for _ in _auto_maps(contents))
         return not named and not any(self.folder.rglob("*.py"))
 
@@ -219,7 +219,7 @@ class _Checkpoint:
 
     @cached_property
     def foreign_code(self) -> list[str]:
-        """What differs between the code that opening the folder may run and that of the installed `fila`."""
+        """List how the code that opening the folder may run differs from the installed `fila`'s."""
         if self.is_without_code:
             return []
         code = {**model_code(self.config), **processor_code(self.processor)}
@@ -386,7 +386,7 @@ class _Checkpoint:
 
 
 def _read_index(folder: Path, name: str) -> set[str]:
-    """The files that an index names; none if there is no index."""
+    """Return the files that an index names; none if there is no index."""
     index = read_json(folder / name) if (folder / name).is_file() else {}
     weight_map = index.get("weight_map")
     return set(map(str, weight_map.values())) if isinstance(weight_map, dict) else set()

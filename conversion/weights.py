@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The account of an assembly: where every tensor of the model comes from, where every tensor of a part goes."""
+"""Account of an assembly: the source of every tensor of the model, the fate of every tensor of a part."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from .streams import ExtendedTensor, NewTensor, TransformedTensor
 
 @dataclass
 class Account:
-    """What was found: a stream for each target key, where it came from, and what was left behind.
+    """Streams and sources of the target keys, and the dropped tensors.
 
     Attributes:
         streams: Target key to values, in the model's order once complete.
@@ -36,7 +36,7 @@ class Account:
     dropped: list[tuple[str, str, int]] = field(default_factory=list)
 
     def add_part(self, part: Part, rules: Sequence[Rule], *, extended: Mapping[str, int] | None = None) -> None:
-        """Add what the rules make of a part; `extended` gives the rows that some targets must have."""
+        """Add a part's tensors by the rules; `extended` maps some targets to their number of rows."""
         plan = apply_rules(part.tensors, rules, name=part.name)
         for move in plan.moves:
             stored = part.tensors[move.source]
@@ -62,19 +62,19 @@ class Account:
             self.dropped.append((part.name, reason, count))
 
     def add_new(self, values: Mapping[str, torch.Tensor]) -> None:
-        """Add weights that no part has."""
+        """Add weights that no part provides."""
         for key, tensor in values.items():
             self.streams[key] = NewTensor(tensor)
             self.origin[key] = "the model's own initial values"
 
 
 def low_res_rules(model: FilaForConditionalGeneration) -> list[Rule]:
-    """Rules for a part that gives the model's low-res tower."""
+    """Return the rules for the part that provides the model's low-res tower."""
     return vit_rules(model.config.vision_config, LOW, num_layers=model.config.num_vision_layers)
 
 
 def high_res_rules(part: Part, model: FilaForConditionalGeneration) -> list[Rule]:
-    """Rules for a part that gives the model's first high-res tower."""
+    """Return the rules for the part that provides the model's first high-res tower."""
     tower, config = model.model.vision_tower.high_res_tower, model.config.high_res_vision_config
     if not tower.encodes_views:
         return convnext_rules(part, config, num_stages=len(tower.encoder.stages))
@@ -87,12 +87,12 @@ def collect_weights(
     """Find a source for every tensor of the model and a fate for every tensor of the parts.
 
     Args:
-        model: The model on meta; its new modules are given memory and initial values.
+        model: The model on meta; its new modules are allocated and initialised.
         low_res: Checkpoint of the low-res tower.
-        high_res: Of the high-res tower; without one (or with one that was opened for its config) the tower's weights
-            are new.
+        high_res: Checkpoint of the high-res tower; if None, or opened for its config alone, the tower's weights are
+            new.
         text: Language-model checkpoint. Its embedding and head get new rows if the model's are longer.
-        seed: Of the new weights.
+        seed: Random seed of the new weights.
 
     Returns:
         The account, complete and in the model's order.

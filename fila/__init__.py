@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """High-resolution vision-language models for Hugging Face Transformers.
 
-`import fila` registers the classes with transformers' Auto classes; nothing else happens.
+`import fila` registers the classes with transformers' Auto classes and does nothing else.
 """
 
 import os
@@ -41,7 +41,7 @@ from fila.version import __version__ as __version__
 
 
 def _recipe_settings(name: str, **changes: dict[str, Any] | PreTrainedConfig | str | None) -> dict[str, Any]:
-    from fila.systems.recipes import config_settings, load_recipe  # not before a recipe is asked for
+    from fila.systems.recipes import config_settings, load_recipe  # imported only when a recipe is requested
 
     return config_settings(load_recipe(name), **changes)
 
@@ -59,7 +59,7 @@ def _compare_code(config: FilaConfig) -> None:
 
 
 def register_part(kind: str, name: str, part: type | Layout) -> None:
-    """Make a part of your own known, so that configs can name it; see `fila.conversion.own_parts.register_part`."""
+    """Register a part of your own, so that configs can name it; see `fila.conversion.own_parts.register_part`."""
     from fila.conversion import own_parts
 
     own_parts.register_part(kind, name, part)
@@ -98,7 +98,7 @@ def _register() -> None:
     )
     AutoVideoProcessor.register(FilaConfig, FilaVideoProcessor, exist_ok=True)
     AutoProcessor.register(FilaConfig, FilaProcessor, exist_ok=True)
-    # What is saved or pushed carries its code, so that it also loads where `fila` is not installed.
+    # Saved and pushed checkpoints contain their code, so that they also load where `fila` is not installed.
     FilaConfig.register_for_auto_class()
     FilaModel.register_for_auto_class("AutoModel")
     FilaForConditionalGeneration.register_for_auto_class("AutoModelForImageTextToText")

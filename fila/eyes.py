@@ -1,5 +1,5 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The name that `fila.look.view_settings` had before."""
+"""Former name of `fila.look.view_settings`."""
 
 from fila.look.view_settings import *  # noqa: F403

@@ -2,8 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """`pipeline("image-text-to-text", batch_size=...)` for rows that differ in canvas or in their number of images.
 
-transformers collates what the processor made of each row by padding every tensor along its second axis, which fits no
-images, and keeps the first image of a row alone. It leaves lists alone, so images go through it as lists.
+transformers collates rows by padding every tensor along its second axis, which is wrong for images, and keeps only
+the first image of a row. It does not change lists, so this pipeline passes images as lists.
 """
 
 from typing import Any
@@ -19,10 +19,10 @@ _ROWS = (*IMAGE_INPUTS, *VIDEO_INPUTS.values(), "video_token_index")
 
 
 class FilaImageTextToTextPipeline(ImageTextToTextPipeline):
-    """transformers' own pipeline, which batches of images pass through; for other models it is the same."""
+    """transformers' pipeline with support for batches of images; unchanged for other models."""
 
     def preprocess(self, *args: object, **kwargs: object) -> Any:
-        """Make the model's inputs of one row, images and videos as lists, empty where it has none."""
+        """Make the model's inputs of one row, with images and videos as lists, empty if it has none."""
         inputs = super().preprocess(*args, **kwargs)
         if isinstance(self.model, FilaForConditionalGeneration):
             for name in _ROWS:
@@ -43,6 +43,6 @@ class FilaImageTextToTextPipeline(ImageTextToTextPipeline):
 
 
 def register() -> None:
-    """Make `pipeline` find the class; doing it twice changes nothing."""
+    """Register the class with `pipeline`; a second call changes nothing."""
     _, task, _ = PIPELINE_REGISTRY.check_task("image-text-to-text")
     task["impl"] = FilaImageTextToTextPipeline

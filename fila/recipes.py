@@ -1,5 +1,5 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The name that `fila.systems.recipes` had before."""
+"""Former name of `fila.systems.recipes`."""
 
 from fila.systems.recipes import *  # noqa: F403

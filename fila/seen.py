@@ -1,5 +1,5 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The name that `fila.look.processed_image` had before."""
+"""Former name of `fila.look.processed_image`."""
 
 from fila.look.processed_image import *  # noqa: F403

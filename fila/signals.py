@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""How the command line ends when it is told to: quietly, with its blocks of `with` and `finally` run.
+"""Clean exit of the command line on signals: quietly, after `with` and `finally` blocks have run.
 
 This file imports nothing of its package, so that an entry can load it before anything heavy.
 """
@@ -15,7 +15,7 @@ def exit_on_signals() -> None:
     owner = os.getpid()
 
     def leave(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != owner:  # a forked worker, which has nothing to clean up
+        if os.getpid() != owner:  # a forked worker has nothing to clean up
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         raise SystemExit(128 + number)

@@ -1,10 +1,10 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Lets vLLM serve a fila checkpoint, without remote code and without a flag.
+"""vLLM plugin that serves fila checkpoints without remote code and without a flag.
 
 vLLM calls `register` in each of its processes, because it is an entry point of the group `vllm.general_plugins`. The
-model then runs through vLLM's Transformers backend: vLLM's own attention, cache and scheduler around our modules. What
-would be served wrongly is refused when the engine starts.
+model then runs through vLLM's Transformers backend: vLLM's own attention, cache and scheduler around our modules. A
+model that vLLM would serve wrongly is rejected when the engine starts.
 """
 
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def register() -> None:
-    """Make the classes known to transformers and to vLLM; doing it twice changes nothing.
+    """Register the classes with transformers and vLLM; a second call changes nothing.
 
     vLLM finds a class in its own registry, where it looks by default, or as an attribute of `transformers`, where it
     looks when `--model-impl transformers` is given.
@@ -41,11 +41,11 @@ def register() -> None:
 
 
 class FilaVllmConfig:
-    """What vLLM asks about a fila checkpoint before it starts an engine: vLLM's `VerifyAndUpdateConfig`."""
+    """Checks of a fila checkpoint before an engine starts, with the interface of vLLM's `VerifyAndUpdateConfig`."""
 
     @staticmethod
     def verify_and_update_model_config(model_config: "ModelConfig") -> None:
-        """Refuse a checkpoint that vLLM would answer wrongly, and say what it does not serve.
+        """Reject a checkpoint that vLLM would serve wrongly, and warn of inputs that vLLM does not serve.
 
         Raises:
             ValueError: If the model has `shared_positions`.
@@ -65,5 +65,5 @@ class FilaVllmConfig:
 
     @staticmethod
     def verify_and_update_config(vllm_config: "VllmConfig") -> None:
-        """Do the same for versions of vLLM that ask with the whole configuration alone."""
+        """Do the same for versions of vLLM that pass only the whole configuration."""
         FilaVllmConfig.verify_and_update_model_config(vllm_config.model_config)

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Training arguments: transformers' own, and what is special to images of many resolutions."""
+"""Training arguments: transformers' own, and arguments for images of many resolutions."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,11 +16,11 @@ _BY_STAGE = ("learning_rate", "warmup_steps", "lr_scheduler_type")
 
 @dataclass
 class FilaTrainingArguments(TrainingArguments):
-    r"""`TrainingArguments` with some defaults changed and some arguments added.
+    r"""`TrainingArguments` with changed defaults and additional arguments.
 
-    Other defaults have `learning_rate`, `warmup_steps` and `lr_scheduler_type` (the stage's, see `STAGES`),
-    `remove_unused_columns` (`False`: the collator reads `images` and `messages`), `dataloader_pin_memory` (only
-    with an accelerator), `accelerator_config` (`dispatch_batches` is `False`: every process reads streams itself) and
+    The defaults differ for `learning_rate`, `warmup_steps` and `lr_scheduler_type` (the stage's, see `STAGES`),
+    `remove_unused_columns` (`False`: the collator reads `images` and `messages`), `dataloader_pin_memory` (only with
+    an accelerator), `accelerator_config` (`dispatch_batches` is `False`: every process reads streams itself) and
     `ddp_find_unused_parameters` (`False`: there are none). `label_smoothing_factor` must stay 0.
 
     Args:
@@ -77,7 +77,7 @@ class FilaTrainingArguments(TrainingArguments):
                 "`messages`, which the model does not know."
             )
         if self.label_smoothing_factor:
-            # Trainer shifts labels for its own table of classes of text alone; ours would learn to repeat tokens
+            # Trainer shifts labels only for model classes in its own table; our model would learn to repeat tokens
             raise ValueError(
                 f"`label_smoothing_factor` must be 0; got {self.label_smoothing_factor}. Trainer would compare each "
                 "token with itself, not with the next one."
@@ -88,14 +88,15 @@ class FilaTrainingArguments(TrainingArguments):
             )
         loading: Any = self.accelerator_config  # an `AcceleratorConfig` by now
         if loading.dispatch_batches is None:
-            # by default one process reads a stream and cuts its batches by rows; images are other rows than samples
+            # by default one process reads a stream and splits batches by rows, but rows of images are not rows of
+            # samples
             loading.dispatch_batches = False
         if not torch.accelerator.is_available():
             self.dataloader_pin_memory = False
 
     @property
     def loss_weight(self) -> ResolutionWeight | None:
-        """Weight of a sample, or None if all weigh the same."""
+        """Return the function that weights a sample, or None if all samples weigh the same."""
         if not self.resolution_loss_weight:
             return None
         return ResolutionWeight(base=self.loss_weight_base, maximum=self.loss_weight_max)

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Whether a `checkpoint-*` folder is whole: it opens without this package's help, and training can go on from it."""
+"""Checks that a `checkpoint-*` folder is complete: it opens on its own, and training can resume from it."""
 
 import json
 import re
@@ -18,22 +18,22 @@ logger = logging.get_logger(__name__)
 _MODEL = ("config.json",)
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 _PROCESSOR = ("processor_config.json", "tokenizer_config.json", "chat_template.jinja")
-_STATE = "trainer_state.json"  # what Trainer writes last
-_SHARDS = ("pytorch_model_fsdp_*", "global_step*", "latest")  # of FSDP and DeepSpeed, each process's own
+_STATE = "trainer_state.json"  # the file that Trainer writes last
+_SHARDS = ("pytorch_model_fsdp_*", "global_step*", "latest")  # shards of FSDP and DeepSpeed, one per process
 _OF_TORCH = (".pt", ".pth", ".bin")
 _OPTIMIZER = ("optimizer.pt", "optimizer.bin", "optimizer_0", "global_step*", "optimizer*")
 
 
 def missing_files(folder: Path, *, resumable: bool = True) -> list[str]:
-    """What a checkpoint lacks or has in part; files of weights and state are not read, but their length is checked.
+    """List the files that a checkpoint lacks or that are cut off; of weights and state only the length is checked.
 
     Args:
-        folder: A `checkpoint-*` folder. Where processes wrote their shares into it, no more is asked for than going on
-            needs: whether a model lies beside them depends on the plugin.
-        resumable: Whether the state of optimizer, schedule and random numbers must be there too.
+        folder: A `checkpoint-*` folder. If each process wrote its own shard, only the files for resuming are
+            required: whether the folder also holds a model depends on the plugin.
+        resumable: Whether to require the state of optimizer, schedule and random numbers too.
 
     Returns:
-        Names, empty if it is whole.
+        Names of the files; empty if the checkpoint is complete.
     """
     is_sharded = resumable and any(any(folder.glob(name)) for name in _SHARDS)
     is_adapter = (folder / _ADAPTER[0]).is_file()
@@ -49,7 +49,7 @@ def missing_files(folder: Path, *, resumable: bool = True) -> list[str]:
 
 
 def last_complete_checkpoint(output_dir: str | Path) -> Path | None:
-    """The newest whole checkpoint; those that a killed process left half written are passed over with a warning.
+    """Return the newest complete checkpoint; skip those that a killed process left incomplete, with a warning.
 
     Args:
         output_dir: Of the training run.
@@ -65,7 +65,7 @@ def last_complete_checkpoint(output_dir: str | Path) -> Path | None:
 
 
 def last_saved_checkpoint(output_dir: str | Path) -> Path | None:
-    """The newest checkpoint that was saved to its end, of a module that has no processor beside its weights.
+    """Return the newest checkpoint whose saving was finished, for a module that is saved without a processor.
 
     Args:
         output_dir: Of the training run.
@@ -82,7 +82,7 @@ def _newest_first(output_dir: str | Path) -> list[Path]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A JSON object, empty if the file is none."""
+    """Read a JSON object; return an empty one if the file does not hold one."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
@@ -90,14 +90,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _cut_files(folder: Path) -> list[str]:
-    """Files that end before they should; those that processes wrote into folders of their own are not looked at."""
+    """List the files that are cut off; files in the folders of single processes are not checked."""
     cut = [] if not (folder / _STATE).is_file() or _read(folder / _STATE) else [_STATE]
     for path in sorted(folder.glob("*.safetensors")):
         try:
             read_header(path)
         except ValueError:
             cut.append(path.name)
-    # what torch saves is a zip, whose table of contents stands at its end
+    # torch saves a zip file, whose table of contents is at its end
     torch_files = [path for path in sorted(folder.iterdir()) if path.suffix in _OF_TORCH and path.is_file()]
     return cut + [path.name for path in torch_files if not _is_whole_zip(path)]
 
@@ -117,7 +117,7 @@ def _missing_weights(folder: Path) -> list[str]:
 
 
 def _missing_code(folder: Path) -> list[str]:
-    """Files that an `auto_map` names and that do not lie beside it; code of another repository (`--`) aside."""
+    """List the missing files that an `auto_map` names, except code of another repository (`--`)."""
     modules: set[str] = set()
     for name in ("config.json", "processor_config.json"):
         auto_map = _read(folder / name).get("auto_map", {})

@@ -1,13 +1,14 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""From samples with images and messages to a batch for the model.
+"""Collator: make a batch for the model from samples with images and messages.
 
-A sample is a dict with `images` and `videos`, lists, and `messages`, whose `{"type": "image"}` and `{"type": "video"}`
-parts they are bound to in order: the columns of TRL's vision datasets. One image may stand in `image`, and a part may
-name its own source. Works with `transformers.Trainer` (`remove_unused_columns=False`) and TRL.
+A sample is a dict with the lists `images` and `videos`, and `messages`. The n-th image belongs to the n-th `{"type":
+"image"}` part of the messages, and likewise for videos, as in TRL's vision datasets. A single image may be given as
+`image`, and a part may name its own source. The collator works with `transformers.Trainer`
+(`remove_unused_columns=False`) and TRL.
 
-Only what the assistant wrote is learnt, and every sample is checked: at least one token is supervised, and none that
-stands for an image or for padding.
+Only the assistant's tokens are supervised. Each sample is checked: at least one token is supervised, and no
+placeholder or padding token is.
 """
 
 import zlib
@@ -30,19 +31,19 @@ logger = logging.get_logger(__name__)
 
 
 def read_sample(sample: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Check a sample, and gather its images and videos in the order of their parts.
+    """Check a sample and collect its images and videos in the order of their parts.
 
-    They come from the lists `images` and `videos`, from one in `image` or `video`, or from the parts themselves.
+    The sources are the lists `images` and `videos`, a single `image` or `video`, or the parts themselves.
 
     Args:
-        sample: As a dataset gives it.
-        name: What errors call it.
+        sample: Sample from a dataset.
+        name: Name of the sample in errors.
 
     Returns:
-        The sample with lists `images` and `videos`, as many as there are parts for each, which name no source.
+        The sample with lists `images` and `videos`, one entry per part; the parts name no source.
 
     Raises:
-        ValueError: If it is no conversation, or an image or a video would be lost.
+        ValueError: If the sample is not a conversation, or an image or a video would be lost.
     """
     found = {**sample, **{kind: _given(sample, kind, name) for kind in ("images", "videos")}}
     if not sample.get("messages") and sample.get("fields"):
@@ -55,7 +56,7 @@ def read_sample(sample: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _given(sample: Mapping[str, Any], column: str, name: str) -> list[Any]:
-    """The images or videos beside the messages of a sample."""
+    """Return the images or videos that a sample gives outside of its messages."""
     one, several = sample.get(column[:-1]), sample.get(column)
     has_one = one is not None and not (isinstance(one, str) and not one)
     if several is not None and not isinstance(several, list | tuple):
@@ -81,7 +82,7 @@ def _checked_messages(sample: Mapping[str, Any], name: str) -> list[dict[str, An
 
 
 def _gather(sample: dict[str, Any], kind: str, name: str) -> None:
-    """Take the sources of one kind out of the parts of a sample, in their order with those of its list."""
+    """Move the sources of one kind from a sample's parts into its list, in the order of the parts."""
     given, tag = sample[f"{kind}s"], f"<{kind}>"
     waiting, gathered, messages = list(given), [], []
     for message in sample["messages"]:
@@ -105,10 +106,10 @@ def _gather(sample: dict[str, Any], kind: str, name: str) -> None:
 
 
 def bind_images(sample: Mapping[str, Any], images: Sequence[Any]) -> list[dict[str, Any]]:
-    """Put images and the videos of a sample into the parts of its messages.
+    """Put the images and videos of a sample into the parts of its messages.
 
     Args:
-        sample: As `read_sample` gives it.
+        sample: Sample as returned by `read_sample`.
         images: Its images, loaded.
 
     Returns:
@@ -130,29 +131,29 @@ def bind_images(sample: Mapping[str, Any], images: Sequence[Any]) -> list[dict[s
 
 
 def count_parts(messages: Sequence[Mapping[str, Any]], kind: str) -> int:
-    """How many parts of a type messages have."""
+    """Count the parts of a type in messages."""
     contents = [message["content"] for message in messages if isinstance(message.get("content"), list)]
     return sum(part["type"] == kind for content in contents for part in content)
 
 
 @dataclass
 class FilaCollator:
-    """Makes batches for training, or prompts for generation.
+    """Collator that makes batches for training, or prompts for generation.
 
     Args:
-        processor: A `FilaProcessor` whose chat template marks what the assistant writes, or writes messages one after
-            the other.
-        generate: Make prompts that end where the assistant begins, padded on the left, without labels. Else labels are
-            made and padding is on the right.
-        max_length: Longest sequence in tokens. What is longer is cut at its end, as long as that holds no image token
-            and leaves something to learn; a prompt is never cut.
-        random_scale: Bounds of a factor by which the images of a sample are resized, drawn evenly on a logarithmic
-            scale. It depends on the seed, the epoch and the sample's content alone, so that a resumed run, another
-            number of workers or of processes draw the same. `FilaTrainer` says which epoch it is; under another
-            trainer nobody calls `set_epoch`, and all epochs draw the same.
-        seed: Of `random_scale`.
-        loss_weight: Makes `loss_weight` of the sizes (height, width) of a sample's images. Needs `FilaTrainer`:
-            another trainer gives it to the model, which refuses it.
+        processor: A `FilaProcessor` whose chat template marks the assistant's text, or writes messages one after the
+            other.
+        generate: Make prompts for generation, padded on the left, without labels. Otherwise the collator makes labels
+            and pads on the right.
+        max_length: Longest sequence in tokens. A longer sample is cut at its end, if the cut removes no image token
+            and leaves a supervised token; a prompt is never cut.
+        random_scale: Bounds of the factor by which the images of a sample are resized, drawn evenly on a logarithmic
+            scale. The factor depends only on the seed, the epoch and the sample's content, so a resumed training run
+            and other numbers of workers or processes draw the same factors. `FilaTrainer` calls `set_epoch`; other
+            trainers do not, so all their epochs draw the same factors.
+        seed: Random seed of `random_scale`.
+        loss_weight: Function from the sizes (height, width) of a sample's images to its `loss_weight`. It needs
+            `FilaTrainer`: another trainer passes the weights to the model, which rejects them.
 
     Raises:
         ValueError: If an option is out of range; when called, naming the sample that cannot be used.
@@ -164,7 +165,7 @@ class FilaCollator:
     random_scale: Sequence[float] | None = None
     seed: int = 0
     loss_weight: Callable[[Sequence[tuple[int, int]]], float] | None = None
-    # in shared memory, so that workers that live on see it too
+    # in shared memory, so that persistent workers see it too
     _epoch: torch.Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.int64).share_memory_(), repr=False)
 
     def __post_init__(self) -> None:
@@ -173,11 +174,11 @@ class FilaCollator:
             raise ValueError(f"`random_scale` must be two rising positive factors; got {list(bounds)}.")
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the coming batches belong to."""
+        """Set the epoch of the next batches."""
         self._epoch[0] = epoch
 
     def for_evaluation(self) -> "FilaCollator":
-        """The same without augmentation and weights."""
+        """Return a copy of this collator without augmentation and loss weights."""
         return replace(self, random_scale=None, loss_weight=None)
 
     def __call__(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -223,7 +224,7 @@ class FilaCollator:
         return batch
 
     def _within_limits(self, images: list[list[Any]], names: list[str]) -> list[int]:
-        """The samples that the processor does not leave out; it does not say which, and a question must not be."""
+        """Return the indices of the samples that the processor keeps; raise an error if it would drop a question."""
         kept = []
         for number, own in enumerate(images):
             try:
@@ -254,7 +255,7 @@ class FilaCollator:
         ]
 
     def _shortened(self, batch: dict[str, Any], names: list[str]) -> dict[str, Any]:
-        """Cut what is longer than `max_length`, if that can be done without harm."""
+        """Cut samples longer than `max_length`, if no image token is lost and a supervised token remains."""
         ids, limit = batch["input_ids"], self.max_length
         if limit is None or ids.shape[1] <= limit:
             return batch
@@ -272,12 +273,12 @@ class FilaCollator:
         return {name: value[:, :limit] if value.shape == shape else value for name, value in batch.items()}
 
     def _placeholders(self, ids: torch.Tensor) -> torch.Tensor:
-        """Where images and videos stand."""
+        """Return a mask of the placeholders of images and videos."""
         tokens = (self.processor.image_token_id, getattr(self.processor, "video_token_id", None))
         return torch.isin(ids, torch.tensor([token for token in tokens if token is not None]))
 
     def _labels(self, batch: dict[str, Any], mask: torch.Tensor, names: list[str]) -> torch.Tensor:
-        """Ids where the assistant wrote, checked sample by sample."""
+        """Return the labels: the ids of the assistant's tokens, checked sample by sample."""
         ids, supervised = batch["input_ids"], mask.bool()
         is_image, is_pad = self._placeholders(ids), batch["attention_mask"] == 0
         for row, name in enumerate(names):
@@ -297,13 +298,13 @@ class FilaCollator:
 
 
 def message_text(message: Mapping[str, Any]) -> str:
-    """The text of a message, without its images."""
+    """Return the text of a message, without its images."""
     content = message.get("content")
     return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content or [])
 
 
 def _check_tools(sample: Mapping[str, Any], name: str, template: str) -> None:
-    """Refuse tools, and calls of them that the chat template would leave out."""
+    """Reject tools, and tool calls that the chat template would drop."""
     if sample.get("tools"):
         raise ValueError(f"{name} has `tools`, which would not be written. Describe them in a system message.")
     if not writes_tool_calls(template) and any(message.get("tool_calls") for message in sample["messages"]):
@@ -311,21 +312,21 @@ def _check_tools(sample: Mapping[str, Any], name: str, template: str) -> None:
 
 
 def _long_name(sample: Mapping[str, Any], name: str) -> str:
-    """What errors call a sample: its place, its `id` if it has one, and how it begins."""
+    """Return a sample's name for errors: its index, its `id` if it has one, and the beginning of its text."""
     identity = f" with id {sample['id']!r}" if sample.get("id") is not None else ""
     words = " ".join(map(message_text, sample["messages"]))
     return f"{name}{identity} ({words[:40]!r})"
 
 
 def readable_source(image: object) -> object:
-    """Return what to open: `datasets` gives a dict of bytes and path for an image that it does not decode."""
+    """Return the source to open: `datasets` gives a dict of bytes and path for an image that it does not decode."""
     if isinstance(image, Mapping):
         return image.get("bytes") or image.get("path")
     return image
 
 
 def open_image_size(image: object) -> tuple[int, int]:
-    """Return height and width of an image that is open."""
+    """Return height and width of an open image."""
     if isinstance(image, Image.Image):
         return image.height, image.width
     pixels = to_channels_first(image, None, 0, to_rgb=False, to_uint8=False, data_format=None)

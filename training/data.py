@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Open training and test data: JSON lines, folders of `datasets`, generated pages.
+"""Training and test data: JSON lines, folders of `datasets`, generated pages.
 
 A sample is a dict with `images`, `messages` and optionally `fields`, one dict per question; see `collator.py`.
 """
@@ -25,13 +25,13 @@ from .collator import count_parts, message_text, open_image_size, read_sample, r
 
 
 class JsonLines(Dataset[dict[str, Any]]):
-    """One sample per line; paths of images and videos are relative to the file, and `a.gif#frame=1` names a frame.
+    """Dataset with one sample per line; paths are relative to the file, and `a.gif#frame=1` names a frame.
 
     Args:
         path: The file.
 
     Raises:
-        ValueError: Naming the first line that is no sample.
+        ValueError: If a line is not a sample; names the first such line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -85,11 +85,11 @@ class JsonLines(Dataset[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class GeneratedSamples(Dataset[dict[str, Any]]):
-    """Samples that are functions of their number, made when they are asked for.
+    """Dataset of samples that are made on access, as a function of their index.
 
     Args:
-        make: From a seed to a sample.
-        count: How many there are.
+        make: Function from a seed to a sample.
+        count: Number of samples.
         first_seed: Seed of the first.
     """
 
@@ -106,11 +106,11 @@ class GeneratedSamples(Dataset[dict[str, Any]]):
         return self.make(self.first_seed + index)
 
 
-MANY_PAGES = 1_000_000  # where no count is given: more than a training run sees
+MANY_PAGES = 1_000_000  # default count: more pages than a training run reads
 
 
 def _open_pages(rest: str, processor: FilaProcessor | None) -> Dataset[dict[str, Any]]:
-    """`pages:SPLIT` or `pages:SPLIT:COUNT`."""
+    """Open `pages:SPLIT` or `pages:SPLIT:COUNT`."""
     split, _, count = rest.partition(":")
     pages = importlib.import_module("fila.training.pages")
     if split not in pages.LAYOUTS or not (count or "1").isdigit():
@@ -120,13 +120,13 @@ def _open_pages(rest: str, processor: FilaProcessor | None) -> Dataset[dict[str,
 
 
 def _make_page(split: str, processor: FilaProcessor | None, seed: int) -> dict[str, Any]:
-    """A function of the module, which workers of any kind can be sent."""
+    """Make a page; a module-level function, so that workers of any start method can pickle it."""
     pages = importlib.import_module("fila.training.pages")
     sample: dict[str, Any] = pages.make_sample(seed, split, cast(FilaProcessor, processor).image_processor)
     return sample
 
 
-# What a prefix `name:` of a data specification opens: (rest, processor) -> dataset.
+# Openers by the prefix `name:` of a data specification: (rest, processor) -> dataset.
 OPENERS: dict[str, Callable[[str, Any], Any]] = {"pages": _open_pages}
 
 
@@ -135,14 +135,14 @@ def open_data(spec: str | os.PathLike[str], processor: FilaProcessor | None = No
 
     Args:
         spec: A JSON-lines file, a folder written by `save_to_disk` of `datasets`, or a name of `OPENERS`, a colon and
-            what that opener reads, such as `pages:train`.
-        processor: For data that is made to fit its geometry.
+            that opener's argument, such as `pages:train`.
+        processor: Processor for generated data, which depends on its geometry.
 
     Returns:
         A dataset of samples.
 
     Raises:
-        ValueError: If it is none of these.
+        ValueError: If `spec` is none of these.
     """
     spec = os.fspath(spec)
     name, colon, rest = spec.partition(":")
@@ -168,7 +168,7 @@ def open_data(spec: str | os.PathLike[str], processor: FilaProcessor | None = No
 
 
 def sample_sizes(dataset: Any) -> Iterator[list[tuple[int, int]]]:
-    """Sizes (height, width) of the images of each sample; of files only the headers are read."""
+    """Yield the sizes (height, width) of each sample's images; only headers of files are read."""
     if hasattr(dataset, "select_columns") and "messages" in (dataset.column_names or ()):
         wanted = ("id", "image", "images", "video", "videos", "messages", "fields")
         dataset = dataset.select_columns([name for name in dataset.column_names if name in wanted])
@@ -177,7 +177,7 @@ def sample_sizes(dataset: Any) -> Iterator[list[tuple[int, int]]]:
 
 
 def image_size(image: object) -> tuple[int, int]:
-    """Height and width of an image as a sample holds it."""
+    """Return height and width of an image in a sample."""
     source = readable_source(image)
     if isinstance(source, str | Path) and Path(split_frame(source)[0]).is_file():
         return tuple(read_size(str(source)))  # type: ignore[return-value]
@@ -185,13 +185,13 @@ def image_size(image: object) -> tuple[int, int]:
 
 
 def questions(samples: Iterable[Mapping[str, Any]]) -> Iterator["Question"]:
-    """What can be asked about samples: their `fields`, or else every message of the assistant.
+    """Yield one `Question` per field of each sample, or per assistant message if a sample has no fields.
 
-    A field is asked on its own, after the sample's images and videos; a message of the assistant after all that
-    precedes it.
+    The prompt of a field holds the sample's images and videos and the field's question. The prompt of an assistant
+    message holds all messages before it.
 
     Raises:
-        ValueError: If a sample cannot be used, or a field does not have both as text.
+        ValueError: If a sample cannot be used, or a field lacks a question or an answer as text.
     """
     for index, each in enumerate(samples):
         sample = read_sample(each, f"Sample {index}")
@@ -216,12 +216,12 @@ class Question:
     """One question with its right answer.
 
     Attributes:
-        images: As a sample holds them.
-        messages: Up to the question, with image and video parts for the images and videos.
-        answer: What is right.
-        field: What else is known, for buckets.
+        images: Images, in the form that the sample has them.
+        messages: Messages up to the question, with a part for each image and video.
+        answer: The right answer.
+        field: Other facts about the question, for buckets.
         videos: As a sample holds them.
-        sample: Index of the sample, among those that the questions are of.
+        sample: Index of the sample in the data.
     """
 
     images: Sequence[Any]
@@ -233,5 +233,5 @@ class Question:
 
     @property
     def text(self) -> str:
-        """The last message, without its images."""
+        """Return the text of the last message."""
         return message_text(self.messages[-1]) if self.messages else ""

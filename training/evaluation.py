@@ -1,8 +1,8 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Ask a model and compare its answers: exact match and character error rate, split by buckets.
+"""Evaluation by generated answers: exact match and character error rate, split by buckets.
 
-Answers are generated, greedily and in batches; logits are never kept. Intervals are Wilson's, 95 %.
+Answers are generated greedily in batches; no logits are kept. Intervals are Wilson's, 95 %.
 """
 
 import math
@@ -23,22 +23,22 @@ from fila.processing.processing_fila import FilaProcessor
 from .collator import FilaCollator
 from .data import Question, image_size
 
-Bucket = Callable[[Question], str | None]  # the bucket a question falls into, None for none
+Bucket = Callable[[Question], str | None]  # a question's bucket, or None
 CAP_HEIGHTS = (2, 3, 4, 6, 8, 12, 16)
 SMALL_PRINT, LARGE_ENOUGH = "at most 4 px on tiles, on the high-res canvas", "8 px or more"  # a split, and its bucket
 
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer beside the right one.
+    """A model's answer and the right one.
 
     Attributes:
         question: The last text of the prompt.
         reference: The right answer.
-        prediction: The model's.
-        buckets: Name of a split to the bucket in it.
-        sample: Index of the sample that was asked about.
-        images: Files of its images; None for one that came as pixels.
+        prediction: The model's answer.
+        buckets: Name of each split to the question's bucket.
+        sample: Index of the sample.
+        images: Files of its images; None for an image given as pixels.
         videos: Likewise.
     """
 
@@ -52,7 +52,7 @@ class Answered:
 
     @property
     def exact(self) -> bool:
-        """Whether both say the same, white space aside."""
+        """Whether both texts are equal apart from white space."""
         return self.prediction.split() == self.reference.split()
 
 
@@ -61,7 +61,7 @@ class Score:
     """Result over some questions.
 
     Attributes:
-        count: How many.
+        count: Number of questions.
         exact_match: Share of answers that are right.
         low: Lower end of its 95 % interval.
         high: Upper end.
@@ -76,7 +76,7 @@ class Score:
 
 
 def edit_distance(first: str, second: str) -> int:
-    """Fewest insertions, deletions and substitutions of characters that turn one text into the other.
+    """Return the fewest insertions, deletions and substitutions of characters between two texts.
 
     Example:
         >>> edit_distance("12.50", "12,5")
@@ -93,7 +93,7 @@ def edit_distance(first: str, second: str) -> int:
 
 
 def wilson_interval(successes: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's interval of a share; (0, 1) without trials.
+    """Return Wilson's interval of a share; (0, 1) without trials.
 
     Example:
         >>> [round(end, 3) for end in wilson_interval(9, 10)]
@@ -108,7 +108,7 @@ def wilson_interval(successes: int, count: int, z: float = 1.959964) -> tuple[fl
 
 
 def by_number(key: str, edges: Sequence[float] = CAP_HEIGHTS) -> Bucket:
-    """Buckets of a number of the question's field; an edge belongs to the bucket below it.
+    """Return a split by a number in the question's field; an edge belongs to the bucket below it.
 
     Example:
         >>> by_number("height", (2, 4))(Question([], [], "", {"height": 4}))
@@ -129,7 +129,7 @@ def by_number(key: str, edges: Sequence[float] = CAP_HEIGHTS) -> Bucket:
 
 
 def by_tiles(image_processor: FilaImageProcessor | FilaImageProcessorPil) -> Bucket:
-    """Buckets of the number of tiles that the question's images become."""
+    """Return a split by the number of tiles of the question's images."""
 
     def bucket(question: Question) -> str | None:
         plans = [image_processor.plan(*image_size(image)) for image in question.images]
@@ -139,7 +139,7 @@ def by_tiles(image_processor: FilaImageProcessor | FilaImageProcessorPil) -> Buc
 
 
 def small_print(question: Question) -> str | None:
-    """Text of at most 4 pixels on the tile canvas, by whether it has at least 8 on the high-res canvas."""
+    """Return the bucket of text of up to 4 pixels on the tile canvas: at least 8 on the high-res canvas, or less."""
     field = question.field or {}
     if not {"tile_cap_height", "high_res_cap_height"} <= set(field) or field["tile_cap_height"] > 4:
         return None
@@ -147,7 +147,7 @@ def small_print(question: Question) -> str | None:
 
 
 def default_buckets(processor: FilaProcessor) -> dict[str, Bucket]:
-    """By resolution and, for questions that know it, by the height of a capital letter."""
+    """Return the default splits: by resolution and, if a question's field has it, by capital height."""
     return {
         "tile_cap_height": by_number("tile_cap_height"),
         "high_res_cap_height": by_number("high_res_cap_height"),
@@ -167,10 +167,10 @@ def answer_questions(
     max_new_tokens: int = 64,
     progress: bool = False,
 ) -> Iterator[Answered]:
-    """Ask a model, batch by batch; what it yields holds text alone.
+    """Ask a model batch by batch, and yield answers, which hold text and no tensors.
 
     Args:
-        model: A `FilaForConditionalGeneration`; it is in eval mode meanwhile.
+        model: A `FilaForConditionalGeneration`; it is in eval mode during the call.
         processor: Its processor.
         questions: See `fila.training.data.questions`.
         buckets: Splits; `default_buckets` by default.
@@ -208,7 +208,7 @@ def answer_questions(
 
 
 def _files(sources: Sequence[Any]) -> list[str | None]:
-    """Names of images or videos; `datasets` gives those that it does not decode as dicts of bytes and path."""
+    """Return file names of images or videos; `datasets` gives undecoded ones as dicts of bytes and path."""
     return [shown(source.get("path") if isinstance(source, Mapping) else source) for source in sources]
 
 
@@ -222,7 +222,7 @@ def score(answers: Sequence[Answered]) -> Score:
 
 
 def score_buckets(answers: Sequence[Answered]) -> dict[str, dict[str, Score]]:
-    """Score all answers, as bucket "all" of split "all", and those of every bucket of every split."""
+    """Score all answers together, as bucket "all" of split "all", and each bucket of each split."""
     scores = {"all": {"all": score(answers)}}
     for split in dict.fromkeys(name for answer in answers for name in answer.buckets):
         groups: dict[str, list[Answered]] = {}
@@ -234,10 +234,10 @@ def score_buckets(answers: Sequence[Answered]) -> dict[str, dict[str, Score]]:
 
 
 def _numbers(label: str) -> tuple[list[float], str]:
-    """Order of labels: by the numbers in them."""
+    """Return a sort key of labels: the numbers in them."""
     return [float(number) for number in re.findall(r"\d+(?:\.\d+)?", label)], label
 
 
 def as_json(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Scores as plain JSON."""
+    """Convert scores to plain JSON."""
     return {split: {label: asdict(each) for label, each in found.items()} for split, found in scores.items()}

@@ -1,8 +1,8 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Evaluate while training.
+"""Callback that evaluates during training.
 
-In a file of its own: transformers' callbacks bring peft and bitsandbytes along, which asking does not need.
+It has its own file, because transformers' callbacks import peft and bitsandbytes, which evaluation does not need.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from .evaluation import Score, answer_questions, score_buckets
 
 
 class GenerativeEvalCallback(TrainerCallback):
-    """Asks the model while it trains and logs the scores through the Trainer, so to all of `report_to`.
+    """Callback that evaluates the model during training and logs the scores to all of `report_to`.
 
     Args:
-        trainer: Whose `log` is called; add the callback to it.
-        questions: What to ask each time.
-        every: Steps between two evaluations; there is one after the last step too.
-        options: Of `answer_questions`.
+        trainer: Trainer that logs the scores; add the callback to it.
+        questions: Questions of each evaluation.
+        every: Steps between two evaluations; another one follows the last step.
+        options: Options of `answer_questions`.
     """
 
     def __init__(self, trainer: Trainer, questions: Sequence[Question], *, every: int, **options: Any) -> None:
@@ -41,7 +41,7 @@ class GenerativeEvalCallback(TrainerCallback):
         model: FilaForConditionalGeneration | None = None,
         **kwargs: object,
     ) -> None:
-        """Evaluate if it is time."""
+        """Evaluate every `every` steps and after the last step."""
         if state.global_step % self.every and state.global_step != state.max_steps:
             return
         asked = cast(FilaForConditionalGeneration, model)
@@ -54,4 +54,4 @@ class GenerativeEvalCallback(TrainerCallback):
                 logs |= {f"eval_exact_match/{split}/{label}": each.exact_match for label, each in found.items()}
         should_log = control.should_log
         self.trainer.log(logs)
-        control.should_log = should_log  # else the step's loss would count as logged
+        control.should_log = should_log  # otherwise Trainer would take the step's loss as logged

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The trained model in a folder of its own: what `fila verify` accepts, without optimizer, and with a card."""
+"""The folder of the trained model: it passes `fila verify`, has a card, and holds no optimizer."""
 
 import re
 import shutil
@@ -36,13 +36,13 @@ def save_final_model(trainer: "FilaTrainer", folder: Path, *, parent: str, data:
 
     Args:
         trainer: A `FilaTrainer` after training.
-        folder: To write.
+        folder: Folder to write.
         parent: Checkpoint that training started from, a folder or Hub id; its licence, its card and what
             `fila export` needs are passed on.
-        data: What it was trained on.
+        data: Name of the training data.
     """
     if not trainer.args.should_save:
-        trainer.save_model(str(folder))  # gathers what this process holds, and writes nothing
+        trainer.save_model(str(folder))  # this process takes part in gathering and writes nothing
         return
     with written_atomically(folder, overwrite=True, inputs=[parent, data]) as partial:
         trainer.save_model(str(partial))
@@ -50,7 +50,7 @@ def save_final_model(trainer: "FilaTrainer", folder: Path, *, parent: str, data:
 
 
 def _complete(trainer: "FilaTrainer", folder: Path, name: str, *, parent: str, data: str) -> None:
-    """Put beside the weights what `Trainer` does not, and take away what is about this machine."""
+    """Add the files that `Trainer` does not write, and remove facts about this machine."""
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle, and about this machine
     if record := _file_of(parent, RECORD):
         shutil.copyfile(record, folder / RECORD)
@@ -72,7 +72,7 @@ def _complete(trainer: "FilaTrainer", folder: Path, name: str, *, parent: str, d
 
 
 def _file_of(checkpoint: str, name: str) -> str | None:
-    """Where a file of a checkpoint is; None where there is none, or no network to ask the Hub for it."""
+    """Return the path of a checkpoint's file; None if it does not exist or the Hub cannot be reached."""
     found: str | None = cached_file(
         checkpoint,
         name,
@@ -84,6 +84,6 @@ def _file_of(checkpoint: str, name: str) -> str | None:
 
 
 def _split(card: str) -> tuple[str, str]:
-    """Front matter and body of a card."""
+    """Split a card into front matter and body."""
     match = re.match(r"---\n.*?\n---\n", card, re.DOTALL)
     return (match[0], card[match.end() :]) if match else (_FRONT_MATTER, card)

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""A loss weight that grows with the distance of an image's resolution from a base.
+"""Loss weight that grows with the distance of an image's resolution from a base.
 
     weight = 1 + |1 - sqrt(height * width) / base|
 
@@ -45,7 +45,7 @@ class ResolutionWeight:
             raise ValueError(f"The loss weight's maximum must be at least 1, its smallest value; got {self.maximum}.")
 
     def __call__(self, sizes: Sequence[tuple[int, int]]) -> float:
-        """The mean over images of sizes (height, width); 1 without images."""
+        """Return the mean weight of images of sizes (height, width); 1 without images."""
         limit = math.inf if self.maximum is None else self.maximum
         weights = [min(1 + abs(1 - math.sqrt(height * width) / self.base), limit) for height, width in sizes]
         return sum(weights) / len(weights) if weights else 1.0
@@ -57,13 +57,13 @@ def weighted_loss(
     weights: torch.Tensor | None,
     num_items: torch.Tensor | int | None = None,
 ) -> torch.Tensor:
-    """Next-token loss with a weight per sample.
+    """Return the next-token loss with a weight per sample.
 
     Args:
         logits: `(B, L, vocabulary)` float.
         labels: `(B, L)` int, -100 where nothing is predicted.
         weights: `(B,)` float; None for ones.
-        num_items: What to divide the sum by; the number of predicted tokens by default.
+        num_items: Divisor of the sum; the number of predicted tokens by default.
 
     Returns:
         A scalar.

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Wheels by package name, pinned by sha256, downloaded and never installed."""
+"""Download of wheels by package name, pinned by sha256; they are never installed."""
 
 import hashlib
 import subprocess
@@ -12,10 +12,10 @@ def download_wheel(name: str, version: str, sha256: str, folder: Path) -> Path:
     """Download a wheel without its dependencies.
 
     Args:
-        name: Of the package on PyPI.
-        version: Of the package.
-        sha256: Of the wheel that was checked.
-        folder: Where to put it.
+        name: Name of the package on PyPI.
+        version: Version of the package.
+        sha256: Hash that the wheel must have.
+        folder: Folder for the wheel.
 
     Returns:
         The wheel.
@@ -35,7 +35,7 @@ def download_wheel(name: str, version: str, sha256: str, folder: Path) -> Path:
 
 
 def check_sha256(path: Path, sha256: str) -> None:
-    """Raise RuntimeError unless a file is the pinned one."""
+    """Raise RuntimeError unless a file has the pinned hash."""
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:

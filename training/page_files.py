@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Generated pages as files: made once, looked at, trained on many times.
+"""Generated pages as files, made once for inspection and repeated training.
 
 A folder gets `images/` and `pages.jsonl`, one sample per line, which `fila train` and `fila evaluate` read. Beside the
 sample a line has `glyphs`, the place of every character, for the warm-up of towers.
@@ -123,6 +123,6 @@ def _write_page(
 
 
 def read_glyphs(sample: dict[str, Any]) -> list[Glyph]:
-    """The characters of a page that was read from its file."""
+    """Return the characters of a page that was read from its file."""
     glyphs = sample["glyphs"]
     return [Glyph(*each) for each in zip(glyphs["characters"], glyphs["y"], glyphs["x"], strict=True)]

@@ -41,7 +41,7 @@ class Face:
     weight: int | None = None
 
     def at_cap_height(self, pixels: float) -> ImageFont.FreeTypeFont:
-        """The font at the size at which an "H" is so many pixels tall."""
+        """Return the font at the size at which an "H" is this many pixels tall."""
         return _sized(self, max(round(pixels / _cap_ratio(self) * 4) / 4, 1.0))
 
 
@@ -59,7 +59,7 @@ def _sized(face: Face, size: float) -> ImageFont.FreeTypeFont:
 
 @functools.lru_cache(maxsize=4096)
 def _cap_ratio(face: Face) -> float:
-    """Height of an "H" in units of the font size."""
+    """Return the height of an "H" in units of the font size."""
     _, top, _, bottom = _sized(face, 200.0).getbbox("H", anchor="ls")
     return (bottom - top) / 200
 

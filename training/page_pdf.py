@@ -175,7 +175,7 @@ def _inside(inner: tuple[float, ...], outer: tuple[float, ...]) -> bool:
 
 
 def _pairs(words: Sequence[Word]) -> list[tuple[str, str]]:
-    """Words that stand once, each with the word after it on its line."""
+    """Return the words that occur once, each with the next word on its line."""
     texts = [word.text for word in words]
     return [
         (word.text, following.text)

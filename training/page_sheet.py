@@ -69,7 +69,7 @@ class Sheet:
         return x + width
 
     def width_of(self, text: str, font: ImageFont.FreeTypeFont) -> float:
-        """Width of a line of text in pixels."""
+        """Return the width of a line of text in pixels."""
         return font.getlength(text) * self.squeeze
 
     def _paste_squeezed(self, x: int, baseline: int, text: str, font: ImageFont.FreeTypeFont) -> None:
@@ -95,7 +95,7 @@ class Sheet:
 
 
 def blank_sheet(rng: Random, height: int, width: int) -> Sheet:
-    """A clean sheet: mostly dark on light, sometimes light on dark, sometimes coloured or with a gradient."""
+    """Return a clean sheet: mostly dark on light, sometimes light on dark, coloured or with a gradient."""
     paper = [rng.randint(215, 255)] * 3
     ink = [rng.randint(0, 70)] * 3
     if rng.random() < 0.4:

@@ -88,21 +88,21 @@ class _Writer:
         self.top = self.margin + self.cap
 
     def pair(self) -> tuple[str, str]:
-        """A label that the page does not have yet, and a value."""
+        """Make a label that the page does not have yet, and a value."""
         taken = {label.lower() for label, _ in self.pairs}
         while (label := make_label(self.rng, self.split)).lower() in taken:
             pass
         return label, make_value(self.rng, self.split)
 
     def joint(self, *choices: str) -> str:
-        """What stands between label and value: one of the choices, or on varied pages any marks and spaces."""
+        """Return the text between label and value: one of the choices, or on varied pages any marks and spaces."""
         if self.split != "varied":
             return self.rng.choice(choices) if choices else ""
         marks = "".join(self.rng.choice(string.punctuation) for _ in range(self.rng.randint(0, 2)))
         return " " * self.rng.randint(0, 2) + marks + " " * self.rng.randint(1, 3)
 
     def keep(self, label: str, value: str) -> None:
-        """Enter a field that was written."""
+        """Record a field that was written."""
         self.pairs.append((label, value))
 
     def write(self, x: float, baseline: float, text: str, *, label: bool = False) -> float:
@@ -110,7 +110,7 @@ class _Writer:
         return self.sheet.write(x, baseline, text, self.label_font if label else self.font, cap=self.cap)
 
     def width_of(self, text: str, *, label: bool = False) -> float:
-        """Width of a text in pixels."""
+        """Return the width of a text in pixels."""
         return self.sheet.width_of(text, self.label_font if label else self.font)
 
     def title(self) -> None:
@@ -124,7 +124,7 @@ class _Writer:
                 self.top += cap - self.cap + self.pitch * 1.4
 
     def rows(self) -> Iterator[float]:
-        """Baselines from the top of the page to its bottom."""
+        """Yield baselines from the top of the page to its bottom."""
         baseline = self.top
         while baseline < self.height - self.margin:
             yield baseline
@@ -132,7 +132,7 @@ class _Writer:
 
 
 def _columns(writer: _Writer, most: int, *, narrowest: float = 19) -> list[tuple[float, float]]:
-    """Left and right edges of at most so many columns; `narrowest` is in heights of a capital letter."""
+    """Return left and right edges of up to this many columns; `narrowest` is in heights of a capital letter."""
     gap = writer.cap * 2
     usable = writer.width - 2 * writer.margin
     count = max(1, min(most, int((usable + gap) / (narrowest * writer.cap + gap))))
@@ -143,7 +143,7 @@ def _columns(writer: _Writer, most: int, *, narrowest: float = 19) -> list[tuple
 
 
 def _form(writer: _Writer) -> None:
-    """`label: value` on one line, in one or two columns; values start anywhere or on one edge."""
+    """Write `label: value` lines in one or two columns; values start anywhere or on one edge."""
     writer.title()
     columns = _columns(writer, writer.rng.choice((1, 2, 2)))
     colon = writer.joint(":", ":", "", " -")
@@ -163,7 +163,7 @@ def _form(writer: _Writer) -> None:
 
 
 def _receipt(writer: _Writer) -> None:
-    """A narrow column: labels on the left, values flush right."""
+    """Write a narrow column: labels on the left, values flush right."""
     writer.title()
     columns = _columns(writer, writer.rng.choice((1, 2)))
     dots = writer.rng.random() < 0.4
@@ -188,7 +188,7 @@ def _receipt(writer: _Writer) -> None:
 
 
 def _table(writer: _Writer) -> None:
-    """Two or four ruled columns: label, value, label, value."""
+    """Write two or four ruled columns: label, value, label, value."""
     writer.title()
     columns = _columns(writer, writer.rng.choice((1, 2, 2)))
     share = writer.rng.uniform(0.48, 0.58)
@@ -212,7 +212,7 @@ def _table(writer: _Writer) -> None:
 
 
 def _notice(writer: _Writer) -> None:
-    """Running text: `label value;` one after the other."""
+    """Write running text: `label value;` one after the other."""
     writer.title()
     joint = writer.joint(": ", " is ", " = ")
     stop = writer.rng.choice((";", ","))
@@ -229,7 +229,7 @@ def _notice(writer: _Writer) -> None:
 
 
 def _ticket(writer: _Writer) -> None:
-    """A grid of cells, the label above its value."""
+    """Write a grid of cells, the label above its value."""
     writer.title()
     columns = _columns(writer, writer.rng.choice((2, 3, 3)), narrowest=9)
     baselines = list(writer.rows())
@@ -301,7 +301,7 @@ def _badge(writer: _Writer) -> None:
 
 
 def dense_text(writer: _Writer) -> None:
-    """Lines full of words and values and no field: the most characters per pixel, to warm towers up."""
+    """Write lines of words and values without fields: the most characters per pixel, to warm towers up."""
     writer.pitch = writer.cap * writer.rng.uniform(1.5, 2.0)
     for baseline in writer.rows():
         x = writer.margin

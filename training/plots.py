@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Pictures of a training run: the loss over its steps, and accuracy by bucket with intervals. They need matplotlib."""
+"""Plots of a training run: loss over steps, and accuracy by bucket with intervals. They need matplotlib."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Batches of images of like resolution: same views, same canvas, so that a batch is hardly padded."""
+"""Sampler that puts images with the same number of views and the same canvas into one batch, to avoid padding."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -16,23 +16,24 @@ Key = tuple[int, int, int]  # views of all images, largest height and largest wi
 def resolution_key(
     sizes: Sequence[tuple[int, int]], image_processor: FilaImageProcessor | FilaImageProcessorPil
 ) -> Key:
-    """What a sample with images of these sizes (height, width) costs; nothing is decoded."""
+    """Return the batching key of a sample from its images' sizes (height, width), without decoding."""
     plans = [image_processor.plan(height, width) for height, width in sizes]
     heights, widths = zip(*(plan.canvas_size for plan in plans), strict=True) if plans else ((0,), (0,))
     return sum(plan.num_views for plan in plans), max(heights), max(widths)
 
 
 class ResolutionSampler(Sampler[int]):
-    """Every index once, in an order in which consecutive batches hold samples of one key as far as that works out.
+    """Sampler of every index once; consecutive batches hold samples of one key where the counts allow.
 
-    Samples are drawn at random, batches filled with those of one key, what is left over mixed in the order of the
-    keys, and the batches shuffled. (transformers' grouping by length sorts large groups of samples instead, and cuts
+    The sampler shuffles the samples, fills batches with samples of one key, fills further batches with the rest in
+    the order of their keys, and shuffles the batches. (transformers' grouping by length sorts large groups of samples
+    instead, and cuts
     batches across the borders of keys.)
 
     Args:
         keys: One per sample, see `resolution_key`.
-        batch_size: Samples that are padded to each other, or that processes handle at the same time.
-        seed: With the epoch, it alone decides the order.
+        batch_size: Number of samples that are padded together, or that processes handle at the same time.
+        seed: Random seed; seed and epoch determine the order.
     """
 
     def __init__(self, keys: Sequence[Key], batch_size: int, *, seed: int = 0) -> None:
@@ -42,7 +43,7 @@ class ResolutionSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of an epoch."""
+        """Set the epoch, which determines the order."""
         self.epoch = epoch
 
     def __len__(self) -> int:

@@ -1,10 +1,10 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Which modules LoRA adapts and bitsandbytes quantises, by scope, and audits of what they really did.
+"""Scopes for LoRA and bitsandbytes: configs that choose modules, and audits of the resulting model.
 
-Both libraries choose modules by spelling, and a wrong spelling is no error: `["q_proj"]` adapts the low-res tower too,
-and transformers ignores the skip list `["vision_tower"]` of a quantisation and then quantises the head as well. So the
-spellings are made from the module tree here, and the audits look at the model that came out.
+Both libraries choose modules by name patterns, and a wrong pattern raises no error: `["q_proj"]` adapts the low-res
+tower too, and transformers ignores the skip list `["vision_tower"]` of a quantisation and then quantises the head as
+well. So this module builds the patterns from the module tree, and the audits inspect the resulting model.
 
 Scopes: `text` (the language model), `connector`, `fusion`, `low_res` and `high_res` (the towers; `high_res` all
 of them), `lm_head`.
@@ -32,19 +32,19 @@ Layers = dict[str, list[str]]  # names of linear layers by scope
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside a `PeftModel`."""
+    """Return the model inside a `PeftModel`."""
     found: nn.Module = cast(Any, model).get_base_model() if hasattr(model, "get_base_model") else model
     return found
 
 
 def _unadapted(layer: nn.Module) -> nn.Module:
-    """The layer that an adapter sits on, or the layer itself."""
+    """Return the base layer of an adapter, or the layer itself."""
     found: nn.Module = cast(Any, layer).get_base_layer() if hasattr(layer, "get_base_layer") else layer
     return found
 
 
 def _roots(model: nn.Module) -> dict[str, list[str]]:
-    """Names of the modules that a model's scopes are; scopes that it does not have are absent."""
+    """Return the module names of a model's scopes, without scopes that the model does not have."""
     base: Any = getattr(model, "model", model)
     encoder = base.vision_tower
     roots: dict[str, list[nn.Module | None]] = {
@@ -61,12 +61,12 @@ def _roots(model: nn.Module) -> dict[str, list[str]]:
 
 
 def _linear_layers(model: nn.Module, chosen: Callable[[nn.Module], bool] = lambda layer: True) -> Layers:
-    """Linear layers of a model by scope, those inside of adapters aside; an adapted layer counts as one."""
+    """Return a model's linear layers by scope, without those inside adapters; an adapted layer counts as one."""
     names = []
 
     def visit(name: str, module: nn.Module) -> None:
         layer = _unadapted(module)
-        if isinstance(layer, nn.Linear) or layer is not module:  # or whatever else an adapter sits on
+        if isinstance(layer, nn.Linear) or layer is not module:  # or another kind of layer with an adapter
             if chosen(module):
                 names.append(name)
             return
@@ -84,10 +84,10 @@ def _linear_layers(model: nn.Module, chosen: Callable[[nn.Module], bool] = lambd
 
 
 def _checked(scopes: Collection[str], known: Collection[str], model: nn.Module) -> set[str]:
-    """The scopes as a set.
+    """Check scopes and return them as a set.
 
     Raises:
-        ValueError: If there is none, one is unknown, or the model does not have one.
+        ValueError: If no scope is given, one is unknown, or the model does not have one.
     """
     asked = {scopes} if isinstance(scopes, str) else set(scopes)
     if not asked or asked - set(known):
@@ -98,7 +98,7 @@ def _checked(scopes: Collection[str], known: Collection[str], model: nn.Module) 
 
 
 def _targets(model: nn.Module, scope: Collection[str], layers: Collection[str] | None) -> Layers:
-    """The linear layers that LoRA is to adapt."""
+    """Return the linear layers for LoRA to adapt."""
     found = _linear_layers(model)
     targets = {name: found[name] for name in LORA_SCOPES if name in _checked(scope, LORA_SCOPES, model)}
     if layers is None:
@@ -116,7 +116,7 @@ def _compare(what: str, actual: Layers, expected: Layers) -> Layers:
     """Return `actual` without empty scopes if it equals `expected`.
 
     Raises:
-        ValueError: If it does not; names the layers by scope.
+        ValueError: If they differ; names the layers by scope.
     """
     wrong = []
     for scope in (*SCOPES, "elsewhere"):
@@ -135,7 +135,7 @@ def _compare(what: str, actual: Layers, expected: Layers) -> Layers:
 def lora_config(
     model: nn.Module, scope: Collection[str], *, layers: Collection[str] | None = None, **kwargs: Any
 ) -> "LoraConfig":
-    r"""A `LoraConfig` of PEFT that adapts the linear layers of some scopes, and no others.
+    r"""Return a `LoraConfig` of PEFT that adapts the linear layers of the given scopes and no others.
 
     Args:
         model: The model that will be adapted.
@@ -163,18 +163,18 @@ def lora_config(
 
 
 def audit_lora(model: nn.Module, scope: Collection[str], *, layers: Collection[str] | None = None) -> Layers:
-    """List the layers that adapters sit on, whoever chose them.
+    """List the adapted layers, and check that they are the intended ones.
 
     Args:
         model: The `PeftModel`, or the model with adapters inside.
-        scope: The scopes that were meant.
+        scope: The intended scopes.
         layers: As in `lora_config`.
 
     Returns:
         Names of the adapted layers by scope.
 
     Raises:
-        ValueError: If they are not exactly those that were meant; names the others by scope.
+        ValueError: If the adapted layers are not exactly the intended ones; names the differing layers by scope.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -189,12 +189,13 @@ def bnb_config(
     keep: Collection[str] = KEPT,
     **kwargs: Any,
 ) -> "BitsAndBytesConfig":
-    """A `BitsAndBytesConfig` that quantises the linear layers of all scopes but some.
+    """Return a `BitsAndBytesConfig` that quantises the linear layers of all scopes except `keep`.
 
     Args:
         model_or_config: The model's config, or a model of the class that will be loaded.
         bits: 4 (NF4 with double quantisation) or 8 (LLM.int8).
-        keep: Scopes that stay as they are: all but `text` by default. A scope that the model does not have is ignored.
+        keep: Scopes that are not quantised: all but `text` by default. A scope that the model does not have is
+            ignored.
         **kwargs: Other settings of `BitsAndBytesConfig`.
 
     Returns:
@@ -227,7 +228,7 @@ def bnb_config(
 
 
 def _quantised_scopes(model: nn.Module, keep: Collection[str]) -> Layers:
-    """The linear layers of the scopes that are not kept."""
+    """Return the linear layers of the scopes that are not kept."""
     if unknown := set(keep) - set(SCOPES):
         raise ValueError(f"The scopes to keep must be some of {list(SCOPES)}; got {sorted(unknown)}.")
     quantised = {scope: names for scope, names in _linear_layers(model).items() if scope not in keep}
@@ -239,11 +240,11 @@ def _quantised_scopes(model: nn.Module, keep: Collection[str]) -> Layers:
 
 
 def audit_bnb(model: nn.Module, keep: Collection[str] = KEPT) -> Layers:
-    """List the layers that bitsandbytes quantised, whoever chose them.
+    """List the layers that bitsandbytes quantised, and check that they are the intended ones.
 
     Args:
         model: The loaded model, with adapters or without.
-        keep: The scopes that were to stay as they are.
+        keep: The scopes that must not be quantised.
 
     Returns:
         Names of the quantised layers by scope.

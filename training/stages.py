@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The training stages of FILA, as data: what each trains, at which geometry, and with which defaults.
+"""The training stages of FILA as data: trained parameters, image geometry and default arguments.
 
 Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378. Stage 1 trains the fusion and the
 connector on whole images at 336 and 768 pixels; stage 2 turns dynamic cropping on and trains everything. The state of
@@ -9,7 +9,7 @@ the high-res tower in stage 1 is not stated; it is frozen here, as both towers o
 
 The default arguments are ours: learning rates, warm-up and schedule of LLaVA-1.5's two stages (arXiv:2310.03744).
 
-The architecture never depends on the stage: a stage names parameters and settings, no more.
+The architecture never depends on the stage: a stage only names parameters and settings.
 """
 
 from collections.abc import Mapping
@@ -27,10 +27,10 @@ class Stage:
     """One training stage.
 
     Attributes:
-        name: How the command line calls it.
-        trained: Prefixes of the parameters of `FilaForConditionalGeneration` that it trains.
+        name: Name on the command line.
+        trained: Prefixes of the trained parameters of `FilaForConditionalGeneration`.
         image_processor: Settings of the image processor: the canvas.
-        arguments: Training arguments where the user sets none.
+        arguments: Defaults of the training arguments.
     """
 
     name: str
@@ -61,7 +61,7 @@ STAGES = {
 
 
 def find_stage(name: str) -> Stage:
-    """The training stage of that name.
+    """Return the training stage of that name.
 
     Raises:
         ValueError: If there is none.
@@ -99,9 +99,9 @@ def select_trained(model: nn.Module, stage: str) -> list[str]:
 def set_geometry(processor: FilaProcessor, stage: str) -> None:
     """Give a processor the image geometry of a stage.
 
-    A canvas of the stage's type stays as it is, with its options, and so does one that no stage has: a checkpoint of
-    another system is trained on the views that it knows. So is a model of videos with one tower, whose whole images
-    are no stage of FILA's. A canvas that is replaced loses its options.
+    A canvas of the stage's type keeps its options. A canvas that no stage has is kept too, so a checkpoint of another
+    system trains on the views that it knows. The whole images of a video model with one tower are also kept. A
+    replaced canvas loses its options.
 
     Args:
         processor: A `FilaProcessor`.

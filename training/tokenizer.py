@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Training of [`VarVQModel`] on Trainer: the loss, and codes that nobody takes.
+"""Training of [`VarVQModel`] with Trainer: the loss, and the restart of unused codes.
 
 VAR's released code trains no tokenizer; its paper names the terms of the loss (section 3.2, after VQGAN):
 
@@ -26,7 +26,7 @@ from fila.modeling.modeling_var_vq import VarVQModel
 
 
 class PerceptualLoss(nn.Module):
-    """Distance of two images in the hidden states of a frozen vision model, as LPIPS without its learned weights.
+    """Distance of two images in a frozen vision model's hidden states: LPIPS without learned weights.
 
     Args:
         model: A vision model of transformers whose output has `hidden_states`.
@@ -48,11 +48,11 @@ class PerceptualLoss(nn.Module):
         self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1))
 
     def train(self, mode: bool = True) -> "PerceptualLoss":
-        """The model stays in evaluation."""
+        """Keep the model in eval mode."""
         return self
 
     def forward(self, images: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
-        """Scalar; both `(B, 3, H, W)` in -1..1."""
+        """Return the scalar distance of two batches `(B, 3, H, W)` in -1..1."""
         both = ((torch.cat([images, reconstruction]) + 1) / 2 - self.mean) / self.std
         states = self.model(both, output_hidden_states=True).hidden_states
         chosen = states if self.layers is None else [states[layer] for layer in self.layers]
@@ -63,7 +63,7 @@ class PerceptualLoss(nn.Module):
 
 @torch.no_grad()
 def residual_vectors(model: VarVQModel, pixel_values: torch.Tensor) -> torch.Tensor:
-    """`(N, C)`: what the codes are looked up for, over all images and scales."""
+    """Return the `(N, C)` vectors that are quantised, over all images and scales."""
     features = model.features(pixel_values)
     maps = model.quantize.encode(features)[1]
     vectors = []
@@ -76,15 +76,15 @@ def residual_vectors(model: VarVQModel, pixel_values: torch.Tensor) -> torch.Ten
 
 @torch.no_grad()
 def restart_codes(model: VarVQModel, pixel_values: torch.Tensor, dead: torch.Tensor) -> int:
-    """Set codes to vectors that the images have.
+    """Set codes to vectors of the images.
 
     Args:
         model: The tokenizer.
         pixel_values: `(B, 3, H, W)`.
-        dead: `(V,)` bool, which codes.
+        dead: `(V,)` bool, the codes to set.
 
     Returns:
-        How many.
+        The number of codes that were set.
     """
     count = int(dead.sum())
     if count:
@@ -95,7 +95,7 @@ def restart_codes(model: VarVQModel, pixel_values: torch.Tensor, dead: torch.Ten
 
 
 class _Restarts(TrainerCallback):
-    """Sets unused codes anew, every so many steps, in the first part of the training."""
+    """Callback that restarts unused codes at an interval of steps, in the first part of the training."""
 
     def __init__(self, trainer: "TokenizerTrainer") -> None:
         self.trainer = trainer
@@ -158,7 +158,7 @@ class TokenizerTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, ModelOutput]:
-        """The sum of the terms, each of which is logged too."""
+        """Return the sum of the terms, and keep each term for the log."""
         images = inputs["pixel_values"]
         outputs = model(pixel_values=images)
         terms = {"reconstruction": F.l1_loss(outputs.reconstruction, images), "quantisation": outputs.loss}
@@ -171,7 +171,7 @@ class TokenizerTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args: float | None, **kwargs: float | None) -> None:
-        """Trainer's, with the last step's terms and the number of restarted codes."""
+        """Log as Trainer does, with the last step's terms and the number of restarted codes."""
         if "loss" in logs:
             logs |= {f"{name}_loss": float(value) for name, value in self._terms.items()}
             logs["restarted_codes"] = self.restarted

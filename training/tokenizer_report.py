@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""What a multi-scale tokenizer keeps of images and how it uses its codes, scale by scale; with pictures."""
+"""Report of a multi-scale tokenizer: reconstruction quality and use of codes per scale, with pictures."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ from .plots import new_axes
 
 @dataclass(frozen=True)
 class ScaleReport:
-    """One scale.
+    """Figures of one scale.
 
     Attributes:
         scale: From 0.
@@ -74,7 +74,7 @@ def measure(model: VarVQModel, batches: Iterable[torch.Tensor]) -> list[ScaleRep
 
 
 def as_rows(reports: Sequence[ScaleReport]) -> list[dict[str, Any]]:
-    """For JSON."""
+    """Convert reports to rows for JSON."""
     return [asdict(report) for report in reports]
 
 
@@ -96,7 +96,7 @@ def plot_psnr(reports: Sequence[ScaleReport], path: Path, *, title: str) -> Path
 
 
 def plot_usage(reports: Sequence[ScaleReport], codebook_size: int, path: Path, *, title: str) -> Path:
-    """Draw which share of the codebook each scale takes, and how evenly."""
+    """Draw the share of the codebook that each scale uses, and how evenly."""
     figure, axes = new_axes(title)
     places = np.arange(len(reports))
     axes.bar(places - 0.2, [100 * report.usage for report in reports], 0.4, label="taken at least once")

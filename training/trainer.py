@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""`Trainer` and what it lacks: batches by resolution, a loss weighted by resolution, checkpoints that are whole."""
+"""`Trainer` with batches by resolution, a loss weighted by resolution, and checked checkpoints."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ logger = logging.get_logger(__name__)
 
 
 class _Epochs(TrainerCallback):
-    """Tells collator and sampler which epoch begins."""
+    """Callback that sets the epoch of collator and sampler."""
 
     def __init__(self, trainer: "FilaTrainer") -> None:
         self.trainer = trainer
@@ -59,33 +59,34 @@ class _Epochs(TrainerCallback):
 
 
 class _WholeCheckpoints(TrainerCallback):
-    """Stops a run whose checkpoints do not open and resume by themselves."""
+    """Callback that stops a training run if a checkpoint would not open or resume on its own."""
 
     def __init__(self, trainer: "FilaTrainer") -> None:
         self.trainer = trainer
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         folder = Path(cast(str, args.output_dir)) / f"checkpoint-{state.global_step}"
-        # their files depend on the plugin
+        # the files of a sharded checkpoint depend on the plugin
         sharded = self.trainer.is_fsdp_enabled or self.trainer.is_deepspeed_enabled
-        if not args.should_save or sharded or not folder.is_dir():  # rotated away at once
+        if not args.should_save or sharded or not folder.is_dir():  # Trainer has already deleted it
             return
         if missing := missing_files(folder, resumable=not args.save_only_model):
             raise RuntimeError(f"A checkpoint must open and resume by itself; {folder} lacks {missing}.")
 
 
 class FilaTrainer(Trainer):
-    """Trainer for [`FilaForConditionalGeneration`]; everything that is not named here is transformers' own.
+    """Trainer for [`FilaForConditionalGeneration`]; everything else works as in transformers' `Trainer`.
 
     Args:
-        model: The model; its parameters are frozen and freed as `args.stage` says.
+        model: The model; `args.stage` decides which parameters train.
         args: [`FilaTrainingArguments`].
         processing_class: The [`FilaProcessor`]; it is saved into every checkpoint.
-        data_collator: A [`FilaCollator`] by default, made with the arguments; another must do what they say.
-        kwargs: Of `Trainer`.
+        data_collator: A [`FilaCollator`] made from the arguments by default; another collator must follow the
+            arguments.
+        kwargs: Other arguments of `Trainer`.
 
     Raises:
-        ValueError: If there is no processor, options exclude each other, or the process has several GPUs.
+        ValueError: If there is no processor, options conflict, or the process has several GPUs.
     """
 
     args: FilaTrainingArguments
@@ -145,7 +146,7 @@ class FilaTrainer(Trainer):
         self.add_callback(_WholeCheckpoints(self))
 
     def _keep_preprocessing(self) -> None:
-        """Write into the model's config what its images go through from now on, and say what was otherwise before."""
+        """Write the processor's preprocessing into the model's config, and warn of changed settings."""
         config, own = getattr(self.model, "config", None), self.processing_class.preprocessing()
         before = getattr(config, "preprocessing", None)
         if before is not None and (names := differing(before, own)):
@@ -156,7 +157,7 @@ class FilaTrainer(Trainer):
     def train(  # type: ignore[override]
         self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any
     ) -> TrainOutput:
-        """Train; with `resume_from_checkpoint=True` go on from the newest checkpoint that is whole."""
+        """Train; with `resume_from_checkpoint=True`, resume from the newest complete checkpoint."""
         if resume_from_checkpoint is True:
             found = last_complete_checkpoint(cast(str, self.args.output_dir))
             if found is None:
@@ -178,7 +179,7 @@ class FilaTrainer(Trainer):
         return self.resolution_sampler
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Trainer's; refuses to group what cannot be looked at first."""
+        """Return Trainer's loader; raise an error if grouping needs sizes that the dataset cannot give."""
         data = self.train_dataset
         if self.args.group_by_resolution and (isinstance(data, GeneratedSamples) or not hasattr(data, "__len__")):
             raise ValueError(
@@ -198,19 +199,19 @@ class FilaTrainer(Trainer):
             self.data_collator = collator
 
     def get_eval_dataloader(self, eval_dataset: str | Dataset[Any] | None = None) -> DataLoader[Any]:
-        """Trainer's, without augmentation and loss weights."""
+        """Return Trainer's loader, without augmentation and loss weights."""
         with self._collator_for_evaluation():
             return super().get_eval_dataloader(eval_dataset)
 
     def get_test_dataloader(self, test_dataset: Dataset[Any]) -> DataLoader[Any]:
-        """Trainer's, without augmentation and loss weights."""
+        """Return Trainer's loader, without augmentation and loss weights."""
         with self._collator_for_evaluation():
             return super().get_test_dataloader(test_dataset)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
-        """Trainer's; divides loss weights by their mean over the step's tokens if that is asked for."""
+        """Return Trainer's batches; divide loss weights by their mean over the step's tokens if asked to."""
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self.args.loss_weight_mean_one and batches:
             counts = [(batch["labels"][:, 1:] != -100).sum(1) for batch in batches]
@@ -230,7 +231,7 @@ class FilaTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
-        """Trainer's, with the samples' weights taken out of the inputs."""
+        """Compute Trainer's loss, with the samples' weights taken from the inputs."""
         self._loss_weights = inputs.pop("loss_weight", None)
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
@@ -244,7 +245,7 @@ class FilaTrainer(Trainer):
 
 
 def _check_collator(args: FilaTrainingArguments, collator: object) -> None:
-    """Refuse arguments that the caller's own collator does not follow, and weights that the arguments do not use."""
+    """Reject arguments that the caller's collator does not follow, and loss weights that the arguments do not use."""
     options = {"max_length": "max_length", "random_scale": "random_scale", "resolution_loss_weight": "loss_weight"}
     for name, option in options.items():
         if getattr(args, option) is not None and getattr(collator, option, None) is None:

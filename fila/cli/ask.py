@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Asks a checkpoint about images and videos and streams its answer."""
+"""Questions to a checkpoint about images and videos, with streamed answers."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a checkpoint said.
+    """A checkpoint's answer and its cost.
 
     Attributes:
         text: The answer, without control tokens.
@@ -44,7 +44,7 @@ class Answer:
 
 
 class TimedStreamer(TextStreamer):
-    """Writes the answer to standard output word by word and keeps the text and the moment of the first token."""
+    """Streamer that writes the answer to standard output and keeps its text and the time of its first token."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
@@ -67,32 +67,32 @@ def open_images(paths: Sequence[str]) -> list[Image.Image]:
     """Load image files, upright.
 
     Raises:
-        ImageInputError: For the first that cannot be used; it names the file.
+        ImageInputError: If a file cannot be used; names the first such file.
     """
     images: list[Image.Image] = load_images(list(paths))
     return images
 
 
 def is_video(path: str) -> bool:
-    """Whether a path names a video, by its ending."""
+    """Return whether a path names a video, by its extension."""
     return path.lower().endswith(VIDEO_SUFFIXES)
 
 
 def open_sources(paths: Sequence[str]) -> list[Any]:
-    """Load image files; videos stay paths, which the processor opens.
+    """Load image files; keep videos as paths, which the processor opens.
 
     Raises:
-        ValueError: For the first that cannot be used.
+        ValueError: If a file cannot be used; names the first such file.
     """
     images = iter(open_images([path for path in paths if not is_video(path)]))
     return [path if is_video(path) else next(images) for path in paths]
 
 
 def choose_device(device: str) -> torch.device:
-    """The named device, or for "auto" the accelerator of this machine, or its CPU.
+    """Return the named device; for "auto", this machine's accelerator if it has one, else the CPU.
 
     Raises:
-        ValueError: If the name is unknown, or there is no such device here.
+        ValueError: If the name is unknown, or this machine has no such device.
     """
     if device == "auto":
         has_mps = torch.backends.mps.is_available()
@@ -103,7 +103,7 @@ def choose_device(device: str) -> torch.device:
         raise ValueError(f"`device` must be one that torch knows, such as cpu or cuda; got {device!r}.") from error
     try:
         torch.zeros(1, device=found).item()
-    except Exception as error:  # each kind of device has its own
+    except Exception as error:  # each kind of device raises its own error
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise ValueError(
             f"`device` must be one that this machine has; {device!r} cannot be used: {reason}."
@@ -117,14 +117,15 @@ def load_checkpoint(checkpoint: str, *, device: str = "auto", dtype: str = "auto
     Args:
         checkpoint: Folder or Hub id.
         device: Name of a torch device, or "auto".
-        dtype: One of `DTYPES`; "auto" keeps the checkpoint's, but takes float32 for float16 on the CPU, which computes
-            float16 several times as slowly.
+        dtype: One of `DTYPES`; "auto" keeps the checkpoint's dtype, except that float16 becomes float32 on the CPU,
+            where float16 is several times slower.
 
     Returns:
         The model in eval mode, and the processor.
 
     Raises:
-        ValueError: If the checkpoint is none, damaged or not one of this package's, or there is no such device.
+        ValueError: If the checkpoint does not exist, is damaged or is not one of this package's, or there is no such
+            device.
     """
     check_checkpoint(checkpoint)
     if dtype not in DTYPES:
@@ -136,7 +137,7 @@ def load_checkpoint(checkpoint: str, *, device: str = "auto", dtype: str = "auto
             raise ValueError(
                 f"{checkpoint!r} is a checkpoint of model type {config.model_type!r}; this command needs 'fila'."
             )
-        processor = AutoProcessor.from_pretrained(checkpoint)  # the sooner it fails the better
+        processor = AutoProcessor.from_pretrained(checkpoint)  # loaded first, so that errors come early
         if dtype == "auto" and target.type == "cpu" and config.dtype == torch.float16:
             dtype = "float32"
         model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=dtype)
@@ -160,13 +161,13 @@ def ask(
     Args:
         model: The model.
         processor: Its processor.
-        images: In the order in which the prompt holds them, a path for a video; none is a question about text alone.
+        images: Images in prompt order, with a path for each video; empty for a question without images.
         question: Text after the images.
-        max_new_tokens: Where to stop an answer that does not end.
+        max_new_tokens: Longest answer, in tokens.
         temperature: 0 takes the likeliest token each time; above 0 samples.
-        seed: Of the sampling.
+        seed: Random seed of the sampling.
         generation: Further arguments of `generate`.
-        say: Takes lines about the progress.
+        say: Function that receives lines about the progress.
 
     Returns:
         The answer and its cost.

@@ -12,7 +12,7 @@ import typer
 
 from fila.cli.common import Debug, Trust, app, one_line_errors, print_table, read_options, say
 
-# What `--system` takes; the tables behind it load torch, so a test compares.
+# Values of `--system`; a copy, because the table of systems imports torch. A test compares both.
 IMPORTED = (
     "cogvlm2-video",
     "eagle",
@@ -79,7 +79,7 @@ def assemble(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Make a checkpoint out of pretrained parts.
+    """Assemble a checkpoint from pretrained parts.
 
     The parts are a low-res tower, a high-res tower and a language model; fusion and connector are new and untrained.
     """
@@ -179,9 +179,10 @@ def import_(
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Turn an original system's checkpoint into one of ours.
+    """Import an original system's checkpoint.
 
-    Every tensor is accounted for. Pickled weights are read as weights alone, by a process of their own.
+    Every tensor is renamed, transformed or dropped with a reason. Pickled weights are read by a child process that
+    runs none of their code.
     """
     from fila.cli.library_messages import quiet
     from fila.conversion.import_checkpoint import import_checkpoint
@@ -225,7 +226,7 @@ def _import_var(
     overwrite: bool,
     others: dict[str, str | None],
 ) -> None:
-    """VAR's files of weights, which have neither a config nor anything that the other options speak of."""
+    """Import VAR's weight files, which have no config, and to which the other options do not apply."""
     from fila.cli.library_messages import quiet
     from fila.conversion.import_var import import_var_file
 

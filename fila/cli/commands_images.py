@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from fila.look.view_settings import Eyes
 
 
-Told = TypeVar("Told")  # what a command finds of one image
+Told = TypeVar("Told")  # a command's result for one image
 
 Checkpoint = Annotated[str | None, typer.Option(help="Take the settings of this checkpoint: folder or Hub id.")]
-# With a checkpoint these four are its own.
+# --checkpoint overrides these four.
 Canvas = Annotated[
     str, typer.Option(help="Canvas strategy, without --checkpoint: name, or JSON object with `type` and options.")
 ]
@@ -57,8 +57,8 @@ def view(
 ) -> None:
     """Draw what a model sees of an image or a video.
 
-    Of a video it is a contact sheet of the frames that are shown. Of an image the picture shows the canvas with its
-    tiles and padding, the overview, the high-res canvas and the image tokens.
+    The picture of an image shows the canvas with its tiles and padding, the overview, the high-res canvas and the
+    image tokens. The picture of a video is a contact sheet of the sampled frames.
     """
     from fila.cli.ask import is_video, open_images
     from fila.conversion.output import refuse_inputs, written_file
@@ -147,11 +147,12 @@ def plan(
     trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
-    """Tell the tiles and tokens of images.
+    """Print the tiles and tokens of images.
 
     Only the headers of files are read. Sizes are height x width, such as 3508x2480. The settings are those of
-    --checkpoint or else of the options. Each image is planned alone in its prompt; one that a limit of image tokens
-    shrinks is told as it is then. What is wrong with an image is told apart, and the status is 2 in the end.
+    --checkpoint, or else the options. Each image is planned as the only one in its prompt. If a limit of image tokens
+    shrinks an image, the row shows the shrunk image. Errors of single images go to standard error; the exit status is
+    then 2.
     """
     from fila.look.view_settings import open_eyes
     from fila.processing.image_size import read_size
@@ -178,7 +179,7 @@ def plan(
 
 
 def _of_each(images: list[str], tell: Callable[[int, str], Told], debug: bool) -> list[Told]:
-    """Call for each image; what is wrong with one goes to standard error, and the others are told."""
+    """Return the results of all usable images; write the error of any other image to standard error."""
     found = []
     for number, source in enumerate(images):
         try:
@@ -203,10 +204,11 @@ def estimate(
     trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
-    """Tell what images cost under every canvas strategy.
+    """Print the cost of images under every canvas strategy.
 
-    Only the headers of files are read. Told are tiles, image tokens, operations of the encoder and of the language
-    model reading the image tokens, and the bytes of their keys and values. The model's own strategy comes first.
+    Only the headers of files are read. The table has tiles, image tokens, operations of the encoder and of the
+    language model reading the image tokens, and the bytes of their keys and values. The model's own strategy comes
+    first.
     """
     from fila.cli.library_messages import quiet
     from fila.look.estimate import Estimator, as_rows

@@ -35,7 +35,7 @@ _NOTHING_TO_ASK = "There must be something to ask, messages of the assistant or 
 
 
 def read_settings(pairs: list[str]) -> dict[str, Any]:
-    """Read `name=value` pairs; values are JSON or else text.
+    """Read `name=value` pairs; values are JSON, or else text.
 
     Example:
         >>> read_settings(["weight_decay=0.1", "optim=adafactor"])
@@ -108,7 +108,7 @@ def train(
 ) -> None:
     """Train a checkpoint on images and messages.
 
-    The folder gets `checkpoint-*` folders, the trained model in `final`, the log and its plots.
+    The output folder gets `checkpoint-*` folders, the trained model in `final`, the log and its plots.
     """
     from fila.cli.library_messages import leave_out_4bit_kernel, quiet
 
@@ -132,7 +132,7 @@ def train(
     if any(output.glob("checkpoint-*")) and not resume:
         raise ValueError(f"{output} holds checkpoints of a training run; pass --resume to go on, or another --output.")
     found = last_complete_checkpoint(output) if resume else None
-    # what a kill left half written is no loss; what was saved to its end and cannot be resumed from is somebody's work
+    # an incomplete checkpoint of a killed process is no loss; a complete one that cannot be resumed may be wanted
     if resume and found is None and last_saved_checkpoint(output):
         lacking = {folder.name: missing_files(folder) for folder in sorted(output.glob("checkpoint-*"))}
         raise ValueError(
@@ -146,7 +146,7 @@ def train(
             f"--save-steps must be a multiple of --logging-steps, or a resumed log does not go on where it stopped; "
             f"got {save_steps} and {logging_steps}."
         )
-    # newer transformers has another name for it
+    # newer transformers has renamed this argument
     checkpointing = next(n for n in ("activation_checkpointing", "gradient_checkpointing") if n in known)
     options: dict[str, Any] = {
         "output_dir": str(output),
@@ -166,10 +166,10 @@ def train(
         "save_steps": save_steps,
         "save_total_limit": save_limit,
         "report_to": report_to.split(","),
-        # said, or processes without an accelerator would not find each other
+        # set explicitly, because processes without an accelerator would not find each other
         "use_cpu": device == "cpu" or choose_device("auto").type == "cpu",
     }
-    # the canvas, the folder that --resume looks at and the checks above go by the options
+    # the canvas, the folder for --resume and the checks above depend on the options
     if own := sorted(set(settings) & {*options, "gradient_checkpointing", "resume_from_checkpoint"}):
         raise ValueError(f"`--set` is for what has no option of its own; `fila train --help` has those of {own}.")
     arguments = FilaTrainingArguments(**options, **settings)
@@ -195,7 +195,7 @@ def train(
     if eval_data:
         asked = _evaluation_callback(trainer, open_data(eval_data, processor), eval_steps, eval_questions)
         trainer.add_callback(asked)
-    # Trainer writes its log to standard output, which is for the result
+    # Trainer logs to standard output, which is reserved for the result
     with quiet(), contextlib.redirect_stdout(sys.stderr):
         trainer.train(resume_from_checkpoint=str(found) if found else None)
         trainer.save_state()
@@ -232,9 +232,9 @@ def evaluate(
     trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
-    """Ask a checkpoint about data and count right answers.
+    """Ask a checkpoint the questions of a data set and score its answers.
 
-    Exact match with 95 % intervals and character error rate, for all questions and by bucket.
+    The scores are exact match with 95 % intervals and character error rate, for all questions and by bucket.
     """
     from itertools import islice
 
@@ -318,7 +318,7 @@ def pages(
 ) -> None:
     """Generate pages with small print, and questions about them.
 
-    `fila train` and `fila evaluate` read the file whose path is printed.
+    The command prints the path of the file that `fila train` and `fila evaluate` read.
     """
     # by its module: without torchvision older transformers gives a stand-in that refuses everything
     from transformers.models.auto.image_processing_auto import AutoImageProcessor

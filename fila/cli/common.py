@@ -2,10 +2,10 @@
 # Licensed under the Apache License, Version 2.0.
 """The `fila` command.
 
-Answers, tables and paths go to standard output; progress and errors to standard error. What the user can put right is
-told in one line and ends with status 2, any other error with status 1; `--debug` shows the traceback instead. Nothing
-heavy is imported before a command runs: not by the modules of the command line, and `fila_cli` puts off what the
-package itself imports.
+Answers, tables and paths go to standard output; progress and errors go to standard error. An error is one line. The
+exit status is 2 if the user can correct the error, else 1; `--debug` shows the traceback instead. Nothing heavy is
+imported before a command runs: the modules of the command line import late, and `fila_cli` defers the package's own
+imports.
 """
 
 import functools
@@ -31,7 +31,7 @@ Dtype = Annotated[
     str,
     typer.Option(help="auto (the checkpoint's, but float32 for float16 on a CPU), float32, bfloat16 or float16."),
 ]
-# Read by `one_line_errors`, before the command.
+# `one_line_errors` reads this before the command runs.
 Trust = Annotated[
     bool,
     typer.Option(
@@ -51,7 +51,7 @@ def say_error(error: Exception, where: str = "") -> None:
     say(f"error: {where}{' '.join(str(error).split()) or type(error).__name__}")
 
 
-# ImportError: a package that only some commands need
+# ImportError: only some commands need the missing package
 _TOLD: tuple[type[Exception], ...] = (ValueError, OSError, RuntimeError, ImportError)
 
 
@@ -76,7 +76,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             if kwargs["debug"]:
                 raise
             if isinstance(error, (*_TOLD, StrictDataclassError, SafetensorError)) or type(error) is Exception:
-                say_error(error)  # of class Exception alone are those of tokenizers
+                say_error(error)  # tokenizers raises plain `Exception`
                 raise typer.Exit(2) from error
             told, name = " ".join(str(error).split()), type(error).__name__
             say(f"error: unexpected {name}{told and f': {told}'} (--debug shows where)")
@@ -86,7 +86,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _run_package() -> None:
-    """Run the package's `__init__`, which `fila_cli` put off: it registers the classes."""
+    """Run the package's `__init__`, which `fila_cli` deferred; it registers the classes."""
     package = sys.modules["fila"]
     if not hasattr(package, "__version__"):
         assert package.__spec__ is not None

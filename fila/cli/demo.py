@@ -1,9 +1,9 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The built-in demonstration: the model that ships with the package reads small print off bundled pages.
+"""The built-in demonstration: the bundled model reads small print on bundled pages.
 
-Every question is asked twice, the second time with the high-res tower's features removed: what is left is what the
-tiles show.
+The demonstration asks every question twice. The second time it removes the high-res tower's features, so the model
+sees only the tiles.
 """
 
 import json
@@ -35,11 +35,11 @@ PANEL, MARGIN, ROW = 512, 32, 30
 
 @dataclass(frozen=True)
 class Asked:
-    """One question about a page, and what the model said.
+    """One question about a page and the model's answers.
 
     Attributes:
-        question: As asked.
-        printed: What the page says.
+        question: The question.
+        printed: The value on the page.
         with_high_res: The model's answer.
         without_high_res: Its answer with the high-res tower's features removed.
     """
@@ -52,14 +52,14 @@ class Asked:
 
 @contextmanager
 def bundled_files() -> Iterator[Path]:
-    """Give the folder with `default_model/` and `demo_pages/` that ships with the package."""
+    """Yield the bundled folder with `default_model/` and `demo_pages/`."""
     with as_file(files("fila") / "assets") as folder:
         yield folder
 
 
 @contextmanager
 def without_high_res(model: FilaForConditionalGeneration) -> Iterator[None]:
-    """Let every tap of the fusion leave the low-res features as they are.
+    """Disable every tap of the fusion in the block, so that the low-res features stay unchanged.
 
     Raises:
         ValueError: If the model's fusion has no taps.
@@ -77,16 +77,16 @@ def without_high_res(model: FilaForConditionalGeneration) -> Iterator[None]:
 def run_demo(
     output: Path, *, assets: Path | None = None, show: Say = print, say: Say = lambda line: None
 ) -> tuple[Path, list[list[Asked]]]:
-    """Ask the bundled model about the bundled pages, and draw what it saw and said.
+    """Ask the bundled model about the bundled pages, and draw its views and answers.
 
     Args:
-        output: Folder of the picture.
+        output: Folder for the picture.
         assets: Folder with `default_model/` and `demo_pages/pages.jsonl`; the package's own by default.
-        show: Takes lines of the result.
-        say: Takes lines about the progress.
+        show: Function that receives lines of the result.
+        say: Function that receives lines about the progress.
 
     Returns:
-        The picture, and for each page what was asked.
+        The picture, and the questions of each page.
     """
     with ExitStack() as stack:
         folder = assets or stack.enter_context(bundled_files())
@@ -155,11 +155,11 @@ def _verdict(asked: Asked) -> str:
 
 
 def draw_demo(seen: Sequence[Seen], answers: Sequence[Sequence[Asked]]) -> Image.Image:
-    """Draw, for each page, what each tower sees and under it what the model answers with that tower and without.
+    """Draw for each page the view of each tower and, below it, the answers with and without the high-res tower.
 
     Args:
-        seen: The pages as the image processor handed them on.
-        answers: What was asked about each.
+        seen: The processed pages.
+        answers: The questions about each page.
 
     Returns:
         An RGB picture.
@@ -198,7 +198,7 @@ def draw_demo(seen: Sequence[Seen], answers: Sequence[Sequence[Asked]]) -> Image
 
 
 def _tile_canvas(seen: Seen) -> Image.Image:
-    """The tiles put together, as the low-res tower gets them."""
+    """Join the tiles that the low-res tower receives into one picture."""
     plan = seen.plan
     canvas = Image.new("RGB", (plan.canvas_size.width, plan.canvas_size.height))
     for view, box in zip(seen.views[plan.num_views - plan.num_tiles :], plan.tile_boxes, strict=True):

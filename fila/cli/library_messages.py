@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Keeps what other libraries show and say out of the command line's own report."""
+"""Suppression of other libraries' progress bars and warnings on the command line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Switch transformers' progress bars off for a while."""
+    """Disable transformers' progress bars in the block."""
     enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -22,10 +22,10 @@ def quiet() -> Iterator[None]:
 
 
 def leave_out_4bit_kernel() -> None:
-    """Leave out the warning of bitsandbytes that a kernel for 4-bit weights on the CPU is not there.
+    """Suppress the warning of bitsandbytes that a CPU kernel for 4-bit weights is missing.
 
-    transformers' Trainer imports peft and that imports bitsandbytes, wherever they are installed; on a CPU with
-    AVX512-BF16 every training would begin with it, though it quantises nothing.
+    If they are installed, transformers' Trainer imports peft, which imports bitsandbytes. On a CPU with AVX512-BF16
+    the warning would appear in every training run, although nothing is quantised.
     """
     getLogger("bitsandbytes.backends.cpu.ops").addFilter(_is_of_something_else)
 

@@ -1,9 +1,9 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Draws one image under every canvas strategy, side by side and to one scale.
+"""Contact sheets: one image under every canvas strategy, side by side and to one scale.
 
 A panel shows the canvas with its tiles and padding, the overview, the image tokens and the share of the encoded pixels
-that show the image. Of two canvases the one that is drawn larger keeps more of the image's detail.
+that show the image. A canvas that is drawn larger keeps more of the image's detail.
 """
 
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ LINES = 70
 
 @dataclass(frozen=True)
 class Compared:
-    """What one canvas strategy makes of an image.
+    """Result of one canvas strategy for an image.
 
     Attributes:
-        name: Of the strategy.
-        seen: The image as its processor hands it on; None where it does not go with the tokens or the layout.
-        reason: Why it does not; empty where it does.
+        name: Name of the strategy.
+        seen: The processed image; None if the strategy does not fit the tokens or the layout.
+        reason: Reason why the strategy does not fit; empty if it fits.
     """
 
     name: str
@@ -39,10 +39,10 @@ class Compared:
 
 
 def look_with_all(eyes: Eyes, image: ImageInput) -> list[Compared]:
-    """Run every canvas strategy over one image, the eyes' own first; without high-res canvases, which nobody draws.
+    """Process one image with every canvas strategy, the eyes' own first, without high-res canvases.
 
     Args:
-        eyes: Whose patches, tokens and layout.
+        eyes: Settings of patches, tokens and layout.
         image: A loaded image.
 
     Raises:
@@ -66,9 +66,9 @@ def draw_contact_sheet(compared: Sequence[Compared], *, title: str, subtitle: st
     """Draw the contact sheet.
 
     Args:
-        compared: One image under several strategies, as `look_with_all` gives them.
+        compared: One image under several strategies, from `look_with_all`.
         title: The image's name.
-        subtitle: Whose patches and tokens these are.
+        subtitle: Name of the settings.
 
     Returns:
         An RGB picture, a panel for each strategy in the given order.
@@ -94,7 +94,7 @@ def draw_contact_sheet(compared: Sequence[Compared], *, title: str, subtitle: st
 
 
 def _draw_panel(sheet: Image.Image, each: Compared, scale: float, at: tuple[int, int], height: int) -> None:
-    """Draw one strategy, its pictures in a space of so much height."""
+    """Draw one strategy's panel; its pictures take up to the given height."""
     draw, (left, top), right = ImageDraw.Draw(sheet), at, at[0] + PANEL - INSET
     draw.rounded_rectangle([left, top, left + PANEL, top + TOP + height + FOOT], radius=10, fill=CARD, outline=RULE)
     draw.text((left + INSET, top + 40), each.name, font=font(24), fill=INK, anchor="ls")
@@ -107,7 +107,7 @@ def _draw_panel(sheet: Image.Image, each: Compared, scale: float, at: tuple[int,
 
 
 def _height(seen: Seen | None, scale: float) -> int:
-    """Pixels that a panel's pictures take."""
+    """Return the height of a panel's pictures in pixels."""
     if seen is None:
         return LINES
     tallest = max(seen.plan.canvas_size[0], seen.plan.overview_size[0] if seen.plan.overview_size else 0)
@@ -115,7 +115,7 @@ def _height(seen: Seen | None, scale: float) -> int:
 
 
 def _scale(seen: Seen) -> float:
-    """The largest scale at which canvas and overview fit into a panel side by side."""
+    """Return the largest scale at which canvas and overview fit side by side into a panel."""
     height, width = seen.plan.canvas_size
     if seen.plan.overview_size is not None:
         height = max(height, seen.plan.overview_size.height)
@@ -158,12 +158,12 @@ def _draw_foot(draw: ImageDraw.ImageDraw, seen: Seen, at: tuple[int, int], right
 
 
 def tiles_told(seen: Seen) -> str:
-    """`one view`, or the tile grid."""
+    """Return `one view`, or the tile grid as text."""
     return "one view" if seen.plan.num_views == 1 else f"{cross(seen.plan.tile_grid)} tiles"
 
 
 def _draw_lines(draw: ImageDraw.ImageDraw, text: str, at: tuple[int, int]) -> None:
-    """Write a text in lines as wide as a panel."""
+    """Draw a text, wrapped to the width of a panel."""
     line, (x, y) = "", at
     for word in [*text.split(), ""]:
         if not word or draw.textlength(f"{line} {word}", font=font(14)) > PANEL - 2 * INSET:

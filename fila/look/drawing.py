@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""What the pictures of `fila view` are drawn with: colours, lettering, hatching, badges.
+"""Drawing helpers for the pictures of `fila view`: colours, fonts, hatching, badges.
 
 Positions are (x, y) and sizes (width, height) as PIL wants; rectangles are (left, top, right, bottom), right and
 bottom exclusive.
@@ -21,19 +21,19 @@ Rectangle = tuple[int, int, int, int]
 
 
 def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """Pillow's own typeface."""
+    """Return Pillow's default font."""
     return ImageFont.load_default(size)
 
 
 def fit(draw: ImageDraw.ImageDraw, text: str, size: int, width: float) -> str:
-    """Shorten in the middle until the text has the width."""
+    """Shorten a text in the middle until it fits the width."""
     face, shortest_first = font(size), range(len(text))
     keep = bisect.bisect_left(shortest_first, True, key=lambda keep: draw.textlength(elide(text, keep), face) > width)
     return text if keep == len(text) else elide(text, max(0, keep - 1))
 
 
 def elide(text: str, keep: int) -> str:
-    """The first and last characters, `keep` together, around three dots.
+    """Return the first and last characters, `keep` in total, around three dots.
 
     Example:
         >>> elide("overview", 5)
@@ -43,7 +43,7 @@ def elide(text: str, keep: int) -> str:
 
 
 def cross(size: Sequence[int]) -> str:
-    """Height and width, or rows and columns, for people.
+    """Format height and width, or rows and columns.
 
     Example:
         >>> cross((336, 672))
@@ -53,7 +53,7 @@ def cross(size: Sequence[int]) -> str:
 
 
 def resize(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Magnify by repeating pixels, shrink by averaging them; at least one pixel."""
+    """Enlarge by repeating pixels or shrink by averaging them, to at least one pixel."""
     target = max(1, size[0]), max(1, size[1])
     grows = target[0] >= picture.size[0] and target[1] >= picture.size[1]
     return picture.resize(target, Image.Resampling.NEAREST if grows else Image.Resampling.BOX)
@@ -82,7 +82,7 @@ def badge(draw: ImageDraw.ImageDraw, inside: Rectangle, label: str, fill: str) -
 
 
 def tint(picture: Image.Image, rectangles: Sequence[Rectangle], colour: str, outline: int = 2) -> None:
-    """Wash rectangles with a colour and outline each; what lies below stays readable."""
+    """Tint rectangles with a translucent colour and outline them."""
     wash = Image.new("L", picture.size, 0)
     marker = ImageDraw.Draw(wash)
     for left, top, right, bottom in rectangles:

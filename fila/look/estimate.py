@@ -1,9 +1,9 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""What an image costs under every canvas strategy: tokens, operations of the encoder and the language model, cache.
+"""Cost of an image under every canvas strategy: tokens, operations of encoder and language model, cache.
 
-No pixel is read: sizes come from headers, tokens from plans, operations of the language model from the config's
-numbers, those of towers, fusion and connector from a run on tensors without data.
+No pixel is read. Sizes come from headers, and tokens from plans. The language model's operations are computed from
+the config; those of towers, fusion and connector are counted in a run on meta tensors.
 An operation is a multiplication or an addition of a matrix product or convolution, as torch's `FlopCounterMode` counts
 them (norms, activations and interpolation are left out); attention counts whole squares, not the causal half. The
 language model's operations are those of reading the image tokens alone, without its head. An image is counted alone
@@ -37,7 +37,7 @@ Output = TypeVar("Output")
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one image costs under one canvas strategy.
+    """Cost of one image under one canvas strategy.
 
     Attributes:
         image: Its path, or its size as text.
@@ -63,7 +63,7 @@ class Estimate:
 
 
 class Estimator:
-    """Counts what images cost a model.
+    """Counter of a model's cost of images.
 
     Args:
         checkpoint: Folder or Hub id whose config and processor are read; the default sizes of `FilaConfig` without.
@@ -85,7 +85,7 @@ class Estimator:
 
     @classmethod
     def of(cls, config: FilaConfig, processor: FilaProcessor) -> "Estimator":
-        """An estimator of a config and a processor that are loaded."""
+        """Make an estimator from a loaded config and processor."""
         made = cls.__new__(cls)
         made._set(config, processor)
         return made
@@ -95,7 +95,7 @@ class Estimator:
         self.eyes = Eyes.of(config, processor, "")
 
     def estimate(self, image: str, size: Size, canvas: dict[str, Any]) -> Estimate:
-        """Count for an image of a size, under the strategy of an option dict."""
+        """Estimate the cost of an image of a size under the strategy of an option dict."""
         plan: CanvasPlan = self.processor.image_processor.plan(*size, canvas=canvas)
         tokens = self.num_tokens(size, canvas)
         return Estimate(
@@ -110,7 +110,7 @@ class Estimator:
         )
 
     def num_tokens(self, size: Size, canvas: dict[str, Any]) -> int | None:
-        """Image tokens of an image of a size, as the processor for the strategy counts; None where there is none."""
+        """Return an image's tokens as the strategy's processor counts them; None if there is no such processor."""
         plan = self.processor.image_processor.plan(*size, canvas=canvas)
         processor = self.processor_for(canvas)
         unit = processor.token_size or 1
@@ -119,7 +119,7 @@ class Estimator:
         return int(processor._count(plan))
 
     def processor_for(self, canvas: dict[str, Any]) -> FilaProcessor:
-        """The processor, with the `token_size` that a strategy with unequal views needs where it has none."""
+        """Return the processor, with a `token_size` added if a strategy with unequal views needs one."""
         if self.processor.image_processor.plans(canvas=canvas).equal_views or self.processor.token_size is not None:
             return self.processor
         if self.eyes.token_size is None:  # as many tokens for every view
@@ -129,27 +129,27 @@ class Estimator:
         return processor
 
     def all_canvases(self, image: str, size: Size) -> list[Estimate]:
-        """Count under the image processor's own strategy, first, and every other one with its defaults."""
+        """Return estimates under the image processor's own strategy, then under all others with their defaults."""
         own = self.processor.image_processor.canvas
         return [self.estimate(image, size, canvas) for canvas in (own, *self.eyes.other_canvases())]
 
     @cached_property
     def counter(self) -> "EncoderFlops":
-        """Of the model's encoder and connector."""
+        """Counter of the operations of the model's encoder and connector."""
         return EncoderFlops(self.config)
 
     def encoder_flops(self, plan: CanvasPlan, canvas: dict[str, Any]) -> int | None:
-        """Operations of all towers, the fusion and the connector for one image; None where the model refuses it."""
+        """Return the operations of towers, fusion and connector for one image; None if the model rejects it."""
         if self.processor.image_processor.plans(canvas=canvas).equal_views:
             return self.counter.of_equal_views(plan)
         return self.counter.of_unequal_views(plan) if self.counter.takes_unequal_views else None
 
 
 class EncoderFlops:
-    """Counts the operations of a hybrid encoder and a connector, by running them on tensors without data.
+    """Counter of the operations of a hybrid encoder and a connector, which runs them on meta tensors.
 
-    Towers, fusion and connector run once per distinct shape of their inputs; later calls of that shape return what
-    the first one did and add its count. Views go through the towers one at a time, so that shapes repeat.
+    Towers, fusion and connector run once per distinct input shape. Later calls with that shape return the first
+    call's result and add its count. The towers encode one view at a time, so that shapes repeat.
 
     Args:
         config: The `FilaConfig`.
@@ -180,7 +180,7 @@ class EncoderFlops:
                 setattr(part, name, self._run_once_per_shape(getattr(part, name)))
 
     def of_equal_views(self, plan: CanvasPlan) -> int:
-        """Operations for an image whose views have the tile's size."""
+        """Return the operations for an image whose views have the tile's size."""
         import torch
 
         tile = self.tile
@@ -201,7 +201,7 @@ class EncoderFlops:
         return self._count(run)
 
     def of_unequal_views(self, plan: CanvasPlan) -> int:
-        """Operations for an image whose views differ in size: every view is padded to the longest."""
+        """Return the operations for an image whose views differ in size; each is padded to the longest."""
         import torch
 
         tower, patch = self.encoder.low_res_tower, self.tile // self.config.patch_grid[0]
@@ -245,14 +245,14 @@ class EncoderFlops:
 
 
 def shapes_of(value: object) -> object:
-    """A value with the shape of each tensor in its place."""
+    """Replace each tensor in a value by its shape."""
     if isinstance(value, tuple | list):
         return tuple(map(shapes_of, value))
     return tuple(value.shape) if hasattr(value, "shape") else value
 
 
 def text_flops(text: PreTrainedConfig, tokens: int) -> int | None:
-    """Operations of a language model of LLaMA's layout reading so many tokens; None for one of another layout."""
+    """Return the operations of a language model of LLaMA's layout reading tokens; None for another layout."""
     if not hasattr(text, "intermediate_size"):
         return None
     width, heads = text.hidden_size, text.num_attention_heads
@@ -263,7 +263,7 @@ def text_flops(text: PreTrainedConfig, tokens: int) -> int | None:
 
 
 def cache_bytes(text: PreTrainedConfig, tokens: int) -> int:
-    """Bytes of the keys and values of so many tokens, in the config's dtype (bfloat16 where it names none)."""
+    """Return the bytes of the tokens' keys and values, in the config's dtype (bfloat16 if it names none)."""
     heads = text.num_attention_heads
     head = getattr(text, "head_dim", None) or text.hidden_size // heads
     cached = getattr(text, "num_key_value_heads", None) or heads
@@ -272,12 +272,12 @@ def cache_bytes(text: PreTrainedConfig, tokens: int) -> int:
 
 
 def as_json(estimates: Iterable[Estimate]) -> str:
-    """A JSON list of the estimates."""
+    """Convert estimates to a JSON list."""
     return json.dumps([asdict(each) for each in estimates], indent=2)
 
 
 def as_rows(estimates: Iterable[Estimate]) -> list[list[str]]:
-    """Rows of a table, the first with the names of the columns."""
+    """Convert estimates to rows of a table; the first row has the names of the columns."""
     rows = [["image", "canvas", "tiles", "views", "tokens", "encoder GFLOP", "text GFLOP", "cache MiB"]]
     for each in estimates:
         grid = "x".join(map(str, each.tile_grid))
@@ -289,5 +289,5 @@ def as_rows(estimates: Iterable[Estimate]) -> list[list[str]]:
 
 
 def _told(count: int | None, unit: float) -> str:
-    """A number in a unit, a dash for none."""
+    """Format a number in a unit, or a dash for None."""
     return "-" if count is None else f"{count / unit:,.1f}"

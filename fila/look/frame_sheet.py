@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Draws the frames of a video that a model sees: the video processor's own pixels, in order, with number and time."""
+"""Frame sheets: the video processor's own pixels of a video's sampled frames, with number and time."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def see_frames(video_processor: FilaVideoProcessor, video: object) -> tuple[list
 
     Args:
         video_processor: A `FilaVideoProcessor`.
-        video: Anything it takes as one video.
+        video: One video, in any form that the processor accepts.
 
     Returns:
         The first view of every frame (the whole frame where it is cut into tiles), and its caption.
@@ -40,7 +40,7 @@ def see_frames(video_processor: FilaVideoProcessor, video: object) -> tuple[list
 def draw_frame_sheet(
     pictures: Sequence[Image.Image], captions: Sequence[str], *, title: str, note: str
 ) -> Image.Image:
-    """Pictures in rows, each above its caption."""
+    """Draw pictures in rows, each above its caption."""
     cols = min(len(pictures), 4 if len(pictures) <= 16 else 6)
     side = (WIDTH - 2 * MARGIN - (cols - 1) * GAP) // cols
     shown = [picture.resize((side, max(1, side * picture.height // picture.width))) for picture in pictures]

@@ -1,9 +1,9 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""One image as a processor hands it on: plan, pixels with the normalisation undone, tokens and their places.
+"""One processed image: plan, pixels with the normalisation undone, tokens and their places.
 
-Tokens are counted and ordered by the processor's own code, so a picture of them cannot disagree with a prompt. A token
-is named by its place among the image tokens of its image as the language model reads them, from 0.
+The processor's own code counts and orders the tokens, so a picture cannot disagree with a prompt. A token's number is
+its index, from 0, among its image's tokens in the order of the prompt.
 """
 
 from bisect import bisect_right
@@ -28,11 +28,11 @@ from fila.processing.token_boxes import TokenPlace, token_box
 
 @dataclass(frozen=True)
 class Seen:
-    """One image as the processor handed it on.
+    """One image after processing.
 
     Attributes:
-        plan: Where image and tiles lie on the canvas.
-        source_size: Pixels of the image as it came; more than the plan's where a limit of tokens shrank it.
+        plan: Places of image and tiles on the canvas.
+        source_size: Size of the input image in pixels; larger than the plan's if a limit of tokens shrank it.
         image: The image that the plan is for.
         views: The views as pictures, overview first.
         high_res: The high-res canvas as a picture, or None when the processor draws none.
@@ -52,32 +52,32 @@ class Seen:
 
     @cached_property
     def starts(self) -> list[int]:
-        """Number of the first token of each view among the tokens of the views, and of the end."""
+        """Index of each view's first token among the tokens of the views, and the total."""
         return [0, *accumulate(self.token_counts)]
 
     @cached_property
     def tokens(self) -> list[int]:
-        """For each image token of the prompt its number among the tokens of the views, or `NEWLINE`."""
+        """Index among the tokens of the views for each image token of the prompt, or `NEWLINE`."""
         return token_indices(self.pieces)
 
     @property
     def num_tokens(self) -> int:
-        """Image tokens of the whole image."""
+        """Number of image tokens of the whole image."""
         return len(self.tokens)
 
     @property
     def first_tile(self) -> int:
-        """Number of the first view that is a tile: 1 behind an overview, else 0."""
+        """Index of the first tile among the views: 1 with an overview, else 0."""
         return self.plan.num_views - self.plan.num_tiles
 
     @cached_property
     def view_order(self) -> list[int]:
-        """The views in the order of their first tokens in the prompt; those without tokens are left out."""
+        """Views with tokens, in the order of their first tokens in the prompt."""
         return list(dict.fromkeys(self.place(token)[0] for token in self.tokens if token != NEWLINE))
 
     @property
     def real_share(self) -> float:
-        """Share of the views' pixels that show the image; the rest is padding."""
+        """Share of the views' pixels that show the image rather than padding."""
         content, real = self.plan.content_box, 0
         if self.plan.content_in_overview is not None:
             real += self.plan.content_in_overview.size.height * self.plan.content_in_overview.size.width
@@ -88,21 +88,21 @@ class Seen:
         return real / sum(height * width for height, width in self.plan.view_sizes)
 
     def view_name(self, view: int) -> str:
-        """What to call a view, for instance `tile row 1, col 2`."""
+        """Return the name of a view, for instance `tile row 1, col 2`."""
         if view < self.first_tile:
             return "overview"
         row, col = divmod(view - self.first_tile, self.plan.tile_grid[1])
         return "whole image" if self.plan.num_views == 1 else f"tile row {row + 1}, col {col + 1}"
 
     def place(self, token: int) -> TokenPlace:
-        """View, row and column of a token of the views; row 0 and its number in the view where there is no grid."""
+        """Return view, row and column of a token; without a token grid, row 0 and its index in the view."""
         view = bisect_right(self.starts, token) - 1
         grid = self.token_grids[view]
         row, col = divmod(token - self.starts[view], grid[1] if grid else self.token_counts[view])
         return TokenPlace(view, row, col)
 
     def shown_by(self, number: int) -> tuple[TokenPlace | None, Box | None]:
-        """Where a token of the prompt lies and what it shows.
+        """Return the place of a token of the prompt and the box that it shows.
 
         Args:
             number: Of the image token, from 0.
@@ -123,7 +123,7 @@ class Seen:
         return place, self.box_of(place if grid else TokenPlace(place.view, 0, 0), grid or (1, 1))
 
     def tell(self, number: int) -> str:
-        """One line about a token: its view, its place there, its pixels."""
+        """Return one line about a token: its view, its place in the view, its pixels."""
         place, box = self.shown_by(number)
         if place is None:
             return f"token {number}: newline"
@@ -133,7 +133,7 @@ class Seen:
         return f"token {number}: {self.view_name(place.view)}; in it {inside}; {pixels}"
 
     def box_of(self, place: TokenPlace, grid: tuple[int, int]) -> Box | None:
-        """The pixels of the image as it came that a cell of a view shows; None for padding."""
+        """Return the box of input-image pixels that a cell of a view shows; None for padding."""
         box = token_box(self.plan, place, grid)
         if box is None:
             return None
@@ -143,10 +143,10 @@ class Seen:
 
 
 def look(eyes: Eyes, image: ImageInput) -> Seen:
-    """Run a processor's eyes over one image.
+    """Process one image with the given eyes.
 
     Args:
-        eyes: Whose eyes.
+        eyes: The processor and its token settings.
         image: An image: of PIL, an array or a tensor.
 
     Raises:
@@ -171,7 +171,7 @@ def look(eyes: Eyes, image: ImageInput) -> Seen:
 def _pictures(
     image_processor: FilaImageProcessor | FilaImageProcessorPil, image: ImageInput, plan: CanvasPlan
 ) -> tuple[tuple[Image.Image, ...], Image.Image | None]:
-    """The views and the high-res canvas of the image processor's tensors."""
+    """Return the views and the high-res canvas from the image processor's tensors."""
     batch = image_processor(images=cast(ImageInput, [image]), return_tensors="pt")
     arrays = {name: np.asarray(values[0]) for name, values in batch.items()}
     pixels = list(arrays["pixel_values"][: plan.num_views])

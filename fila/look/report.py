@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Writes one page that shows an image under every canvas strategy: a table, the pictures, and what each token shows.
+"""HTML report of an image under every canvas strategy: a table, pictures, and the pixels of each token.
 
 The page is one file: pictures are data URIs, style and script lie inside, and its content security policy forbids to
 load anything. The script looks boxes up and computes none: the rows and columns of every view's tokens on the image
@@ -36,11 +36,11 @@ HATCH = (
 
 
 def make_report(compared: Sequence[Compared], *, title: str, subtitle: str = "") -> str:
-    """The page.
+    """Return the HTML page.
 
     Args:
         compared: The image under several strategies, as `look_with_all` gives them.
-        title: Its name.
+        title: Name of the image.
         subtitle: Whose patches and tokens these are.
 
     Returns:
@@ -67,7 +67,7 @@ def make_report(compared: Sequence[Compared], *, title: str, subtitle: str = "")
 
 
 def _row(each: Compared) -> str:
-    """A row of the table."""
+    """Return a row of the table."""
     seen = each.seen
     if seen is None:
         return f'<tr><td>{each.name}</td><td colspan="6">{html.escape(each.reason)}</td></tr>'
@@ -79,7 +79,7 @@ def _row(each: Compared) -> str:
 
 
 def _section(name: str, seen: Seen) -> str:
-    """The pictures of one strategy."""
+    """Return the pictures of one strategy."""
     plan, figures = seen.plan, []
     canvas = Image.new("RGB", plan.canvas_size[::-1])
     for view, box in zip(seen.views[seen.first_tile :], plan.tile_boxes, strict=True):
@@ -103,7 +103,7 @@ def _section(name: str, seen: Seen) -> str:
 
 
 def _svg(name: str, size: Sequence[int], picture: Image.Image, side: int, shapes: list[str], *, label: str) -> str:
-    """A picture of (height, width) units, with shapes on it."""
+    """Return an SVG of (height, width) units, with shapes on it."""
     height, width = size
     shrink = min(1.0, side / max(picture.size))
     small = picture.resize(
@@ -127,7 +127,7 @@ def _rect(box: Box, kind: str) -> str:
 
 
 def _padding(content: Box, size: Sequence[int]) -> str:
-    """What lies around the content, hatched; nothing where the content is all."""
+    """Return hatched shapes around the content; none if there is no padding."""
     height, width = size
     if tuple(content) == (0, 0, height, width):
         return ""
@@ -136,7 +136,7 @@ def _padding(content: Box, size: Sequence[int]) -> str:
 
 
 def _data(name: str, seen: Seen) -> dict[str, Any]:
-    """What the script looks up of one strategy."""
+    """Return the script's lookup data for one strategy."""
     views = []
     for number, grid in enumerate(seen.token_grids):
         box = Box(0, 0, *seen.plan.view_sizes[0]) if number < seen.first_tile else seen.plan.view_boxes[number]
@@ -157,7 +157,7 @@ def _data(name: str, seen: Seen) -> dict[str, Any]:
 
 
 def _span(seen: Seen, view: int, *, row: int | None = None, col: int | None = None) -> tuple[int, int] | None:
-    """Pixels of the image that a row or a column of a view's tokens shows; None for padding.
+    """Return the image pixels that a row or a column of a view's tokens shows; None for padding.
 
     Rows and columns are apart from each other, so what a whole row shows has the top and bottom of each of its tokens.
     """
@@ -171,7 +171,7 @@ def _span(seen: Seen, view: int, *, row: int | None = None, col: int | None = No
 
 
 def _runs(tokens: Sequence[int]) -> list[list[int]]:
-    """Stretches of consecutive tokens: [token of the views, place in the prompt, length].
+    """Return stretches of consecutive tokens: [token of the views, place in the prompt, length].
 
     Example:
         >>> _runs([0, 1, 2, 5, 6, -1, 7])

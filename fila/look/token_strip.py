@@ -22,11 +22,11 @@ BAR, BELOW = 44, 30
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of the prompt.
+    """A segment of the prompt.
 
     Attributes:
-        label: What stands on it; the text itself where it has no tokens.
-        short: The same, where there is less room.
+        label: Label on the segment; the text itself if the segment has no tokens.
+        short: Shorter label for less room.
         fill: Its colour.
         length: Its image tokens, newlines too; 0 for text.
         newlines: How many of them are newlines.
@@ -40,7 +40,7 @@ class Segment:
 
 
 def segments(seen: Seen) -> list[Segment]:
-    """The pieces of an image's part of the prompt."""
+    """Return the segments of an image's part of the prompt."""
     found = []
     for piece in seen.pieces:
         if isinstance(piece, str):
@@ -64,7 +64,7 @@ def _of_view(seen: Seen, view: int, length: int) -> Segment:
 
 
 def sum_told(seen: Seen) -> str:
-    """How the image tokens add up, for instance `576 + 4 x 576 = 2,880`."""
+    """Return the sum of the image tokens as text, for instance `576 + 4 x 576 = 2,880`."""
     terms = []
     for (length, newlines), same in groupby(_lengths(seen)):
         count = len(list(same))
@@ -76,12 +76,12 @@ def sum_told(seen: Seen) -> str:
 
 
 def _lengths(seen: Seen) -> list[tuple[int, int]]:
-    """Image tokens of each segment that has some, and how many of them are newlines."""
+    """Return (tokens, newlines among them) of each segment that has tokens."""
     return [(segment.length, segment.newlines) for segment in segments(seen) if segment.length]
 
 
 def prompt_told(seen: Seen) -> str:
-    """The image's part of the prompt, with what is in brackets in the place of tokens."""
+    """Return the image's part of the prompt as text, with descriptions in brackets instead of tokens."""
     parts = []
     for segment in segments(seen):
         name = segment.short or segment.label
@@ -90,7 +90,7 @@ def prompt_told(seen: Seen) -> str:
 
 
 def strip_height(seen: Seen) -> int:
-    """Pixels that the strip takes, with a line for the prompt where it holds text."""
+    """Return the strip's height in pixels, with a line for the prompt if it contains text."""
     return STRIP + (PROMPT if _has_text(seen) else 0)
 
 
@@ -112,7 +112,7 @@ def draw_strip(picture: Image.Image, seen: Seen, *, left: int, right: int, token
     x, done = float(left), 0
     for segment in made:
         width = room * segment.length / seen.num_tokens if segment.length else tick + gap
-        # A newline is too little to see at its length.
+        # A newline would be too narrow to see at its true length.
         edges = [round(x), top + (0 if segment.length > 1 else 12), max(round(x + width) - gap, round(x) + 1), bottom]
         edges[3] -= 0 if segment.length > 1 else 12
         draw.rounded_rectangle(edges, radius=5 if width > 16 else 0, fill=segment.fill)

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Draws what a model sees of an image: the canvas with its tiles, the overview, the high-res canvas and the tokens.
+"""Pictures of a model's input: the canvas with its tiles, the overview, the high-res canvas and the tokens.
 
 The pictures are the image processor's own pixel tensors with the normalisation undone, not a second rendering. Sizes
 are (height, width) in pixels of the canvas unless a name says `picture`; positions on the picture are (x, y) as PIL
@@ -38,12 +38,12 @@ from fila.processing.canvas_plan import Box
 CANVAS_SIDE, OVERVIEW_SIDE, SMALL_SIDE = 1008, 504, 336
 MARGIN, GAP, HEADER, LEGEND = 36, 40, 172, 62
 CAPTION, BETWEEN = 34, 24
-MIN_CANVAS, MIN_COLUMN, MIN_WIDTH = 360, 336, 1120  # what captions and facts need
+MIN_CANVAS, MIN_COLUMN, MIN_WIDTH = 360, 336, 1120  # room for captions and facts
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the parts of the picture lie.
+    """Positions of the parts of the picture.
 
     Attributes:
         scale: Picture pixels per canvas pixel.
@@ -62,7 +62,7 @@ class Layout:
     size: tuple[int, int]
 
     def box(self, box: Box) -> Rectangle:
-        """A box of the canvas as (left, top, right, bottom) on the picture; right and bottom exclusive."""
+        """Convert a box of the canvas to (left, top, right, bottom) on the picture; right and bottom exclusive."""
         x, y = self.canvas_at
         left, top = x + round(box.left * self.scale), y + round(box.top * self.scale)
         right, bottom = x + round(box.right * self.scale), y + round(box.bottom * self.scale)
@@ -70,7 +70,7 @@ class Layout:
 
 
 def lay_out(seen: Seen, tokens: Sequence[int] = ()) -> Layout:
-    """Decide sizes and positions; whole-number magnification where the canvas fits, so that pixels stay pixels."""
+    """Compute sizes and positions, with an integer magnification if the canvas fits, to keep pixels sharp."""
     height, width = seen.plan.canvas_size
     scale: float = CANVAS_SIDE // max(height, width)
     if scale < 1:
@@ -105,7 +105,7 @@ def lay_out(seen: Seen, tokens: Sequence[int] = ()) -> Layout:
 
 
 def _place(column: list[int], size: tuple[int, int] | None) -> Rectangle | None:
-    """The next rectangle of a column (left, top, width), which grows by it and its caption."""
+    """Return the next rectangle of a column (left, top, width), and extend the column by it and its caption."""
     if size is None:
         return None
     left, top = column[0], column[1] + CAPTION
@@ -114,7 +114,7 @@ def _place(column: list[int], size: tuple[int, int] | None) -> Rectangle | None:
 
 
 def _inside(size: tuple[int, int], width: int, height: int) -> tuple[int, int]:
-    """The largest size of the shape of `size` inside width x height."""
+    """Return the largest size inside width x height with the aspect ratio of `size`."""
     scale = min(width / size[0], height / size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
@@ -123,13 +123,13 @@ def draw_view(seen: Seen, *, title: str, subtitle: str = "", tokens: Sequence[in
     """Draw the picture.
 
     Args:
-        seen: The image as the processor handed it on.
+        seen: The processed image.
         title: First line, the image's name.
-        subtitle: Second line, whose eyes these are: a checkpoint's name or the canvas's settings.
+        subtitle: Second line: a checkpoint's name or the canvas's settings.
         tokens: Image tokens to mark, by their places in the prompt: on the view, and on the image itself.
 
     Returns:
-        An RGB picture; `lay_out(seen, tokens)` tells where its parts lie.
+        An RGB picture; `lay_out(seen, tokens)` returns the positions of its parts.
 
     Raises:
         ValueError: If the image has no such token.
@@ -194,7 +194,7 @@ def _draw_canvas(picture: Image.Image, seen: Seen, layout: Layout) -> None:
 
 
 def place_in_prompt(seen: Seen, view: int) -> str:
-    """Which view it is in the order of the prompt, from 1; a dash for one that the layout leaves out."""
+    """Return a view's number in the order of the prompt, from 1; a dash if the layout leaves it out."""
     return str(seen.view_order.index(view) + 1) if view in seen.view_order else "-"
 
 
@@ -251,7 +251,7 @@ def _mark_tokens(picture: Image.Image, seen: Seen, layout: Layout, tokens: Seque
 
 
 def _cell(view: Rectangle, seen: Seen, place: tuple[int, int, int]) -> Rectangle:
-    """A token's cell of a view that is drawn in a rectangle; the rectangle itself where tokens lie on no grid."""
+    """Return a token's cell in a view's rectangle, or the whole rectangle if tokens form no grid."""
     number, row, col = place
     grid = seen.token_grids[number]
     if grid is None:

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Whose eyes `fila plan` and `fila view` use: a processor and where its tokens lie."""
+"""Processor settings for `fila plan` and `fila view`: a checkpoint's, or ones given on the command line."""
 
 import copy
 from collections.abc import Mapping
@@ -34,14 +34,14 @@ PLACEHOLDER = "<image-token>"
 
 @dataclass(frozen=True)
 class Eyes:
-    """A processor and where its image tokens lie.
+    """A processor and the places of its image tokens.
 
     Attributes:
-        processor: A `FilaProcessor`, whose counts are the counts.
-        token_grid: Image tokens per axis of a view of the tile's size; None where tokens do not lie on a grid, as
-            those of a resampler, of which each may show anything of its view.
+        processor: A `FilaProcessor`, which counts the tokens.
+        token_grid: Image tokens per axis of a view of the tile's size; None if tokens form no grid, such as a
+            resampler's, each of which may show any part of its view.
         patch_size: Pixels of the low-res tower's patches.
-        name: What to call them.
+        name: Name of the settings.
     """
 
     processor: Any
@@ -51,7 +51,7 @@ class Eyes:
 
     @classmethod
     def of(cls, config: FilaConfig, processor: FilaProcessor, name: str) -> "Eyes":
-        """The eyes of a model's config and processor."""
+        """Make the eyes of a model's config and processor."""
         patch_size = processor.image_processor.size["height"] // config.patch_grid[0]
         return cls(processor, token_grid(config), patch_size, name)
 
@@ -67,21 +67,21 @@ class Eyes:
 
     @property
     def token_size(self) -> int | None:
-        """Pixels that a token covers per side, or None where tokens lie on no grid of whole pixels."""
+        """Pixels per side of a token, or None if tokens form no grid of whole pixels."""
         if self.processor.token_size is not None or self.token_grid is None:
             return self.processor.token_size  # type: ignore[no-any-return]
         pixels, rest = divmod(self.image_processor.size["height"], self.token_grid[0])
         return None if rest else pixels
 
     def fitted(self, size: Size, number: int = 0) -> Size:
-        """The size at which the processor plans an image: its own, unless a limit of image tokens shrinks it.
+        """Return the size at which the processor plans an image: its own, unless a limit of tokens shrinks it.
 
         Args:
             size: Pixels of the image.
             number: Index of the image, for errors.
 
         Raises:
-            ImageInputError: If the image has more tokens than the processor allows and is not to shrink.
+            ImageInputError: If the image has more tokens than the processor allows and the policy is not to shrink it.
         """
         try:
             (found,) = self.processor._budgeted_sizes([size], 0, {}, may_drop=False)
@@ -90,12 +90,12 @@ class Eyes:
         return Size(*found)
 
     def plan(self, size: Size) -> CanvasPlan:
-        """The plan of an image of a size that `fitted` gives."""
+        """Return the plan of an image of a size returned by `fitted`."""
         plan: CanvasPlan = self.image_processor.plan(*size)
         return plan
 
     def geometry(self, plan: CanvasPlan) -> Geometry:
-        """What the processor's layout knows of an image with this plan.
+        """Return the layout's geometry of an image with this plan.
 
         Raises:
             ValueError: If a view is not whole tokens.
@@ -104,28 +104,28 @@ class Eyes:
         return geometry
 
     def num_tokens(self, plan: CanvasPlan) -> int:
-        """Image tokens that the processor writes for an image with this plan."""
+        """Return the number of image tokens that the processor writes for an image with this plan."""
         return int(self.processor._count(plan))
 
     def token_grids(self, plan: CanvasPlan) -> list[tuple[int, int] | None]:
-        """Tokens per axis of each view, overview first; None where they lie on no grid."""
+        """Return tokens per axis of each view, overview first; None if tokens form no grid."""
         size = self.processor.token_size
         if size is None:
             return [self.token_grid] * plan.num_views
         return [(height // size, width // size) for height, width in plan.view_sizes]
 
     def default_options(self, name: str) -> dict[str, Any]:
-        """The options of a canvas strategy with its defaults, but for these eyes' patches and tokens."""
+        """Return the default options of a canvas strategy, adapted to these eyes' patches and tokens."""
         known = all_options({"type": name})
         ours = {"patch_size": self.patch_size, "multiple": max(1, (self.token_size or 1) // self.patch_size)}
         return {"type": name} | {option: value for option, value in ours.items() if option in known}
 
     def other_canvases(self) -> list[dict[str, Any]]:
-        """The options of every canvas strategy but these eyes' own, by default."""
+        """Return the default options of every canvas strategy except these eyes' own."""
         return [self.default_options(name) for name in CANVASES if name != self.canvas]
 
     def with_canvas(self, options: Mapping[str, Any]) -> "Eyes":
-        """These eyes with another canvas strategy; views that differ in size go without a high-res canvas."""
+        """Return these eyes with another canvas strategy, without a high-res canvas if its views differ in size."""
         processor = copy.copy(self.processor)
         processor.image_processor = copy.copy(self.image_processor)
         processor.image_processor.canvas = dict(options)
@@ -135,14 +135,14 @@ class Eyes:
         return replace(self, processor=processor)
 
     def all_canvases(self) -> list["Eyes"]:
-        """These eyes with every canvas strategy, their own first."""
+        """Return these eyes with every canvas strategy, their own first."""
         return [self, *map(self.with_canvas, self.other_canvases())]
 
 
 def token_grid(config: FilaConfig) -> tuple[int, int] | None:
-    """Image tokens per axis of a tile, or None where a token does not stand for a block of patches.
+    """Return image tokens per axis of a tile, or None if a token does not stand for a block of patches.
 
-    What stands for what, fusion and connector declare (`Fusion` and `Connector` in `fila.modeling`).
+    Fusion and connector declare their token grids (`Fusion` and `Connector` in `fila.modeling`).
     """
     import torch
 
@@ -153,7 +153,7 @@ def token_grid(config: FilaConfig) -> tuple[int, int] | None:
 
 
 def placeholder_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer that knows the placeholder alone: counting reads no text."""
+    """Return a tokenizer that knows only the placeholder; counting reads no text."""
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(WordLevel({"?": 0}, unk_token="?")),
         extra_special_tokens={"image_token": PLACEHOLDER},
@@ -169,7 +169,7 @@ def open_eyes(
     patch: int = 14,
     high_res: bool = True,
 ) -> Eyes:
-    """Take the eyes of a checkpoint, or make some out of settings.
+    """Load the eyes of a checkpoint, or make them from settings.
 
     Args:
         checkpoint: Folder or Hub id; when given, the settings are ignored.
@@ -192,7 +192,7 @@ def open_eyes(
     if tile < 1 or patch < 1 or tile % patch:
         raise ValueError(f"The tile must be a positive multiple of the patch; got tile {tile} and patch {patch}.")
     side, options = tile // patch, dict(canvas or {"type": "fila"})
-    # An unknown canvas or option is refused here, before any image is opened.
+    # Reject an unknown canvas or option here, before any image is opened.
     equal_views = build_canvas(options, (tile, tile)).equal_views
     if "patch_size" in all_options(options):
         options.setdefault("patch_size", patch)
@@ -214,7 +214,7 @@ def open_eyes(
 
 
 def open_video_eyes(checkpoint: str | None = None, *, tile: int = 336) -> FilaVideoProcessor:
-    """The video processor of a checkpoint, or one with the default settings.
+    """Load the video processor of a checkpoint, or make one with the default settings.
 
     Raises:
         ValueError: If the checkpoint takes no videos.
@@ -230,10 +230,10 @@ def open_video_eyes(checkpoint: str | None = None, *, tile: int = 336) -> FilaVi
 
 
 def check_checkpoint(checkpoint: str) -> None:
-    """Refuse what is neither a checkpoint folder nor a Hub id, before transformers looks for it.
+    """Reject names that are neither a checkpoint folder nor a Hub id, before transformers tries to open them.
 
     Raises:
-        ValueError: Naming the checkpoint.
+        ValueError: If it is neither; names the checkpoint.
     """
     folder = Path(checkpoint).expanduser()
     if folder.is_dir():

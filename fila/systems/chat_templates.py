@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The choice of a checkpoint's chat template, and what a template does with images and control tokens."""
+"""Choice of a checkpoint's chat template, and checks of how a template writes images and control tokens."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from transformers import AddedToken, PreTrainedTokenizerBase
 
 from fila.processing.chat_template import DEFAULT_CHAT_TEMPLATE, with_joined_parts, with_values
 
-# What the default template writes around a turn.
+# Tokens of the default template around a turn.
 TURN_END = "<|im_end|>"
 TURN_TOKENS = ("<|im_start|>", TURN_END)
 _DIALOGUE = [
@@ -29,7 +29,7 @@ def choose_chat_template(
     of_system: Callable[[str | None], str | None] = lambda own: None,
     media_end: str = "",
 ) -> str:
-    """Choose the prompt format: the one that the language model was trained with, able to place images.
+    """Choose a chat template that can place images and matches the language model's training format.
 
     In this order: the checkpoint's own template if it places images; that of its system; the default if it writes the
     same dialogue as the own (and marks the assistant's turns, which the own may not); the own template behind a
@@ -38,9 +38,9 @@ def choose_chat_template(
 
     Args:
         tokenizer: The tokenizer.
-        image_token: What stands for an image.
+        image_token: Placeholder of an image.
         own: The checkpoint's template, where it is not the tokenizer's.
-        of_system: Gives the template of the system, if it has one, for a checkpoint whose own is the argument.
+        of_system: Function from the checkpoint's own template to the template of its system, if it has one.
         media_end: What the prelude writes between an image or a video and what follows it.
     """
     own = own or tokenizer.chat_template
@@ -61,20 +61,20 @@ def choose_chat_template(
     tokenizer.add_tokens(
         [AddedToken(token, special=True, normalized=False) for token in TURN_TOKENS], special_tokens=True
     )
-    if image_token == "<image>":  # which the default writes by itself
+    if image_token == "<image>":  # the default template writes it itself
         return DEFAULT_CHAT_TEMPLATE
     return with_values(DEFAULT_CHAT_TEMPLATE, image_token=image_token)
 
 
 def places_images(tokenizer: PreTrainedTokenizerBase, template: str, image_token: str) -> bool:
-    """Whether a chat template writes the image token once for an image, wherever it wants images."""
+    """Return whether a chat template writes the image token exactly once per image."""
     content = [{"type": "text", "text": "before"}, {"type": "image"}, {"type": "text", "text": "after"}]
     text = _render(tokenizer, template, [{"role": "user", "content": content}], image_token) or ""
     return text.count(image_token) == 1 and "after" in text.partition("before")[2]
 
 
 def unescaped_tokens(tokenizer: PreTrainedTokenizerBase, template: str, control_tokens: Sequence[str]) -> list[str]:
-    """Return the control tokens that a chat template writes as they are where a user's text holds them."""
+    """Return the control tokens in a user's text that a chat template does not escape."""
 
     def count(token: str, text: str) -> int:
         prompts = [
@@ -89,7 +89,7 @@ def unescaped_tokens(tokenizer: PreTrainedTokenizerBase, template: str, control_
 def _render(
     tokenizer: PreTrainedTokenizerBase, template: str | None, messages: list[dict[str, Any]], image_token: str
 ) -> str | None:
-    """The prompt, or `None` if there is no template or it cannot write it."""
+    """Return the prompt, or `None` if there is no template or rendering fails."""
     if not template:
         return None
     try:

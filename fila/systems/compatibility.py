@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Whether a model and a processor fit together: what neither can see alone, told before any image is opened."""
+"""Checks that a model and a processor fit together, before any image is opened."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -18,7 +18,7 @@ from fila.systems.meta_model import model_on_meta
 def fitting_settings(
     config: FilaConfig, image_processor: FilaImageProcessor | FilaImageProcessorPil, layout: Layout
 ) -> dict[str, Any]:
-    """Settings of `FilaProcessor` that follow from the model and the canvas.
+    """Return the settings of `FilaProcessor` that follow from the model and the canvas.
 
     Args:
         config: The `FilaConfig`.
@@ -26,8 +26,8 @@ def fitting_settings(
         layout: The `Layout`.
 
     Returns:
-        `tokens_per_tile`, and `token_size` where tokens lie on the grid of a view and something counts on it: views
-        of unequal size, or newline vectors after rows of tokens.
+        `tokens_per_tile`, and also `token_size` if tokens form a grid and are counted by it: for views of unequal
+        size, or newline vectors after rows of tokens.
 
     Raises:
         ValueError: If model, canvas and layout do not fit together; says why and what to change.
@@ -70,7 +70,7 @@ def _check_unequal_views(
     canvas: UnequalCanvas,
     options: Mapping[str, Any],
 ) -> None:
-    """Check that patches, tower, fusion and connector take the views of a canvas that differ in size."""
+    """Check that patches, tower, fusion and connector support views that differ in size."""
     start = f"The views of canvas {options['type']!r} differ in size, and"
     if canvas.patch_size != (patch := config.tile_size // config.patch_grid[0]):
         raise ValueError(
@@ -111,7 +111,7 @@ def _check_map(layout: Layout, canvas: Canvas, options: Mapping[str, Any]) -> No
 
 
 def _check_layout(config: FilaConfig, layout: Layout) -> None:
-    """What a layout asks of the model, the model must have, and the other way round."""
+    """Check that the model provides what the layout requires, and the layout what the model requires."""
     if layout.row_newlines != config.image_newline:
         raise ValueError(
             "A layout with `row_newlines` needs a model with `image_newline`, and the other way round; got "
@@ -125,7 +125,7 @@ def _check_layout(config: FilaConfig, layout: Layout) -> None:
 
 
 def _block_size(config: FilaConfig, connector: Connector, canvas: UnequalCanvas, options: Mapping[str, Any]) -> int:
-    """Pixels that a token covers where views differ: the block of patches that the connector joins."""
+    """Return the pixels per side of a token where views differ: the block of patches that the connector joins."""
     block = connector.patch_block
     assert block is not None
     if canvas.patch_block % block:
@@ -137,7 +137,7 @@ def _block_size(config: FilaConfig, connector: Connector, canvas: UnequalCanvas,
 
 
 def _token_size(tile: int, rows: int, cols: int) -> int:
-    """Pixels that a token covers where a tile has so many rows and columns of tokens."""
+    """Return the pixels per side of a token, from a tile's rows and columns of tokens."""
     if tile % rows or rows != cols:
         raise ValueError(
             f"A layout with `row_newlines` needs tokens of whole pixels; a view of {tile} pixels has {cols} tokens "

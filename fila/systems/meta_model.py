@@ -9,6 +9,6 @@ from fila.modeling.modeling_fila import FilaForConditionalGeneration
 
 
 def model_on_meta(config: FilaConfig) -> FilaForConditionalGeneration:
-    """The whole model of a config, without memory for its weights."""
+    """Return the whole model of a config on meta, without memory for its weights."""
     with torch.device("meta"):
         return FilaForConditionalGeneration(config)

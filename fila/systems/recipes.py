@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Recipes: published systems as data, one JSON file each in `recipe_files/`.
 
-A recipe names everything in which systems differ: canvas, layout, towers, fusion, connector, sizes, normalisation and
+A recipe holds all differences between systems: canvas, layout, towers, fusion, connector, sizes, normalisation and
 special tokens. `FilaConfig.from_recipe` makes the config, `image_processor` and `processor` the rest. Sizes are those
 of the released weights; whoever trains anew gives other towers or another language model.
 """
@@ -28,7 +28,7 @@ from fila.systems.compatibility import fitting_settings
 FOLDER = Path(__file__).parent / "recipe_files"
 # All published systems were trained with images on a line of their own.
 MEDIA_END = "\n"
-# What each part of a recipe must and may hold. Values are checked by the classes that take them.
+# Required and optional entries of a recipe's parts. The classes that use the values check them.
 CONFIG_KEYS = {field.name for field in dataclasses.fields(FilaConfig)}
 IMAGE_PROCESSOR_KEYS = set(FilaImageProcessorPil.valid_kwargs.__annotations__)
 PROCESSOR_KEYS = {
@@ -49,15 +49,15 @@ class Recipe:
     """One published system.
 
     Attributes:
-        name: Of its file.
-        system: What it is called.
-        paper: Where it is published.
-        code: Repository and commit that was followed.
+        name: Name of its file.
+        system: Name of the system.
+        paper: Source of the system.
+        code: Repository and commit that the recipe follows.
         config: Settings of `FilaConfig`.
         image_processor: Settings of `FilaImageProcessor`; sizes that it leaves out follow from the config.
-        processor: Settings of `FilaProcessor`; what `compatibility.py` can find out it leaves out.
+        processor: Settings of `FilaProcessor`, without those that `compatibility.py` derives.
         special_tokens: Tokens of the layout, added to a tokenizer that lacks them; the image token comes by itself.
-        deviations: In what the recipe differs from the system.
+        deviations: Differences between the recipe and the system.
         prompt: The prompt format, see `chat_template`; empty where it is the language model's own.
     """
 
@@ -74,7 +74,7 @@ class Recipe:
 
 
 def recipe_names() -> list[str]:
-    """Names of all recipes, sorted."""
+    """Return the names of all recipes, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
@@ -82,7 +82,7 @@ def load_recipe(name: str) -> Recipe:
     """Read and check a recipe.
 
     Raises:
-        ValueError: If there is none of that name, or it has a wrong form.
+        ValueError: If no recipe has that name, or its form is wrong.
     """
     if name not in recipe_names():
         raise ValueError(f"There is no recipe {name!r}; there are {recipe_names()}.")
@@ -123,7 +123,7 @@ def check_recipe(name: str, values: Mapping[str, Any]) -> Recipe:
 def chat_template(
     recipe: Recipe, *, own: str | None = None, image_token: str | None = None, **changes: Any
 ) -> str | None:
-    """The chat template that writes prompts as the system's weights were trained with them.
+    """Return the chat template that writes prompts in the format of the system's training.
 
     Args:
         recipe: The recipe. Its `prompt` names a `file` beside the recipes and what the file's template takes, such as
@@ -149,7 +149,7 @@ def chat_template(
 def config_settings(
     recipe: Recipe, *, low_res: TowerChange = None, high_res: TowerChange = None, text: TowerChange = None
 ) -> dict[str, Any]:
-    """Settings of `FilaConfig`, with other towers or another language model in place of the recipe's.
+    """Return settings of `FilaConfig`, optionally with other towers or another language model.
 
     Args:
         recipe: The recipe.
@@ -175,7 +175,7 @@ def config_settings(
 def image_processor(
     recipe: Recipe, config: FilaConfig, **changes: Unpack[FilaImageProcessorKwargs]
 ) -> FilaImageProcessor | FilaImageProcessorPil:
-    """The image processor of a recipe, for a model of `config`."""
+    """Make the image processor of a recipe for a model of `config`."""
     sizes = {
         "size": config.tile_size,
         "high_res_size": config.high_res_tile_size,
@@ -186,11 +186,11 @@ def image_processor(
 
 
 def processor(recipe: Recipe, config: FilaConfig, tokenizer: PreTrainedTokenizerBase, **changes: Any) -> FilaProcessor:
-    """The processor of a recipe, for a model of `config`.
+    """Make the processor of a recipe for a model of `config`.
 
     Args:
         recipe: The recipe.
-        config: The model's.
+        config: The model's config.
         tokenizer: The language model's; its vocabulary must hold the recipe's image token.
         changes: Settings of `FilaProcessor`; of the image processor in a dict `image_processor`.
 
@@ -223,7 +223,7 @@ def processor(recipe: Recipe, config: FilaConfig, tokenizer: PreTrainedTokenizer
 def replaced(
     own: Mapping[str, Any], change: Mapping[str, Any] | PreTrainedConfig | str, name: str
 ) -> dict[str, Any] | PreTrainedConfig:
-    """The section `name` of a config with a change, see `config_settings`."""
+    """Return the section `name` of a config with a change, see `config_settings`."""
     if isinstance(change, Mapping):
         other = change.get("model_type", own["model_type"]) != own["model_type"]
         return dict(change) if other else {**own, **change}
@@ -235,7 +235,7 @@ def replaced(
 
 
 def as_rows(recipes: list[Recipe]) -> list[list[str]]:
-    """One row of text per recipe, under a heading."""
+    """Return one row of text per recipe, under a heading."""
     rows = [["recipe", "system", "canvas", "towers", "fusion", "connector", "layout"]]
     for recipe in recipes:
         rows.append(
@@ -253,7 +253,7 @@ def as_rows(recipes: list[Recipe]) -> list[list[str]]:
 
 
 def tower_names(recipe: Recipe) -> list[str]:
-    """The `model_type` of each tower, the low-res one first."""
+    """Return the `model_type` of each tower, the low-res one first."""
     towers = [recipe.config["vision_config"], recipe.config.get("high_res_vision_config")]
     towers += recipe.config.get("extra_vision_configs", [])
     return [tower["model_type"] for tower in towers if tower is not None]

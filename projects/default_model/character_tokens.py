@@ -1,12 +1,12 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""What an image token ought to say: the characters that stand in its patch, in reading order.
+"""Target content of an image token: the characters in its patch, in reading order.
 
-A character that stands on the edge of two patches belongs to both, a part to each. Told as the property of one, a
-hair's breadth would decide which, and no tower could learn it; told in shares that change with its place, both tokens
-are continuous functions of the page. The order is kept in the same way: a character's rank is the sum of the shares
-before it, and a rank between two whole numbers lies between their two turns. Where lines are told apart, ranks count
-the characters of one line, and how low in its patch a character stands is told too.
+A character on the edge of two patches belongs to both, by shares. If it belonged to one patch, a tiny shift would
+change the patch, and no tower could learn that. With shares that change with the character's position, both tokens
+are continuous functions of the page. The order is continuous too: a character's rank is the sum of the shares before
+it, and a fractional rank is between two whole ranks. If lines are distinguished, ranks count the characters of one
+line, and the token also holds the height of a character in its patch.
 
 No source.
 """
@@ -46,7 +46,7 @@ class _Told(NamedTuple):
 
 
 def shares(position: float, blend: float) -> list[tuple[int, float]]:
-    """The patches along one axis that a point belongs to, and how much to each.
+    """Return the patches along one axis that a point belongs to, and its share in each.
 
     Args:
         position: In patches.
@@ -70,7 +70,7 @@ def shares(position: float, blend: float) -> list[tuple[int, float]]:
 def placed(
     glyphs: Iterable[Glyph], image_size: tuple[int, int], plan: CanvasPlan, cells: tuple[int, int]
 ) -> Iterator[tuple[Glyph, float, float]]:
-    """Each character with its (y, x) on the canvas, in cells of which the canvas has so many rows and columns."""
+    """Yield each character with its (y, x) on the canvas, in units of the cells of a grid."""
     content, canvas = plan.content_box, plan.canvas_size
     scale_y = content.size.height / image_size[0] * cells[0] / canvas.height
     scale_x = content.size.width / image_size[1] * cells[1] / canvas.width
@@ -88,7 +88,7 @@ def spell(
     *,
     lines: bool = False,
 ) -> torch.Tensor:
-    """Tell what stands in the patch of each image token.
+    """Return the characters in the patch of each image token.
 
     Args:
         glyphs: Characters of the image.
@@ -96,7 +96,7 @@ def spell(
         plan: Its `CanvasPlan`; tiles are equal and do not overlap.
         grid: Patches of a tile, (rows, cols).
         blend: See `shares`.
-        lines: Whether the lines of a patch are told apart. Else all characters of a patch are counted together.
+        lines: Whether to distinguish the lines of a patch. Otherwise all its characters are counted together.
 
     Returns:
         `(tokens, TOLD, TRAITS)` uint8, in the order of the tokens: the number in `CLASS_OF`, 0 for nothing; its share
@@ -119,7 +119,7 @@ def spell(
 
 
 def _ranked(characters: list[_Told], tell_lines: bool) -> list[tuple[int, int, int, int]]:
-    """Class, share, rank and lowness in bytes, in reading order."""
+    """Return class, share, rank and lowness in bytes, in reading order."""
     lines: list[list[_Told]] = []
     for each in sorted(characters):
         if lines and each.y - lines[-1][-1].y < LINE_GAP:
@@ -140,7 +140,7 @@ def _ranked(characters: list[_Told], tell_lines: bool) -> list[tuple[int, int, i
 
 
 class SpelledTokens(nn.Module):
-    """Image tokens that spell their characters, from the language model's own embeddings of characters.
+    """Module that makes image tokens from the language model's embeddings of their characters.
 
     Args:
         embedding: The language model's input embedding; shared, and not saved with this module.

@@ -42,7 +42,7 @@ _PHRASES = ("user\n", "assistant\n", "What is the ")
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer that spells: printable ASCII character by character; anything else is `<unk>`."""
+    """Make a tokenizer with one token per printable ASCII character; other characters are `<unk>`."""
     characters = [*string.digits, *string.ascii_letters, *string.punctuation, " ", "\n"]
     vocabulary = {token: number for number, token in enumerate([*_SPECIAL, *characters])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
@@ -59,7 +59,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_processor(fusion: str = "cvfm") -> FilaProcessor:
-    """The processor that fits the model of that fusion: without a high-res tower it makes no high-res canvas."""
+    """Make the processor for the model of a fusion, without a high-res canvas if there is no high-res tower."""
     image_processor = FilaImageProcessorPil(
         size={"height": TILE, "width": TILE},
         high_res_size=None if fusion == "none" else {"height": HIGH_RES_TILE, "width": HIGH_RES_TILE},
@@ -79,7 +79,7 @@ def make_model(
     seed: int = 0,
     high_res_depths: Sequence[int] = HIGH_RES_DEPTHS,
 ) -> FilaForConditionalGeneration:
-    """The model with random weights.
+    """Make the model with random weights.
 
     Args:
         processor: Of `make_processor`.

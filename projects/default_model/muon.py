@@ -55,13 +55,13 @@ class MuonWithAdamW(torch.optim.Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take a state that `state_dict` gave."""
+        """Load a state that `state_dict` returned."""
         super().load_state_dict(state_dict)
         self._tie()
 
 
 def make_optimizer(model: nn.Module, lr: float, adamw_lr: float, weight_decay: float) -> MuonWithAdamW:
-    """Muon for the matrices of layers of towers and language model; AdamW for heads, embeddings and the rest.
+    """Make an optimizer with Muon for the layers' matrices and AdamW for heads, embeddings and the rest.
 
     Args:
         model: Its parameters that train are taken.

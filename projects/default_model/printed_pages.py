@@ -265,7 +265,7 @@ class _Writer:
 
 
 def _inline(writer: _Writer) -> None:
-    """Labels and values in one line, values beside them or on one edge, now and then a line of text between."""
+    """Write labels and values in one line, values beside them or on one edge, now and then a line of text between."""
     writer.title()
     rng, one = writer.rng, writer.rng.random() < 0.6
     columns = writer.columns(1 if one else 2, 17)
@@ -289,7 +289,7 @@ def _inline(writer: _Writer) -> None:
 
 
 def _stacked(writer: _Writer) -> None:
-    """A grid of values right under or right above their labels, in boxes or not."""
+    """Write a grid of values right under or right above their labels, in boxes or not."""
     writer.title()
     rng = writer.rng
     above = rng.random() < 0.5
@@ -328,7 +328,7 @@ def _frame(writer: _Writer, box: Box) -> None:
 
 
 def _receipt(writer: _Writer) -> None:
-    """A shop's name in the middle, things on the left with prices flush right, rules, a total."""
+    """Write a shop's name in the middle, things on the left with prices flush right, rules, a total."""
     rng = writer.rng
     left = writer.width * rng.uniform(0.03, 0.2)
     right = writer.width - left
@@ -376,7 +376,7 @@ def _receipt(writer: _Writer) -> None:
 
 
 def _header_table(writer: _Writer) -> None:
-    """A table with a header row and names of rows; a cell is asked for by column and row."""
+    """Write a table with a header row and names of rows; a cell is asked for by column and row."""
     writer.title()
     rng, cap = writer.rng, writer.cap
     count = rng.choice((2, 2, 3, 3, 4))
@@ -453,7 +453,7 @@ def _row_name(writer: _Writer) -> str:
 
 
 def _bordered(writer: _Writer) -> None:
-    """A ruled table of labels and values, in one or two pairs of columns."""
+    """Write a ruled table of labels and values, in one or two pairs of columns."""
     writer.title()
     rng = writer.rng
     share = rng.uniform(0.38, 0.52)
@@ -482,7 +482,7 @@ def _bordered(writer: _Writer) -> None:
 
 
 def _cards(writer: _Writer) -> None:
-    """Boxes with a heading each, fields inside: beside, under or above their labels."""
+    """Write boxes with a heading each, fields inside: beside, under or above their labels."""
     rng, cap = writer.rng, writer.cap
     columns = writer.columns(rng.choice((1, 1, 2)), 16)
     for left, right in columns:
@@ -514,7 +514,7 @@ def _cards(writer: _Writer) -> None:
 
 
 def _letter(writer: _Writer) -> None:
-    """A letter: a sender, an address, fields of reference, sentences with values in them."""
+    """Write a letter: a sender, an address, fields of reference, sentences with values in them."""
     rng, cap = writer.rng, writer.cap
     right_side = rng.random() < 0.4
     for kind in ("name", "place", "place", rng.choice(("phone", "email", "web"))):
@@ -557,7 +557,7 @@ def _letter(writer: _Writer) -> None:
 
 
 def _screen(writer: _Writer) -> None:
-    """A window: a coloured bar, rows of settings or messages, values flush right or beside."""
+    """Write a window: a coloured bar, rows of settings or messages, values flush right or beside."""
     rng, cap = writer.rng, writer.cap
     bar = rng.choice([*COLOURS.values(), writer.sheet.ink])
     ink = writer.sheet.ink
@@ -579,7 +579,7 @@ def _screen(writer: _Writer) -> None:
 
 
 def _ticks(writer: _Writer) -> None:
-    """A form with boxes, some of them ticked, between fields; no two choices have one name."""
+    """Write a form with boxes, some of them ticked, between fields; no two choices have one name."""
     writer.title()
     rng, cap = writer.rng, writer.cap
     names: set[str] = set()
@@ -623,7 +623,7 @@ def _ticks(writer: _Writer) -> None:
 
 
 def _scattered(writer: _Writer) -> None:
-    """Fields anywhere, each with its value right of, under or above its label."""
+    """Write fields anywhere, each with its value right of, under or above its label."""
     rng, cap = writer.rng, writer.cap
     for _ in range(40):
         label, kind, value = writer.pair(writer.width * 0.6)

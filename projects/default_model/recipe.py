@@ -131,7 +131,7 @@ def start_tower(tower: nn.Module) -> None:
 
 
 def prepare(name: str, run: Path, fusion: str, seed: int) -> tuple[nn.Module, Any, Any]:
-    """What a warm-up trains, its data and its collator."""
+    """Return the module that a warm-up trains, its data and its collator."""
     if name not in OF_FUSION:
         fusion = "cvfm"
     processor = make_processor(fusion)
@@ -188,12 +188,12 @@ def load_parts(model: FilaForConditionalGeneration, processor: FilaProcessor, ru
 
 
 def warm_up_folder(name: str, run: Path, fusion: str) -> Path:
-    """Where a warm-up lies."""
+    """Return the folder of a warm-up."""
     return run / (f"{name}-{fusion}" if name in OF_FUSION else name)
 
 
 def finetune_folder(name: str, run: Path, fusion: str) -> Path:
-    """Where a finetuning lies, its model in `final`."""
+    """Return the folder of a finetuning; its model is in `final`."""
     return run / f"{name}-{fusion}"
 
 
@@ -291,7 +291,7 @@ def average(run: Path, output: Path, fusion: str = "cvfm") -> None:
 
 
 def final_model(run: Path, fusion: str = "cvfm") -> Path:
-    """Where the trained model lies."""
+    """Return the folder of the trained model."""
     return run / f"average-{fusion}"
 
 

@@ -45,7 +45,7 @@ FINE = (4, 8)  # rows and columns of slots of a patch: narrower than the narrowe
 def slot_targets(
     glyphs: Iterable[Glyph], image_size: tuple[int, int], plan: CanvasPlan, grid: tuple[int, int]
 ) -> torch.Tensor:
-    """Tell which character stands in every slot of the canvas.
+    """Return the character in each slot of the canvas.
 
     Args:
         glyphs: Characters of the image.
@@ -66,7 +66,7 @@ def slot_targets(
 
 
 def per_cell(slots: torch.Tensor, cells: int) -> torch.Tensor:
-    """Slots of each cell of an early map.
+    """Return the slots of each cell of an early map.
 
     Args:
         slots: `(canvases, rows of slots, columns of slots)`.
@@ -82,7 +82,7 @@ def per_cell(slots: torch.Tensor, cells: int) -> torch.Tensor:
 
 
 def per_patch(slots: torch.Tensor) -> torch.Tensor:
-    """Characters of each patch.
+    """Return the characters of each patch.
 
     Args:
         slots: `(canvases, rows of slots, columns of slots)`.
@@ -99,7 +99,7 @@ def per_patch(slots: torch.Tensor) -> torch.Tensor:
 
 
 def jitter(image: Image.Image, glyphs: Sequence[Glyph], rng: Random, *, shift: float) -> tuple[Any, list[Glyph]]:
-    """Move a page by up to `shift` of its width, invert it and take contrast away: a page that was not seen before."""
+    """Move a page by up to `shift` of its width, invert it and reduce its contrast, to make a new page."""
     most = shift * image.width
     x, y = rng.uniform(-most, most), rng.uniform(-most, most)
     paper = image.getpixel((1, 1))
@@ -185,7 +185,7 @@ class GlyphPages(Dataset[dict[str, Any]]):
 
 
 class SpelledPages(Dataset[dict[str, Any]]):
-    """Conversations about pages, with the characters of every image token; samples are kept once they were made.
+    """Dataset of conversations about pages, with the characters of every image token; samples are cached.
 
     Args:
         path: A file of pages.
@@ -251,7 +251,7 @@ class SpelledPages(Dataset[dict[str, Any]]):
 
 
 def slot_loss(logits: torch.Tensor, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross entropy of characters.
+    """Return the cross entropy and the accuracy of characters.
 
     Args:
         logits: `(..., CLASSES)`.

@@ -16,7 +16,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Image files of a folder, by name.
+    """Return the image files of a folder, sorted by name.
 
     Raises:
         ValueError: If there is none.
@@ -48,7 +48,7 @@ class ImageCrops(Dataset[dict[str, torch.Tensor]]):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """`{"pixel_values": (3, S, S)}` in -1..1, flipped half of the time."""
+        """Return `{"pixel_values": (3, S, S)}` in -1..1, flipped half of the time."""
         draw = np.random.default_rng((self.seed, index))
         image = self.images[draw.integers(len(self.images))]
         side = max(1, round(min(image.size) * draw.uniform(*self.scale)))

@@ -49,7 +49,7 @@ HELD_OUT = ("chelsea.png", "grass.png", "moon.png", "rocket.jpg")
 
 
 def small_config() -> VarVQConfig:
-    """16 pixels, four scales, 64 codes: small enough for minutes on one core."""
+    """Return a config of 16 pixels, four scales and 64 codes, which trains in minutes on one core."""
     return VarVQConfig(
         image_size=16,
         base_channels=16,
@@ -66,7 +66,7 @@ def small_config() -> VarVQConfig:
 def train(
     photos: Path, run: Path, *, steps: int = 4000, batch_size: int = 16, seed: int = 0, held_out: int = 256
 ) -> dict[str, Any]:
-    """Train, or go on; then measure on crops of other photographs.
+    """Train or resume, then measure on crops of other photographs.
 
     Args:
         photos: The folder of scikit-image's data.
@@ -77,7 +77,7 @@ def train(
         held_out: Crops to measure on.
 
     Returns:
-        What is written to `report.json`.
+        The contents of `report.json`.
 
     Raises:
         ValueError: If one of the photographs is not there.
