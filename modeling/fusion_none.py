@@ -11,7 +11,7 @@ from .view_layout import ViewLayout
 
 
 class NoFusion(FusionAtEnd):
-    """Passes the low-res tower's features on."""
+    """Returns the low-res tower's features unchanged."""
 
     needs_high_res_tower = False
     takes_cls = True
