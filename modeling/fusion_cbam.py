@@ -5,7 +5,7 @@
 Source: the Open-AutoGLM article on dynamic resolution (no paper, no repository), which names it without a formula; the
 gates are those of Woo et al., "CBAM: Convolutional Block Attention Module", arXiv:1807.06521, equations 2 and 3.
 
-    C = [V ; align(square of each stage that the view owns)]
+    C = [V ; align(map of each stage under the view's box)]       V: patch features of the low-res tower
     C <- sigmoid(MLP(mean over patches C) + MLP(max over patches C)) C
     C <- sigmoid(conv 7x7 [mean over channels C ; max over channels C]) C
     F = W C
@@ -28,7 +28,7 @@ class ConvolutionalGate(nn.Module):
 
     Args:
         channels: C.
-        reduction: By how much the channel gate's hidden layer is narrower; at least one channel is left.
+        reduction: Divisor of the channel gate's hidden width; at least one channel is left.
         grid: (rows, cols) of the patches.
         kernel_size: Patches per side of the spatial gate's convolution; odd.
     """
@@ -56,8 +56,8 @@ class CbamFusion(Concat1x1Fusion):
     Args:
         config: The `FilaConfig`.
         stage: Stage of the high-res tower, counted from 1, or several; the last by default.
-        align: How maps are brought to the patch grid: `conv`, `pool`, `bilinear` or `corners`.
-        reduction: By how much the channel gate's hidden layer is narrower than all channels.
+        align: Rule that resizes maps to the patch grid: `conv`, `pool`, `bilinear` or `corners`.
+        reduction: Divisor of the channel gate's hidden width.
         kernel_size: Patches per side of the spatial gate's convolution; odd.
 
     Raises:

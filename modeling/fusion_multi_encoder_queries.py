@@ -9,11 +9,11 @@ code was published.
     per layer: q <- norm(q + attention(q, q));  every other layer: q <- norm(q + attention(q, X));
     q <- norm(q + W_2 gelu(W_1 q))                           a Q-Former's, norms after the sums
 
-12 layers of width 768, 32 queries per tower, X of width 1408. In training a tower is hidden from the queries with
-probability `encoder_dropout`, image by image, never all of them (0.2 in the paper's pre-training).
+12 layers of width 768, 32 queries per tower, X of width 1408. Training hides each tower from the queries with
+probability `encoder_dropout` (0.2 in the paper's pre-training), image by image, but never all towers.
 
 Deviations: the paper's queries also attend to the text prompt; here the image is encoded once, before the prompt is
-known. Its towers see one image each; here a view is read at a time. Towers are hidden per view.
+known. The paper's queries read a whole image; here they read one view at a time. Towers are hidden per view.
 
 Shapes: T views, P patches, D low-res width, E width of a stage, s cells per side, Q queries, W query width.
 """
@@ -65,7 +65,7 @@ class QueryTransformer(nn.Module):
         )
 
     def set_initial_weights(self, std: float) -> None:
-        """Small random queries, all different."""
+        """Draw small random queries, all different."""
         init.normal_(self.queries, mean=0.0, std=std)
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -77,7 +77,7 @@ class QueryTransformer(nn.Module):
 
 
 class MultiEncoderQueriesFusion(FusionAtEnd):
-    """BRAVE's fusion: a fixed number of tokens per view, whatever the towers give.
+    """BRAVE's fusion: a fixed number of tokens per view for any towers.
 
     Args:
         config: The `FilaConfig`.
@@ -134,7 +134,7 @@ class MultiEncoderQueriesFusion(FusionAtEnd):
         return found
 
     def _mask(self, lengths: list[int], low: torch.Tensor) -> torch.Tensor | None:
-        """`(T, K)` bool, the tokens of the encoders that are not hidden; one is always left."""
+        """Return the mask `(T, K)` bool of the tokens of encoders that are not hidden; at least one stays."""
         if self.encoder_dropout == 0:
             return None
         draws = torch.rand(len(low), len(lengths), device=low.device)

@@ -26,5 +26,5 @@ class NoFusion(FusionAtEnd):
             self.takes_unequal_views = self.tokens_are_places = False
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(T, P, D) -> (T, P, D)`, unchanged."""
+        """Return the features `(T, P, D)` unchanged."""
         return low

@@ -5,7 +5,7 @@
 Source: the Open-AutoGLM article on dynamic resolution (no paper, no repository), "spatial gate".
 
     H <- H sigmoid(w H + b)                  w: 1x1 convolution to one channel
-    F = V + W align(H)
+    F = V + W align(H)                       V: patch features of the low-res tower
 
 Deviations: the article gives the gate alone; projection and sum are our choice.
 
@@ -23,7 +23,7 @@ from .view_layout import ViewLayout
 
 
 class SpatialGate(nn.Module):
-    """Scales each cell of a map by a share made from its channels."""
+    """Scales each cell of a map by a gate computed from the cell's channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class SpatialGateFusion(FusionAtEnd):
     Args:
         config: The `FilaConfig`.
         stage: Stage of the high-res tower, counted from 1; the last by default.
-        align: How the map is brought to the patch grid: `conv`, `pool`, `bilinear` or `corners`.
+        align: Rule that resizes the map to the patch grid: `conv`, `pool`, `bilinear` or `corners`.
 
     Raises:
         ValueError: If the stage does not exist or the alignment is unknown or does not fit.

@@ -4,7 +4,7 @@
 
 Source: the Open-AutoGLM article on dynamic resolution (no paper, no repository), "multi-scale concatenation".
 
-    F = [H ; up(V)]          bilinear, edges on edges, not antialiased
+    F = [H ; up(V)]          V: low-res patch features; up: bilinear, edges on edges, not antialiased
 
 One token per high-res cell: with a stage of twice the patch grid's side, four times the tokens.
 
