@@ -169,7 +169,7 @@ class AlignedTokens(nn.Module):
         self.linear = nn.Linear(channels, width)
 
     def forward(self, high: torch.Tensor) -> torch.Tensor:
-        """`(T, E, s, s) -> (T, g^2, width)`."""
+        """Map `(T, E, s, s) -> (T, g^2, width)`."""
         tokens: torch.Tensor = self.linear(self.align(high).flatten(2).transpose(1, 2))
         return tokens
 

@@ -59,7 +59,7 @@ class CrossAttention(nn.Module):
     def forward(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """`(B, Q, D), (B, K, C), (B, K, C), (B, K) bool -> (B, Q, D)`."""
+        """Map `(B, Q, D), (B, K, C), (B, K, C), (B, K) bool -> (B, Q, D)`."""
         attended = attend(self.q_proj(query), self.k_proj(key), self.v_proj(value), self.num_heads, mask)
         output: torch.Tensor = self.out_proj(attended)
         return output
@@ -88,7 +88,7 @@ class PackedAttention(nn.Module):
     def forward(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """`(B, Q, D), (B, K, D), (B, K, D), (B, K) bool -> (B, Q, D)`."""
+        """Map `(B, Q, D), (B, K, D), (B, K, D), (B, K) bool -> (B, Q, D)`."""
         parts = zip((query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
         q, k, v = (F.linear(x, weight, bias) for x, weight, bias in parts)
         output: torch.Tensor = self.out_proj(attend(q, k, v, self.num_heads, mask))

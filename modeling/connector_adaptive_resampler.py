@@ -142,7 +142,7 @@ class AdaptiveResamplerConnector(nn.Module):
         return resized[0].flatten(1).T.to(self.pos_embed.dtype)
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, D) -> (T, g^2, M)`; padding is not read."""
+        """Map `(T, P, D) -> (T, g^2, M)`; padding is not read."""
         patch_positions(grid, features.shape[1], features.device)
         grids = [(int(r), int(c)) for r, c in grid.tolist()] if isinstance(grid, torch.Tensor) else [grid]
         if len(grids) == 1:

@@ -102,7 +102,7 @@ class CodebookConnector(nn.Module):
         return torch.cat(views)
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, D) -> (T, N, M)`."""
+        """Map `(T, P, D) -> (T, N, M)`."""
         maps = self._maps(features, grid)
         all_ids, sums = self.quantizer.encode(maps, num_scales=self.num_scales)
         tokens = []

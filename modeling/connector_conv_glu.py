@@ -39,7 +39,7 @@ class GatedMlp(nn.Module):
         self.dense_4h_to_h = nn.Linear(intermediate_size, width, bias=False)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """`(T, N, D) -> (T, N, M)`."""
+        """Map `(T, N, D) -> (T, N, M)`."""
         x = F.gelu(self.norm1(self.linear_proj(features)))
         tokens: torch.Tensor = self.dense_4h_to_h(F.silu(self.gate_proj(x)) * self.dense_h_to_4h(x))
         return tokens
@@ -111,7 +111,7 @@ class ConvGluConnector(nn.Module):
         return blocks_of(patch_grid, self.patch_block)
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, D) -> (T, P / 4 + 2, M)`."""
+        """Map `(T, P, D) -> (T, P / 4 + 2, M)`."""
         maps = features.transpose(1, 2).unflatten(2, one_grid("conv_glu", grid))
         tokens: torch.Tensor = self.linear_proj(self.conv(maps).flatten(2).transpose(1, 2))
         if self.boi is not None and self.eoi is not None:

@@ -51,6 +51,6 @@ class LinearConnector(nn.Module):
         return patch_grid
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, D) -> (T, P, M)`."""
+        """Map `(T, P, D) -> (T, P, M)`."""
         tokens: torch.Tensor = self.linear(features)
         return tokens

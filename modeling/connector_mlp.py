@@ -92,7 +92,7 @@ class MlpConnector(nn.Module):
         return patch_grid
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, D) -> (T, P, M)`."""
+        """Map `(T, P, D) -> (T, P, M)`."""
         given = tokens = self.input_norm(features)
         for number in range(1, self.depth + 1):
             tokens = self.get_submodule(f"linear_{number}")(tokens if number == 1 else self.act(tokens))

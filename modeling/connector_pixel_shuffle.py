@@ -121,5 +121,5 @@ class PixelShuffleConnector(nn.Module):
         return tokens
 
     def _blocks(self, features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        """`(T, P, D) -> (T, P / factor^2, D factor^2)`."""
+        """Map `(T, P, D) -> (T, P / factor^2, D factor^2)`."""
         return pixel_shuffle(features.unflatten(1, grid), self.factor, self.order).flatten(1, 2)

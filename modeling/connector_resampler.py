@@ -76,7 +76,7 @@ class ResamplerConnector(nn.Module):
         return None
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, D) -> (T, N, M)`; padding is not read."""
+        """Map `(T, P, D) -> (T, N, M)`; padding is not read."""
         rows, cols, exists = patch_positions(grid, features.shape[1], features.device)
         value = self.ln_kv(self.kv_proj(features))
         key = value + sincos_2d(rows, cols, value.shape[-1]).to(value.dtype)

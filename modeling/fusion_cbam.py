@@ -42,7 +42,7 @@ class ConvolutionalGate(nn.Module):
         self.conv = nn.Conv2d(2, 1, kernel_size=kernel_size, padding=kernel_size // 2)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """`(T, P, C) -> (T, P, C)`."""
+        """Map `(T, P, C) -> (T, P, C)`."""
         pooled_T2C = torch.stack([tokens.mean(dim=1), tokens.amax(dim=1)], dim=1)
         excited = self.excite(torch.relu(self.squeeze(pooled_T2C)))
         tokens = tokens * torch.sigmoid(excited.sum(dim=1, keepdim=True))
@@ -81,6 +81,6 @@ class CbamFusion(Concat1x1Fusion):
         self.gate = ConvolutionalGate(self.project.in_features, reduction, config.patch_grid, kernel_size)
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), maps (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), maps (T, E, s, s)) -> (T, P, D)`."""
         mixed: torch.Tensor = self.project(self.gate(self.concat(low, maps)))
         return mixed

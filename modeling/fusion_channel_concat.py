@@ -70,11 +70,11 @@ class ChannelConcatFusion(FusionAtEnd):
         self.align = nn.ModuleList(Align(align, channels=width, side=cells, grid=grid) for width, cells in shapes)
 
     def concat(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """`(low (T, P, D), maps (T, E, s, s)) -> (T, g^2, D + sum of E)`."""
+        """Map `(low (T, P, D), maps (T, E, s, s)) -> (T, g^2, D + sum of E)`."""
         low_TDrc = low.transpose(1, 2).unflatten(2, self.patch_grid)
         features = [low_TDrc, *[features.to(low.dtype) for features in maps]]
         return concat_channels([align(map_) for align, map_ in zip(self.align, features, strict=True)])
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), maps (T, E, s, s)) -> (T, g^2, D + sum of E)`."""
+        """Map `(low (T, P, D), maps (T, E, s, s)) -> (T, g^2, D + sum of E)`."""
         return self.concat(low, maps)

@@ -38,6 +38,6 @@ class Concat1x1Fusion(ChannelConcatFusion):
         self.output_size = width
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), maps (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), maps (T, E, s, s)) -> (T, P, D)`."""
         mixed: torch.Tensor = self.project(self.concat(low, maps))
         return mixed

@@ -133,7 +133,7 @@ class CrossAttentionFusion(nn.Module):
         )
 
     def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """`(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
+        """Map `(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
         fused: torch.Tensor = self.layers[tap](low, high)
         return fused
 

@@ -158,7 +158,7 @@ class CvfmFusion(nn.Module):
         )
 
     def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """`(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
+        """Map `(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
         fused: torch.Tensor = self.layers[tap](low, high)
         return fused
 

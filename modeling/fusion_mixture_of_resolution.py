@@ -66,7 +66,7 @@ class ResolutionAdapter(nn.Module):
             init.zeros_(cast(torch.Tensor, layer.bias))
 
     def forward(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """`(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
+        """Map `(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
         prefix, patches = split_prefix(low, self.grid[0] * self.grid[1])
         detail = match_grid(self.high_proj(F.gelu(self.high_conv(high.to(low.dtype)))), self.grid)
         detail_TPD = detail.flatten(2).transpose(1, 2)
@@ -86,7 +86,7 @@ class FinalAlign(nn.Module):
         self.high_proj = nn.Linear(high_size, low_size)
 
     def forward(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """`(low (T, P, D), high (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), high (T, E, s, s)) -> (T, P, D)`."""
         high_TPE = match_grid(high.to(low.dtype), self.grid).flatten(2).transpose(1, 2)
         aligned: torch.Tensor = self.low_proj(low) + self.high_proj(high_TPE)
         return aligned
@@ -139,10 +139,10 @@ class MixtureOfResolutionFusion(nn.Module):
         self.final = FinalAlign(low_size, high_size, grid) if final else None
 
     def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """`(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
+        """Map `(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
         fused: torch.Tensor = self.layers[tap](low, high)
         return fused
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), map (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), map (T, E, s, s)) -> (T, P, D)`."""
         return low if self.final is None else self.final(low, maps[0])

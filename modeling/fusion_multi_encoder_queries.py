@@ -45,7 +45,7 @@ class QueryLayer(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-12)
 
     def forward(self, queries: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """`(T, Q, W), (T, K, C), (T, K) bool -> (T, Q, W)`."""
+        """Map `(T, Q, W), (T, K, C), (T, K) bool -> (T, Q, W)`."""
         queries = self.self_norm(queries + self.self_attention(queries, queries, queries))
         if self.cross_attention is not None and self.cross_norm is not None:
             queries = self.cross_norm(queries + self.cross_attention(queries, tokens, tokens, mask))
@@ -69,7 +69,7 @@ class QueryTransformer(nn.Module):
         init.normal_(self.queries, mean=0.0, std=std)
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """`(T, K, C), (T, K) bool -> (T, Q, W)`."""
+        """Map `(T, K, C), (T, K) bool -> (T, Q, W)`."""
         queries = self.norm(self.queries).expand(len(tokens), -1, -1)
         for layer in self.layers:
             queries = layer(queries, tokens, mask)
@@ -126,7 +126,7 @@ class MultiEncoderQueriesFusion(FusionAtEnd):
         self.output_grid = 1, num_queries
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), maps (T, E, s, s)) -> (T, Q, W)`."""
+        """Map `(low (T, P, D), maps (T, E, s, s)) -> (T, Q, W)`."""
         encoders = [low, *[map_.to(low.dtype).flatten(2).transpose(1, 2) for map_ in maps]]
         tokens = [project(encoder) for project, encoder in zip(self.project, encoders, strict=True)]
         mask = self._mask([encoder.shape[1] for encoder in tokens], low) if self.training else None

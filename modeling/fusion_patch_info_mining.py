@@ -86,6 +86,6 @@ class PatchInfoMiningFusion(FusionAtEnd):
         self.mining = PatchInfoMining(self.output_size, width, config.patch_grid)
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), map (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), map (T, E, s, s)) -> (T, P, D)`."""
         mined: torch.Tensor = low + self.mining(low, maps[0])
         return mined

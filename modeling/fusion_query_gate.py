@@ -51,7 +51,7 @@ class QueryReader(nn.Module):
         init.normal_(self.queries, mean=0.0, std=std)
 
     def forward(self, tokens: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """`(I, K, D), (I, K, D), (I, K) bool -> (I, P, D)`."""
+        """Map `(I, K, D), (I, K, D), (I, K) bool -> (I, P, D)`."""
         normed = self.norm(tokens)
         found: torch.Tensor = self.attention(
             self.queries.expand(len(tokens), -1, -1), normed + positions, normed, mask
@@ -110,7 +110,7 @@ class QueryGateFusion(FusionAtEnd):
         self.merge = GatedMerge(width)
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), map (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), map (T, E, s, s)) -> (T, P, D)`."""
         tokens = low
         if self.project is not None:
             tokens = self.project(maps[0].to(low.dtype).flatten(2).transpose(1, 2))

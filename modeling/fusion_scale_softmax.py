@@ -66,7 +66,7 @@ class ScaleSoftmaxFusion(FusionAtEnd):
         self.scales = ScaleSoftmax(1 + len(chosen))
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), maps (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), maps (T, E, s, s)) -> (T, P, D)`."""
         high = [project(map_.to(low.dtype)) for project, map_ in zip(self.project, maps, strict=True)]
         fused: torch.Tensor = self.scales([low, *high])
         return fused

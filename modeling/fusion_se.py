@@ -37,7 +37,7 @@ class SqueezeExcitation(nn.Module):
         self.excite = nn.Linear(hidden, channels)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """`(T, P, C) -> (T, P, C)`."""
+        """Map `(T, P, C) -> (T, P, C)`."""
         shares = torch.sigmoid(self.excite(torch.relu(self.squeeze(tokens.mean(dim=1, keepdim=True)))))
         return tokens * shares
 
@@ -70,6 +70,6 @@ class SqueezeExcitationFusion(Concat1x1Fusion):
         self.gate = SqueezeExcitation(self.project.in_features, reduction)
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), maps (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), maps (T, E, s, s)) -> (T, P, D)`."""
         mixed: torch.Tensor = self.project(self.gate(self.concat(low, maps)))
         return mixed

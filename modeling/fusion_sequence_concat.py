@@ -93,7 +93,7 @@ class SequenceConcatFusion(FusionAtEnd):
         self.output_grid = 1, sum(lengths)
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), map (T, E, s, s)) -> (T, tokens of both, output_size)`."""
+        """Map `(low (T, P, D), map (T, E, s, s)) -> (T, tokens of both, output_size)`."""
         high = self.align(maps[0].to(low.dtype)).flatten(2).transpose(1, 2)
         pairs = zip(self.connectors, (low, high), (self.patch_grid, self.high_grid), strict=True)
         tokens = [part(x, grid) if self.has_connectors else part(x) for part, x, grid in pairs]

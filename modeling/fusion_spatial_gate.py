@@ -30,7 +30,7 @@ class SpatialGate(nn.Module):
         self.conv = nn.Conv2d(channels, 1, kernel_size=1)
 
     def forward(self, high: torch.Tensor) -> torch.Tensor:
-        """`(T, E, h, w) -> (T, E, h, w)`."""
+        """Map `(T, E, h, w) -> (T, E, h, w)`."""
         return high * torch.sigmoid(self.conv(high))
 
 
@@ -56,6 +56,6 @@ class SpatialGateFusion(FusionAtEnd):
         )
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), map (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), map (T, E, s, s)) -> (T, P, D)`."""
         fused: torch.Tensor = low + self.project(self.gate(maps[0].to(low.dtype)))
         return fused
