@@ -94,7 +94,7 @@ class VitTower:
 
     @property
     def num_prefix_tokens(self) -> int:
-        """N."""
+        """N, the number of prefix tokens."""
         return self.num_prefix(self.config)
 
     @property

@@ -95,7 +95,6 @@ def video_features(
 
     Args:
         model: The `FilaModel`.
-        
         inputs: The tensors of `VIDEO_INPUTS`, and `video_token_index` if placeholders have their own order.
         kwargs: Arguments of the encoder.
 
@@ -139,7 +138,6 @@ def encode_videos(
         videos: The videos.
         whole: Whether all frames of all videos are encoded in one call.
         frames_per_chunk: Otherwise the number of frames that the encoder and the connector process at a time.
-        inputs: The tensors of `VIDEO_INPUTS`, and `video_token_index` if placeholders have their own order.
         kwargs: Arguments of the encoder.
 
     Returns:

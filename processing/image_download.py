@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Images out of http and https addresses, off unless a host is allowed.
+"""Download images from http and https addresses; every host must be allowed.
 
 A prompt that names an address makes this machine fetch it, so an address must not reach what only this machine can
 reach. The environment variable `FILA_IMAGE_HOSTS` lists the allowed hosts, separated by commas, with `*` as a wildcard
@@ -42,7 +42,7 @@ ADDRESS_SIGNS = "!#$%&'()*+,/:;=?@[]~"  # what an address may hold beside letter
 
 
 def allowed_hosts() -> tuple[str, ...]:
-    """The hosts that the environment allows; none by default."""
+    """Return the hosts that the environment allows; none by default."""
     return tuple(host.strip().lower() for host in os.environ.get(HOSTS_VARIABLE, "").split(",") if host.strip())
 
 
@@ -72,7 +72,7 @@ def download(url: str, hosts: Sequence[str] | None = None) -> bytes:
 
 
 def _checked(url: str, hosts: Sequence[str]) -> SplitResult:
-    """The parts of an allowed address, in ASCII."""
+    """Check an address and return its parts in ASCII."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise UnusableImage(f"{url!r} is no plain http or https address", "Download it and pass the file.")
@@ -88,7 +88,7 @@ def _checked(url: str, hosts: Sequence[str]) -> SplitResult:
 
 
 def _public_address(parts: SplitResult, hosts: Sequence[str]) -> tuple[str, int]:
-    """The address and port to connect to."""
+    """Return the address and port to connect to."""
     host, port = str(parts.hostname), parts.port or (443 if parts.scheme == "https" else 80)
     found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     for address in found:
@@ -111,7 +111,7 @@ def _is_public(text: str) -> bool:
 
 
 def _get(parts: SplitResult, address: tuple[str, int], deadline: float) -> tuple[bytes, str | None]:
-    """The body, or where the answer redirects to."""
+    """Return the body, or the target of a redirect."""
     seconds = deadline - time.monotonic()
     if seconds <= 0:
         raise _late()
