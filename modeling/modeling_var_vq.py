@@ -178,7 +178,7 @@ class VarVQModel(VarPreTrainedModel):
 
     @can_return_tuple
     def forward(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> VarVQOutput:
-        """Reconstruct with gradients.
+        """Reconstruct images with gradients.
 
         Args:
             pixel_values: `(B, 3, H, W)` in -1..1.

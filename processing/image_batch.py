@@ -81,8 +81,7 @@ def draw_batch(
     """Plan and draw the images of a batch.
 
     Args:
-        images: PIL images (or tensors, in `fast` mode) that the drawing resizes itself, or `(C, H, W)` arrays that the
-            backend resizes.
+        images: PIL images (tensors in `fast` mode) for the drawing, or `(C, H, W)` arrays that the backend resizes.
         drawing: A drawing of `DRAWINGS`.
         resize_array: Function that resizes such arrays: `(array, size) -> array`.
         normalize_array: Function that rescales and normalises them: `(array, mean, std) -> floats`.

@@ -165,7 +165,7 @@ def _has_last_row(image: Image.Image) -> bool:
 
 
 def _deep_key(image: Image.Image, data: bytes) -> Image.Image:
-    """Where a PNG of 16-bit colors has its transparent color, whose name is taken from the image.
+    """Mask the transparent color of a PNG of 16-bit colors, and take the color key from the image.
 
     Pillow keeps the high bytes of such colors. The low ones are decoded here as if they were the high ones.
     """

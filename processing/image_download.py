@@ -7,7 +7,7 @@ reach. The environment variable `FILA_IMAGE_HOSTS` lists the allowed hosts, sepa
 (`*` alone allows every public host). Whatever the list says:
 
 - only http and https, no user name in the address;
-- a host must resolve to public addresses alone; one that is private, loopback, link-local or reserved must stand in
+- a host must resolve to public addresses alone; one that is private, loopback, link-local or reserved must be in
   the list itself, as an address (`127.0.0.1`), because a name could resolve to anything;
 - the connection goes to the very address that was checked, and every redirect is checked anew;
 - `MAX_BYTES` of body and `MAX_SECONDS` for everything, redirects included, however slowly the servers speak.
@@ -38,7 +38,7 @@ MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 # All of IPv6 that is public; the rest is one network's own, or leads to IPv4 addresses that it hides.
 GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-ADDRESS_SIGNS = "!#$%&'()*+,/:;=?@[]~"  # what an address may hold beside letters and digits; `%` is escaped already
+ADDRESS_SIGNS = "!#$%&'()*+,/:;=?@[]~"  # allowed in an address besides letters and digits; `%` is escaped already
 
 
 def allowed_hosts() -> tuple[str, ...]:

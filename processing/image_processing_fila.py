@@ -120,7 +120,7 @@ class _FilaImageProcessing(BaseImageProcessor):
         if unknown := sorted(set(kwargs) - accepted - PASSED_BY_TRANSFORMERS - {"fingerprint", "own_parts"}):
             raise ValueError(f"{type(self).__name__} has no setting {unknown}; it accepts {sorted(accepted)}.")
         saved = kwargs.pop("fingerprint", None)  # type: ignore[typeddict-item]
-        # File and class beside a checkpoint of each part that is not fila's, by `kind.name`.
+        # File and class, in the checkpoint's folder, of each part that is not fila's own, by `kind.name`.
         self.own_parts: dict[str, str] | None = kwargs.pop("own_parts", None)  # type: ignore[typeddict-item]
         if self.own_parts and self.require_parts is not None:
             self.require_parts(self.own_parts)

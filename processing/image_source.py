@@ -52,7 +52,7 @@ def is_address(source: str) -> bool:
 
 
 def download(url: str, hosts: Sequence[str] | None = None) -> bytes:
-    """Fetch the body of an address, see `image_download.py`, which does not lie beside a checkpoint.
+    """Fetch the body of an address, see `image_download.py`, which is not copied into checkpoints.
 
     Raises:
         UnusableImage: If it cannot be fetched, or the `fila` package is not installed.
@@ -167,7 +167,7 @@ def read_file_object(source: object, most: int) -> bytes:
 
 
 def _base64(text: str) -> bytes | None:
-    """Bytes of base64 text, of the alphabet of addresses too, which often goes without padding; None if it is none."""
+    """Decode base64 text, also in the URL alphabet, which often lacks padding; return None for other text."""
     check_bytes(len(text) // 4 * 3 - 2)  # what it has at least, but for line breaks, which are few
     text = "".join(text.split())
     if {"-", "_"} & {*text} and not {"+", "/"} & {*text}:

@@ -122,7 +122,7 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-# Names of layouts of other packages, which `as_saved` writes out, so that nobody else needs the package.
+# Names of other packages' layouts. `as_saved` writes out their fields, so that loading does not need the package.
 REGISTERED: set[str] = set()
 
 

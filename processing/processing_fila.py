@@ -6,8 +6,7 @@ Each `<image>` of a prompt becomes the placeholders of the image's tokens, count
 pixels are rendered from, in the order and with the text that the prompt layout gives (`layout.py`). FILA's layout is
 one run of `views x tokens_per_tile` placeholders.
 
-If the layout reorders views or puts text or newline vectors between them, the processor also returns these tensors,
-one row per image:
+If the layout reorders views or puts text or newline vectors between them, the processor adds one row per image of:
 
     image_token_index  (I, N)     int64  for each placeholder its token, counted over the image's views, overview
                                          first; -1 the newline vector, -2 beyond an image's placeholders
@@ -171,7 +170,7 @@ class FilaProcessor(ProcessorMixin):
     def from_pretrained(  # type: ignore[override]
         cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
     ) -> "FilaProcessor":
-        """Load a processor, and compare it with the model beside it, see `fingerprint.py`.
+        """Load a processor and compare it with the model in its folder, see `fingerprint.py`.
 
         Settings that images have too, such as `canvas`, are the images' where a call names them.
 
