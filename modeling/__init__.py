@@ -1,3 +1,3 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The model files: each can lie beside a checkpoint."""
+"""Model files. Each can be copied into a checkpoint's folder as remote code."""

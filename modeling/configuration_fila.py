@@ -2,8 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """Configuration of a hybrid-encoder vision-language model.
 
-Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378. No code was published; what the
-paper leaves open is decided in docs/decisions.md.
+Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378. No code was published;
+docs/decisions.md decides what the paper leaves open.
 """
 
 import os
@@ -23,7 +23,7 @@ from .tower_configs import TOWER_CONFIGS
 
 logger = logging.get_logger(__name__)
 
-# CLIP-ViT-L/14-336 and ConvNeXt-L: the towers the paper's sizes fit (docs/decisions.md).
+# CLIP-ViT-L/14-336 and ConvNeXt-L: the towers that fit the paper's sizes (docs/decisions.md).
 _VISION_DEFAULTS: dict[str, Any] = {
     "model_type": "clip_vision_model",
     "hidden_size": 1024,
@@ -49,18 +49,18 @@ AUTO_MAP = {
 }
 
 
-# More layers than any model has, in the settings that say how many there are. Some config classes make a list of that
-# length, and a layer takes milliseconds to build before anybody sees that no file has its weights.
+# Limit for settings that count layers; no model has more. Some config classes make a list of that length, and each
+# layer takes milliseconds to build before the missing weights are noticed.
 MAX_LAYERS = 1024
 LAYER_SETTINGS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "depth", "depths", "num_blocks")
-MAX_TOKEN_ID = 2**31 - 1  # of a vocabulary, and of tensors of 32 bits
+MAX_TOKEN_ID = 2**31 - 1  # limit of a vocabulary and of 32-bit tensors
 
-# Trainer of older transformers writes these beside `text_config`, where nothing reads them.
+# The Trainer of older transformers writes these next to `text_config`; nothing reads them there.
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def check_layers(name: str, settings: object, most: int = MAX_LAYERS, reason: str = "more than any model has") -> None:
-    """Raise a `ValueError` if a dict of settings, or one inside of it, asks for more layers than there may be."""
+    """Reject a dict of settings that asks for too many layers, at any depth, with a `ValueError`."""
     if isinstance(settings, list | tuple):
         settings = dict(enumerate(settings))
     for key, value in settings.items() if isinstance(settings, dict) else ():
@@ -78,7 +78,7 @@ def _build(name: str, value: "dict[str, Any] | PreTrainedConfig", default_type: 
         raise TypeError(f"`{name}` must be a dict or a config of transformers; got {type(value).__name__}.")
     check_layers(name, value)
     options = {"model_type": default_type, **value}
-    refuse_impossible_values(name, SimpleNamespace(**value))  # some config classes compute with them
+    refuse_impossible_values(name, SimpleNamespace(**value))  # some config classes compute with these settings
     model_type = options.pop("model_type")
     if name != "text_config" and model_type not in CONFIG_MAPPING:
         find_missing("tower", model_type, TOWER_CONFIGS)
@@ -89,7 +89,7 @@ def _build(name: str, value: "dict[str, Any] | PreTrainedConfig", default_type: 
     except ValueError as error:
         raise ValueError(f"`{name}.model_type` {model_type!r} is not a model type that transformers knows.") from error
     if strange := options.keys() - {setting.name for setting in fields(config)}:
-        # some have settings that are no fields, made out of others
+        # some config classes derive settings that are not fields
         refuse_misspelt_keys(name, [*vars(type(config)()), *config.attribute_map], sorted(strange))
     return config
 
@@ -110,39 +110,39 @@ class FilaConfig(PreTrainedConfig):
             The language model.
         fusion (`dict` or `str`, *optional*, defaults to `{"type": "cvfm"}`, or `{"type": "none"}` without a high-res
             tower):
-            How the towers are joined: `type` and that fusion's options, or its name.
+            Fusion that joins the towers: `type` and that fusion's options, or its name.
         connector (`dict` or `str`, *optional*, defaults to `{"type": "mlp"}`):
-            How vision width becomes language-model width: `type` and that connector's options, or its name.
+            Connector from vision width to language-model width: `type` and its options, or its name.
         vision_feature_layer (`int`, *optional*, defaults to -2):
             Layer of the low-res tower that the connector reads: negative counts from the end (-1 is the last),
             positive counts from 1. Later layers are neither run nor kept.
         vision_feature_select (`"patch"` or `"cls_patch"`, *optional*, defaults to `"patch"`):
-            Whether the connector gets the patches alone, or CLS and registers before them (without fusion only).
+            Tokens for the connector: the patches alone, or CLS and registers before them (without fusion only).
         tile_size (`int`, *optional*, defaults to `vision_config.image_size`):
-            Pixels per side of a view. Another size than `image_size`, that of the tower's position table, has the
-            table resampled by the tower's rule.
+            Pixels per side of a view. If it differs from the tower's `image_size`, the tower resamples its position
+            table by its own rule.
         high_res_tile_size (`int`, *optional*):
-            Pixels of the high-res canvas that one view of `tile_size` pixels owns, per side. The default gives the
-            last stage of a ConvNeXt the patch grid of the low-res tower (768 for 336 pixels at patch 14), and another
-            tower its `image_size`.
+            Pixels per side of the high-res view that belongs to a view of `tile_size` pixels. By default the last
+            stage of a ConvNeXt has the low-res tower's patch grid (768 for 336 pixels at patch 14), and another
+            tower gets its `image_size`.
         low_res_views (`"processor"`, `"corners"` or `"edges"`, *optional*, defaults to `"processor"`):
-            Where the low-res tower's views come from: the processor draws them, or they are resized out of the
+            Source of the low-res tower's views: the processor draws them, or the model resizes them from the
             high-res canvas, bilinearly without antialiasing, with the corners' centres aligned (LLaVA-HR, EAGLE) or
-            the edges (Mini-Gemini). The processor must then normalise both alike.
+            the edges (Mini-Gemini). For the latter two the processor must normalise both alike.
         high_res_overview (`"pool"`, `"interpolate"` or `"encode"`, *optional*, defaults to `"pool"`):
-            What the overview receives from the high-res tower: the canvas's own map averaged onto the overview, or
-            interpolated bilinearly without antialiasing (Mini-Gemini), or a second pass of the tower over the whole
-            image at `high_res_tile_size`.
+            High-res features of the overview: the canvas's map averaged onto the overview, or interpolated bilinearly
+            without antialiasing (Mini-Gemini), or a second pass of the tower over the whole image at
+            `high_res_tile_size`.
         image_newline (`bool`, *optional*, defaults to `False`):
             Whether the model has a learned newline vector, which layouts with `row_newlines` put after each row of
             image tokens.
         slice_positions (`int`, *optional*, defaults to 0):
-            Most rows and columns of tiles whose place is added to their image tokens; 0: no place is. The processor's
-            layout needs `slice_positions` too. Frames of videos must be one view each then.
+            Most rows and columns of tiles that have learned positions; 0 turns the positions off. The processor's
+            layout needs `slice_positions` too. With them, frames of videos must be one view each.
         image_token_id (`int`, *optional*, defaults to 128256):
-            Id of the placeholder that stands for one image token.
+            Id of the placeholder for one image token.
         video_token_id (`int`, *optional*):
-            Id of the placeholder that stands for one token of a video. None: the model takes no videos.
+            Id of the placeholder for one token of a video. None: the model takes no videos.
         shared_positions (`bool`, *optional*, defaults to `False`):
             Whether all patches of a frame or an image share one rotary position, see `modeling_shared_positions.py`.
         tie_word_embeddings (`bool`, *optional*, defaults to the text config's):
@@ -151,14 +151,14 @@ class FilaConfig(PreTrainedConfig):
             Standard deviation of the new weights (fusion, connector).
 
         preprocessing (`dict`, *optional*):
-            What the images of the training went through, `FilaProcessor.preprocessing()`: a processor that is loaded
-            beside the model is compared with it.
+            Preprocessing of the training images, from `FilaProcessor.preprocessing()`. A processor that is loaded
+            with the model is compared with it.
         fila_version (`str`, *optional*):
-            Version of `fila` that wrote the code beside the model.
+            Version of `fila` that wrote the code in the checkpoint's folder.
         code_hash (`str`, *optional*):
             Hash of that code.
         own_parts (`dict[str, str]`, *optional*):
-            File and class, beside the model, of each part that is not fila's, by `kind.name`.
+            File and class, in the checkpoint's folder, of each part that is not fila's own, by `kind.name`.
 
     Raises:
         ValueError: If a key is unknown, a size is below 1, an activation is unknown, or the parts do not fit together.
@@ -203,9 +203,9 @@ class FilaConfig(PreTrainedConfig):
     code_hash: str | None = None
     own_parts: dict[str, str] | None = None
 
-    # What the `fila` package does with the code beside a checkpoint: writes it, compares it with its own, and asks for
-    # parts that are neither its own nor registered. None where the package is not imported: what transformers copies
-    # is complete there.
+    # Functions of the `fila` package for a checkpoint's code: write it, compare it with the package's own, and look
+    # for parts that are neither its own nor registered. None if the package is not imported: the files that
+    # transformers copies are complete then.
     write_code: ClassVar[Any] = None
     compare_code: ClassVar[Any] = None
     require_parts: ClassVar[Any] = None
@@ -257,7 +257,7 @@ class FilaConfig(PreTrainedConfig):
         if self.fila_version is not None and self.compare_code is not None:
             self.compare_code(self)
 
-    # the package `fila` sets it: recipes are not beside checkpoints
+    # the package `fila` sets it: recipes are not copied into checkpoints
     recipe_settings: ClassVar[Callable[..., dict[str, Any]] | None] = None
 
     @classmethod
@@ -270,10 +270,10 @@ class FilaConfig(PreTrainedConfig):
         text: dict[str, Any] | PreTrainedConfig | str | None = None,
         **changes: Any,
     ) -> "FilaConfig":
-        """Config of a published system, such as `"llava-hr"`; `fila recipes` lists them. Needs the `fila` package.
+        """Return the config of a published system, such as `"llava-hr"`; `fila recipes` lists them. Needs `fila`.
 
         Args:
-            name: Of the recipe.
+            name: Name of the recipe.
             low_res: Another low-res tower: sizes that replace the recipe's, a config, or a checkpoint's folder or id.
             high_res: Another high-res tower, likewise.
             text: Another language model, likewise.
@@ -281,14 +281,14 @@ class FilaConfig(PreTrainedConfig):
 
         Raises:
             ValueError: If there is no such recipe, or it has no such tower.
-            ImportError: Where the code lies beside a checkpoint and `fila` is not imported.
+            ImportError: If this code was loaded from a checkpoint's folder and `fila` is not imported.
         """
         if cls.recipe_settings is None:
             raise ImportError("`from_recipe` needs the package `fila`, which has the recipes. Install and import it.")
         settings = cls.recipe_settings(name, low_res=low_res, high_res=high_res, text=text)
         return cls(**{**settings, **changes})
 
-    # of no use to a metric, and not every batch has images
+    # metrics do not need them, and not every batch has images
     keys_to_ignore_at_inference: ClassVar[list[str]] = [
         "past_key_values",
         "cache",
@@ -298,10 +298,10 @@ class FilaConfig(PreTrainedConfig):
     ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings as plain JSON; once a model is saved, the `auto_map` names every class."""
+        """Return the settings as plain JSON; once a model is saved, the `auto_map` names every class."""
         output: dict[str, Any] = super().to_dict()
         if strange := unknown_keys([f.name for f in fields(self)], output):
-            # scripts set such on any model; a checkpoint with them could not be loaded
+            # scripts set these on any model; a checkpoint with them could not be loaded
             logger.warning_once(f"{strange} of the config are no settings of `FilaConfig`, and are not saved.")
             output = {key: value for key, value in output.items() if key not in strange}
         if any(name.startswith("AutoModel") for name in output.get("auto_map") or {}):
@@ -313,17 +313,17 @@ class FilaConfig(PreTrainedConfig):
         return output
 
     def to_json_file(self, json_file_path: str | os.PathLike[str], *args: bool, **kwargs: bool) -> None:
-        """Write the settings, and with `fila` the code that they use beside them, where transformers copied code."""
+        """Write the settings. With `fila`, and where transformers copied code, write the code that they use too."""
         if self.write_code is not None:
             self.write_code(self, json_file_path)
         super().to_json_file(json_file_path, *args, **kwargs)
 
     def placeholder_ids(self) -> list[int]:
-        """Return the ids that stand for image tokens in a prompt, of images and of videos."""
+        """Return the placeholder ids of images and of videos."""
         return [token for token in (self.image_token_id, self.video_token_id) if token is not None]
 
     def _default_high_res_tile_size(self) -> int:
-        """See `high_res_tile_size`."""
+        """Return the default of `high_res_tile_size`."""
         tower = self.high_res_vision_config
         if depths := getattr(tower, "depths", None):
             return self.patch_grid[0] * tower.patch_size * 2 ** (len(depths) - 1)
@@ -372,7 +372,7 @@ class FilaConfig(PreTrainedConfig):
 
     @property
     def num_vision_layers(self) -> int:
-        """Layers of the low-res tower that are run and kept."""
+        """Number of layers of the low-res tower that are kept and run."""
         depth = int(self.vision_config.num_hidden_layers)
         return self.vision_feature_layer if self.vision_feature_layer > 0 else depth + 1 + self.vision_feature_layer
 
@@ -385,7 +385,7 @@ class FilaConfig(PreTrainedConfig):
 
 
 def _side(value: int | list[int] | tuple[int, ...]) -> int:
-    """A size that some config classes keep as one number and some as a pair; towers are square."""
+    """Return a size that config classes store as one number or as a pair; towers are square."""
     if isinstance(value, list | tuple):
         if len(set(value)) != 1:
             raise ValueError(f"`vision_config.image_size` and `patch_size` must be square; got {tuple(value)}.")

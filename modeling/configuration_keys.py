@@ -1,13 +1,13 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Misspelt settings of a config are errors: transformers keeps every key that it is given, and nothing reads it."""
+"""Rejects misspelt settings of a config; transformers would keep every unknown key without reading it."""
 
 import difflib
 from collections.abc import Iterable
 
 from transformers.generation import GenerationConfig
 
-# Keys that transformers itself passes to a config beside its declared fields. Whatever else is unknown is a typo.
+# Keys that transformers itself passes to a config besides its declared fields. Any other unknown key is a typo.
 TRANSFORMERS_KEYS = {
     "_name_or_path",
     "name_or_path",
@@ -32,12 +32,12 @@ TRANSFORMERS_KEYS = {
 
 
 def refuse_unknown_keys(config: str, fields: Iterable[str], given: Iterable[str]) -> None:
-    """Check the keys that a config got beside its fields.
+    """Reject keys of a config that are not its fields.
 
     Args:
-        config: Name of its class.
-        fields: Its settings.
-        given: What it got.
+        config: Name of the config's class.
+        fields: The config's settings.
+        given: The keys that were passed.
 
     Raises:
         ValueError: If a key is neither a setting nor one that transformers passes.
@@ -49,15 +49,15 @@ def refuse_unknown_keys(config: str, fields: Iterable[str], given: Iterable[str]
 
 
 def refuse_misspelt_keys(config: str, fields: Iterable[str], given: Iterable[str]) -> None:
-    """Check the keys that a config of transformers' own got beside its fields.
+    """Reject keys that are almost a field of one of transformers' own configs.
 
-    A checkpoint of another version of transformers can have keys that this one does not know, and they stay; a key
-    that is almost a setting is none of these.
+    A checkpoint of another version of transformers can have keys that this version does not know; such keys stay.
+    A key that is almost a setting is a typo.
 
     Args:
-        config: What to call it.
-        fields: Its settings.
-        given: What it got.
+        config: Name of the config in the message.
+        fields: The config's settings.
+        given: The keys that were passed.
 
     Raises:
         ValueError: If a key is almost a setting.
@@ -69,7 +69,7 @@ def refuse_misspelt_keys(config: str, fields: Iterable[str], given: Iterable[str
 
 
 def unknown_keys(own: Iterable[str], given: Iterable[str]) -> list[str]:
-    """Those of the keys `given` that are neither among a config's `own` nor passed by transformers."""
-    # generation settings are popped from old config files by transformers
+    """Return the keys in `given` that are neither in a config's `own` nor passed by transformers."""
+    # transformers pops generation settings from old config files
     known = {*own, *TRANSFORMERS_KEYS, *GenerationConfig._get_default_generation_params()}
     return [key for key in given if key not in known]

@@ -1,8 +1,8 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""A config that asks for more layers than its files have tensors, refused before anything is built.
+"""Reject a config with more layers than its files hold tensors before anything is built.
 
-A layer without weights on disk is not an error for transformers: it gets memory and random numbers, layer by layer.
+transformers accepts layers without weights on disk: it allocates each one and fills it with random numbers.
 """
 
 import json
@@ -11,14 +11,14 @@ from typing import cast
 
 from .configuration_fila import check_layers
 
-MAX_HEADER_BYTES = 100_000_000  # of a safetensors file, as in the library
-FEW_LAYERS = 100  # cost little, so files that hold a part of the weights open
+MAX_HEADER_BYTES = 100_000_000  # limit of a safetensors header, as in the library
+FEW_LAYERS = 100  # layers up to this number cost little, so files with a part of the weights still open
 
 
 def check_stored_layers(folder: str | os.PathLike[str] | None) -> None:
-    """Raise a `ValueError` if the config in a folder names many more layers than its safetensors files hold tensors.
+    """Reject a folder whose config has many more layers than its safetensors files hold tensors; raise `ValueError`.
 
-    A Hub id passes, and so does a folder without such files: what cannot be read here, transformers refuses itself.
+    A Hub id passes, and so does a folder without such files; transformers itself rejects files that cannot be read.
     """
     try:
         folder = cast(str, folder)  # None ends as a TypeError below

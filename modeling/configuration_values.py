@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Values that no model can have, refused where a config is made: later they would be divisions by zero."""
+"""Rejects impossible sizes when a config is made; later they would cause divisions by zero."""
 
 import difflib
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from typing import cast
 
 from transformers.activations import ACT2FN
 
-# One number each, or one per stage or axis; None where a config leaves it to another setting.
+# One number, or one per stage or axis; None if another setting decides.
 _COUNTS = (
     "base_channels",
     "channel_multipliers",
@@ -47,11 +47,11 @@ def refuse_impossible_values(section: str, config: object) -> None:
     """Check the sizes and activations of a config, this package's or transformers'.
 
     Args:
-        section: What to call it.
-        config: The config; settings that it does not have are passed over.
+        section: Name of the config in the message.
+        config: The config; settings that it lacks are skipped.
 
     Raises:
-        ValueError: If a size is below 1, or an activation is unknown; names the setting.
+        ValueError: If a size is below 1, or an activation is unknown; the message names the setting.
     """
     for name in _COUNTS:
         value = _setting(config, name)
@@ -67,7 +67,7 @@ def refuse_impossible_values(section: str, config: object) -> None:
 
 
 def _setting(config: object, name: str) -> object:
-    """Return a setting; None if the config lacks it, or if each of its layers has its own."""
+    """Return a setting; None if the config lacks it or sets it per layer."""
     name = getattr(config, "attribute_map", {}).get(name, name)
     if getattr(config, "is_heterogeneous", False) and name not in iter(cast("Iterable[str]", config)):
         return None

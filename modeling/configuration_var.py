@@ -52,10 +52,10 @@ class VarVQConfig(PreTrainedConfig):
         attention_in_middle (`bool`, *optional*, defaults to `True`):
             Whether there is attention between the two middle blocks.
         norm_groups (`int`, *optional*, defaults to 32):
-            Groups of the norms. As many as channels would take the mean of every channel, and with it the brightness
-            of an image, out of the map: a small model needs fewer.
+            Groups of the norms. With one channel per group the norms remove every channel's mean, and so the
+            brightness of the image: a small model needs fewer groups.
         dropout (`float`, *optional*, defaults to 0.0):
-            Of the residual blocks.
+            Dropout of the residual blocks.
         codebook_size (`int`, *optional*, defaults to 4096):
             Number of codes.
         code_size (`int`, *optional*, defaults to 32):
@@ -67,7 +67,7 @@ class VarVQConfig(PreTrainedConfig):
         phi_ratio (`float`, *optional*, defaults to 0.5):
             Share of the convolution in phi; 0 leaves it out.
         normalize_codes (`bool`, *optional*, defaults to `False`):
-            Look codes up by direction.
+            Whether codes are looked up by direction.
         commitment (`float`, *optional*, defaults to 0.25):
             Weight of the encoder's side of the quantisation loss.
         initializer_range (`float`, *optional*, defaults to 0.02):
@@ -116,16 +116,16 @@ class VarVQConfig(PreTrainedConfig):
 
     @property
     def downsampling(self) -> int:
-        """Pixels per side that one cell of the quantised map stands for."""
+        """Pixels per side of one cell of the quantised map."""
         return 2 ** (len(self.channel_multipliers) - 1)
 
     @property
     def num_tokens(self) -> int:
-        """Ids of one image, over all scales."""
+        """Number of ids of one image, over all scales."""
         return sum(num**2 for num in self.patch_nums)
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings as plain JSON; once a model is saved, the `auto_map` names every class."""
+        """Return the settings as plain JSON; once a model is saved, the `auto_map` names every class."""
         return _complete_auto_map(super().to_dict(), VQ_AUTO_MAP)
 
 
@@ -147,7 +147,7 @@ class VarConfig(PreTrainedConfig):
         mlp_ratio (`float`, *optional*, defaults to 4.0):
             Width of the hidden layer of the MLP as a multiple.
         layer_norm_eps (`float`, *optional*, defaults to 1e-6):
-            Of the norms, which have no weights.
+            Epsilon of the norms, which have no weights.
         shared_adaln (`bool`, *optional*, defaults to `False`):
             Whether one layer makes the modulation of all blocks (`var_d36`).
         normalize_attention (`bool`, *optional*, defaults to `True`):
@@ -155,7 +155,7 @@ class VarConfig(PreTrainedConfig):
         class_dropout (`float`, *optional*, defaults to 0.1):
             Share of the labels that training replaces by no class.
         drop_path_rate (`float`, *optional*, defaults to `0.1 * num_hidden_layers / 24`):
-            Share of the last block's updates that training leaves out; earlier blocks less, linearly.
+            Share of the last block's updates that training drops; the share grows linearly over the blocks.
         initializer_range (`float`, *optional*, defaults to `sqrt(1 / (3 * hidden_size))`):
             Standard deviation of new weights.
 
@@ -201,7 +201,7 @@ class VarConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings as plain JSON; once a model is saved, the `auto_map` names every class."""
+        """Return the settings as plain JSON; once a model is saved, the `auto_map` names every class."""
         return _complete_auto_map(super().to_dict(), AUTO_MAP)
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Table of the connectors: the ways from vision width to language-model width."""
+"""Table of the connectors, which map vision width to language-model width."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -34,10 +34,10 @@ class Connector(Protocol):
 
     Attributes:
         takes_unequal_views: Whether the views of a batch may differ in size.
-        patch_block: Patches per side that become one image token, by which the tokens of views that differ in size
-            are counted; None where all views have as many.
-        over_time: What becomes of the frames of a video: "each" has tokens of its own, the connector reads their
-            "mean", or it joins them as one "clip" (`ClipConnector`).
+        patch_block: Patches per side that become one image token; it counts the tokens of views that differ in size.
+            None if all views have the same number of tokens.
+        over_time: Treatment of a video's frames: "each" frame gets its own tokens, the connector reads their "mean",
+            or it joins them as one "clip" (`ClipConnector`).
 
     Shapes: T views, P patches, D vision width, N image tokens of one view, M language-model width.
     """
@@ -47,7 +47,7 @@ class Connector(Protocol):
     over_time: str
 
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
-        """Image tokens that one view of `patch_grid` (rows, cols) patches becomes.
+        """Return the number of image tokens of one view of `patch_grid` (rows, cols) patches.
 
         Raises:
             ValueError: If the connector cannot take such a grid.
@@ -55,16 +55,16 @@ class Connector(Protocol):
         ...
 
     def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
-        """Rows and columns of equal cells of a view for which its tokens stand, row by row.
+        """Return (rows, cols) of the equal cells of a view that its tokens represent, row by row.
 
-        None where they do not: queries, steps of time, vectors of other things, tokens column by column.
+        Return None if tokens are not cells: queries, time steps, begin and end vectors, tokens column by column.
         """
         ...
 
     def __call__(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, D) -> (T, N, M)`; see `Grid` for views of different sizes.
+        """Map `(T, P, D)` to `(T, N, M)`; see `Grid` for views of different sizes.
 
-        Where grids differ, what the result holds beyond a view's `tokens_per_tile` is padding.
+        Where grids differ, rows beyond a view's `tokens_per_tile` are padding.
         """
         ...
 
@@ -79,11 +79,11 @@ class ClipConnector(Connector, Protocol):
     window: TimeWindow
 
     def tokens_per_clip(self, num_frames: int, patch_grid: tuple[int, int]) -> int:
-        """Image tokens of a video."""
+        """Return the number of image tokens of a video."""
         ...
 
     def clip(self, read: Read, num_frames: int, grid: Grid, frames_per_chunk: int | None = None) -> torch.Tensor:
-        """Tokens of one video, `(N, M)`."""
+        """Return the tokens `(N, M)` of one video."""
         ...
 
 
@@ -106,17 +106,17 @@ CONNECTORS: dict[str, Callable[..., Connector]] = {
 
 
 def check_connector(name: str, part: type) -> None:
-    """Check that a connector's class declares all that `Connector` asks, or `ClipConnector` where it joins frames.
+    """Check that a connector's class declares all members of `Connector`, or of `ClipConnector` if it joins frames.
 
     Raises:
-        ValueError: If it does not; names the missing answers.
+        ValueError: If members are missing; the message names them.
     """
     joins_frames = getattr(part, "over_time", None) == "clip"
     check_answers("connector", name, part, ClipConnector if joins_frames else Connector)
 
 
 def build_connector(config: FilaConfig, input_size: int, options: dict[str, Any] | None = None) -> Connector:
-    """Build the connector that `config.connector`, or `options` in its place, names.
+    """Build the connector that `config.connector` names, or `options` if given.
 
     Args:
         config: The `FilaConfig`.

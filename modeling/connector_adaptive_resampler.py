@@ -36,7 +36,7 @@ WINDOW_SIZES = ((2, 4), (2, 3), (3, 4), (3, 3), (4, 2), (3, 2), (4, 3))
 
 
 def window_size(rows: int, cols: int) -> tuple[int, int]:
-    """(rows, cols) of a window's cells: the first whose shape is nearest to that of a `rows` x `cols` patch grid.
+    """Return the window size (rows, cols), in cells, whose shape is nearest to a `rows` x `cols` patch grid.
 
     Example:
         >>> window_size(24, 24), window_size(17, 33)
@@ -47,17 +47,17 @@ def window_size(rows: int, cols: int) -> tuple[int, int]:
 
 
 def roi_weights(num_windows: int, bins: int, length: int, device: torch.device) -> torch.Tensor:
-    """RoIAlign along one axis that is cut into equal windows.
+    """Return RoIAlign's weights along one axis that is cut into equal windows.
 
     Args:
         num_windows: g.
         bins: Cells that a window becomes.
         length: Patches of the axis.
-        device: Where the result lives.
+        device: Device of the result.
 
     Returns:
-        `(g, bins, length)` float32: the share of each patch in each cell. Rows sum to 1, or to less where a window of
-        an axis with fewer patches than windows reaches over the edge.
+        `(g, bins, length)` float32: the share of each patch in each cell. Rows sum to 1, or to less where a window
+        reaches over the edge of an axis with fewer patches than windows.
     """
     windows = torch.arange(num_windows, device=device, dtype=torch.float32)
     start = windows * length / num_windows
@@ -68,8 +68,8 @@ def roi_weights(num_windows: int, bins: int, length: int, device: torch.device) 
     step = (size / bins)[:, None, None]
     offset = (sample[None, None] + 0.5) / samples[:, None, None]
     place = start[:, None, None] + (torch.arange(bins, device=device)[None, :, None] + offset) * step
-    used = (sample < samples[:, None])[:, None] & (place <= length)  # what lies farther out counts as zero
-    place = place.clamp(max=length - 1)  # between the last patch's centre and there, its value holds
+    used = (sample < samples[:, None])[:, None] & (place <= length)  # samples farther out count as zero
+    place = place.clamp(max=length - 1)  # between the last patch's centre and there, the last patch's value holds
     shares = (1 - (place[..., None] - torch.arange(length, device=device)).abs()).clamp(min=0)
     return (shares * used[..., None]).sum(dim=2) / samples[:, None, None]
 
@@ -85,7 +85,7 @@ def windows_of(features: torch.Tensor, rows: int, cols: int, num_windows: int) -
 
 
 class AdaptiveResamplerConnector(nn.Module):
-    """`grid_size` x `grid_size` image tokens, whatever a view's shape.
+    """Resampler with `grid_size` x `grid_size` image tokens for views of any shape.
 
     Args:
         config: The `FilaConfig`.
@@ -120,21 +120,21 @@ class AdaptiveResamplerConnector(nn.Module):
         self.proj = nn.Parameter(torch.zeros(width, width))
 
     def set_initial_weights(self, std: float) -> None:
-        """Queries and positions of deviation 0.02, `proj` of variance 1 / M, as the source."""
+        """Draw queries and positions with deviation 0.02 and `proj` with variance 1 / M, as the source does."""
         init.trunc_normal_(self.query, std=0.02)
         init.trunc_normal_(self.pos_embed, std=0.02)
         init.normal_(self.proj, mean=0.0, std=self.proj.shape[0] ** -0.5)
 
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
-        """One image token per window."""
+        """Return one image token per window."""
         return self.grid_size**2
 
     def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
-        """The windows."""
+        """Return the windows' grid."""
         return self.grid_size, self.grid_size
 
     def _positions(self, rows: int, cols: int) -> torch.Tensor:
-        """`(rows cols, M)`: the queries' positions, resized bicubically without antialiasing, in float32."""
+        """Return the queries' positions `(rows cols, M)`, resized bicubically without antialiasing, in float32."""
         side = self.grid_size
         table = self.pos_embed.to(torch.promote_types(self.pos_embed.dtype, torch.float32))
         table = table.unflatten(0, (side, side)).permute(2, 0, 1)[None]
@@ -142,7 +142,7 @@ class AdaptiveResamplerConnector(nn.Module):
         return resized[0].flatten(1).T.to(self.pos_embed.dtype)
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, D) -> (T, g^2, M)`; padding is not read."""
+        """Map `(T, P, D) -> (T, g^2, M)`; padding is not read."""
         patch_positions(grid, features.shape[1], features.device)
         grids = [(int(r), int(c)) for r, c in grid.tolist()] if isinstance(grid, torch.Tensor) else [grid]
         if len(grids) == 1:

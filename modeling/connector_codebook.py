@@ -2,17 +2,17 @@
 # Licensed under the Apache License, Version 2.0.
 """Codebook connector: a view becomes codes of growing grids, out of one codebook for all scales.
 
-After Tian et al., "Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction",
-arXiv:2404.02905, whose quantiser it uses; that a language model reads its codes is our own idea.
+The quantiser is that of Tian et al., "Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale
+Prediction", arXiv:2404.02905. Passing its codes to a language model is our own idea.
 
     f = norm(W feature), averaged to the grid of the last scale
     z_k = area(f - fhat of the scales before, grid_k),  c_k = nearest codes
     image token = W' (c_k + z_k - sg(z_k)) + e_k            coarse to fine, row by row
 
-The first scales are a budget: what they say does not change when more follow. The gradient of a token reaches its
-code, as it would any embedding, and passes through it to the features; there is no further loss.
+The first scales are a budget: their codes do not change when more scales follow. The gradient of a token reaches its
+code, as with any embedding, and passes through it to the features; there is no further loss.
 
-Deviations from VAR: no phi, whose weights no token's gradient would reach.
+Deviations from VAR: no phi, because no token's gradient would reach its weights.
 
 Shapes: T views, P patches, D vision width, C code size, K scales that are read, N their patches, M language-model
 width.
@@ -27,11 +27,11 @@ from .configuration_fila import FilaConfig
 from .var_quantizer import FilaMultiScaleQuantizer
 from .view_patch_grid import Grid
 
-CODE_STD = 0.5  # of new codes; the vectors that look for them have a deviation near 1
+CODE_STD = 0.5  # deviation of new codes; the vectors that are looked up have a deviation near 1
 
 
 class CodebookConnector(nn.Module):
-    """Image tokens of several scales, as many for every view.
+    """Codebook connector; every view has the same number of image tokens.
 
     Args:
         config: The `FilaConfig`.
@@ -39,8 +39,8 @@ class CodebookConnector(nn.Module):
         codebook_size: Number of codes.
         code_size: C.
         patch_nums: Patches per side of each scale.
-        num_scales: Read so many of the first scales; all by default.
-        normalize_codes: Look codes up by direction.
+        num_scales: Number of scales to read, from the first; all by default.
+        normalize_codes: Whether codes are looked up by direction.
 
     Raises:
         ValueError: If a size is not positive or `num_scales` is more than there are.
@@ -77,20 +77,20 @@ class CodebookConnector(nn.Module):
         self.scale_embedding = nn.Parameter(torch.zeros(self.num_scales, width))
 
     def set_initial_weights(self, std: float) -> None:
-        """Codes that differ enough to be told apart from the first step on."""
+        """Draw codes that differ enough to be distinguished from the first step on."""
         init.normal_(self.quantizer.embedding.weight, std=CODE_STD)
         init.normal_(self.scale_embedding, std=std)
 
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
-        """Patches of the scales that are read, whatever the view's own grid."""
+        """Return the number of patches of the scales that are read; it does not depend on `patch_grid`."""
         return sum(rows * cols for rows, cols in self.quantizer.patch_nums[: self.num_scales])
 
     def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
-        """None: the scales are maps of several sizes."""
+        """Return None: the scales are maps of several sizes."""
         return None
 
     def _maps(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, D) -> (T, C, h, w)`, the grid of the last scale."""
+        """Map `(T, P, D)` to `(T, C, h, w)` on the grid of the last scale."""
         size = self.quantizer.patch_nums[-1]
         reduced = self.norm(self.reduce(features)).transpose(1, 2)
         if not isinstance(grid, torch.Tensor):
@@ -102,7 +102,7 @@ class CodebookConnector(nn.Module):
         return torch.cat(views)
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, D) -> (T, N, M)`."""
+        """Map `(T, P, D) -> (T, N, M)`."""
         maps = self._maps(features, grid)
         all_ids, sums = self.quantizer.encode(maps, num_scales=self.num_scales)
         tokens = []

@@ -12,7 +12,7 @@ sister checkpoint and three ports that agree. The weights keep the source's name
 CogVLM2-Video keeps the vision width in the convolution (`conv="input"`) and does not scale; CogVLM2, for images, goes
 to the language model's width there (`conv="output"`) and divides by its `scaling_factor`, boi and eoi too.
 
-Deviations: none known; what is recorded of it in tests/golden is a reconstruction, not the source's output.
+Deviations: none known; the record in tests/golden is a reconstruction, not the source's output.
 
 Shapes: T views, P patches, (r, c) patch grid, D vision width, M language-model width.
 """
@@ -39,22 +39,22 @@ class GatedMlp(nn.Module):
         self.dense_4h_to_h = nn.Linear(intermediate_size, width, bias=False)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """`(T, N, D) -> (T, N, M)`."""
+        """Map `(T, N, D) -> (T, N, M)`."""
         x = F.gelu(self.norm1(self.linear_proj(features)))
         tokens: torch.Tensor = self.dense_4h_to_h(F.silu(self.gate_proj(x)) * self.dense_h_to_4h(x))
         return tokens
 
 
 class ConvGluConnector(nn.Module):
-    """A quarter of the patches, and two vectors around them.
+    """CogVLM2's connector: one token per 2 x 2 patches, between a begin and an end vector.
 
     Args:
         config: The `FilaConfig`.
         input_size: Channels of the features.
-        conv: Width after the convolution: that of its "input", or of the connector's "output".
-        intermediate_size: Width inside the gated MLP; the language model's own by default.
-        boundaries: Whether the learned begin and end vectors stand around the tokens of a view.
-        scaling_factor: What everything is divided by.
+        conv: Width after the convolution: the "input" width, or the connector's "output" width.
+        intermediate_size: Width inside the gated MLP; the language model's `intermediate_size` by default.
+        boundaries: Whether learned begin and end vectors surround the tokens of a view.
+        scaling_factor: Divisor of all tokens, begin and end vectors included.
 
     Raises:
         ValueError: If an option is out of range.
@@ -90,13 +90,13 @@ class ConvGluConnector(nn.Module):
         self.eoi = nn.Parameter(torch.zeros(1, 1, width)) if boundaries else None
 
     def set_initial_weights(self, std: float) -> None:
-        """Random begin and end vectors."""
+        """Draw random begin and end vectors."""
         for vector in (self.boi, self.eoi):
             if vector is not None:
                 init.normal_(vector, mean=0.0, std=std)
 
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
-        """One token per 2 x 2 patches and the two vectors; a last odd row or column is not seen.
+        """Return one token per 2 x 2 patches plus the two vectors; a last odd row or column is not seen.
 
         Raises:
             ValueError: If the grid is smaller than 2 x 2.
@@ -107,11 +107,11 @@ class ConvGluConnector(nn.Module):
         return (rows // 2) * (cols // 2) + 2 * (self.boi is not None)
 
     def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
-        """None beside the two vectors, and where a row or column of patches is left over."""
+        """Return the blocks' grid; None with begin and end vectors, or if a row or column of patches is left over."""
         return blocks_of(patch_grid, self.patch_block)
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, D) -> (T, P / 4 + 2, M)`."""
+        """Map `(T, P, D) -> (T, P / 4 + 2, M)`."""
         maps = features.transpose(1, 2).unflatten(2, one_grid("conv_glu", grid))
         tokens: torch.Tensor = self.linear_proj(self.conv(maps).flatten(2).transpose(1, 2))
         if self.boi is not None and self.eoi is not None:

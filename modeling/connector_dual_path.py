@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Dual-path video connector: one path sees each frame, the other each place over time; a gate mixes them.
+"""Dual-path video connector: one path reads each frame, the other each position over time; a gate mixes them.
 
 Source: the Open-AutoGLM article on multi-resolution processing, section 4.4: "3-D convolutions (1,7,7) and (3,1,1), 64
 filters, same padding" on two paths and "an attention gate". It gives the kernels and nothing else.
@@ -10,7 +10,7 @@ filters, same padding" on two paths and "an attention gate". It gives the kernel
     g = sigmoid(W_g [s; m])                        per place and channel
     image token = W (mean over pool x pool places of  g * s + (1 - g) * m)
 
-`causal` makes a frame's tokens independent of later frames: the window is the frame and the two before it.
+With `causal` a frame's tokens do not depend on later frames: the window is the frame and the two before it.
 
 Deviations: gate, activation (SiLU), pooling and projection are ours; the article's low-res path has no resolution.
 
@@ -27,12 +27,12 @@ from .view_patch_grid import Grid, blocks_of, one_grid
 
 
 class DualPathConnector(nn.Module):
-    """`(r / pool) (c / pool)` tokens per frame.
+    """Dual-path connector with `(r / pool) (c / pool)` tokens per frame.
 
     Args:
         config: The `FilaConfig`.
         input_size: Channels of the features.
-        filters: H, of each path.
+        filters: H, filters of each path.
         pool: Patches per side that become one token.
         causal: Whether a frame sees earlier frames only.
 
@@ -55,16 +55,16 @@ class DualPathConnector(nn.Module):
         self.pool = self.patch_block = pool
         self.window = TimeWindow(3, 1, 2 if causal else 1, 0 if causal else 1)
         self.spatial = nn.Conv3d(input_size, filters, (1, 7, 7), padding=(0, 3, 3))
-        self.temporal = nn.Conv3d(input_size, filters, (3, 1, 1))  # padded by the window
+        self.temporal = nn.Conv3d(input_size, filters, (3, 1, 1))  # `TimeWindow` pads time
         self.gate = nn.Linear(2 * filters, filters)
         self.linear = nn.Linear(filters, config.text_config.hidden_size)
 
     def tokens_per_clip(self, num_frames: int, patch_grid: tuple[int, int]) -> int:
-        """Tokens of a clip."""
+        """Return the number of tokens of a clip."""
         return num_frames * self.tokens_per_tile(patch_grid)
 
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
-        """Tokens of an image, a clip of one frame.
+        """Return the number of tokens of an image, which is a clip of one frame.
 
         Raises:
             ValueError: If the grid is smaller than the pooling.
@@ -77,11 +77,11 @@ class DualPathConnector(nn.Module):
         return rows * cols
 
     def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
-        """The pooled patches; None where some are left over."""
+        """Return the grid of the pooled patches; None if some are left over."""
         return blocks_of(patch_grid, self.pool)
 
     def clip(self, read: Read, num_frames: int, grid: Grid, frames_per_chunk: int | None = None) -> torch.Tensor:
-        """Tokens of one video, `(N, M)`; the frames beside a piece are read again for its windows."""
+        """Return the tokens `(N, M)` of one video; frames next to a piece are read again for its windows."""
         shape = one_grid("dual_path", grid)
         tokens = []
         for piece in self.window.pieces(num_frames, frames_per_chunk):
@@ -91,12 +91,12 @@ class DualPathConnector(nn.Module):
         return torch.cat(tokens)
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, D) -> (T, N, M)`: each view is an image, a clip of one frame."""
+        """Map `(T, P, D)` to `(T, N, M)`; each view is an image, that is a clip of one frame."""
         maps_TDrc = features.transpose(1, 2).unflatten(2, one_grid("dual_path", grid))
         return self._tokens(F.pad(maps_TDrc[:, :, None], (0, 0, 0, 0, self.window.before, self.window.after)))
 
     def _tokens(self, maps: torch.Tensor) -> torch.Tensor:
-        """Padded maps `(T, D, F + 2, r, c)` to tokens `(T, N, M)`."""
+        """Turn padded maps `(T, D, F + 2, r, c)` into tokens `(T, N, M)`."""
         motion = F.silu(self.temporal(maps))
         own = maps[:, :, self.window.before : maps.shape[2] - self.window.after]
         detail = F.silu(self.spatial(own))

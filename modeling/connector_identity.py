@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""No connector: the fusion already makes vectors of the language model's width.
+"""Identity connector: the fusion already returns vectors of the language model's width.
 
 LEO's towers have a connector each, before they are joined: `fusion={"type": "sequence_concat", "connectors": [...]}`.
 
@@ -15,7 +15,7 @@ from .view_patch_grid import Grid
 
 
 class IdentityConnector(nn.Module):
-    """Passes the features on.
+    """Returns the features unchanged.
 
     Args:
         config: The `FilaConfig`.
@@ -38,13 +38,13 @@ class IdentityConnector(nn.Module):
             )
 
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
-        """One image token per feature."""
+        """Return one image token per feature."""
         return patch_grid[0] * patch_grid[1]
 
     def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
-        """That of the features."""
+        """Return the features' grid."""
         return patch_grid
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, M) -> (T, P, M)`, unchanged."""
+        """Return the features `(T, P, M)` unchanged."""
         return features

@@ -20,16 +20,16 @@ from .view_patch_grid import OVER_TIME, Grid
 
 
 class LinearConnector(nn.Module):
-    """One image token per patch.
+    """Return one image token per patch.
 
     Args:
         config: The `FilaConfig`.
         input_size: Channels of the features.
         bias: Whether the layer has a bias.
-        over_time: `each`: tokens of every frame of a video; `mean`: of the mean of its frames (VideoLLaMA 2).
+        over_time: `each`: every frame of a video gets tokens; `mean`: the mean of its frames does (VideoLLaMA 2).
 
     Raises:
-        ValueError: If `over_time` is neither.
+        ValueError: If `over_time` is unknown.
     """
 
     takes_unequal_views = True
@@ -43,14 +43,14 @@ class LinearConnector(nn.Module):
         self.linear = nn.Linear(input_size, config.text_config.hidden_size, bias=bias)
 
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
-        """One image token per patch."""
+        """Return one image token per patch."""
         return patch_grid[0] * patch_grid[1]
 
     def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
-        """The patches."""
+        """Return the patch grid."""
         return patch_grid
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, D) -> (T, P, M)`."""
+        """Map `(T, P, D) -> (T, P, M)`."""
         tokens: torch.Tensor = self.linear(features)
         return tokens

@@ -26,7 +26,7 @@ from .view_patch_grid import OVER_TIME, Grid
 
 
 class MlpConnector(nn.Module):
-    """One image token per patch.
+    """Return one image token per patch.
 
     Args:
         config: The `FilaConfig`.
@@ -35,12 +35,12 @@ class MlpConnector(nn.Module):
         norm: `none`, `input` (LayerNorm of the features) or `output` (LayerNorm of the image tokens).
         hidden_act: Activation between the layers.
         bias: Whether the layers have biases.
-        residual: Whether the (normed) features are added, as they are, before a norm of the output.
-        over_time: `each`: tokens of every frame of a video; `mean`: of the mean of its frames (VideoLLaMA 2).
+        residual: Whether the (normed) features are added to the output, before its norm.
+        over_time: `each`: every frame of a video gets tokens; `mean`: the mean of its frames does (VideoLLaMA 2).
 
     Raises:
-        ValueError: If the activation, the norm or `over_time` is unknown, there is no layer, or features are to be
-            added to tokens of another width.
+        ValueError: If the activation, the norm or `over_time` is unknown, `depth` is 0, or `residual` would add
+            features to tokens of another width.
     """
 
     takes_unequal_views = True
@@ -84,15 +84,15 @@ class MlpConnector(nn.Module):
         self.output_norm = nn.LayerNorm(width) if norm == "output" else nn.Identity()
 
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
-        """One image token per patch."""
+        """Return one image token per patch."""
         return patch_grid[0] * patch_grid[1]
 
     def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
-        """The patches."""
+        """Return the patch grid."""
         return patch_grid
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, D) -> (T, P, M)`."""
+        """Map `(T, P, D) -> (T, P, M)`."""
         given = tokens = self.input_norm(features)
         for number in range(1, self.depth + 1):
             tokens = self.get_submodule(f"linear_{number}")(tokens if number == 1 else self.act(tokens))

@@ -8,7 +8,7 @@ Their `mlp1.{0,1,3}` (LEO's second tower: `mlp2`) are norm, linear_1 and linear_
 
     image token = W2 act(W1 norm([features of the block's patches]))
 
-The orders differ in where a feature of the block goes; for blocks of 2 x 2 patches:
+The orders place the features of a block differently; for blocks of 2 x 2 patches:
 
     v2              token (r, c) = [patch (0, 0); (0, 1); (1, 0); (1, 1)]
     v1              the same tokens, read column by column
@@ -53,13 +53,13 @@ def pixel_shuffle(features: torch.Tensor, factor: int, order: str) -> torch.Tens
 
 
 class PixelShuffleConnector(nn.Module):
-    """One image token per block of patches.
+    """InternVL's connector: one image token per block of patches.
 
     Args:
         config: The `FilaConfig`.
         input_size: Channels of the features.
         factor: Patches per side of a block.
-        order: Where the features of a block go: `v1`, `v2` (InternVL 1.2 and later) or `channel_first`.
+        order: Order of a block's features: `v1`, `v2` (InternVL 1.2 and later) or `channel_first`.
         hidden_act: Activation between the two layers.
 
     Raises:
@@ -90,10 +90,10 @@ class PixelShuffleConnector(nn.Module):
         self.linear_2 = nn.Linear(width, width)
 
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
-        """One image token per block.
+        """Return one image token per block.
 
         Raises:
-            ValueError: If the grid is not whole blocks.
+            ValueError: If the grid does not divide into whole blocks.
         """
         rows, cols = patch_grid
         if rows % self.factor or cols % self.factor:
@@ -104,11 +104,11 @@ class PixelShuffleConnector(nn.Module):
         return (rows // self.factor) * (cols // self.factor)
 
     def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
-        """The blocks; None where they are read column by column."""
+        """Return the blocks' grid; None if the blocks are read column by column."""
         return None if self.order == "v1" else blocks_of(patch_grid, self.factor)
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, D) -> (T, P / factor^2, M)`; where grids differ, P is the most patches of a view."""
+        """Map `(T, P, D)` to `(T, P / factor^2, M)`; where grids differ, P is that of the largest view."""
         if isinstance(grid, torch.Tensor):
             grids = [(int(rows), int(cols)) for rows, cols in grid.tolist()]
             blocks = [
@@ -121,5 +121,5 @@ class PixelShuffleConnector(nn.Module):
         return tokens
 
     def _blocks(self, features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        """`(T, P, D) -> (T, P / factor^2, D factor^2)`."""
+        """Map `(T, P, D) -> (T, P / factor^2, D factor^2)`."""
         return pixel_shuffle(features.unflatten(1, grid), self.factor, self.order).flatten(1, 2)

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""RegNet stage of depthwise blocks: what VideoLLaMA 2's connectors put before and after their downsampling.
+"""RegNet stage of depthwise blocks, used by VideoLLaMA 2's connectors before and after their downsampling.
 
 Paper: Radosavovic et al., "Designing Network Design Spaces" (RegNet), arXiv:2003.13678.
 Code: huggingface/pytorch-image-models 1.0.3, `timm/models/regnet.py`: `RegStage`, `Bottleneck`, with stride 1, SiLU,
@@ -40,13 +40,13 @@ class ConvNorm(nn.Module):
         self.act = act
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """`(T, C, r, c) -> (T, C', r, c)`."""
+        """Map `(T, C, r, c) -> (T, C', r, c)`."""
         normed: torch.Tensor = self.bn(self.conv(maps))
         return F.silu(normed) if self.act else normed
 
 
 class ChannelGate(nn.Module):
-    """Squeeze and excitation: a factor per channel, from the map's mean."""
+    """Squeeze and excitation: one factor per channel, computed from the map's mean."""
 
     def __init__(self, channels: int, hidden_size: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class ChannelGate(nn.Module):
         self.fc2 = nn.Conv2d(hidden_size, channels, 1)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """`(T, C, r, c)`, scaled."""
+        """Scale `(T, C, r, c)`."""
         factors: torch.Tensor = self.fc2(F.silu(self.fc1(maps.mean(dim=(2, 3), keepdim=True)))).sigmoid()
         return maps * factors
 
@@ -71,7 +71,7 @@ class RegBlock(nn.Module):
         self.downsample = ConvNorm(input_size, output_size, act=False) if input_size != output_size else None
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """`(T, C, r, c) -> (T, C', r, c)`."""
+        """Map `(T, C, r, c) -> (T, C', r, c)`."""
         shortcut = maps if self.downsample is None else self.downsample(maps)
         return F.silu(self.conv3(self.se(self.conv2(self.conv1(maps)))) + shortcut)
 
@@ -85,7 +85,7 @@ class RegStage(nn.Module):
             self.add_module(f"b{number}", RegBlock(input_size if number == 1 else output_size, output_size))
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """`(T, C, r, c) -> (T, C', r, c)`."""
+        """Map `(T, C, r, c) -> (T, C', r, c)`."""
         for block in self.children():
             maps = block(maps)
         return maps

@@ -28,7 +28,7 @@ from .view_patch_grid import Grid, patch_positions
 
 
 class ResamplerConnector(nn.Module):
-    """As many image tokens as queries, whatever a view's shape.
+    """Resampler with one image token per query, for views of any shape.
 
     Args:
         config: The `FilaConfig`.
@@ -63,20 +63,20 @@ class ResamplerConnector(nn.Module):
         self.proj = nn.Parameter(torch.zeros(width, width))
 
     def set_initial_weights(self, std: float) -> None:
-        """Queries of deviation 0.02, `proj` of variance 1 / M, as the source."""
+        """Draw queries with deviation 0.02 and `proj` with variance 1 / M, as the source does."""
         init.trunc_normal_(self.query, std=0.02)
         init.normal_(self.proj, mean=0.0, std=self.proj.shape[0] ** -0.5)
 
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
-        """One image token per query."""
+        """Return one image token per query."""
         return self.query.shape[0]
 
     def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
-        """None: a query reads the whole view."""
+        """Return None: a query reads the whole view."""
         return None
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, D) -> (T, N, M)`; padding is not read."""
+        """Map `(T, P, D) -> (T, N, M)`; padding is not read."""
         rows, cols, exists = patch_positions(grid, features.shape[1], features.device)
         value = self.ln_kv(self.kv_proj(features))
         key = value + sincos_2d(rows, cols, value.shape[-1]).to(value.dtype)

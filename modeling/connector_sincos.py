@@ -9,7 +9,7 @@ import torch
 
 
 def sincos_2d(rows: torch.Tensor, cols: torch.Tensor, width: int) -> torch.Tensor:
-    """Positions as vectors: half of the channels tell the column, half the row.
+    """Return positions as vectors: half of the channels encode the column, half the row.
 
     Args:
         rows: `(...)`, in patches; may be fractional.

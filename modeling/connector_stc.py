@@ -14,12 +14,12 @@ Code: DAMO-NLP-SG/VideoLLaMA2 @ c0bb03a, `videollama2/model/projector.py`; the w
     spatial_conv  as stc, downsample 1 x 2 x 2, no RegStages
     spatial_pool  as stp, downsample 1 x 2 x 2, no RegStages
 
-An image is a clip that shows it `image_frames` times, as there.
+An image is a clip that repeats it `image_frames` times, as in the source.
 
-Deviations: a clip longer than `frames_per_chunk` is worked off in pieces, which changes nothing: windows do not
+Deviations: a clip longer than `frames_per_chunk` is processed in pieces; the result is the same, as windows do not
 overlap. The source's `stc_v35` and `stp` fail on a clip shorter than a window, `spatial_conv` and `spatial_pool` where
-the vision width is not the language model's; here both are errors that say so. The paper's own figure of 576 tokens
-for 8 frames of 24 x 24 patches is `stc_v35`'s; with padding there are 845.
+the vision width is not the language model's; here both raise a clear error. The paper's 576 tokens for 8 frames of
+24 x 24 patches are those of `stc_v35`; with padding there are 845.
 
 Shapes: T views, F frames, P patches, (r, c) patch grid, D vision width, M language-model width.
 """
@@ -38,14 +38,14 @@ from .view_patch_grid import Grid, blocks_of, one_grid
 
 
 class WindowMean(nn.Module):
-    """`AvgPool3d` with kernel = stride, for every dtype; what is beyond the last whole window is not seen."""
+    """`AvgPool3d` with kernel = stride, for every dtype; cells beyond the last whole window are not seen."""
 
     def __init__(self, *window: int) -> None:
         super().__init__()
         self.window = window
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """`(T, C, F, r, c)`, each of the last three sides divided by its side of the window."""
+        """Pool `(T, C, F, r, c)`: each of the last three sides is divided by the window's side."""
         for axis, size in enumerate(self.window, start=2):
             maps = maps.narrow(axis, 0, maps.shape[axis] // size * size).unflatten(axis, (-1, size)).mean(axis + 1)
         return maps
@@ -60,10 +60,10 @@ class StcConnector(nn.Module):
         downsample: Frames, rows and columns that become one.
         depth: Blocks of each RegStage; 0 leaves them out.
         mlp_depth: Linear layers of the readout.
-        image_frames: How often a clip shows an image.
+        image_frames: Number of frames in the clip made from an image.
 
     Raises:
-        ValueError: If a number is out of range, or without RegStages the widths differ.
+        ValueError: If a number is out of range, or the widths differ and there are no RegStages.
     """
 
     name = "stc"
@@ -109,7 +109,7 @@ class StcConnector(nn.Module):
         self.s1 = RegStage(input_size, width, depth)
         sampler: nn.Module = WindowMean(time, rows, cols)
         if not self.pools:
-            # time is padded in `_sampled`, where the piece of the clip is known
+            # `_sampled` pads time, because it knows the piece of the clip
             sampler = nn.Conv3d(
                 width, width, (time, rows, cols), stride=(time, rows, cols), padding=(0, self.padding, self.padding)
             )
@@ -121,7 +121,7 @@ class StcConnector(nn.Module):
         self.readout = nn.Sequential(*layers)
 
     def tokens_per_clip(self, num_frames: int, patch_grid: tuple[int, int]) -> int:
-        """Tokens of a clip.
+        """Return the number of tokens of a clip.
 
         Raises:
             ValueError: If the clip, or the grid, is smaller than a window.
@@ -141,15 +141,15 @@ class StcConnector(nn.Module):
         return steps * sides[0] * sides[1]
 
     def tokens_per_tile(self, patch_grid: tuple[int, int]) -> int:
-        """Tokens of an image, a clip of `image_frames` equal frames."""
+        """Return the number of tokens of an image, which is a clip of `image_frames` equal frames."""
         return self.tokens_per_clip(self.image_frames, patch_grid)
 
     def token_grid(self, patch_grid: tuple[int, int]) -> tuple[int, int] | None:
-        """The joined patches where an image is one step; None where some are left over or padded."""
+        """Return the grid of joined patches if an image is one step; None if some are left over or padded."""
         return blocks_of(patch_grid, self.patch_block)
 
     def clip(self, read: Read, num_frames: int, grid: Grid, frames_per_chunk: int | None = None) -> torch.Tensor:
-        """Tokens of one video, `(N, M)`; see `video_clips.py`."""
+        """Return the tokens `(N, M)` of one video; see `video_clips.py`."""
         shape = one_grid(self.name, grid)
         self.tokens_per_clip(num_frames, shape)
         tokens = []
@@ -163,14 +163,14 @@ class StcConnector(nn.Module):
         return torch.cat(tokens)
 
     def forward(self, features: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(T, P, D) -> (T, N, M)`: each view is an image."""
+        """Map `(T, P, D)` to `(T, N, M)`; each view is an image."""
         maps_TMrc = self.s1(features.transpose(1, 2).unflatten(2, one_grid(self.name, grid)))
         clips = maps_TMrc[:, None].expand(-1, self.image_frames, -1, -1, -1)
         (piece,) = self.window.pieces(self.image_frames, None)
         return self._sampled(clips, piece)
 
     def _sampled(self, maps: torch.Tensor, piece: Piece) -> torch.Tensor:
-        """Maps `(T, F, M, r, c)` after s1 to tokens `(T, N, M)`."""
+        """Turn maps `(T, F, M, r, c)` after s1 into tokens `(T, N, M)`."""
         maps_TMFrc = F.pad(maps.transpose(1, 2), (0, 0, 0, 0, piece.before, piece.after))
         steps_TMSrc = self.sampler(maps_TMFrc)
         frames = steps_TMSrc.transpose(1, 2).flatten(0, 1)
@@ -194,7 +194,7 @@ class StpConnector(StcConnector):
 
 
 class SpatialConvConnector(StcConnector):
-    """Convolution over space, with padding in time too: two more steps than frames, both of zeros alone."""
+    """Convolution over space. Time is padded too: two more steps than frames, made of zeros only."""
 
     name = "spatial_conv"
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Table of the fusions: the ways in which the high-res tower's features join the low-res tower's."""
+"""Table of the fusions, which join the high-res tower's features into the low-res tower's."""
 
 from typing import Protocol
 
@@ -31,20 +31,20 @@ class Fusion(Protocol):
     """Joins the towers at some taps, and once more after the last layer.
 
     Attributes:
-        taps: `(layer, stage)` pairs, both counted from 1, in the order in which they are met: after that layer of the
-            low-res tower the fusion sees the map of that stage of the high-res tower.
-        final_stages: What `finish` sees of the high-res tower: one map per group of stages. The maps of a group with
-            several stages are brought to the size of its first and stacked along the channels before views are cut.
-        output_size: Channels of what `finish` returns.
-        output_grid: (rows, cols) in which the P' tokens per view that `finish` returns lie; the patch grid, unless
-            the fusion makes another number of tokens.
+        taps: `(layer, stage)` pairs, both counted from 1, in the order of the layers: after that layer of the low-res
+            tower the fusion reads the map of that stage of the high-res tower.
+        final_stages: Groups of stages whose maps `finish` reads, one map per group. The maps of a group are resized to
+            the size of its first stage and stacked along the channels before views are cut.
+        output_size: Channels of the result of `finish`.
+        output_grid: (rows, cols) of the P' tokens per view in the result of `finish`; the patch grid, unless the
+            fusion changes the number of tokens.
         joins_views: Whether `finish` reads the views of an image together. If not, it may get a chunk of the views,
             and must not read the layout.
-        needs_high_res_tower: Whether the fusion reads a high-res tower, so that a model without one cannot have it.
-        takes_cls: Whether `finish` takes the prefix tokens too, with `vision_feature_select` "cls_patch".
+        needs_high_res_tower: Whether the fusion needs a model with a high-res tower.
+        takes_cls: Whether `finish` accepts the prefix tokens too, for `vision_feature_select` "cls_patch".
         takes_unequal_views: Whether the views of a batch may differ in size; only without a high-res tower.
         tokens_are_places: Whether the tokens of `finish` are the cells of `output_grid` on the view, row by row;
-            not so for queries and for sequences.
+            False for queries and for sequences.
 
     Shapes: T views, N prefix tokens (CLS), P patches, D low-res width, E width of the stage or group, s cells per side
     that one view owns of that map.
@@ -61,11 +61,11 @@ class Fusion(Protocol):
     tokens_are_places: bool
 
     def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """Tap number `tap`, from 0: `(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
+        """Apply tap `tap`, counted from 0: `(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
         ...
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """After the last layer: `(low (T, P, D), a map (T, E, s, s) per group) -> (T, P', output_size)`."""
+        """Join after the last layer: `(low (T, P, D), a map (T, E, s, s) per group) -> (T, P', output_size)`."""
         ...
 
 
@@ -89,16 +89,16 @@ FUSIONS: dict[str, type[Fusion]] = {
 
 
 def check_fusion(name: str, part: type) -> None:
-    """Check that a fusion's class declares all that `Fusion` asks.
+    """Check that a fusion's class declares all members of `Fusion`.
 
     Raises:
-        ValueError: If it does not; names the missing answers.
+        ValueError: If members are missing; the message names them.
     """
     check_answers("fusion", name, part, Fusion)
 
 
 def needs_high_res_tower(options: object) -> bool:
-    """Whether the fusion that an option dict, or a name, names needs a high-res tower.
+    """Return whether the fusion that an option dict or a name selects needs a high-res tower.
 
     Raises:
         ValueError: If the name is unknown.
@@ -110,7 +110,7 @@ def build_fusion(config: FilaConfig) -> Fusion:
     """Build the fusion that `config.fusion` names.
 
     Raises:
-        ValueError: If the name, an option or an option's value is not accepted, or the fusion does not go with the
+        ValueError: If the name, an option or an option's value is not accepted, or the fusion does not fit the
             model's towers.
     """
     name, part = find_part("fusion", FUSIONS, config.fusion)
@@ -135,5 +135,5 @@ def build_fusion(config: FilaConfig) -> Fusion:
 
 
 def token_grid(fusion: Fusion, connector: Connector) -> tuple[int, int] | None:
-    """Rows and columns of the cells of a tile for which its image tokens stand, row by row; None where they do not."""
+    """Return (rows, cols) of the cells of a tile that its image tokens represent; None if tokens are not cells."""
     return connector.token_grid(fusion.output_grid) if fusion.tokens_are_places else None

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Brings a view's square of a high-res map to the patch grid of the low-res tower.
+"""Resize a view's part of a high-res map to the patch grid of the low-res tower.
 
 FILA's sources say "by 2x2 convolution or interpolation" without details (docs/decisions.md).
 
@@ -24,14 +24,14 @@ ALIGNMENTS = ("conv", "pool", "bilinear", "corners")
 
 
 def overlap_matrix(start: float, stop: float, size: int, length: int, like: torch.Tensor) -> torch.Tensor:
-    """Weights that average the cells of the interval [`start`, `stop`] into `size` equal bins.
+    """Return weights that average the cells of the interval [`start`, `stop`] into `size` equal bins.
 
     Args:
-        start: Cells, may be fractional.
-        stop: Cells, greater than `start`.
+        start: First edge, in cells; may be fractional.
+        stop: Last edge, in cells; greater than `start`.
         size: Number of bins.
         length: Cells of the axis.
-        like: Gives the device.
+        like: Tensor on the device of the result.
 
     Returns:
         `(size, length)` float64; each row sums to 1 and holds the share of the bin that each cell covers.
@@ -73,7 +73,7 @@ def area_resample(
 
 
 def stack_stages(maps: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Bring maps `(N, E_i, h_i, w_i)` of several stages to the size of the first and stack their channels."""
+    """Resize maps `(N, E_i, h_i, w_i)` of several stages to the size of the first and stack their channels."""
     height, width = maps[0].shape[-2:]
     return torch.cat([resize_edges(features, (height, width)) for features in maps], dim=1)
 
@@ -85,7 +85,7 @@ def interpolate_box(
 
     Args:
         features: `(E, h, w)` float.
-        box: (top, left, bottom, right) in cells; cells that it touches count whole.
+        box: (top, left, bottom, right) in cells; a cell that the box touches counts whole.
         size: (rows, cols) of the result.
 
     Returns:
@@ -111,11 +111,11 @@ class Align(nn.Module):
     """Resizes `(T, E, s, s)` to `(T, E, g, g)`.
 
     Args:
-        kind: `conv`: 2x2 stride-2 convolutions, as ConvNeXt itself downsamples, as many as halve s to g; starts as
+        kind: `conv`: 2x2 stride-2 convolutions, as in ConvNeXt's downsampling, until s is halved to g; starts as
             `pool`.
             `pool`: mean over equal areas. `bilinear`: antialiased interpolation. `corners`: `resize_corners`.
         channels: E.
-        side: s, as the geometry promises it.
+        side: s, cells per side of a view's part of the map, as `stage_shape` computes it.
         grid: g.
 
     Raises:
@@ -153,7 +153,7 @@ class Align(nn.Module):
 
 
 class AlignedTokens(nn.Module):
-    """A high-res map as tokens on the patch grid, in another width: `Align` and a 1x1 convolution.
+    """Turns a high-res map into tokens on the patch grid: `Align`, then a 1x1 convolution to `width` channels.
 
     Args:
         kind: See `Align`.
@@ -169,13 +169,13 @@ class AlignedTokens(nn.Module):
         self.linear = nn.Linear(channels, width)
 
     def forward(self, high: torch.Tensor) -> torch.Tensor:
-        """`(T, E, s, s) -> (T, g^2, width)`."""
+        """Map `(T, E, s, s) -> (T, g^2, width)`."""
         tokens: torch.Tensor = self.linear(self.align(high).flatten(2).transpose(1, 2))
         return tokens
 
 
 def view_side(config: FilaConfig, stage: int) -> int:
-    """Cells per side of stage `stage`'s map (from 1) that one view owns.
+    """Return the cells per side of one view's part of the map of stage `stage` (from 1).
 
     Raises:
         ValueError: If the stage does not divide the view's high-res square into whole cells.
@@ -192,7 +192,7 @@ def checked_stages(config: FilaConfig, name: str, stages: Sequence[int]) -> tupl
         stages: Counted from 1, through all high-res towers; must increase.
 
     Raises:
-        ValueError: If there is none, one does not exist or they do not increase.
+        ValueError: If the list is empty, a stage does not exist or the stages do not increase.
     """
     count = count_stages(config)
     found = list(stages)
@@ -203,7 +203,7 @@ def checked_stages(config: FilaConfig, name: str, stages: Sequence[int]) -> tupl
 
 
 def map_shapes(config: FilaConfig, groups: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-    """Channels and cells per side of the maps that a fusion's `finish` gets for its `final_stages`."""
+    """Return (channels, cells per side) of each map that a fusion's `finish` gets for its `final_stages`."""
     for group in groups:
         if len({locate_stage(config, stage)[0] for stage in group}) > 1:
             raise ValueError(f"Stages {list(group)} are stacked into one map; they must be of one high-res tower.")

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""What the fusions that join the towers after the last layer share."""
+"""Base of the fusions that join the towers after the last layer."""
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ class FusionAtEnd(nn.Module):
 
     Args:
         config: The `FilaConfig`.
-        final_stages: Groups of stages of the high-res tower that `finish` sees.
+        final_stages: Groups of stages of the high-res tower that `finish` reads.
     """
 
     taps: tuple[tuple[int, int], ...] = ()
@@ -34,9 +34,9 @@ class FusionAtEnd(nn.Module):
         self.output_grid = config.patch_grid
 
     def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """Never called: there is no tap."""
+        """Raise an error: a fusion without taps has nothing to fuse here."""
         raise AssertionError("a fusion without taps was asked to fuse")
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """See `Fusion.finish`."""
+        """Join the towers; see `Fusion.finish`."""
         raise NotImplementedError

@@ -5,7 +5,7 @@
 Source: the Open-AutoGLM article on dynamic resolution (no paper, no repository), which names it without a formula; the
 gates are those of Woo et al., "CBAM: Convolutional Block Attention Module", arXiv:1807.06521, equations 2 and 3.
 
-    C = [V ; align(square of each stage that the view owns)]
+    C = [V ; align(map of each stage under the view's box)]       V: patch features of the low-res tower
     C <- sigmoid(MLP(mean over patches C) + MLP(max over patches C)) C
     C <- sigmoid(conv 7x7 [mean over channels C ; max over channels C]) C
     F = W C
@@ -28,7 +28,7 @@ class ConvolutionalGate(nn.Module):
 
     Args:
         channels: C.
-        reduction: By how much the channel gate's hidden layer is narrower; at least one channel is left.
+        reduction: Divisor of the channel gate's hidden width; at least one channel is left.
         grid: (rows, cols) of the patches.
         kernel_size: Patches per side of the spatial gate's convolution; odd.
     """
@@ -42,7 +42,7 @@ class ConvolutionalGate(nn.Module):
         self.conv = nn.Conv2d(2, 1, kernel_size=kernel_size, padding=kernel_size // 2)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """`(T, P, C) -> (T, P, C)`."""
+        """Map `(T, P, C) -> (T, P, C)`."""
         pooled_T2C = torch.stack([tokens.mean(dim=1), tokens.amax(dim=1)], dim=1)
         excited = self.excite(torch.relu(self.squeeze(pooled_T2C)))
         tokens = tokens * torch.sigmoid(excited.sum(dim=1, keepdim=True))
@@ -56,8 +56,8 @@ class CbamFusion(Concat1x1Fusion):
     Args:
         config: The `FilaConfig`.
         stage: Stage of the high-res tower, counted from 1, or several; the last by default.
-        align: How maps are brought to the patch grid: `conv`, `pool`, `bilinear` or `corners`.
-        reduction: By how much the channel gate's hidden layer is narrower than all channels.
+        align: Rule that resizes maps to the patch grid: `conv`, `pool`, `bilinear` or `corners`.
+        reduction: Divisor of the channel gate's hidden width.
         kernel_size: Patches per side of the spatial gate's convolution; odd.
 
     Raises:
@@ -81,6 +81,6 @@ class CbamFusion(Concat1x1Fusion):
         self.gate = ConvolutionalGate(self.project.in_features, reduction, config.patch_grid, kernel_size)
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), maps (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), maps (T, E, s, s)) -> (T, P, D)`."""
         mixed: torch.Tensor = self.project(self.gate(self.concat(low, maps)))
         return mixed

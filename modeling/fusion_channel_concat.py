@@ -5,10 +5,10 @@
 Paper: Shi et al., "Eagle: Exploring The Design Space for Multimodal LLMs with Mixture of Encoders", arXiv:2408.15998.
 Code: NVlabs/EAGLE @ fef95f1, `multi_backbone_channel_concatenation_encoder.py`.
 
-    F = [align(V) ; align(square of each stage that the view owns)]        on one grid
+    F = [align(V) ; align(map of each stage under the view's box)]        on one grid; V: low-res patch features
 
 EAGLE's alignment is `align="corners"` with its grid, `grid=32`: maps of another width are resized bilinearly with
-aligned corners, in float32, those of that width are taken as they are.
+aligned corners, in float32; maps of that width stay unchanged.
 
 Deviations: the grid is the low-res tower's unless `grid` is set, and `bilinear` (antialiased) is the default: 64 cells
 to 32 with aligned corners reads two cells of four.
@@ -40,7 +40,7 @@ class ChannelConcatFusion(FusionAtEnd):
         config: The `FilaConfig`.
         stage: Stage of the high-res towers, counted from 1 through all of them, or several; the last of each tower by
             default.
-        align: How maps are brought to the grid: `conv`, `pool`, `bilinear` or `corners`.
+        align: Rule that resizes maps to the grid: `conv`, `pool`, `bilinear` or `corners`.
         grid: Tokens per side of a view; the low-res tower's patches by default.
 
     Raises:
@@ -70,11 +70,11 @@ class ChannelConcatFusion(FusionAtEnd):
         self.align = nn.ModuleList(Align(align, channels=width, side=cells, grid=grid) for width, cells in shapes)
 
     def concat(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """`(low (T, P, D), maps (T, E, s, s)) -> (T, g^2, D + sum of E)`."""
+        """Map `(low (T, P, D), maps (T, E, s, s)) -> (T, g^2, D + sum of E)`."""
         low_TDrc = low.transpose(1, 2).unflatten(2, self.patch_grid)
         features = [low_TDrc, *[features.to(low.dtype) for features in maps]]
         return concat_channels([align(map_) for align, map_ in zip(self.align, features, strict=True)])
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), maps (T, E, s, s)) -> (T, g^2, D + sum of E)`."""
+        """Map `(low (T, P, D), maps (T, E, s, s)) -> (T, g^2, D + sum of E)`."""
         return self.concat(low, maps)

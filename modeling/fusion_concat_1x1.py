@@ -4,7 +4,7 @@
 
 Source: the Open-AutoGLM article on dynamic resolution (no paper, no repository), which names it without a formula.
 
-    F = W [V ; align(square of each stage that the view owns)]
+    F = W [V ; align(map of each stage under the view's box)]         V: patch features of the low-res tower
 
 Deviations: the article leaves the widths open; the result has the low-res width (our choice).
 
@@ -25,7 +25,7 @@ class Concat1x1Fusion(ChannelConcatFusion):
     Args:
         config: The `FilaConfig`.
         stage: Stage of the high-res tower, counted from 1, or several; the last by default.
-        align: How maps are brought to the patch grid: `conv`, `pool`, `bilinear` or `corners`.
+        align: Rule that resizes maps to the patch grid: `conv`, `pool`, `bilinear` or `corners`.
 
     Raises:
         ValueError: If a stage does not exist or the alignment is unknown or does not fit.
@@ -38,6 +38,6 @@ class Concat1x1Fusion(ChannelConcatFusion):
         self.output_size = width
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), maps (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), maps (T, E, s, s)) -> (T, P, D)`."""
         mixed: torch.Tensor = self.project(self.concat(low, maps))
         return mixed

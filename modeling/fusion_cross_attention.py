@@ -1,12 +1,12 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Cross-attention at taps: the low-res tokens of a view read the high-res cells that the view owns.
+"""Cross-attention at taps: the low-res tokens V of a view read the high-res cells H under the view's box.
 
 No single source: the gate is that of Alayrac et al., "Flamingo", arXiv:2204.14198.
 
     V <- V + tanh(a) W_o attention(norm(V) + p, norm(H) + p, norm(H))
 
-p is the sine-cosine code of a token's place in the view, in patches, for both towers alike; prefix tokens have none.
+p is the sine-cosine code of a token's position in the view, in patches, for both towers; prefix tokens have none.
 a starts at zero: the fused encoder starts as the low-res tower alone.
 
 Shapes: T views, N prefix tokens (CLS), P patches, D low-res width, E width of the tap's stage, s cells per side.
@@ -26,7 +26,7 @@ from .view_layout import ViewLayout
 
 
 class CrossAttentionLayer(nn.Module):
-    """The fusion at one tap."""
+    """Cross-attention at one tap."""
 
     def __init__(
         self, low_size: int, high_size: int, *, grid: tuple[int, int], num_heads: int, position: str, gate: bool
@@ -41,14 +41,14 @@ class CrossAttentionLayer(nn.Module):
         self.gate = nn.Parameter(torch.zeros(1)) if gate else None
 
     def set_initial_weights(self, std: float) -> None:
-        """The gate, or without one the output projection, starts at zero."""
+        """Set the gate, or without one the output projection, to zero."""
         if self.gate is not None:
             init.zeros_(self.gate)
         else:
             init.zeros_(self.attention.out_proj.weight)
 
     def _positions(self, cells: tuple[int, int], like: torch.Tensor) -> torch.Tensor:
-        """`(cells, D)`: where the centres of a map's cells lie in the view, in patches."""
+        """Return codes `(cells, D)` of the positions of a map's cell centres in the view, in patches."""
         axes = [
             (torch.arange(count, device=like.device, dtype=torch.float32) + 0.5) * patches / count - 0.5
             for count, patches in zip(cells, self.grid, strict=True)
@@ -133,10 +133,10 @@ class CrossAttentionFusion(nn.Module):
         )
 
     def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """`(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
+        """Map `(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
         fused: torch.Tensor = self.layers[tap](low, high)
         return fused
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(T, P, D) -> (T, P, D)`, unchanged."""
+        """Return the features `(T, P, D)` unchanged."""
         return low

@@ -4,13 +4,13 @@
 
 Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378. No code was published.
 
-    C = align(square of ConvNeXt stage i that the view owns)     (g, g) patches
-    V <- V + MLP([norm(V) ; norm(C)])                            channel concatenation, back to low-res width
+    C = align(map of ConvNeXt stage i under the view's box)      resized to the (g, g) patch grid
+    L <- L + MLP([norm(L) ; norm(C)])                            L: patch features of the low-res tower, (T, P, D)
 
 after layers 2, 6, 12 and 20 of a 24-layer ViT, with stages 1, 2, 3 and 4 of a ConvNeXt that saw the whole canvas.
 
-Deviations: secondary sources give V <- MLP([V ; C]) and no more. Residual, norms, initialisation, the alignment
-operator and the treatment of CLS are our choices, each an option; the reasons are in docs/decisions.md.
+Deviations: secondary sources give only L <- MLP([L ; C]). Residual, norms, initialisation, the alignment operator and
+the treatment of CLS are our choices, each an option; the reasons are in docs/decisions.md.
 
 Shapes: T views, N prefix tokens (CLS), P patches, D low-res width, E width of the tap's stage, s cells per side, g
 patches per side.
@@ -31,7 +31,7 @@ from .view_layout import ViewLayout
 
 
 class CvfmLayer(nn.Module):
-    """The fusion at one tap."""
+    """CVFM's layer at one tap."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class CvfmLayer(nn.Module):
         self.gate = nn.Parameter(torch.zeros(1)) if residual == "gate" else None
 
     def set_initial_weights(self, std: float) -> None:
-        """Start as the identity where the fusion adds to the features."""
+        """Make the layer start as the identity if it adds to the features."""
         if self.residual == "add":
             init.zeros_(self.fc2.weight)
         if self.gate is not None:
@@ -84,9 +84,9 @@ class CvfmFusion(nn.Module):
         config: The `FilaConfig`.
         taps: Layers of the low-res tower, counted from 1, after which to fuse; 2, 6, 12, 20 of 24 and the same
             fractions of other depths by default.
-        stages: Stage of the high-res tower for each tap, counted from 1; by default the last as many stages of the
-            first high-res tower as there are taps.
-        align: How a view's square of the map is brought to the patch grid: `conv`, `pool` or `bilinear`.
+        stages: Stage of the high-res tower for each tap, counted from 1; by default the last stages of the first
+            high-res tower, one per tap.
+        align: Rule that resizes a view's part of the map to the patch grid: `conv`, `pool` or `bilinear`.
         residual: `add` (starts as the identity: the MLP's last layer is zero), `gate` (times tanh of a scalar that
             starts at zero), or `none` (the bare equation of the secondary sources).
         norm: Whether each input of the MLP is layer-normalised.
@@ -158,10 +158,10 @@ class CvfmFusion(nn.Module):
         )
 
     def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """`(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
+        """Map `(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
         fused: torch.Tensor = self.layers[tap](low, high)
         return fused
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(T, P, D) -> (T, P, D)`, unchanged."""
+        """Return the features `(T, P, D)` unchanged."""
         return low

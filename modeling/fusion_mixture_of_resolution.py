@@ -7,8 +7,8 @@ arXiv:2403.03003.
 Code: luogen1996/LLaVA-HR @ 1212ffb, `multipath_encoder_wapper.py::S2FStitchAlignModuleV2` and the final align module.
 Their slow_* and fast_* are high_* and low_* here, `align_stages_latent.I` is `layers.I`, `align_stages.0` is `final`.
 
-    h = R(W_hp gelu(W_hc H))                        H: last high-res stage; R: to the patch grid, after projecting
-    l = V + W_lp gelu(depthwise 7x7 (V))
+    h = R(W_hp gelu(W_hc H))                        H: last high-res stage; R: resizes to the patch grid
+    l = V + W_lp gelu(depthwise 7x7 (V))            V: patch features of the low-res tower
     g = tanh(W_2 gelu(W_1 mean over patches [l ; h]))       one scalar per view
     V <- l + g h                                    after layers 6, 12 and 18 of 24, each with the same H
     F = W_l V + W_h R(H)                            after the last layer
@@ -40,7 +40,7 @@ from .view_layout import ViewLayout
 
 
 def match_grid(high: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """Bring `(T, E, s, s)` to `(T, E, r, c)`: aligned corners up, mean of whole blocks down."""
+    """Resize `(T, E, s, s)` to `(T, E, r, c)`: aligned corners up, mean of whole blocks down."""
     rows, cols = grid
     if high.shape[-2] > rows and high.shape[-1] > cols:
         return F.avg_pool2d(high, (high.shape[-2] // rows, high.shape[-1] // cols))
@@ -60,13 +60,13 @@ class ResolutionAdapter(nn.Module):
         self.gate = nn.Sequential(nn.Linear(2 * low_size, low_size // 2), nn.GELU(), nn.Linear(low_size // 2, 1))
 
     def set_initial_weights(self, std: float) -> None:
-        """Both projections start at zero: the adapter is the identity."""
+        """Set both projections to zero, so that the adapter starts as the identity."""
         for layer in (self.high_proj, self.low_proj):
             init.zeros_(layer.weight)
             init.zeros_(cast(torch.Tensor, layer.bias))
 
     def forward(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """`(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
+        """Map `(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
         prefix, patches = split_prefix(low, self.grid[0] * self.grid[1])
         detail = match_grid(self.high_proj(F.gelu(self.high_conv(high.to(low.dtype)))), self.grid)
         detail_TPD = detail.flatten(2).transpose(1, 2)
@@ -86,7 +86,7 @@ class FinalAlign(nn.Module):
         self.high_proj = nn.Linear(high_size, low_size)
 
     def forward(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """`(low (T, P, D), high (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), high (T, E, s, s)) -> (T, P, D)`."""
         high_TPE = match_grid(high.to(low.dtype), self.grid).flatten(2).transpose(1, 2)
         aligned: torch.Tensor = self.low_proj(low) + self.high_proj(high_TPE)
         return aligned
@@ -97,13 +97,13 @@ class MixtureOfResolutionFusion(nn.Module):
 
     Args:
         config: The `FilaConfig`.
-        taps: Layers of the low-res tower, counted from 1, after which an adapter stands; by default the ends of the
-            first three of four equal groups of its layers.
+        taps: Layers of the low-res tower, counted from 1, that an adapter follows; by default the ends of the first
+            three of four equal groups of its layers.
         final: Whether the towers are summed after the last layer.
 
     Raises:
-        ValueError: If a tap does not exist, the last stage's map is not whole blocks of the patch grid, or nothing
-            reads the high-res tower.
+        ValueError: If a tap does not exist, the last stage's map does not divide into whole blocks of the patch
+            grid, or nothing reads the high-res tower.
     """
 
     taps: tuple[tuple[int, int], ...]
@@ -139,10 +139,10 @@ class MixtureOfResolutionFusion(nn.Module):
         self.final = FinalAlign(low_size, high_size, grid) if final else None
 
     def fuse(self, tap: int, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """`(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
+        """Map `(low (T, N + P, D), high (T, E, s, s)) -> (T, N + P, D)`."""
         fused: torch.Tensor = self.layers[tap](low, high)
         return fused
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), map (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), map (T, E, s, s)) -> (T, P, D)`."""
         return low if self.final is None else self.final(low, maps[0])

@@ -9,11 +9,11 @@ code was published.
     per layer: q <- norm(q + attention(q, q));  every other layer: q <- norm(q + attention(q, X));
     q <- norm(q + W_2 gelu(W_1 q))                           a Q-Former's, norms after the sums
 
-12 layers of width 768, 32 queries per tower, X of width 1408. In training a tower is hidden from the queries with
-probability `encoder_dropout`, image by image, never all of them (0.2 in the paper's pre-training).
+12 layers of width 768, 32 queries per tower, X of width 1408. Training hides each tower from the queries with
+probability `encoder_dropout` (0.2 in the paper's pre-training), image by image, but never all towers.
 
 Deviations: the paper's queries also attend to the text prompt; here the image is encoded once, before the prompt is
-known. Its towers see one image each; here a view is read at a time. Towers are hidden per view.
+known. The paper's queries read a whole image; here they read one view at a time. Towers are hidden per view.
 
 Shapes: T views, P patches, D low-res width, E width of a stage, s cells per side, Q queries, W query width.
 """
@@ -45,7 +45,7 @@ class QueryLayer(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-12)
 
     def forward(self, queries: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """`(T, Q, W), (T, K, C), (T, K) bool -> (T, Q, W)`."""
+        """Map `(T, Q, W), (T, K, C), (T, K) bool -> (T, Q, W)`."""
         queries = self.self_norm(queries + self.self_attention(queries, queries, queries))
         if self.cross_attention is not None and self.cross_norm is not None:
             queries = self.cross_norm(queries + self.cross_attention(queries, tokens, tokens, mask))
@@ -65,11 +65,11 @@ class QueryTransformer(nn.Module):
         )
 
     def set_initial_weights(self, std: float) -> None:
-        """Small random queries, all different."""
+        """Draw small random queries, all different."""
         init.normal_(self.queries, mean=0.0, std=std)
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """`(T, K, C), (T, K) bool -> (T, Q, W)`."""
+        """Map `(T, K, C), (T, K) bool -> (T, Q, W)`."""
         queries = self.norm(self.queries).expand(len(tokens), -1, -1)
         for layer in self.layers:
             queries = layer(queries, tokens, mask)
@@ -77,7 +77,7 @@ class QueryTransformer(nn.Module):
 
 
 class MultiEncoderQueriesFusion(FusionAtEnd):
-    """BRAVE's fusion: a fixed number of tokens per view, whatever the towers give.
+    """BRAVE's fusion: a fixed number of tokens per view for any towers.
 
     Args:
         config: The `FilaConfig`.
@@ -126,7 +126,7 @@ class MultiEncoderQueriesFusion(FusionAtEnd):
         self.output_grid = 1, num_queries
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), maps (T, E, s, s)) -> (T, Q, W)`."""
+        """Map `(low (T, P, D), maps (T, E, s, s)) -> (T, Q, W)`."""
         encoders = [low, *[map_.to(low.dtype).flatten(2).transpose(1, 2) for map_ in maps]]
         tokens = [project(encoder) for project, encoder in zip(self.project, encoders, strict=True)]
         mask = self._mask([encoder.shape[1] for encoder in tokens], low) if self.training else None
@@ -134,7 +134,7 @@ class MultiEncoderQueriesFusion(FusionAtEnd):
         return found
 
     def _mask(self, lengths: list[int], low: torch.Tensor) -> torch.Tensor | None:
-        """`(T, K)` bool, the tokens of the encoders that are not hidden; one is always left."""
+        """Return the mask `(T, K)` bool of the tokens of encoders that are not hidden; at least one stays."""
         if self.encoder_dropout == 0:
             return None
         draws = torch.rand(len(low), len(lengths), device=low.device)

@@ -11,7 +11,7 @@ from .view_layout import ViewLayout
 
 
 class NoFusion(FusionAtEnd):
-    """Passes the low-res tower's features on."""
+    """Returns the low-res tower's features unchanged."""
 
     needs_high_res_tower = False
     takes_cls = True
@@ -26,5 +26,5 @@ class NoFusion(FusionAtEnd):
             self.takes_unequal_views = self.tokens_are_places = False
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(T, P, D) -> (T, P, D)`, unchanged."""
+        """Return the features `(T, P, D)` unchanged."""
         return low

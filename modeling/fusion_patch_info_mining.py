@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Patch info mining: every patch queries the high-res cells that lie under it.
+"""Patch info mining: each patch queries the high-res cells under it.
 
 Paper: Li et al., "Mini-Gemini: Mining the Potential of Multi-modality Vision Language Models", arXiv:2403.18814.
 Code: dvlab-research/MGM @ 769820c, `mgm_arch.py::unified_resampler`, `openclip_encoder.py::backbone`. Their
@@ -29,7 +29,7 @@ from .view_layout import ViewLayout
 
 
 def projector(input_size: int, width: int) -> nn.Sequential:
-    """Norm and linear layer."""
+    """Build a norm and a linear layer."""
     return nn.Sequential(nn.LayerNorm(input_size), nn.Linear(input_size, width))
 
 
@@ -50,7 +50,7 @@ class PatchInfoMining(nn.Module):
         self.value = projector(high_size, low_size)
 
     def forward(self, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-        """`(low (T, P, D), high (T, E, s, s)) -> (T, P, D)`, what was mined."""
+        """Return the mined features: `(low (T, P, D), high (T, E, s, s)) -> (T, P, D)`."""
         rows, cols = self.grid
         windows = high.to(low.dtype).unflatten(3, (cols, -1)).unflatten(2, (rows, -1))
         windows_TPME = windows.permute(0, 2, 4, 3, 5, 1).flatten(3, 4).flatten(1, 2)
@@ -86,6 +86,6 @@ class PatchInfoMiningFusion(FusionAtEnd):
         self.mining = PatchInfoMining(self.output_size, width, config.patch_grid)
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), map (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), map (T, E, s, s)) -> (T, P, D)`."""
         mined: torch.Tensor = low + self.mining(low, maps[0])
         return mined

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Query gate: learned queries read all views of an image, and a gate merges what they found into every view.
+"""Query gate: learned queries read all views of an image, and a gate merges the results into every view.
 
 Source: the Open-AutoGLM article on dynamic resolution (no paper, no repository), "learnable queries across tiles,
 gated fusion", in words only.
@@ -12,11 +12,11 @@ gated fusion", in words only.
 One query per patch of a view. X are the high-res tower's tokens, projected to the low-res width, or, in a model
 without high-res tower, the low-res tower's own. g starts at 0.05: the encoder starts near the low-res tower alone.
 
-Deviations: the article has no formulas. All but the three steps, attention across tiles, gate and the code of a tile's
-place, is our choice.
+Deviations: the article has no formulas. It names three steps: attention across tiles, gate and the code of a tile's
+position; all else is our choice.
 
 Shapes: I images, T views of all images, P patches, D low-res width, E width of the stage, s cells per side, K tokens
-of the image that has most.
+of the image with the most.
 """
 
 import math
@@ -47,11 +47,11 @@ class QueryReader(nn.Module):
         self.attention = CrossAttention(width, num_heads)
 
     def set_initial_weights(self, std: float) -> None:
-        """Small random queries, all different."""
+        """Draw small random queries, all different."""
         init.normal_(self.queries, mean=0.0, std=std)
 
     def forward(self, tokens: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """`(I, K, D), (I, K, D), (I, K) bool -> (I, P, D)`."""
+        """Map `(I, K, D), (I, K, D), (I, K) bool -> (I, P, D)`."""
         normed = self.norm(tokens)
         found: torch.Tensor = self.attention(
             self.queries.expand(len(tokens), -1, -1), normed + positions, normed, mask
@@ -67,7 +67,7 @@ class GatedMerge(nn.Module):
         self.gate = nn.Linear(2 * width, width)
 
     def set_initial_weights(self, std: float) -> None:
-        """The gate starts almost closed: nearly b."""
+        """Set the gate almost closed, so that the result is nearly b."""
         init.constant_(self.gate.bias, math.log(INITIAL_SHARE / (1 - INITIAL_SHARE)))
 
     def forward(self, found: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
@@ -82,7 +82,7 @@ class QueryGateFusion(FusionAtEnd):
         config: The `FilaConfig`; `high_res_vision_config` may be `None`.
         stage: Stage of the high-res tower that is read, counted from 1; the last by default.
         num_heads: Heads of the attention; the low-res tower's by default.
-        position: Whether the place of a view in its image is told.
+        position: Whether tokens get a code of their view's position in the image.
 
     Raises:
         ValueError: If the stage does not exist or the width is not divisible by the heads or, with positions, by 4.
@@ -110,7 +110,7 @@ class QueryGateFusion(FusionAtEnd):
         self.merge = GatedMerge(width)
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), map (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), map (T, E, s, s)) -> (T, P, D)`."""
         tokens = low
         if self.project is not None:
             tokens = self.project(maps[0].to(low.dtype).flatten(2).transpose(1, 2))

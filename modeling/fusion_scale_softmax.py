@@ -4,7 +4,7 @@
 
 Source: the Open-AutoGLM article on dynamic resolution (no paper, no repository), "weighted fusion".
 
-    F = sum_i softmax(w)_i X_i        X_0 = V, X_i = W_i align(square of stage i that the view owns)
+    F = sum_i softmax(w)_i X_i        X_0 = low-res features, X_i = W_i align(map of stage i under the view's box)
 
 w starts at ones: F starts as the mean.
 
@@ -27,18 +27,18 @@ from .view_layout import ViewLayout
 
 
 class ScaleSoftmax(nn.Module):
-    """Sum of tensors of one shape, weighted by a softmax over as many learned scalars."""
+    """Sum of tensors of one shape, weighted by a softmax over one learned scalar per tensor."""
 
     def __init__(self, num_scales: int) -> None:
         super().__init__()
         self.weights = nn.Parameter(torch.ones(num_scales))
 
     def set_initial_weights(self, std: float) -> None:
-        """Ones: the mean."""
+        """Set all scalars to one, so that the sum starts as the mean."""
         init.ones_(self.weights)
 
     def forward(self, scales: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The weighted sum; shape of one of the tensors."""
+        """Return the weighted sum, in the shape of one tensor."""
         shares = self.weights.softmax(dim=0)
         return torch.stack([share * scale for share, scale in zip(shares, scales, strict=True)]).sum(dim=0)
 
@@ -49,7 +49,7 @@ class ScaleSoftmaxFusion(FusionAtEnd):
     Args:
         config: The `FilaConfig`.
         stages: Stages of the high-res tower, counted from 1; the last by default.
-        align: How maps are brought to the patch grid: `conv`, `pool`, `bilinear` or `corners`.
+        align: Rule that resizes maps to the patch grid: `conv`, `pool`, `bilinear` or `corners`.
 
     Raises:
         ValueError: If a stage does not exist or the alignment is unknown or does not fit.
@@ -66,7 +66,7 @@ class ScaleSoftmaxFusion(FusionAtEnd):
         self.scales = ScaleSoftmax(1 + len(chosen))
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), maps (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), maps (T, E, s, s)) -> (T, P, D)`."""
         high = [project(map_.to(low.dtype)) for project, map_ in zip(self.project, maps, strict=True)]
         fused: torch.Tensor = self.scales([low, *high])
         return fused

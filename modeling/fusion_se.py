@@ -5,7 +5,7 @@
 Source: the Open-AutoGLM article on dynamic resolution (no paper, no repository), which names it without a formula; the
 gate is that of Hu et al., "Squeeze-and-Excitation Networks", arXiv:1709.01507, equations 2 to 4.
 
-    C = [V ; align(square of each stage that the view owns)]
+    C = [V ; align(map of each stage under the view's box)]     V: patch features of the low-res tower
     z = sigmoid(W_2 relu(W_1 mean over patches C))          one share per channel and view, in (0, 1)
     F = W (z C)
 
@@ -23,11 +23,11 @@ from .view_layout import ViewLayout
 
 
 class SqueezeExcitation(nn.Module):
-    """Scales each channel by a share made from the means of all.
+    """Scales each channel by a gate computed from the means of all channels.
 
     Args:
         channels: C.
-        reduction: By how much the hidden layer is narrower; at least one channel is left.
+        reduction: Divisor of the hidden width; at least one channel is left.
     """
 
     def __init__(self, channels: int, reduction: int) -> None:
@@ -37,19 +37,19 @@ class SqueezeExcitation(nn.Module):
         self.excite = nn.Linear(hidden, channels)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """`(T, P, C) -> (T, P, C)`."""
+        """Map `(T, P, C) -> (T, P, C)`."""
         shares = torch.sigmoid(self.excite(torch.relu(self.squeeze(tokens.mean(dim=1, keepdim=True)))))
         return tokens * shares
 
 
 class SqueezeExcitationFusion(Concat1x1Fusion):
-    """Concatenates, weighs the channels and brings them to the low-res width.
+    """Concatenates the channels, weighs them and projects them to the low-res width.
 
     Args:
         config: The `FilaConfig`.
         stage: Stage of the high-res tower, counted from 1, or several; the last by default.
-        align: How maps are brought to the patch grid: `conv`, `pool`, `bilinear` or `corners`.
-        reduction: By how much the gate's hidden layer is narrower than all channels.
+        align: Rule that resizes maps to the patch grid: `conv`, `pool`, `bilinear` or `corners`.
+        reduction: Divisor of the gate's hidden width.
 
     Raises:
         ValueError: If a stage does not exist, the alignment is unknown or does not fit, or the reduction is not
@@ -70,6 +70,6 @@ class SqueezeExcitationFusion(Concat1x1Fusion):
         self.gate = SqueezeExcitation(self.project.in_features, reduction)
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), maps (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), maps (T, E, s, s)) -> (T, P, D)`."""
         mixed: torch.Tensor = self.project(self.gate(self.concat(low, maps)))
         return mixed

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Sequence concatenation after the last layer: the towers' tokens stand one after the other, or take turns.
+"""Sequence concatenation after the last layer: one tower's tokens follow the other's, or the two alternate.
 
 Papers: Azadani et al., "LEO: Boosting Mixture of Vision Encoders for Multimodal Large Language Models",
 arXiv:2501.06986 (`interleave`); Shi et al., "Eagle", arXiv:2408.15998 (`append`).
@@ -9,8 +9,8 @@ Code: Mozhgan91/LEO @ d2787c6, `LeoModel`.
     append       [low_1 ... low_P high_1 ... high_S]
     interleave   [low_1 high_1 low_2 high_2 ...]              per view
 
-LEO gives each tower a connector of its own before the tokens take turns; `connectors` does so, with the ordinary
-connector `identity`. Without it the high-res tokens get the low-res width by a linear layer (our choice).
+LEO applies a connector of its own to each tower before the tokens alternate: set `connectors`, with `identity` as the
+model's connector. Without them a linear layer projects the high-res tokens to the low-res width (our choice).
 
 Deviations: EAGLE published `append` as an ablation, without code.
 
@@ -32,7 +32,7 @@ from .view_layout import ViewLayout
 
 
 def interleave(sequences: list[torch.Tensor]) -> torch.Tensor:
-    """`K x (T, S, D) -> (T, K S, D)`: the first token of each, then the second of each, ..."""
+    """Interleave `K x (T, S, D) -> (T, K S, D)`: the first token of each, then the second of each, ..."""
     return torch.stack(sequences, dim=2).flatten(1, 2)
 
 
@@ -41,14 +41,14 @@ class SequenceConcatFusion(FusionAtEnd):
 
     Args:
         config: The `FilaConfig`.
-        order: `append` or `interleave`; the latter needs as many tokens of one tower as of the other.
+        order: `append` or `interleave`; the latter needs equally many tokens of both towers.
         stage: Stage of the high-res tower, counted from 1; the last by default.
-        align: How a view's square of the map is brought to the patch grid: `conv`, `pool`, `bilinear` or `corners`;
+        align: Rule that resizes a view's part of the map to the patch grid: `conv`, `pool`, `bilinear` or `corners`;
             `none` (the default) keeps the map's own cells.
-        connectors: Options of the low-res and of the high-res tower's own connector, as in `FilaConfig.connector`.
+        connectors: Options of the two towers' own connectors (low-res, high-res), as in `FilaConfig.connector`.
 
     Raises:
-        ValueError: If a choice is unknown, or the towers' tokens cannot take turns.
+        ValueError: If a choice is unknown, or the towers' tokens cannot alternate.
     """
 
     tokens_are_places = False
@@ -93,7 +93,7 @@ class SequenceConcatFusion(FusionAtEnd):
         self.output_grid = 1, sum(lengths)
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), map (T, E, s, s)) -> (T, tokens of both, output_size)`."""
+        """Map `(low (T, P, D), map (T, E, s, s)) -> (T, tokens of both, output_size)`."""
         high = self.align(maps[0].to(low.dtype)).flatten(2).transpose(1, 2)
         pairs = zip(self.connectors, (low, high), (self.patch_grid, self.high_grid), strict=True)
         tokens = [part(x, grid) if self.has_connectors else part(x) for part, x, grid in pairs]

@@ -5,7 +5,7 @@
 Source: the Open-AutoGLM article on dynamic resolution (no paper, no repository), "spatial gate".
 
     H <- H sigmoid(w H + b)                  w: 1x1 convolution to one channel
-    F = V + W align(H)
+    F = V + W align(H)                       V: patch features of the low-res tower
 
 Deviations: the article gives the gate alone; projection and sum are our choice.
 
@@ -23,14 +23,14 @@ from .view_layout import ViewLayout
 
 
 class SpatialGate(nn.Module):
-    """Scales each cell of a map by a share made from its channels."""
+    """Scales each cell of a map by a gate computed from the cell's channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, 1, kernel_size=1)
 
     def forward(self, high: torch.Tensor) -> torch.Tensor:
-        """`(T, E, h, w) -> (T, E, h, w)`."""
+        """Map `(T, E, h, w) -> (T, E, h, w)`."""
         return high * torch.sigmoid(self.conv(high))
 
 
@@ -40,7 +40,7 @@ class SpatialGateFusion(FusionAtEnd):
     Args:
         config: The `FilaConfig`.
         stage: Stage of the high-res tower, counted from 1; the last by default.
-        align: How the map is brought to the patch grid: `conv`, `pool`, `bilinear` or `corners`.
+        align: Rule that resizes the map to the patch grid: `conv`, `pool`, `bilinear` or `corners`.
 
     Raises:
         ValueError: If the stage does not exist or the alignment is unknown or does not fit.
@@ -56,6 +56,6 @@ class SpatialGateFusion(FusionAtEnd):
         )
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), map (T, E, s, s)) -> (T, P, D)`."""
+        """Map `(low (T, P, D), map (T, E, s, s)) -> (T, P, D)`."""
         fused: torch.Tensor = low + self.project(self.gate(maps[0].to(low.dtype)))
         return fused

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Checks the taps of a fusion: after which layers of the low-res tower it sees which stages of the high-res tower."""
+"""Check the taps of a fusion: pairs of a low-res layer and the high-res stage that is fused after it."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ from .towers import count_stages
 
 
 def layers_at(config: FilaConfig, fractions: Sequence[float], taps: object = None) -> Sequence[int]:
-    """The option `taps`, or without it the layers at fractions of the low-res tower's depth, of those that are run.
+    """Return `taps` if given, else `round(depth * fraction)` for each fraction, limited to the layers that run.
 
     Raises:
-        ValueError: If `taps` is no list of whole numbers.
+        ValueError: If `taps` is not a list of whole numbers.
     """
     if taps is not None:
         return _whole_numbers("taps", taps)
@@ -26,7 +26,7 @@ def checked_taps(config: FilaConfig, taps: Sequence[int], stages: Sequence[int])
     """Pair the options `taps` (layers) and `stages`, both counted from 1.
 
     Raises:
-        ValueError: If they are no lists of whole numbers, do not pair up, do not exist or decrease.
+        ValueError: If they are not lists of whole numbers, do not pair up, do not exist or decrease.
     """
     taps, stages = _whole_numbers("taps", taps), _whole_numbers("stages", stages)
     count = count_stages(config)

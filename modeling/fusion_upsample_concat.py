@@ -4,7 +4,7 @@
 
 Source: the Open-AutoGLM article on dynamic resolution (no paper, no repository), "multi-scale concatenation".
 
-    F = [H ; up(V)]          bilinear, edges on edges, not antialiased
+    F = [H ; up(V)]          V: low-res patch features; up: bilinear, edges on edges, not antialiased
 
 One token per high-res cell: with a stage of twice the patch grid's side, four times the tokens.
 
@@ -24,7 +24,7 @@ from .view_layout import ViewLayout
 
 
 def upsample_concat(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
-    """`(T, E, h, w), (T, D, r, c) -> (T, E + D, h, w)`."""
+    """Map `(T, E, h, w), (T, D, r, c) -> (T, E + D, h, w)`."""
     enlarged = F.interpolate(low, size=high.shape[-2:], mode="bilinear", align_corners=False)
     return torch.cat([high, enlarged], dim=1)
 
@@ -49,6 +49,6 @@ class UpsampleConcatFusion(FusionAtEnd):
         self.output_grid = side, side
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
-        """`(low (T, P, D), map (T, E, s, s)) -> (T, s^2, E + D)`."""
+        """Map `(low (T, P, D), map (T, E, s, s)) -> (T, s^2, E + D)`."""
         low_TDrc = low.transpose(1, 2).unflatten(2, self.patch_grid)
         return upsample_concat(maps[0].to(low.dtype), low_TDrc).flatten(2).transpose(1, 2)

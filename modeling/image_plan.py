@@ -1,11 +1,11 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""An image batch inside the model: its integers, the plan, apart from its pixels.
+"""An image batch inside the model, split into the plan (integers) and the pixels.
 
-What the encoder computes is a function of both, `encode(plan, pixels)`: the plan decides which modules run on what and
-how shapes follow from each other, the pixels are tensors alone.
+The encoder computes `encode(plan, pixels)`. The plan decides which modules run on which views and fixes all shapes;
+the pixels are only tensors.
 
-Shapes: I images, V views of the image that has most, T real views of all images, S pixels per side of a view.
+Shapes: I images, V views of the image with the most, T real views of all images, S pixels per side of a view.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """Which views belong to which image, and where they lie on its canvas.
+    """The views of each image and their boxes on its canvas.
 
     Attributes:
         boxes: For each image the boxes of its real views, (top, left, bottom, right) in canvas pixels, overview first.
-        layout: How many views each image has, and its tile grid.
+        layout: Number of views and tile grid of each image.
         high_res_sizes: `(I, 2)` int, (height, width) of each high-res canvas; None without one.
-        patch_grids: For each image the patches per axis of its real views, `(V_i, 2)` int; None where all views are
+        patch_grids: For each image the patches per axis of its real views, `(V_i, 2)` int; None if all views are
             squares of one size.
     """
 
@@ -44,10 +44,10 @@ class ImagePlan:
         high_res_sizes: PerImage | None = None,
         patch_grids: PerImage | None = None,
     ) -> "ImagePlan":
-        """Take the integers that the processor returns, without padding.
+        """Build a plan from the processor's integers and drop their padding.
 
         Raises:
-            ValueError: If an image has no view, or other views than its tiles and an overview.
+            ValueError: If an image has no view, or its views are not its tiles with or without an overview.
         """
         boxes = real_view_boxes(view_boxes)
         tile_grids = tuple((int(rows), int(cols)) for rows, cols in (found.tolist() for found in tile_grid))
@@ -60,7 +60,7 @@ class ImagePlan:
 
     @property
     def num_views(self) -> tuple[int, ...]:
-        """Real views of each image."""
+        """Number of real views of each image."""
         return self.layout.num_views
 
 
@@ -78,7 +78,7 @@ class ImagePixels:
 
 
 def real_view_boxes(view_boxes: PerImage) -> list[list[Box]]:
-    """Boxes of each image's views, without the all-zero boxes that pad the batch.
+    """Return the boxes of each image's views without the all-zero boxes that pad the batch.
 
     Args:
         view_boxes: `(I, V, 4)` int, or one `(V_i, 4)` per image: (top, left, bottom, right) in canvas pixels.

@@ -1,8 +1,8 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The ways in which maps and images are resized inside the model.
+"""Rules that resize maps and images inside the model.
 
-All in float32, whatever comes in; what has the size already is returned as it is.
+All compute in float32. A map that has the size already is returned unchanged.
 """
 
 import torch
@@ -12,9 +12,9 @@ RESIZES = ("corners", "edges", "antialias")
 
 
 def resize_corners(features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Resize `(T, E, h, w)` bilinearly, the outer cells' centres on top of each other, without antialiasing.
+    """Resize `(T, E, h, w)` bilinearly with the corner cells' centres aligned, without antialiasing.
 
-    As EAGLE and LLaVA-HR do.
+    EAGLE and LLaVA-HR use this rule.
     """
     return resize(features, size, "corners")
 

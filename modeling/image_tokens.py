@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Pairs the placeholders of a batch with its images, one by one, and refuses the first that does not fit."""
+"""Pair the placeholders of a batch with its images, one by one, and reject the first image that does not fit."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _GENERATED = (
     "or a model generated placeholders, which the `suppress_tokens` of its generation config should prevent: drop "
     "such an answer"
 )
-# What to do, by what it is that is missing; `noun` is "image" or "video".
+# Advice in errors, by the thing that is missing; `noun` is "image" or "video".
 _CAUSES = (
     "The text was cut after the {noun} tokens were expanded, the processor's `tokens_per_tile` is not the model's, "
     f"one {{noun}} is missing or listed under another sample, {_GENERATED}. {_FIX}"
@@ -27,19 +27,19 @@ _NO_PLACEHOLDER = f"The text was cut, or the {{noun}} is listed under another sa
 def images_per_sample(
     placeholders: torch.Tensor, lengths: list[int], *, contiguous: bool = True, noun: str = "image"
 ) -> list[int]:
-    """Find which images, or videos, belong to which sample.
+    """Return how many images, or videos, belong to each sample.
 
     Args:
-        placeholders: `(B, L)` bool, where the placeholders are.
+        placeholders: `(B, L)` bool, true at placeholders.
         lengths: Image tokens of each image, in the order of the batch.
-        contiguous: Whether the placeholders of one image must stand side by side.
-        noun: What errors call an image: "image" or "video".
+        contiguous: Whether the placeholders of one image must be one run.
+        noun: Word for an image in errors: "image" or "video".
 
     Returns:
         Number of images of each sample.
 
     Raises:
-        ValueError: If a sample's placeholders are not those of the next images; names the sample, the image and both
+        ValueError: If a sample's placeholders do not match the next images; names the sample, the image and both
             counts.
     """
     counts = []
@@ -83,20 +83,20 @@ def images_per_sample(
 def select_tokens(
     tokens: torch.Tensor, index: torch.Tensor, newline: torch.Tensor | None, image: int, noun: str = "image"
 ) -> torch.Tensor:
-    """Bring the tokens of an image, or of a video, into the order of its placeholders.
+    """Sort the tokens of an image, or of a video, into the order of its placeholders.
 
     Args:
         tokens: `(N, M)` float, the tokens of all its views, overview first.
         index: `(P,)` int, for each placeholder its token; -1 the newline vector, -2 padding at the end.
         newline: `(M,)` float, or None.
         image: Number of the image, for errors.
-        noun: What errors call it: "image" or "video".
+        noun: Word for it in errors: "image" or "video".
 
     Returns:
         One row per placeholder, `(at most P, M)`.
 
     Raises:
-        ValueError: If a token does not exist, or the newline vector does not.
+        ValueError: If a token, or the newline vector, does not exist.
     """
     index = torch.as_tensor(index, device=tokens.device)
     index = index[index >= -1]
@@ -131,14 +131,14 @@ def uncached_rows(
     """Return the numbers of the images that a cache does not hold.
 
     Args:
-        placeholders: `(B, L)` bool, where the placeholders of the whole conversations are.
+        placeholders: `(B, L)` bool, true at placeholders; for the whole conversations.
         lengths: Image tokens of each image.
         counts: Images of each sample, from `images_per_sample`.
-        num_cached: How many of the `L` tokens the cache holds.
-        noun: What errors call an image: "image" or "video".
+        num_cached: Number of the `L` tokens in the cache.
+        noun: Word for an image in errors: "image" or "video".
 
     Raises:
-        ValueError: If the cache holds an image in part.
+        ValueError: If the cache holds only a part of an image.
     """
     rows, image = [], 0
     for sample, count in enumerate(counts):
@@ -159,7 +159,7 @@ def uncached_rows(
 
 
 def take_rows(inputs: dict[str, Any], names: tuple[str, ...], rows: list[int]) -> dict[str, Any]:
-    """Take the named inputs out and return these rows of them, nothing where there are no rows."""
+    """Pop the named inputs and return the given rows of them; return nothing if `rows` is empty."""
     taken = {name: inputs.pop(name) for name in names if inputs.get(name) is not None}
     return {
         name: value[rows] if isinstance(value, torch.Tensor) else [value[row] for row in rows]

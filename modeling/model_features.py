@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Table of what only some models do; a checkpoint carries the entries that its config asks for."""
+"""Table of features that only some models have; a checkpoint carries the entries that its config needs."""
 
 from typing import Any
 

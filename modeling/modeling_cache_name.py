@@ -2,8 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """The two names of the language model's cache: `past_key_values`, and `cache` in newer transformers.
 
-A caller may use either on every version. Language models, `generate` and outputs know the one of their version, and
-newer language models take the older name too, with a warning of their own.
+A caller may use either name on every version. Language models, `generate` and outputs use the name of their version.
+Newer language models accept the older name too and warn about it.
 """
 
 from transformers.cache_utils import Cache
@@ -13,10 +13,10 @@ CACHE_NAME = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ 
 
 
 def named_cache(cache: Cache | None, past_key_values: Cache | None) -> dict[str, Cache | None]:
-    """Return the caller's cache as the one argument that the language model takes.
+    """Return the caller's cache under the argument name that the language model expects.
 
     Raises:
-        ValueError: If both names hold one.
+        ValueError: If a cache is given under both names.
     """
     if past_key_values is None:
         return {CACHE_NAME: cache}

@@ -1,10 +1,10 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""What a causal language model of transformers does behind its last hidden state, beside the product with its head.
+"""The change that a causal language model of transformers makes to its logits after the product with its head.
 
-Granite divides the logits, Cohere multiplies them, Gemma 2 caps them: each class in its own `forward`, by its own
-settings. That `forward` itself runs here, of a model on the meta device that has neither layers nor head: it gets the
-logits for hidden states. Whether this equals the whole class is tried once, on a small head, when the model is built.
+Granite divides the logits, Cohere multiplies them, Gemma 2 caps them, each in the `forward` of its class. This module
+runs that `forward` on a meta-device model without layers and head, and passes the logits in place of hidden states.
+When the model is built, the result is compared once with the whole class, on a small head.
 
 Shapes: B samples, L sequence length, M width.
 """
@@ -17,21 +17,21 @@ from torch import nn
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, PreTrainedConfig
 from transformers.modeling_outputs import MoeModelOutputWithPast
 
-_PROBES = 8  # rows and columns of the small head that the class is tried on
+_PROBES = 8  # rows and columns of the small head for the comparison
 
 
 class CausalHead:
-    """The end of the `...ForCausalLM` class that a text config belongs to.
+    """Logit changes of the `...ForCausalLM` class that belongs to a text config.
 
     Args:
-        config: The text config; the class goes on reading it.
+        config: The text config; later changes to it take effect.
 
     Attributes:
-        bias: Whether the head has one.
-        changes_logits: Whether the class does anything to the logits at all.
+        bias: Whether the head has a bias.
+        changes_logits: Whether the class changes the logits.
 
     Raises:
-        ValueError: If transformers has no such class, or it does more than change the logits.
+        ValueError: If transformers has no such class, or the class does more than change the logits.
     """
 
     def __init__(self, config: PreTrainedConfig) -> None:
@@ -70,10 +70,10 @@ class CausalHead:
         return found
 
     def check_loss(self) -> None:
-        """Check that the class's loss is that of the next token alone.
+        """Check that the class computes no loss but next-token cross-entropy.
 
         Raises:
-            ValueError: If its config adds another; names the setting.
+            ValueError: If the config adds another loss; the message names the setting.
         """
         config = self.causal.config
         for name in ("output_router_logits", "z_loss_coefficient"):
@@ -102,10 +102,10 @@ class CausalHead:
 
 
 def check_takes_embeddings(config: PreTrainedConfig) -> None:
-    """Check that a language model makes of embeddings what it makes of their ids, which images do not have.
+    """Check that a language model gives the same output for embeddings as for their ids. Images have no ids.
 
     Raises:
-        ValueError: If it does not; says what it does with ids.
+        ValueError: If the outputs differ; the message says how the model uses ids.
     """
     if config.model_type == "falcon_h1" and config.embedding_multiplier != 1:
         raise ValueError(
@@ -123,7 +123,7 @@ def check_takes_embeddings(config: PreTrainedConfig) -> None:
 
 
 class _SmallHead(nn.Module):
-    """A head whose weight is no parameter."""
+    """A head whose weight is not a parameter."""
 
     def __init__(self, weight: torch.Tensor) -> None:
         super().__init__()
@@ -134,14 +134,14 @@ class _SmallHead(nn.Module):
 
 
 class _ReadyLogits(nn.Module):
-    """Stands for the head where the logits are there already."""
+    """Replacement for the head that returns logits which are already computed."""
 
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
         return logits
 
 
 class _NoLayers(MoeModelOutputWithPast):
-    """Output of a model without layers: whatever else a class looks for in it is None."""
+    """Output of a model without layers; every field that a class looks up in it is None."""
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):
@@ -149,5 +149,5 @@ class _NoLayers(MoeModelOutputWithPast):
 
 
 def _given(*args: object, inputs_embeds: torch.Tensor, **kwargs: object) -> _NoLayers:
-    """Return what the layers would make of `inputs_embeds`, were there any."""
+    """Return `inputs_embeds` as the output of the missing layers."""
     return _NoLayers(last_hidden_state=inputs_embeds)  # type: ignore[arg-type]

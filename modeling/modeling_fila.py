@@ -4,7 +4,7 @@
 
 Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378.
 
-Shapes: B samples, L sequence length, I images of the batch, V views of the image that has most, N_i image tokens of
+Shapes: B samples, L sequence length, I images of the batch, V views of the image with the most, N_i image tokens of
 image i, M language-model width.
 """
 
@@ -35,7 +35,7 @@ from .module_sharding import is_sharded
 from .view_layout import FRAMES_PER_CHUNK, VIDEO_INPUTS, VIEWS_PER_CHUNK, chunks_of
 from .view_patch_grid import Grid
 
-# Everything the image processor makes beside `pixel_values`.
+# All outputs of the image processor besides `pixel_values`.
 IMAGE_INPUTS = (
     "pixel_values",
     "view_boxes",
@@ -73,7 +73,7 @@ class FilaModel(FilaPreTrainedModel):
         self._can_compile_fullgraph = self.language_model._can_compile_fullgraph
         self.post_init()
 
-    @torch.compiler.disable  # its sizes are Python numbers: every batch of images would be a graph of its own
+    @torch.compiler.disable  # image sizes are Python numbers: every batch of images would compile a graph of its own
     @merge_with_config_defaults
     @can_return_tuple
     def get_image_features(
@@ -97,16 +97,16 @@ class FilaModel(FilaPreTrainedModel):
             tile_grid: `(I, 2)` int, (rows, cols) of the tiles.
             high_res_pixel_values: `(I, 3, H, W)` float canvases for the high-res tower.
             high_res_sizes: `(I, 2)` int, (height, width) of each canvas inside `high_res_pixel_values`.
-            patch_grids: `(I, V, 2)` int, (rows, cols) of each view's patches, where views differ in size;
-                `pixel_values` is `(I, V, 3, p, L * p)` then, the patches of a view side by side.
-            image_token_index: `(I, N)` int, for each placeholder of an image its token, counted over its views; -1 the
-                newline vector, -2 padding. None: all tokens in the order of the views.
-            view_positions: `(I, V, 2)` int, (row, col) of each view in the tile grid, -1 for an overview; for a model
-                with slice positions.
+            patch_grids: `(I, V, 2)` int, (rows, cols) of each view's patches, if views differ in size; `pixel_values`
+                is then `(I, V, 3, p, L * p)`, with the patches of a view side by side.
+            image_token_index: `(I, N)` int, the token of each placeholder of an image, counted over the image's views;
+                -1 is the newline vector, -2 padding. None: all tokens in the order of the views.
+            view_positions: `(I, V, 2)` int, (row, col) of each view in the tile grid, -1 for an overview; only for
+                models with slice positions.
 
         Returns:
             `last_hidden_state`: `(T, P, D)` features of all views; `pooler_output`: a list with one `(N_i, M)` per
-                image, in the order of its placeholders.
+                image, in the order of the image's placeholders.
 
         Raises:
             ValueError: If an input is missing or the sizes contradict each other.
@@ -167,8 +167,8 @@ class FilaModel(FilaPreTrainedModel):
         """Encode videos into tokens, at most `frames_per_chunk` frames at a time outside training.
 
         Args:
-            pixel_values_videos: `(W, F, V, 3, S, S)` float, or a list with one `(F_w, V, 3, S, S)` per video; a frame
-                is what an image is in `get_image_features`.
+            pixel_values_videos: `(W, F, V, 3, S, S)` float, or a list with one `(F_w, V, 3, S, S)` per video; each
+                frame has the form of an image in `get_image_features`.
             video_view_boxes: `(W, F, V, 4)` int; all zero for frames and views of padding.
             video_tile_grid: `(W, F, 2)` int.
             video_high_res_pixel_values: `(W, F, 3, H, W)` float, for a model with a high-res tower.
@@ -177,7 +177,7 @@ class FilaModel(FilaPreTrainedModel):
             video_token_index: `(W, N)` int, as `image_token_index`, counted over all views of all frames.
 
         Returns:
-            `last_hidden_state`: `(T, P, D)` features of all views of all frames, None where they were not encoded
+            `last_hidden_state`: `(T, P, D)` features of all views of all frames, None if they were not encoded
                 together; `pooler_output`: a list with one `(N_w, M)` per video.
 
         Raises:
@@ -201,7 +201,7 @@ class FilaModel(FilaPreTrainedModel):
     def _placed(
         self, tokens: torch.Tensor, view_positions: PerImage | None, num_views: list[int], chunk: slice
     ) -> torch.Tensor:
-        """`(T, N, M)` of a chunk of the views, each one's place in the tile grid added where the model has such."""
+        """Add slice positions, if the model has them, to the tokens `(T, N, M)` of a chunk of views."""
         if (self.slice_positions is None) != (view_positions is None):
             holder, other = ("model", "processor") if view_positions is None else ("processor", "model")
             raise ValueError(
@@ -225,16 +225,16 @@ class FilaModel(FilaPreTrainedModel):
         in_runs: bool = False,
         noun: str = "image",
     ) -> torch.Tensor:
-        """Find the placeholders and check, image by image, that they are as many as the image tokens.
+        """Find the placeholders and check, image by image, that their number equals that of the image tokens.
 
         Args:
-            input_ids: `(B, L)`, or `None` when `inputs_embeds` were made by the caller.
+            input_ids: `(B, L)`, or `None` if the caller computed `inputs_embeds`.
             inputs_embeds: `(B, L, M)`.
             image_features: One `(N_i, M)` per image.
-            pre_encoded: Whether the features were encoded before; a single block of such features may be part of an
-                image, or of several (chunked prefill).
-            in_runs: Whether text may stand between the placeholders of one image.
-            noun: Whose placeholders: "image" or "video".
+            pre_encoded: Whether the features were encoded before. A single block of such features may be a part of
+                one or several images (chunked prefill).
+            in_runs: Whether text may separate the placeholders of one image.
+            noun: Kind of the placeholders: "image" or "video".
 
         Returns:
             `(B, L, 1)` bool.
@@ -258,7 +258,7 @@ class FilaModel(FilaPreTrainedModel):
         return placeholders.unsqueeze(-1).to(inputs_embeds.device)
 
     def _embedded(self, input_ids: torch.Tensor | None) -> torch.Tensor:
-        """Embed ids `(B, L)`; on the CPU, where torch notices one that has no row, the error names the cause."""
+        """Embed ids `(B, L)`; on the CPU, where torch detects an id without a row, the error names the cause."""
         embed: Any = self.get_input_embeddings()
         if is_torchdynamo_compiling():
             return embed(input_ids)
@@ -275,7 +275,7 @@ class FilaModel(FilaPreTrainedModel):
     def find_placeholders(
         self, token_id: int, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None
     ) -> torch.Tensor:
-        """`(B, L)` bool: which of the ids `(B, L)`, or without them of the embeddings `(B, L, M)`, are the token's."""
+        """Return `(B, L)` bool: true where the ids `(B, L)`, or else the embeddings `(B, L, M)`, are the token's."""
         if input_ids is not None:
             return input_ids == token_id
         assert inputs_embeds is not None
@@ -286,15 +286,15 @@ class FilaModel(FilaPreTrainedModel):
     def _refuse_bare_placeholders(
         self, input_ids: torch.Tensor, cache: Cache | None, *, images: object, videos: object
     ) -> None:
-        """Raise ValueError where there are placeholders of images or videos that were not passed.
+        """Reject placeholders of images or videos that were not passed, with a `ValueError`.
 
-        A filled cache may hold the rest of them. A compiled graph cannot ask one how full it is.
+        A filled cache may hold the rest of these images. A compiled graph cannot read how full the cache is.
         """
         compiling = is_torchdynamo_compiling()
         if cache is not None and (compiling or cache.get_seq_length() > 0):
             return
         if not compiling and input_ids.is_cuda and torch.cuda.is_current_stream_capturing():
-            return  # where nothing can be looked at
+            return  # values cannot be read there
         config = self.config
         for name, token_id, given in (
             ("image", config.image_token_id, images),
@@ -318,10 +318,10 @@ class FilaModel(FilaPreTrainedModel):
         pre_encoded: bool,
         noun: str,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Replace the placeholders by the tokens of images or of videos.
+        """Replace the placeholders with the tokens of images or of videos.
 
         Returns:
-            Embeddings `(B, L, M)`, and the tokens that stand in them now, `(N, M)`.
+            Embeddings `(B, L, M)`, and the tokens `(N, M)` that were inserted.
         """
         tokens = list(cast("list[torch.Tensor]", encoded.pooler_output))
         in_runs = noun == "video" or bool(getattr(encoded, "in_runs", None))
@@ -332,7 +332,7 @@ class FilaModel(FilaPreTrainedModel):
         return inputs_embeds.masked_scatter(mask, features), features
 
     def video_token(self) -> int:
-        """The placeholder of videos.
+        """Return the placeholder id of videos.
 
         Raises:
             ValueError: If the model has none.
@@ -351,7 +351,7 @@ class FilaModel(FilaPreTrainedModel):
         attention_mask: torch.Tensor | None,
         inputs_embeds: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Positions `(B, L)` of a sequence from its start, for a model with `shared_positions`."""
+        """Return positions `(B, L)` of a sequence from its start, for a model with `shared_positions`."""
         placeholders = self.find_placeholders(self.config.image_token_id, input_ids, inputs_embeds)
         if self.config.video_token_id is not None:
             placeholders = placeholders | self.find_placeholders(self.config.video_token_id, input_ids, inputs_embeds)
@@ -360,18 +360,18 @@ class FilaModel(FilaPreTrainedModel):
         return positions
 
     def _touch_vision_parameters(self, inputs_embeds: torch.Tensor, cache: Cache | None) -> torch.Tensor:
-        """Run one black view beside a batch without images, where other processes or the optimiser count on it.
+        """Encode one black view for a batch without images if other processes or the optimiser need the vision part.
 
-        In training every parameter that trains must get a gradient, here of zero, or data-parallel training stops
-        with an error. Where the vision weights are sharded, every process must run the same modules, or the others
-        wait for ever: in evaluation and with frozen weights too. Only later steps of generation, which have a cache,
-        run the language model alone everywhere. Videos do not stand in for images: they have neither newline nor
-        slice positions, and are a call of their own.
+        In data-parallel training every trained parameter must get a gradient, here zero, or training stops with an
+        error. With sharded vision weights every process must run the same modules, or the others wait for ever, in
+        evaluation and with frozen weights too. Only later steps of generation, which have a cache, run the language
+        model alone on every process. Videos cannot replace images here: they use neither newline nor slice positions,
+        and they are encoded in a call of their own.
         """
         vision = (self.vision_tower, self.multi_modal_projector)
         trains = self.training and torch.is_grad_enabled()
         if not (trains and any(weight.requires_grad for part in vision for weight in part.parameters())):
-            # the cache is asked last: a static one answers with a tensor, which ends a compiled graph
+            # check the cache last: a static cache returns a tensor, which breaks a compiled graph
             sharded = any(is_sharded(part) for part in vision)
             if not sharded or (cache is not None and cache.get_seq_length() > 0):
                 return inputs_embeds
@@ -420,7 +420,7 @@ class FilaModel(FilaPreTrainedModel):
         cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Any, ...] | FilaModelOutputWithPast:
-        """Run the model; image inputs as in `get_image_features`, the rest as in any decoder of transformers.
+        """Run the model. Image inputs are those of `get_image_features`, the others those of transformers' decoders.
 
         1. Embed the ids.
         2. Encode the images and the videos that were not encoded before.
@@ -428,9 +428,9 @@ class FilaModel(FilaPreTrainedModel):
         4. Run the language model.
 
         Args:
-            mm_token_type_ids: Accepted because the processor can return it; the placeholders already say the same.
-            mm_encoder_outputs: `{"image": output of get_image_features}` when the images were encoded before.
-            cache: Keys and values of what came before; `past_key_values` is its older name.
+            mm_token_type_ids: Accepted because the processor can return it; not used, the placeholders suffice.
+            mm_encoder_outputs: `{"image": output of get_image_features}` if the images were encoded before.
+            cache: Keys and values of earlier tokens; `past_key_values` is the older name.
 
         Raises:
             ValueError: If not exactly one of `input_ids` and `inputs_embeds` is given, if images are given twice, if
@@ -461,7 +461,7 @@ class FilaModel(FilaPreTrainedModel):
                 "use_cache": bool(use_cache),
             }
             check_packed(self.language_model, shared=self.config.shared_positions, **given)
-            use_cache = False  # the language model would make a cache, and then look for no borders
+            use_cache = False  # the language model would create a cache, and then not look for borders of samples
 
         # 1. Embed the ids.
         if inputs_embeds is None:
@@ -471,7 +471,7 @@ class FilaModel(FilaPreTrainedModel):
                 _refuse_filled(cache)
                 position_ids = self.shared_position_ids(input_ids, attention_mask, inputs_embeds)  # type: ignore[assignment]
             if attention_mask is None and cache is None:
-                # without a mask transformers would take positions that repeat for borders of packed sequences
+                # without a mask transformers would read repeated positions as borders of packed sequences
                 attention_mask = torch.ones(inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device)
 
         # 2. Encode the images and the videos that were not encoded before.
@@ -537,7 +537,7 @@ class FilaModel(FilaPreTrainedModel):
 
 
 class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
-    """[`FilaModel`] with a language-model head: answers in text about images."""
+    """[`FilaModel`] with a language-model head. It generates text about images."""
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}  # noqa: RUF012
     _tp_plan = {"lm_head": "colwise_gather_output"}  # noqa: RUF012
@@ -556,7 +556,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
 
     @property
     def generation_config(self) -> GenerationConfig:
-        """How `generate` works; whichever is set is made to suppress the placeholders."""
+        """Settings of `generate`; any config that is set also suppresses the placeholders."""
         config: GenerationConfig = self._generation_config
         return config
 
@@ -568,7 +568,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         self._generation_config = generation_config
 
     def get_output_embeddings(self) -> nn.Module:
-        """The language-model head."""
+        """Return the language-model head."""
         return self.lm_head
 
     @merge_with_config_defaults
@@ -633,8 +633,8 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         """Run the model and the head; see [`FilaModel.forward`].
 
         Args:
-            labels: `(B, L)` int, the ids to predict; -100 where nothing is.
-            logits_to_keep: Compute logits of the last so many positions (0: all), or of the positions in the tensor.
+            labels: `(B, L)` int, the ids to predict; -100 is ignored.
+            logits_to_keep: Number of last positions whose logits are computed (0: all), or a tensor of positions.
         """
         if "loss_weight" in kwargs:
             raise ValueError("`loss_weight` is for FilaTrainer, which weights the loss; the model itself does not.")
@@ -713,10 +713,10 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
     def _prepare_position_ids_for_generation(
         self, inputs_tensor: torch.Tensor, model_kwargs: dict[str, Any]
     ) -> torch.Tensor:
-        """Positions of the prompt, whole also where a cache has its beginning; later tokens count on from its last."""
+        """Return position ids for the whole prompt, also if the cache holds its first tokens."""
         if self.config.shared_positions:
             ids, embeds = model_kwargs.get("input_ids", inputs_tensor), None
-            if ids.is_floating_point() or not ids.shape[1]:  # the prompt came as embeddings
+            if ids.is_floating_point() or not ids.shape[1]:  # the prompt was passed as embeddings
                 ids, embeds = None, model_kwargs.get("inputs_embeds", inputs_tensor)
             mask = model_kwargs.get("attention_mask")
             shared = self.model.shared_position_ids(ids, mask, embeds)
@@ -728,14 +728,14 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         return positions
 
     def _supports_mm_encoder_outputs(self) -> bool:
-        """Whether `generate` may encode the images before the first forward pass.
+        """Return whether `generate` may encode the images before the first forward pass.
 
-        Sharded weights are gathered by the forward pass of the whole model, so there the images wait for it.
+        The forward pass of the whole model gathers sharded weights, so images are encoded inside it then.
         """
         return not is_sharded(self)
 
     def _image_lengths(self, inputs: dict[str, Any]) -> list[int]:
-        """Placeholders of each image."""
+        """Return the number of placeholders of each image."""
         if (index := inputs.get("image_token_index")) is not None:
             return [int((torch.as_tensor(row) >= -1).sum()) for row in index]
         num_views = [len(boxes) for boxes in real_view_boxes(inputs["view_boxes"])]
@@ -749,11 +749,11 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
     def _rows_of_samples(
         self, input_ids: torch.Tensor | None, inputs: dict[str, Any]
     ) -> Iterator[tuple[tuple[str, ...], list[int], list[int], torch.Tensor]]:
-        """Yield for the images and for the videos in `inputs` how their rows pair up with samples.
+        """Yield the pairing of rows with samples, for the images and for the videos in `inputs`.
 
         Yields:
             Names of the inputs with one row per image; images per sample; image tokens of each image; `(B, L)` bool,
-            where their placeholders are.
+            true at their placeholders.
         """
         embeds = inputs.get("inputs_embeds")
         ids = input_ids if embeds is None else None
@@ -772,8 +772,8 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """Continue prompts, see `GenerationMixin.generate`.
 
-        With a cache that is kept over turns, pass the whole conversation with all its images: those that the cache
-        holds are left out.
+        With a cache that is kept over turns, pass the whole conversation with all its images: images in the cache
+        are not encoded again.
         """
         config = kwargs.get("generation_config") or self.generation_config
         chunked = kwargs.get("prefill_chunk_size") or getattr(config, "prefill_chunk_size", None)
@@ -791,11 +791,11 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
     ) -> dict[str, Any]:
         """Choose the inputs of a step, see `GenerationMixin.prepare_inputs_for_generation`.
 
-        transformers has an assistant draft without the images, which the model whose answer it is sees; the assistant
-        then gets the embeddings of their placeholders, which nothing refuses.
+        In assisted generation transformers does not pass the images to the assistant model. We pass it `inputs_embeds`
+        instead of `input_ids`, because the check for placeholders without images reads only `input_ids`.
 
         Args:
-            inputs_embeds: Named, since `generate` takes embeddings only where it finds the name.
+            inputs_embeds: A named parameter, because `generate` looks for the name in the signature.
         """
         kwargs["inputs_embeds"] = inputs_embeds
         inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)  # type: ignore[misc]
@@ -810,7 +810,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         mask = inputs.get("attention_mask")
         num_cached = int(cache.get_seq_length()) if isinstance(cache, Cache) else 0
         sequence = inputs["inputs_embeds"] if inputs.get("inputs_embeds") is not None else input_ids
-        # as transformers reads it: what is shorter than its mask are the new tokens alone
+        # as in transformers: ids shorter than their mask are the new tokens only
         if num_cached == 0 or sequence is None or (mask is not None and mask.shape[1] != sequence.shape[1]):
             return inputs
         inputs = dict(inputs)
@@ -820,10 +820,10 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         return inputs
 
     def generate_batch(self, inputs: list[list[int]], *args: Any, **kwargs: Any) -> Any:
-        """Continue prompts of text with continuous batching, see `ContinuousMixin.generate_batch`.
+        """Continue text prompts with continuous batching, see `ContinuousMixin.generate_batch`.
 
         Raises:
-            ValueError: If a prompt holds placeholders: this way takes ids alone, no images.
+            ValueError: If a prompt holds placeholders: continuous batching takes ids, but no images.
         """
         for number, prompt in enumerate(inputs):
             if not set(self.config.placeholder_ids()).isdisjoint(map(int, prompt)):
@@ -842,12 +842,12 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
     ) -> tuple[torch.LongTensor, dict[str, Any]]:
         """Repeat each sample for beams or several returned sequences.
 
-        Newer transformers encode the images first and repeat each sample's image tokens as a block; older ones repeat
-        every tensor row by row, which gives sample 0 the images A A B B instead of A B A B. This repeats whole blocks
-        for those.
+        Newer transformers encode the images first and repeat each sample's image tokens as a block. Older versions
+        repeat every tensor row by row, which gives sample 0 the images A A B B instead of A B A B; for these versions
+        this method repeats whole blocks.
         """
         if (model_kwargs.get("mm_encoder_outputs") or {}).get("video") is not None:
-            self.model.video_token()  # or transformers looks for the token None
+            self.model.video_token()  # otherwise transformers looks for the token None
         if expand_size > 1 and input_ids is not None:
             repeated: dict[str, Any] = {}
             for names, counts, _, _ in [*self._rows_of_samples(input_ids, model_kwargs)]:
@@ -862,7 +862,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
 
 
 def _refuse_filled(cache: Cache | None) -> None:
-    """Raise ValueError if there is something before the tokens at hand, whose positions nothing tells."""
+    """Refuse a non-empty cache when `position_ids` are missing: the positions of the cached tokens are unknown."""
     if cache is not None and (length := cache.get_seq_length()) > 0:
         raise ValueError(
             f"A model with `shared_positions` needs `position_ids` beside a cache of {length} tokens, which does not "
@@ -871,7 +871,7 @@ def _refuse_filled(cache: Cache | None) -> None:
 
 
 def _tokens_of_views(connector: Connector, patch_grids: torch.Tensor) -> list[int]:
-    """Image tokens that each view of these patch grids becomes."""
+    """Return the number of image tokens of each view of these patch grids."""
     return [connector.tokens_per_tile((rows, cols)) for rows, cols in patch_grids.tolist()]
 
 

@@ -1,16 +1,16 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The hybrid encoder: both towers, run stage by stage, joined at the fusion's taps.
+"""Hybrid encoder: runs both towers stage by stage and joins them at the fusion's taps.
 
 Paper: Zhu et al., "FILA: Fine-Grained Vision Language Models", arXiv:2412.08378; design choices in docs/decisions.md.
 
-The low-res tower encodes views (the overview and the tiles) one by one. The high-res tower encodes each canvas once,
-whole, so no tile border cuts an object there; at a tap every view takes from the stage's map the part that its box
-covers.
+The low-res tower encodes views (the overview and the tiles) one by one. The high-res tower encodes each whole canvas
+once, so that no tile border cuts an object there. At a tap each view takes the part of the stage's map under the
+view's box.
 
-Shapes: I images, V views of the image that has most, T real views of all images, S pixels per side of a view, N prefix
+Shapes: I images, V views of the image with the most, T real views of all images, S pixels per side of a view, N prefix
 tokens (CLS), P patches of a view, D low-res width, E width of a high-res stage, (h, w) cells of a stage's map, s cells
-per side that a view owns.
+per side of a view's part of it.
 """
 
 import os
@@ -49,40 +49,41 @@ if TYPE_CHECKING:
 
 
 class FilaPreTrainedModel(PreTrainedModel):
-    """What all fila models share: flags, and the initial values of weights that no checkpoint holds."""
+    """Base class of all fila models: flags, and initial values of weights that no checkpoint holds."""
 
     config_class = FilaConfig
     config: FilaConfig
     base_model_prefix = "model"
     input_modalities: tuple[str, ...] = ("image", "video", "text")  # type: ignore[assignment]
     supports_gradient_checkpointing = True
-    _no_split_modules: list[str] | set[str] = []  # noqa: RUF012  # each part names its own
+    _no_split_modules: list[str] | set[str] = []  # noqa: RUF012  # each part declares its own classes
     _skip_keys_device_placement = ["past_key_values", "cache"]  # noqa: RUF012
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _can_compile_fullgraph = False  # sizes of images are Python numbers; a step on text alone sets it by the model
+    _can_compile_fullgraph = False  # sizes of images are Python numbers; a text-only step sets the flag on the model
 
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, *args: Any, **kwargs: Any
     ) -> Self:
-        """As in every model of transformers; more layers than the files have tensors are refused first."""
+        """Reject configs with more layers than the files hold tensors, then load as transformers does."""
         if not kwargs.get("subfolder"):
             check_stored_layers(pretrained_model_name_or_path)
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     def post_init(self) -> None:
-        """As in every model of transformers; and the names of layers are those of all parts, but of no others."""
+        """Run transformers' `post_init`, then collect `_no_split_modules` from the parts that this model contains."""
         super().post_init()
         self._no_split_modules = layers_of(self)
 
     def enable_input_require_grads(self) -> None:
-        """As in every model of transformers; a tower of whole canvases, which is none, is reached too.
+        """Register transformers' hooks, and the same hook on canvas towers.
 
-        Reentrant checkpointing gives the adapters of a block a gradient only if the block's input wants one. A tower
-        without anything that trains runs without a graph (see `module_gradients.py`) and stays so.
+        Canvas towers are plain `nn.Module`s, so the base method does not find them. Reentrant checkpointing gives a
+        block's adapters a gradient only if its input requires one. A frozen tower runs without a graph, see
+        `module_gradients.py`.
         """
         super().enable_input_require_grads()
         for tower in self.modules():
@@ -92,7 +93,7 @@ class FilaPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """Whether transformers may skip the init rules of modules without parameters; CLIP has such rules."""
+        """Keep transformers from skipping the init rules of modules without parameters; CLIP has such rules."""
         return False
 
     @torch.no_grad()
@@ -109,14 +110,14 @@ class Canvases:
 
     Canvases of one size run together; a canvas is never padded to its neighbour's size. With
     `high_res_overview="encode"` the whole images, drawn at one view's high-res size, run as one more group. The tower
-    gets all groups in one call, so that the number of calls does not depend on the batch.
+    gets all groups in one call, so that the number of calls is the same for every batch.
 
     Args:
         config: The `FilaConfig`.
         tower: The tower.
         canvases: One `(3, h, w)` per image.
         plan: The plan of the images.
-        kept_stages: Stages of this tower whose maps are needed again after the tower has gone on.
+        kept_stages: Stages of this tower whose maps are read again after the tower has run further.
     """
 
     def __init__(
@@ -156,7 +157,7 @@ class Canvases:
         inputs.setdefault(key, []).append(pixels)
 
     def advance(self, stage: int) -> None:
-        """Run the tower up to `stage` (counted from 1), keeping the maps of `kept_stages` on the way."""
+        """Run the tower up to `stage` (counted from 1) and keep the maps of `kept_stages`."""
         for stop in sorted({kept for kept in self.kept_stages if kept < stage} | {stage}):
             if stop > self.stage:
                 maps = self.tower.run_stages(tuple(self.maps.values()), self.stage, stop)
@@ -166,7 +167,7 @@ class Canvases:
                     self.kept[stop] = self.maps
 
     def _stacked(self, stages: tuple[int, ...]) -> dict[tuple[str, tuple[int, int]], torch.Tensor]:
-        """The maps of `stages`, stacked once for all chunks."""
+        """Return the maps of `stages`, stacked once for all chunks."""
         by_stage = [self.kept.get(stage, self.maps) for stage in stages]
         if len(stages) == 1:
             return by_stage[0]
@@ -175,10 +176,10 @@ class Canvases:
         return self.stacks[stages]
 
     def per_view(self, stages: Sequence[int], chunk: slice) -> torch.Tensor:
-        """What each view of `chunk` owns of the maps of `stages`, stacked: `(T, E, s, s)`, image by image.
+        """Return each view's part of the stacked maps of `stages`, for the views of `chunk`: `(T, E, s, s)`.
 
-        A tile's box is whole cells and is cut out. The overview's box is the image's content: it is averaged (or
-        interpolated) onto s x s cells.
+        A tile's box consists of whole cells and is cut out. The overview's box is the content box: it is averaged
+        (or interpolated) onto s x s cells.
         """
         stride = self.tower.stride(stages[0])
         side = self.config.high_res_tile_size // stride
@@ -198,13 +199,13 @@ class Canvases:
             resample = interpolate_box if shrink else area_resample
             box = scaled_box(self.config, self.boxes[index][view], stride)
             squares.append(resample(map_of["canvas", index], box, (side, side)))
-        if chunk.stop == len(views):  # the last to read them
+        if chunk.stop == len(views):  # the last chunk to read them
             self.stacks.pop(tuple(stages), None)
         return torch.stack(squares)
 
 
 class FilaVisionModel(FilaPreTrainedModel):
-    """The hybrid encoder alone."""
+    """The hybrid encoder without connector and language model."""
 
     main_input_name = "pixel_values"
     input_modalities = ("image",)  # type: ignore[assignment]
@@ -226,13 +227,13 @@ class FilaVisionModel(FilaPreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
-        """The low-res tower's patch embedding."""
+        """Return the low-res tower's patch embedding."""
         embeddings: nn.Module = self.low_res_tower.get_input_embeddings()
         return embeddings
 
     @property
     def high_res_towers(self) -> list[Any]:
-        """The first and the extra ones."""
+        """The first high-res tower and the extra ones."""
         return [] if self.high_res_tower is None else [self.high_res_tower, *self.extra_towers]
 
     @merge_with_config_defaults
@@ -258,16 +259,16 @@ class FilaVisionModel(FilaPreTrainedModel):
             high_res_pixel_values: `(I, 3, H, W)` float, or one `(3, H_i, W_i)` per image; needed with a high-res
                 tower.
             high_res_sizes: `(I, 2)` int, (height, width) of each canvas inside `high_res_pixel_values`.
-            patch_grids: `(I, V, 2)` int, or one `(V_i, 2)` per image: where views differ in size, and `pixel_values`
-                holds their patches side by side; see `packed_views`.
-            views_per_chunk: Views that the towers of views and the fusion take at a time; None: all, as they do where
-                hidden states or attentions are asked for. A high-res canvas is encoded whole in either case.
+            patch_grids: `(I, V, 2)` int, or one `(V_i, 2)` per image: the patches per axis of views that differ in
+                size. `pixel_values` then holds their patches side by side; see `packed_views`.
+            views_per_chunk: Views that the view towers and the fusion process at a time; None: all. Requests for
+                hidden states or attentions process all too. A high-res canvas is always encoded whole.
 
         Returns:
             `last_hidden_state` is `(T, P', output_size of the fusion)`, P' the tokens of the fusion's `output_grid`;
-            views image by image. With `patch_grids`, P' is the number of patches of the view that has most, and rows
-            beyond a view's patches mean nothing. `hidden_states` and `attentions`, where they are asked for, are those
-            of the low-res tower.
+            views image by image. With `patch_grids`, P' is the number of patches of the largest view, and rows
+            beyond a view's patches are padding. `hidden_states` and `attentions`, if requested, are those of the
+            low-res tower.
 
         Raises:
             ValueError: If an input is missing or the sizes contradict each other.
@@ -286,13 +287,13 @@ class FilaVisionModel(FilaPreTrainedModel):
     ) -> torch.Tensor:
         """Encode all views of a batch, see `forward`.
 
-        1. The views are taken out of the padded tensors, or cut out of the high-res canvases.
-        2. The low-res tower runs a group of layers, and the fusion joins in what each view owns of a map of a high-res
-           tower, which runs up to that stage; so on, tap by tap.
-        3. The fusion finishes with the last maps.
+        1. Take the views out of the padded tensors, or cut them out of the high-res canvases.
+        2. Tap by tap: run a group of low-res layers, run a high-res tower up to the tap's stage, and fuse each view's
+           part of that stage's map into the view's tokens.
+        3. Finish the fusion with the last maps.
 
         Args:
-            plan: Which views there are, and where they lie.
+            plan: The views of each image and their boxes.
             pixels: Their pixels.
             views_per_chunk: As in `forward`.
 
@@ -332,7 +333,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         maps_of: list[Canvases | EncodedViews],
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, ...]:
-        """What `fusion.finish` takes for a chunk of views: `(T, P, D)`, and `(T, E, s, s)` of each group."""
+        """Return the inputs of `fusion.finish` for a chunk of views: `(T, P, D)`, and `(T, E, s, s)` per group."""
         low = self.low_res_tower.embed(views, grids)
         options = {**kwargs, "attention_mask": self.low_res_tower.attention_mask(low, grids)}
         done = 0
@@ -352,7 +353,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         return finished
 
     def _check_takes_any_views(self) -> None:
-        """Raise if all views must have one size."""
+        """Check that the model accepts views of different sizes."""
         if not self.fusion.takes_unequal_views or self.config.vision_feature_select != "patch":
             raise ValueError(
                 "`patch_grids` says that the views differ in size; a model with a high-res tower takes equal "
@@ -366,7 +367,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         canvases: list[torch.Tensor],
         plan: ImagePlan,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The real views `(T, 3, S, S)`, or `(T, 3, p, L * p)` with their patch grids `(T, 2)`."""
+        """Return the real views `(T, 3, S, S)`, or `(T, 3, p, L * p)` with their patch grids `(T, 2)`."""
         if self.config.low_res_views != "processor":
             return low_res_views(self.config, canvases, plan.boxes), None
         num_views = list(plan.num_views)
@@ -381,7 +382,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         plan: ImagePlan,
         read_again: Sequence[int] | None,
     ) -> list[Canvases | EncodedViews]:
-        """The maps of each high-res tower, not yet all run; those of the last stages, or of `read_again`, are kept."""
+        """Prepare the maps of each high-res tower; those of the last stages, or of `read_again`, will be kept."""
         towers = self.high_res_towers
         final = [stage for group in self.fusion.final_stages for stage in group]
         kept = [locate_stage(self.config, stage) for stage in (final if read_again is None else read_again)]
@@ -399,7 +400,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         return found
 
     def _read(self, maps_of: list[Canvases | EncodedViews], stages: tuple[int, ...], chunk: slice) -> torch.Tensor:
-        """What each view of `chunk` owns of the maps of `stages`, all of one tower: `(T, E, s, s)`."""
+        """Return the parts `(T, E, s, s)` of the maps of `stages`, all of one tower, for the views of `chunk`."""
         located = [locate_stage(self.config, stage) for stage in stages]
         maps, own = maps_of[located[0][0]], [stage for _, stage in located]
         maps.advance(max(own))
@@ -407,6 +408,6 @@ class FilaVisionModel(FilaPreTrainedModel):
 
 
 def _want_gradient(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
-    """Mark an output as one that needs a gradient, where a graph is recorded."""
+    """Mark an output as requiring a gradient while a graph is recorded."""
     if torch.is_grad_enabled():
         output.requires_grad_(True)

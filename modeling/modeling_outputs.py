@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""What the models return.
+"""Outputs of the models.
 
 Shapes: B samples, L sequence length, N_i image tokens of image i, M language-model width.
 """
@@ -23,7 +23,7 @@ class FilaModelOutputWithPast(BaseModelOutputWithPast):
         image_hidden_states (`torch.Tensor` of shape `(sum of N_i, M)`, *optional*):
             Image tokens of all images, in the order of the batch.
         image_outputs, video_outputs (`BaseModelOutputWithPooling`, *optional*):
-            What `get_image_features` and `get_video_features` return, if there are images or videos.
+            Results of `get_image_features` and `get_video_features`, if there are images or videos.
     """
 
     image_hidden_states: torch.Tensor | None = None
@@ -39,7 +39,7 @@ class FilaCausalLMOutputWithPast(CausalLMOutputWithPast):
         image_hidden_states (`torch.Tensor` of shape `(sum of N_i, M)`, *optional*):
             Image tokens of all images, in the order of the batch.
         image_outputs, video_outputs (`BaseModelOutputWithPooling`, *optional*):
-            What `get_image_features` and `get_video_features` return, if there are images or videos.
+            Results of `get_image_features` and `get_video_features`, if there are images or videos.
     """
 
     image_hidden_states: torch.Tensor | None = None
@@ -49,11 +49,11 @@ class FilaCausalLMOutputWithPast(CausalLMOutputWithPast):
 
 @dataclass
 class FilaImageFeatures(BaseModelOutputWithPooling):
-    """Image features whose placeholders may stand in several runs.
+    """Image features whose placeholders may form several runs.
 
     Args:
         in_runs (`bool`, *optional*):
-            Set where a layout puts text between the placeholders of one image.
+            True if a layout puts text between the placeholders of one image.
     """
 
     in_runs: bool | None = None

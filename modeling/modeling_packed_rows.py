@@ -1,9 +1,9 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Rows that hold several samples, one after the other, told apart by positions that start again.
+"""Rows that hold several samples, one after the other. Each sample's positions start again at 0.
 
-transformers keeps the samples of a row apart only where it has neither mask nor cache (`masking_utils.py`); elsewhere
-each sample would read those before it, without a word.
+transformers separates the samples of a row only without mask and cache (`masking_utils.py`). In other cases each
+sample would silently read the samples before it.
 
 Shapes: B rows, L sequence length.
 """
@@ -12,8 +12,8 @@ import torch
 from transformers import PreTrainedModel
 from transformers.utils.import_utils import is_torchdynamo_compiling
 
-# Their layers build the mask without the positions, or choose what to read without it, some in older versions of
-# transformers alone; a test over all families says.
+# Their layers build the mask without the positions, or select keys without it, some only in older versions of
+# transformers. A test over all families checks this list.
 READ_OVER_BORDERS = (
     "afmoe",
     "axk2",
@@ -29,14 +29,14 @@ READ_OVER_BORDERS = (
 
 
 def is_packed(position_ids: torch.Tensor | None, attention_mask: object) -> bool:
-    """Tell whether the positions of a row start again between two tokens that are no padding.
+    """Return whether the positions of a row start again between two tokens that are not padding.
 
-    The answer waits for the device, so only a caller's own positions of several tokens are looked at, and none in a
+    The check waits for the device, so it reads only positions of several tokens that the caller passed, and none in a
     compiled graph.
 
     Args:
-        position_ids: `(B, L)` int; None or of another form: not packed.
-        attention_mask: `(B, S)`, 0 for padding, S at least L where a cache goes before; a mask of another form says
+        position_ids: `(B, L)` int; None or another shape means not packed.
+        attention_mask: `(B, S)`, 0 for padding, S at least L if a cache precedes; a mask of another shape decides
             itself which token reads which.
     """
     if position_ids is None or position_ids.ndim != 2 or position_ids.shape[1] < 2 or is_torchdynamo_compiling():
@@ -51,15 +51,15 @@ def is_packed(position_ids: torch.Tensor | None, attention_mask: object) -> bool
 
 
 def check_packed(language_model: PreTrainedModel, *, shared: bool, **present: bool) -> None:
-    """Check that a language model keeps the samples of a packed row apart.
+    """Check that a language model separates the samples of a packed row.
 
     Args:
         language_model: The language model.
         shared: Whether the model has `shared_positions`.
-        **present: Inputs that must not stand beside such positions, and whether they do.
+        **present: For each input that packed positions forbid, whether it is given.
 
     Raises:
-        ValueError: If it does not; says what to leave out.
+        ValueError: If it does not; the message says what to leave out.
     """
     start = "`position_ids` start again within a row, as those of several samples in one row do, "
     if found := [name for name, is_there in present.items() if is_there]:

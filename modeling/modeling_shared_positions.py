@@ -4,9 +4,9 @@
 
 Code: csbhr/Vivid-VR @ 38c736a, a copy of CogVLM2-Video's `modeling_cogvlm.py`: `build_position_ids`.
 
-The first and the last placeholder of a run, the begin and the end vector there, count as text, one position each; all
-between share one. Masked tokens take no position of their own. Where frames have no text between them their runs are
-one run, as in the source's base and vqa templates.
+The first and the last placeholder of a run are the source's begin and end vector; they count as text, one position
+each. All between share one position. Masked tokens take no position of their own. Frames without text between them
+form one run, as in the source's base and vqa templates.
 
 Deviations: none.
 
@@ -17,7 +17,7 @@ import torch
 
 
 def shared_positions(placeholders: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-    """Position of every token.
+    """Return the position of each token.
 
     Args:
         placeholders: `(B, L)` bool.

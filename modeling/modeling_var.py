@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Next-scale prediction: a class becomes the ids of one scale after the other, and they become an image.
+"""Next-scale prediction: predict an image's ids from a class, scale by scale, and decode them to the image.
 
 Paper: Tian et al., "Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction",
 arXiv:2404.02905. Code: FoundationVision/VAR @ 78b9539, `models/var.py`; the weights keep its names.
@@ -9,8 +9,8 @@ arXiv:2404.02905. Code: FoundationVision/VAR @ 78b9539, `models/var.py`; the wei
     a token reads the tokens of its own and of earlier scales
     logits = (1 + t) with class - t without, t = guidance k / (K - 1)
 
-Deviations: labels are dropped while training only; the source drops them in evaluation too. The tokenizer is part of
-the model, so that one checkpoint makes images.
+Deviations: labels are dropped in training only; the source drops them in evaluation too. The tokenizer is part of the
+model, so that one checkpoint generates images.
 
 Shapes: B samples, L ids of an image over all scales, K scales, M width, V codes, D code size.
 """
@@ -55,9 +55,9 @@ class VarGenerationOutput(ModelOutput):
 
     Args:
         images (`torch.Tensor` of shape `(B, 3, H, W)`):
-            In 0..1.
+            Images in 0..1.
         image_ids (`tuple` of `torch.Tensor` of shape `(B, h_k w_k)`):
-            The ids that were drawn, per scale.
+            Drawn ids, per scale.
         logits (`tuple` of `torch.Tensor` of shape `(B, h_k w_k, V)`, *optional*):
             Guided logits per scale, before the filter, with `output_logits`.
     """
@@ -82,7 +82,7 @@ class HeadNorm(nn.Module):
 
 
 class VarForImageGeneration(VarPreTrainedModel):
-    """Class-conditional next-scale transformer, with the tokenizer whose ids it predicts."""
+    """Class-conditional next-scale transformer together with the tokenizer whose ids it predicts."""
 
     config_class = VarConfig
     config: VarConfig
@@ -140,9 +140,9 @@ class VarForImageGeneration(VarPreTrainedModel):
             class_labels: `(B,)`; `num_classes` stands for no class.
             image_ids: Ids per scale, or side by side `(B, L)`.
             pixel_values: `(B, 3, H, W)` in -1..1, in place of `image_ids`.
-            labels: `(B, L)` ids to be predicted; with `image_ids` or `pixel_values` those by default.
-            scale_inputs: `(B, L - first, D)` in place of both: what the scales after the first read.
-            kwargs: Of transformers.
+            labels: `(B, L)` ids to predict; the ids of `image_ids` or `pixel_values` by default.
+            scale_inputs: `(B, L - first, D)`, the inputs of the scales after the first, in place of both.
+            kwargs: Arguments of transformers.
 
         Returns:
             [`VarOutput`].
@@ -187,18 +187,18 @@ class VarForImageGeneration(VarPreTrainedModel):
         generator: torch.Generator | None = None,
         output_logits: bool = False,
     ) -> VarGenerationOutput:
-        """Make images of classes.
+        """Generate images of classes.
 
         Args:
             class_labels: `(B,)`.
-            guidance_scale: How far the logits are pushed from those without class, growing over the scales.
+            guidance_scale: Strength of classifier-free guidance; it grows over the scales.
             top_k: See `filtered_logits`.
             top_p: See `filtered_logits`.
-            do_sample: Draw ids; otherwise take the likeliest.
-            smooth: Read mixtures of codes in place of the drawn ones (Gumbel softmax), for pictures rather than
-                figures; the ids are still the drawn ones.
-            generator: Of the draws.
-            output_logits: Return the guided logits.
+            do_sample: Whether ids are drawn; otherwise the likeliest are taken.
+            smooth: Whether mixtures of codes (Gumbel softmax) replace the drawn codes as inputs, for nicer images
+                rather than for measurements; the ids are still the drawn ones.
+            generator: Random generator of the draws.
+            output_logits: Whether the guided logits are returned.
 
         Returns:
             [`VarGenerationOutput`].
@@ -216,7 +216,7 @@ class VarForImageGeneration(VarPreTrainedModel):
             logits = guided(logits, guidance_scale * progress)
             eligible = filtered_logits(logits, top_k=top_k, top_p=top_p)
             ids = draw(eligible, do_sample, generator)
-            if smooth:  # of the codes that may be drawn: the source filters its logits in place
+            if smooth:  # the filtered logits: the source filters in place
                 every = quantizer.embedding(torch.arange(quantizer.codebook_size, device=condition.device))
                 codes = _mixed(eligible, progress, generator).to(condition.dtype) @ every
             else:
@@ -231,17 +231,17 @@ class VarForImageGeneration(VarPreTrainedModel):
         return VarGenerationOutput(images, tuple(all_ids), tuple(all_logits) if output_logits else None)
 
     def _levels(self, device: torch.device) -> torch.Tensor:
-        """`(L,)`: the scale of every id."""
+        """Return the scale of each id, `(L,)`."""
         lengths = torch.tensor(self.scale_lengths, device=device)
         return torch.arange(len(lengths), device=device).repeat_interleave(lengths)
 
     def _places(self) -> torch.Tensor:
-        """`(1, L, M)`: level and position of every id."""
+        """Return the sum of level and position embedding of each id, `(1, L, M)`."""
         places: torch.Tensor = self.lvl_embed(self._levels(self.pos_1LC.device))[None] + self.pos_1LC
         return places
 
     def _modulation(self, condition: torch.Tensor) -> torch.Tensor:
-        """What blocks read of the class `(B, M)`: itself, or `(B, 1, 6, M)` if they share the layer that makes it."""
+        """Return the blocks' condition: the class `(B, M)`, or `(B, 1, 6, M)` with a shared modulation layer."""
         if not self.config.shared_adaln:
             return condition
         modulation: torch.Tensor = self.shared_ada_lin(F.silu(condition)).unflatten(1, (1, 6, -1))
@@ -254,7 +254,7 @@ class VarForImageGeneration(VarPreTrainedModel):
         mask: torch.Tensor | None = None,
         cache: DynamicCache | None = None,
     ) -> torch.Tensor:
-        """`(B, L, M) -> (B, L, V)` float32."""
+        """Map `(B, L, M)` to logits `(B, L, V)` in float32."""
         modulation = self._modulation(condition)
         for block in self.blocks:
             x = block(x, modulation, mask, cache)
@@ -263,13 +263,13 @@ class VarForImageGeneration(VarPreTrainedModel):
 
 
 def guided(logits: torch.Tensor, weight: float) -> torch.Tensor:
-    """`(2 B, n, V) -> (B, n, V)`: away from the second half, which knows no class."""
+    """Guide `(2 B, n, V) -> (B, n, V)`: push the logits away from the second half, which has no class."""
     known, unknown = logits.chunk(2)
     return (1 + weight) * known - weight * unknown
 
 
 def draw(logits: torch.Tensor, do_sample: bool, generator: torch.Generator | None) -> torch.Tensor:
-    """`(B, n, V) -> (B, n)` ids."""
+    """Choose ids: `(B, n, V) -> (B, n)`."""
     if not do_sample:
         return logits.argmax(dim=-1)
     shares = logits.softmax(dim=-1).flatten(0, 1)
@@ -277,14 +277,14 @@ def draw(logits: torch.Tensor, do_sample: bool, generator: torch.Generator | Non
 
 
 def _mixed(logits: torch.Tensor, progress: float, generator: torch.Generator | None) -> torch.Tensor:
-    """`(B, n, V)`: shares of the codes by Gumbel softmax, sharper from scale to scale."""
+    """Return shares of the codes `(B, n, V)` by Gumbel softmax, sharper from scale to scale."""
     noise = torch.empty_like(logits).exponential_(generator=generator).log().neg()
     temperature = max(0.27 * (1 - 0.95 * progress), 0.005)
     return ((logits * (1 + progress) + noise) / temperature).softmax(dim=-1)
 
 
 def _init_modulation(linear: nn.Linear, std: float, *, small: int) -> None:
-    """The first `small` vectors, the gains, start near nothing and the others at half."""
+    """Scale the first `small` vectors, the gains, to nearly zero and the others to half."""
     weight = nn.init.trunc_normal_(torch.empty_like(linear.weight), std=std)
     gains = small * linear.in_features
     init.copy_(linear.weight, torch.cat([weight[:gains] * 1e-5, weight[gains:] * 0.5]))

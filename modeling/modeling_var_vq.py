@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""VAR's tokenizer: an image becomes ids of growing grids, and any prefix of the scales becomes an image again.
+"""VAR's tokenizer: encode an image as ids of growing grids, and decode any prefix of the scales to an image.
 
 Paper: Tian et al., "Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction",
 arXiv:2404.02905. Code: FoundationVision/VAR @ 78b9539, `models/vqvae.py`.
@@ -38,7 +38,7 @@ class VarVQOutput(ModelOutput):
         loss (`torch.Tensor` of shape `(1,)`):
             Quantisation loss: codebook and commitment, without the reconstruction.
         reconstruction (`torch.Tensor` of shape `(B, 3, H, W)`):
-            The image out of all scales, not clamped.
+            The image decoded from all scales, not clamped.
         image_ids (`tuple` of `torch.Tensor` of shape `(B, h_k w_k)`):
             Ids of each scale.
     """
@@ -49,7 +49,7 @@ class VarVQOutput(ModelOutput):
 
 
 class VarPreTrainedModel(PreTrainedModel):
-    """What the tokenizer and the transformer share."""
+    """Base class of the tokenizer and the transformer."""
 
     config_class: type[PreTrainedConfig] = VarVQConfig
     base_model_prefix = ""
@@ -60,24 +60,24 @@ class VarPreTrainedModel(PreTrainedModel):
     _no_split_modules: list[str] | set[str] = ["ResidualBlock", "MapAttention"]  # noqa: RUF012
 
     def post_init(self) -> None:
-        """As in every model of transformers; and the names of layers are those that the model has."""
+        """Run transformers' `post_init`, then collect `_no_split_modules` from the parts that this model contains."""
         super().post_init()
         self._no_split_modules = layers_of(self)
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """Whether transformers may skip the init rules of modules without parameters; the quantiser has one."""
+        """Keep transformers from skipping the init rules of modules without parameters, as the quantiser's."""
         return False
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Conv2d):
-            bound = module.weight[0].numel() ** -0.5  # torch's own
+            bound = module.weight[0].numel() ** -0.5  # torch's own initialisation
             init.uniform_(module.weight, -bound, bound)
             if module.bias is not None:
                 init.uniform_(module.bias, -bound, bound)
         elif isinstance(module, nn.Embedding):
-            pass  # the owner's
+            pass  # the owner initialises them
         elif callable(initialise := getattr(module, "set_initial_weights", None)):
             initialise(self.config.initializer_range)
         else:
@@ -107,7 +107,7 @@ class VarVQModel(VarPreTrainedModel):
         self.post_init()
 
     def features(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """`(B, 3, H, W)` in -1..1 `-> (B, D, h, w)`, what is quantised.
+        """Encode `(B, 3, H, W)` in -1..1 to the features `(B, D, h, w)` before quantisation.
 
         Raises:
             ValueError: If the sides are not multiples of the encoder's downsampling.
@@ -125,25 +125,25 @@ class VarVQModel(VarPreTrainedModel):
     def encode(
         self, pixel_values: torch.Tensor, *, patch_nums: PatchNums | None = None, num_scales: int | None = None
     ) -> list[torch.Tensor]:
-        """Ids of an image.
+        """Return the ids of an image.
 
         Args:
             pixel_values: `(B, 3, H, W)` in -1..1.
-            patch_nums: Other scales than the config's, for images of other sizes: numbers or (rows, cols), the last
-                (H, W) / downsampling.
-            num_scales: Stop after so many scales.
+            patch_nums: Scales in place of the config's, for images of other sizes: numbers or (rows, cols); the last
+                is (H, W) / downsampling.
+            num_scales: Number of scales to encode; all by default.
 
         Returns:
             One `(B, h_k w_k)` int64 per scale.
 
         Raises:
-            ValueError: If the scales do not end in the image's map.
+            ValueError: If the last scale does not have the size of the image's map.
         """
         features = self.features(pixel_values)
         return self.quantize.encode(features, patch_nums=patch_nums, num_scales=num_scales)[0]
 
     def draw(self, fhat: torch.Tensor) -> torch.Tensor:
-        """`(B, D, h, w) -> (B, 3, H, W)`, not clamped."""
+        """Decode features `(B, D, h, w) -> (B, 3, H, W)`, not clamped."""
         images: torch.Tensor = self.decoder(self.post_quant_conv(fhat))
         return images
 
@@ -151,12 +151,12 @@ class VarVQModel(VarPreTrainedModel):
     def decode(
         self, image_ids: Sequence[torch.Tensor], *, patch_nums: PatchNums | None = None, full_size: bool = True
     ) -> torch.Tensor:
-        """The image that ids stand for.
+        """Decode ids to an image.
 
         Args:
             image_ids: Ids of all scales or of the first ones.
-            patch_nums: The scales that the ids were made with, if not the config's.
-            full_size: Draw at the full size whatever the number of scales; otherwise at the last given scale's own.
+            patch_nums: Scales of the ids, if not the config's.
+            full_size: Draw at the full size for any number of scales; otherwise at the size of the last given scale.
 
         Returns:
             `(B, 3, H, W)` in -1..1.
@@ -168,21 +168,21 @@ class VarVQModel(VarPreTrainedModel):
     def reconstruct(
         self, pixel_values: torch.Tensor, *, patch_nums: PatchNums | None = None, every_scale: bool = False
     ) -> list[torch.Tensor]:
-        """Encode and decode.
+        """Encode and decode an image.
 
         Returns:
-            `(B, 3, H, W)` in -1..1 out of all scales; with `every_scale` one for each prefix of the scales.
+            `(B, 3, H, W)` in -1..1, decoded from all scales; with `every_scale` one for each prefix of the scales.
         """
         maps = self.quantize.encode(self.features(pixel_values), patch_nums=patch_nums)[1]
         return [self.draw(fhat).clamp(-1, 1) for fhat in (maps if every_scale else maps[-1:])]
 
     @can_return_tuple
     def forward(self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> VarVQOutput:
-        """Reconstruct with gradients.
+        """Reconstruct images with gradients.
 
         Args:
             pixel_values: `(B, 3, H, W)` in -1..1.
-            kwargs: Of transformers.
+            kwargs: Arguments of transformers.
 
         Returns:
             [`VarVQOutput`].

@@ -1,11 +1,11 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""A frozen part keeps no activations.
+"""Run a frozen part without keeping activations.
 
-Autograd by itself records nothing where neither weights nor inputs want a gradient. Training code undoes that:
-gradient checkpointing keeps the input of every block, frozen or not, and `enable_input_require_grads`, which PEFT and
-TRL call for it, marks the output of every embedding, the low-res tower's too, so that a frozen tower keeps all it
-computes for a gradient that nobody reads.
+Autograd records nothing if neither weights nor inputs require a gradient. Training code undoes that: gradient
+checkpointing keeps the input of every block, frozen or not. PEFT and TRL call `enable_input_require_grads` for it,
+which marks the output of every embedding, the low-res tower's too. A frozen tower would then keep all activations
+for a gradient that nobody reads.
 """
 
 import functools
@@ -23,16 +23,16 @@ Output = TypeVar("Output")
 def graph_if_needed(
     method: Callable[Concatenate[Module, Inputs], Output],
 ) -> Callable[Concatenate[Module, Inputs], Output]:
-    """Let a method of a module record a graph only if the module trains or a tensor given to it wants a gradient.
+    """Let a module's method build a graph only if a parameter or an input of the module requires a gradient.
 
-    It is decided at every call, so that freezing and unfreezing need no more than `requires_grad_`.
+    The check runs at every call, so that `requires_grad_` is enough to freeze and unfreeze.
     """
 
     @functools.wraps(method)
     def wrapped(self: Module, /, *inputs: Inputs.args, **kwargs: Inputs.kwargs) -> Output:
         if not torch.is_grad_enabled() or any(map(_wants_gradient, inputs)):
             return method(self, *inputs, **kwargs)
-        if getattr(self, "_is_replica", False):  # of `nn.DataParallel`, whose copies have no parameters of their own
+        if getattr(self, "_is_replica", False):  # a copy made by `nn.DataParallel`, which has no parameters of its own
             return method(self, *inputs, **kwargs)
         if any(parameter.requires_grad for parameter in cast(nn.Module, self).parameters()):
             return method(self, *inputs, **kwargs)

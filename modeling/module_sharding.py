@@ -1,13 +1,13 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Tells whether a module's weights are spread over processes."""
+"""Detect whether a module's weights are spread over processes."""
 
 import torch
 from torch import nn
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether calling parts of a module makes processes wait for each other: FSDP1, FSDP2 or ZeRO-3.
+    """Return whether calls of a module's parts make processes wait for each other: FSDP1, FSDP2 or ZeRO-3.
 
     Data-parallel and tensor-parallel models are not sharded in this sense.
     """

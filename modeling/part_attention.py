@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Multi-head attention of queries to other tokens.
+"""Multi-head attention from queries to other tokens.
 
 Shapes: B batch, Q queries, K keys, D width of the queries, C width of the keys.
 """
@@ -14,14 +14,14 @@ from transformers import initialization as init
 def attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, num_heads: int, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """`softmax(q k^T / sqrt(D / heads)) v` per head.
+    """Return `softmax(q k^T / sqrt(D / heads)) v`, computed per head.
 
     Args:
         query: `(B, Q, D)`.
         key: `(B, K, D)`.
         value: `(B, K, D)`.
         num_heads: Divides D.
-        mask: `(B, K)` bool, which keys exist; all by default.
+        mask: `(B, K)` bool, true for real keys; all are real by default.
 
     Returns:
         `(B, Q, D)`.
@@ -32,14 +32,14 @@ def attend(
 
 
 def check_heads(field: str, num_heads: int, width: int) -> int:
-    """Raise a `ValueError` unless `num_heads` is positive and divides `width`."""
+    """Check that `num_heads` is positive and divides `width`; raise a `ValueError` otherwise."""
     if num_heads < 1 or width % num_heads:
         raise ValueError(f"`{field}` must divide the width {width}; got {num_heads}.")
     return num_heads
 
 
 class CrossAttention(nn.Module):
-    """Queries of width D read tokens of width C. Keys have no bias: softmax would not see it.
+    """Cross-attention from queries of width D to tokens of width C. Keys have no bias: softmax would cancel it.
 
     Args:
         width: D.
@@ -59,14 +59,14 @@ class CrossAttention(nn.Module):
     def forward(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """`(B, Q, D), (B, K, C), (B, K, C), (B, K) bool -> (B, Q, D)`."""
+        """Map `(B, Q, D), (B, K, C), (B, K, C), (B, K) bool -> (B, Q, D)`."""
         attended = attend(self.q_proj(query), self.k_proj(key), self.v_proj(value), self.num_heads, mask)
         output: torch.Tensor = self.out_proj(attended)
         return output
 
 
 class PackedAttention(nn.Module):
-    """The same with one weight for query, key and value, as `nn.MultiheadAttention` names and stacks it.
+    """Cross-attention with one stacked weight for query, key and value, named as in `nn.MultiheadAttention`.
 
     Args:
         width: D.
@@ -81,14 +81,14 @@ class PackedAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def set_initial_weights(self, std: float) -> None:
-        """Normal weight, zero bias."""
+        """Draw the weight from a normal distribution and set the bias to zero."""
         init.normal_(self.in_proj_weight, mean=0.0, std=std)
         init.zeros_(self.in_proj_bias)
 
     def forward(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """`(B, Q, D), (B, K, D), (B, K, D), (B, K) bool -> (B, Q, D)`."""
+        """Map `(B, Q, D), (B, K, D), (B, K, D), (B, K) bool -> (B, Q, D)`."""
         parts = zip((query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
         q, k, v = (F.linear(x, weight, bias) for x, weight, bias in parts)
         output: torch.Tensor = self.out_proj(attend(q, k, v, self.num_heads, mask))

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Builds the part that an option dict `{"type": name, ...}` names; one reading of such dicts for every table."""
+"""Build the part that an option dict `{"type": name, ...}` names, for every table of parts."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -9,18 +9,18 @@ from typing import Any, Protocol, TypeVar
 Part = TypeVar("Part")
 
 
-# Registers a part of another package; set by the `fila` package, where it is imported.
+# Registers parts of other packages. The `fila` package sets it when it is imported.
 load_part: Callable[[str, Any], None] | None = None
 
 
 def find_missing(kind: str, name: object, table: Mapping[str, object]) -> None:
-    """Look for a part that a table does not have among those of other packages."""
+    """Look for a part that is missing in a table among those of other packages."""
     if load_part is not None and isinstance(name, str) and name not in table:
         load_part(kind, name)
 
 
 def as_options(options: object) -> Any:
-    """Return the option dict of a part that is given by its name alone, as on the command line.
+    """Return an option dict; a bare name, as on the command line, becomes `{"type": name}`.
 
     Example:
         >>> as_options("film")
@@ -30,7 +30,7 @@ def as_options(options: object) -> Any:
 
 
 def find_part(family: str, table: Mapping[str, Part], options: object) -> tuple[str, Part]:
-    """Return the name that an option dict gives, and the part of a table that it names.
+    """Return the name in an option dict, and the part that a table has under it.
 
     Args:
         family: Name of the config field, for messages.
@@ -38,7 +38,7 @@ def find_part(family: str, table: Mapping[str, Part], options: object) -> tuple[
         options: `{"type": name, option: value, ...}`, or a name.
 
     Raises:
-        ValueError: If the name is no string or unknown.
+        ValueError: If the name is not a string or unknown.
     """
     options = as_options(options)
     if not isinstance(options, Mapping):
@@ -57,14 +57,14 @@ def build_part(
 
     Args:
         family: Name of the config field, for messages.
-        table: Part classes by name. What all parts of a table share is passed in `args` and `shared`; every other
-            parameter of the constructor is an option.
+        table: Part classes by name. `args` and `shared` hold the arguments that all parts of a table take; every
+            other parameter of the constructor is an option.
         options: `{"type": name, option: value, ...}`, or a name.
         args: Positional arguments for the constructor.
         shared: Keyword arguments for the constructor that are not options.
 
     Raises:
-        ValueError: If the name is no string or unknown, an option is unknown, or the part refuses a value.
+        ValueError: If the name is not a string or unknown, an option is unknown, or the part rejects a value.
     """
     name, part = find_part(family, table, options)
     chosen = {key: value for key, value in as_options(options).items() if key != "type"}
@@ -76,14 +76,14 @@ def build_part(
 
 
 def missing_answers(part: type, protocol: type) -> list[str]:
-    """Return what a protocol asks and a class does not declare.
+    """List the members of a protocol that a class does not declare.
 
-    A class declares an attribute or a method of its own or of a base class, or annotates an attribute that its
-    constructor sets. What it would inherit from the protocol itself, a body of dots, does not count.
+    A class declares a member if it or a base class defines it, or annotates it for the constructor to set. Bodies of
+    dots that are inherited from the protocol do not count.
 
     Args:
         part: The class.
-        protocol: Its public members, and `__call__`, are asked.
+        protocol: The protocol; its public members and `__call__` are required.
     """
     protocols = [each for each in protocol.__mro__ if Protocol in each.__bases__]
 
@@ -96,16 +96,16 @@ def missing_answers(part: type, protocol: type) -> list[str]:
 
 
 def check_answers(family: str, name: str, part: type, *protocols: type) -> None:
-    """Check that a class of a family declares all that is asked of it.
+    """Check that a class declares all members that its family requires.
 
     Args:
         family: "fusion", "connector", ..., for the message.
         name: The name under which the class is registered.
         part: The class.
-        protocols: What it must declare.
+        protocols: Protocols whose members the class must declare.
 
     Raises:
-        ValueError: If it is no class or declares too little; lists what is missing.
+        ValueError: If `part` is not a class or lacks members; the message lists them.
     """
     if not isinstance(part, type):
         raise ValueError(f"{family.capitalize()} {name!r} must be a class; got {part!r}.")
@@ -118,6 +118,6 @@ def check_answers(family: str, name: str, part: type, *protocols: type) -> None:
 
 
 def one_of(field: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise a `ValueError` unless `value` is one of `choices`."""
+    """Check that `value` is one of `choices`; raise a `ValueError` otherwise."""
     if value not in choices:
         raise ValueError(f"`{field}` must be one of {list(choices)}; got {value!r}.")

@@ -5,9 +5,9 @@
 Paper: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", arXiv:2103.00020.
 Code: transformers, `models/clip/modeling_clip.py::CLIPVisionModel`; the weights keep its names.
 
-Deviations: layers that nothing reads, and the final norm of the pooled CLS token, do not exist here. Views of any
-patch grid are accepted. Options: `tower_vit.py`. With `prefix="drop"` the CLS embedding does not exist either; the
-position table keeps its row, so that LLaVA-HR's and EAGLE's tables fit unchanged.
+Deviations: the tower leaves out layers that nothing reads and the final norm of the pooled CLS token. It accepts views
+of any patch grid. Options: `tower_vit.py`. With `prefix="drop"` it leaves out the CLS embedding too; the position
+table keeps its row, so that LLaVA-HR's and EAGLE's tables fit unchanged.
 """
 
 import torch
@@ -28,14 +28,14 @@ class ClipEmbeddings(CLIPVisionEmbeddings):
         self.options = vit_options(config)
         if self.options.prefix == "drop":
             del self.class_embedding
-            # CLIP's init rule names it; nothing else does
+            # only CLIP's init rule reads it
             self.register_buffer("class_embedding", torch.zeros(config.hidden_size), persistent=False)
 
     def forward(self, pixel_values: torch.Tensor, patch_grids: torch.Tensor | None = None) -> torch.Tensor:
         """Embed views `(T, 3, H, W)`, or `(T, 3, p, L * p)` with the patches side by side: `(T, N + L, D)`."""
         features = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))
         patches = features.flatten(2).transpose(1, 2)
-        positions = self.position_embedding(self.position_ids)[0]  # a call: sharded training gathers weights at calls
+        positions = self.position_embedding(self.position_ids)[0]  # a call, for which sharded training gathers weights
         rule, grid = self.options.positions, (features.shape[2], features.shape[3])
         patches = add_positions(patches, positions[1:], rule, grid, patch_grids)
         if self.options.prefix == "drop":
@@ -52,7 +52,7 @@ class ClipTower(VitTower, CLIPVisionModel):
         num_layers: Layers to keep, counted from the input.
     """
 
-    # CLIP's list names a class of its text model too, and accelerate stops at a class that the model does not have
+    # CLIP's list includes a class of its text model, and accelerate fails on a class that the model does not have
     _no_split_modules = ["ClipEmbeddings", "CLIPEncoderLayer"]  # noqa: RUF012
     _can_record_outputs = of_low_res_tower(CLIPEncoderLayer, CLIPAttention)
 
@@ -64,17 +64,17 @@ class ClipTower(VitTower, CLIPVisionModel):
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """Whether transformers may skip CLIP's own init rules; it may not."""
+        """Keep transformers from skipping CLIP's own init rules."""
         return False
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The layers that exist."""
+        """Layers that this tower keeps."""
         layers: nn.ModuleList = self.encoder.layers
         return layers
 
     @graph_if_needed
     def embed(self, pixel_values: torch.Tensor, patch_grids: torch.Tensor | None = None) -> torch.Tensor:
-        """See `VitTower.embed`."""
+        """Embed views; see `VitTower.embed`."""
         hidden_states: torch.Tensor = self.pre_layrnorm(self.embeddings(pixel_values, patch_grids))
         return hidden_states

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Table of the config classes of towers that transformers does not know."""
+"""Table of the config classes of towers that transformers does not have."""
 
 from transformers import PreTrainedConfig
 

@@ -5,14 +5,13 @@
 Papers: Liu et al., "A ConvNet for the 2020s", arXiv:2201.03545; Woo et al., "ConvNeXt V2", arXiv:2301.00808.
 Code: transformers, `models/convnext` and `models/convnextv2`; the weights keep their names.
 
-Deviations from transformers' classes, none in the arithmetic: each block can be checkpointed; stages that nothing
-reads and the pooled norm do not exist. Their epsilon is fixed at 1e-6; the option `norm_eps`, in `tower_options` of
-the tower's config, sets another (open_clip's XXL, in LLaVA-HR-X and EAGLE: 1e-5).
+Deviations from transformers' classes, none in the arithmetic: each block can be checkpointed; the tower leaves out
+stages that nothing reads and the pooled norm. transformers fixes epsilon at 1e-6; the option `norm_eps`, in
+`tower_options` of the tower's config, sets another (open_clip's XXL, in LLaVA-HR-X and EAGLE: 1e-5).
 
-Maps of several sizes go through the tower together, packed: all their cells in one tensor. So every module is called
-once and takes and gives one tensor, whatever canvases a batch holds. Sharded training (FSDP2, ZeRO-3) needs that: it
-gathers weights at every call, and all processes must make the same calls. It also makes the pointwise layers, most of
-the work, one matrix product.
+The tower packs maps of several sizes: all their cells are in one tensor. So every module is called once, with one
+tensor, for any batch of canvases. Sharded training (FSDP2, ZeRO-3) needs that: it gathers weights at every call, and
+all processes must make the same calls. It also makes the pointwise layers, most of the work, one matrix product.
 
 Shapes: N canvases, C channels, (h, w) cells of a stage's map, M cells of all maps together.
 """
@@ -37,21 +36,21 @@ Maps = torch.Tensor | tuple[torch.Tensor, ...]  # one map `(N, C, h, w)`, or sev
 
 
 def norm_eps(config: PreTrainedConfig) -> float:
-    """Epsilon of a ConvNeXt's norms.
+    """Return the epsilon of a ConvNeXt's norms.
 
     Raises:
-        TowerError: If the config has another tower option.
+        TowerError: If the config has an unknown tower option.
     """
     return float(tower_options(config, norm_eps=NORM_EPS).norm_eps)
 
 
 def as_tuple(maps: Maps) -> tuple[torch.Tensor, ...]:
-    """Several maps as they are, one map as a tuple of one."""
+    """Return several maps unchanged, and one map as a tuple of one."""
     return maps if isinstance(maps, tuple) else (maps,)
 
 
 def pack(maps: Iterable[torch.Tensor]) -> tuple[torch.Tensor, list[Shape]]:
-    """Lay the cells of maps `(N, C, h, w)` one after the other: `(M, C)`, and the shapes to undo it."""
+    """Concatenate the cells of maps `(N, C, h, w)` to `(M, C)`, and return the shapes for `unpack`."""
     by_cell = [features.permute(0, 2, 3, 1) for features in maps]
     shapes = [(cells.shape[0], cells.shape[1], cells.shape[2]) for cells in by_cell]
     flat = [cells.flatten(0, 2) for cells in by_cell]
@@ -59,13 +58,13 @@ def pack(maps: Iterable[torch.Tensor]) -> tuple[torch.Tensor, list[Shape]]:
 
 
 def unpack(cells: torch.Tensor, shapes: list[Shape]) -> tuple[torch.Tensor, ...]:
-    """The maps `(N, C, h, w)` that were packed into `(M, C)`; views, with channels last in memory."""
+    """Split `(M, C)` into the maps `(N, C, h, w)` that were packed; they are views, channels last in memory."""
     parts = cells.split([math.prod(shape) for shape in shapes])
     return tuple(part.unflatten(0, shape).permute(0, 3, 1, 2) for part, shape in zip(parts, shapes, strict=True))
 
 
 def strided(shapes: list[Shape], stride: int) -> list[Shape]:
-    """Shapes of maps after a convolution whose kernel is its stride."""
+    """Return the shapes of maps after a convolution whose kernel equals its stride."""
     return [(number, height // stride, width // stride) for number, height, width in shapes]
 
 
@@ -92,7 +91,7 @@ class GlobalResponseNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, 1, 1, dim))
 
     def set_initial_weights(self, std: float) -> None:
-        """Start as the identity."""
+        """Make the norm start as the identity."""
         init.zeros_(self.weight)
         init.zeros_(self.bias)
 
@@ -101,7 +100,7 @@ class GlobalResponseNorm(nn.Module):
         return pack(self._normalise(features).permute(0, 3, 1, 2) for features in maps)[0]
 
     def _normalise(self, features: torch.Tensor) -> torch.Tensor:
-        """`(N, h, w, C) -> (N, h, w, C)`."""
+        """Map `(N, h, w, C) -> (N, h, w, C)`."""
         norm = torch.linalg.vector_norm(features, ord=2, dim=(1, 2), keepdim=True)
         scale = norm / (norm.mean(dim=-1, keepdim=True) + 1e-6)
         return self.weight * (features * scale) + self.bias + features
@@ -118,7 +117,7 @@ class ConvNextBlock(GradientCheckpointingLayer):
         self.act = ACT2FN[config.hidden_act]
         self.pwconv2 = nn.Linear(4 * dim, dim)
         self.drop_path = drop_path
-        layer_scale = getattr(config, "layer_scale_init_value", 0)  # ConvNeXt V2 has none
+        layer_scale = getattr(config, "layer_scale_init_value", 0)  # ConvNeXt V2 has no layer scale
         self.layer_scale_init_value = layer_scale
         self.layer_scale_parameter = nn.Parameter(layer_scale * torch.ones(dim)) if layer_scale > 0 else None
         self.grn = GlobalResponseNorm(4 * dim) if config.model_type == "convnextv2" else None
@@ -159,7 +158,7 @@ class ConvNextStage(nn.Module):
         self.layers = nn.ModuleList(ConvNextBlock(config, dim, rate) for rate in drop_path)
 
     def forward(self, cells: torch.Tensor, shapes: list[Shape]) -> torch.Tensor:
-        """`shapes` are those of the maps that come in."""
+        """Run the stage on packed cells; `shapes` are those of the input maps."""
         if self.downsampling_layer:
             norm, conv = self.downsampling_layer
             cells = conv(norm(cells), shapes)
@@ -169,7 +168,7 @@ class ConvNextStage(nn.Module):
         return cells
 
     def shapes_after(self, shapes: list[Shape]) -> list[Shape]:
-        """Shapes of the maps that come out."""
+        """Return the shapes of the output maps."""
         return strided(shapes, 2) if self.downsampling_layer else shapes
 
 
@@ -189,11 +188,11 @@ class ConvNextEmbeddings(nn.Module):
 
 
 class ConvNextEncoder(nn.Module):
-    """The stages; the tower runs them one by one."""
+    """Container of the stages; the tower runs them one by one."""
 
     def __init__(self, config: PreTrainedConfig, num_stages: int) -> None:
         super().__init__()
-        # The rates are those of the whole network, whatever part of it is kept.
+        # The rates are those of the whole network, even if only a part is kept.
         rates = torch.linspace(0, config.drop_path_rate, sum(config.depths), device="cpu").tolist()
         starts = [sum(config.depths[:i]) for i in range(len(config.depths) + 1)]
         self.stages = nn.ModuleList(
@@ -224,12 +223,12 @@ class ConvNextTower(nn.Module):
 
     @staticmethod
     def count_stages(config: PreTrainedConfig) -> int:
-        """Stages of the whole network."""
+        """Return the number of stages of the whole network."""
         return len(config.depths)
 
     @staticmethod
     def stage_shape(config: PreTrainedConfig, stage: int, tile: int) -> tuple[int, int]:
-        """Channels and cells per side of what a view of `tile` pixels owns of a stage's map (counted from 1)."""
+        """Return (channels, cells per side) of a stage's map (from 1) for a view of `tile` pixels."""
         stride = int(config.patch_size * 2 ** (stage - 1))
         if tile % stride:
             raise TowerError(
@@ -239,7 +238,7 @@ class ConvNextTower(nn.Module):
         return config.hidden_sizes[stage - 1], tile // stride
 
     def stride(self, stage: int) -> int:
-        """Pixels per cell and side of the map of `stage` (counted from 1)."""
+        """Return the pixels per side of one cell of the map of `stage` (counted from 1)."""
         return int(self.config.patch_size * 2 ** (stage - 1))
 
     @graph_if_needed
@@ -252,7 +251,7 @@ class ConvNextTower(nn.Module):
 
     @graph_if_needed
     def run_stages(self, maps: Maps, start: int, stop: int) -> Maps:
-        """Run stages `start` (inclusive, from 0) to `stop` (exclusive); as many maps come out as go in."""
+        """Run stages `start` (inclusive, from 0) to `stop` (exclusive); each input map gives one output map."""
         cells, shapes = pack(as_tuple(maps))
         stage: Any
         for stage in self.encoder.stages[start:stop]:

@@ -6,11 +6,11 @@ Papers: Oquab et al., "DINOv2: Learning Robust Visual Features without Supervisi
 "Vision Transformers Need Registers", arXiv:2309.16588.
 Code: transformers, `models/dinov2` and `models/dinov2_with_registers`, which this equals.
 
-The layers are written out because transformers has renamed its own between the versions that are supported. Weights
-have the names of the published checkpoints, so that a checkpoint opens with every version.
+This file defines the layers because transformers renamed its own between supported versions. Weights have the names
+of the published checkpoints, so that a checkpoint opens with every version.
 
-Deviations: layers that nothing reads and the mask token of pre-training do not exist; no dropout inside the layers
-but stochastic depth. Options: `tower_vit.py`.
+Deviations: the tower leaves out layers that nothing reads and the mask token of pre-training; the layers have no
+dropout but stochastic depth. Options: `tower_vit.py`.
 """
 
 from typing import Any, Unpack
@@ -39,7 +39,7 @@ def eager_attention(
     scaling: float,
     **kwargs: Unpack[TransformersKwargs],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention `(T, heads, L, d)` written out, in the signature that transformers' table has."""
+    """Compute attention `(T, heads, L, d)` in plain torch, with the signature of transformers' attention functions."""
     weights = query @ key.transpose(2, 3) * scaling
     if attention_mask is not None:
         weights = weights + attention_mask
@@ -48,7 +48,7 @@ def eager_attention(
 
 
 class Dinov2SelfAttention(nn.Module):
-    """Attention of the patches and prefix tokens of one view to each other, without its output layer."""
+    """Attention among the patches and prefix tokens of one view, without its output layer."""
 
     def __init__(self, config: Dinov2Config | Dinov2WithRegistersConfig) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Dinov2SelfAttention(nn.Module):
     def forward(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs: Unpack[TransformersKwargs]
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """`(T, L, D) -> (T, L, D)` and the weights, where the implementation gives them."""
+        """Map `(T, L, D) -> (T, L, D)`; return the attention weights too if the implementation computes them."""
         heads = (*hidden_states.shape[:-1], -1, self.head_size)
         query, key, value = (part(hidden_states).view(heads) for part in (self.query, self.key, self.value))
         attend: Any = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
@@ -102,7 +102,7 @@ class Dinov2Attention(nn.Module):
 
 
 class Dinov2Mlp(nn.Module):
-    """Two layers, or SwiGLU in the largest size."""
+    """MLP of two layers, or SwiGLU in the largest size."""
 
     def __init__(self, config: Dinov2Config | Dinov2WithRegistersConfig) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class Dinov2Mlp(nn.Module):
 
 
 class Dinov2LayerScale(nn.Module):
-    """A factor per channel."""
+    """One learned factor per channel."""
 
     def __init__(self, config: Dinov2Config | Dinov2WithRegistersConfig) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class Dinov2LayerScale(nn.Module):
 
 
 class Dinov2Block(GradientCheckpointingLayer):
-    """One layer."""
+    """One transformer layer."""
 
     def __init__(self, config: Dinov2Config | Dinov2WithRegistersConfig) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class Dinov2Block(GradientCheckpointingLayer):
         self.drop_path = config.drop_path_rate
 
     def _kept(self, update: torch.Tensor) -> torch.Tensor:
-        """Stochastic depth, arXiv:1603.09382, view by view."""
+        """Apply stochastic depth, arXiv:1603.09382, view by view."""
         if not self.training or self.drop_path == 0:
             return update
         keep = update.new_empty(len(update), 1, 1).bernoulli_(1 - self.drop_path)
@@ -163,7 +163,7 @@ class Dinov2Block(GradientCheckpointingLayer):
         attention_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
-        """`(T, L, D) -> (T, L, D)`."""
+        """Map `(T, L, D) -> (T, L, D)`."""
         update = self.layer_scale1(self.attention(self.norm1(hidden_states), attention_mask, **kwargs))
         hidden_states = hidden_states + self._kept(update)
         return hidden_states + self._kept(self.layer_scale2(self.mlp(self.norm2(hidden_states))))
@@ -210,7 +210,7 @@ class Dinov2Embeddings(nn.Module):
 
 
 class Dinov2Layers(nn.Module):
-    """The layers; the tower runs them."""
+    """Container of the layers; the tower runs them."""
 
     def __init__(self, config: Dinov2Config | Dinov2WithRegistersConfig, num_layers: int) -> None:
         super().__init__()
@@ -248,7 +248,7 @@ class Dinov2Tower(VitTower, PreTrainedModel):
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """Whether transformers may skip the init rules below; it may not."""
+        """Keep transformers from skipping the init rules below."""
         return False
 
     @torch.no_grad()
@@ -266,18 +266,18 @@ class Dinov2Tower(VitTower, PreTrainedModel):
 
     @staticmethod
     def num_prefix(config: PreTrainedConfig) -> int:
-        """CLS and registers."""
+        """Return the number of prefix tokens, CLS and registers."""
         return 1 + getattr(config, "num_register_tokens", 0) if vit_options(config).prefix == "keep" else 0
 
     def get_input_embeddings(self) -> nn.Module:
-        """The patch embedding."""
+        """Return the patch embedding."""
         patch_embeddings: Any = self.embeddings.patch_embeddings
         projection: nn.Module = patch_embeddings.projection
         return projection
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The layers that exist."""
+        """Layers that this tower keeps."""
         return self.encoder.layer
 
     @property

@@ -7,12 +7,12 @@ arXiv:2203.16527.
 Code: NVlabs/EAGLE @ fef95f1, `vision_models/eva_vit.py::EVAViT`; the weights keep its names. transformers has no such
 model.
 
-Layers attend within windows, some of them everywhere. A window that sticks out is filled with zeros, which attend
-too, as in the source. Rotary positions are those of `rope_grid` patches per side, spread over the window or the view:
-half of a head's channels turn with the row, half with the column. No final norm.
+Most layers attend within windows, some over the whole view. A window that reaches over the edge is filled with zeros,
+which attend too, as in the source. Rotary positions are those of `rope_grid` patches per side, spread over the window
+or the view: half of a head's channels rotate with the row, half with the column. No final norm.
 
 Options, in `tower_options` of the tower's config: `unshuffle` (r x r cells become the channels of one, channel
-slowest), `input_size` and `resize` (the size at which views are encoded and how they are brought to it).
+slowest), `input_size` and `resize` (the size at which views are encoded, and the rule that resizes them).
 
 Shapes: T views, t pixels per side, g patches per side, D width, d width of a head.
 """
@@ -37,7 +37,7 @@ Angles = tuple[torch.Tensor, torch.Tensor]  # cosine and sine, `(patches, d)`
 
 
 def eva02_options(config: PreTrainedConfig) -> SimpleNamespace:
-    """The checked options of the tower.
+    """Return the checked options of the tower.
 
     Raises:
         TowerError: If an option or its value is not accepted.
@@ -49,16 +49,16 @@ def eva02_options(config: PreTrainedConfig) -> SimpleNamespace:
 
 
 def rotary_angles(side: int, grid: int, width: int, device: torch.device) -> Angles:
-    """Cosine and sine of every patch's rotation.
+    """Return cosine and sine of each patch's rotation.
 
     Args:
         side: Patches per side.
-        grid: Patches per side for which the frequencies are meant.
+        grid: Patches per side that the frequencies are defined for.
         width: Channels of a head; divisible by 4.
-        device: Where the result lives.
+        device: Device of the result.
 
     Returns:
-        Two `(side * side, width)` float32; neighbouring channels turn together.
+        Two `(side * side, width)` float32; neighbouring channels rotate together.
     """
     steps = torch.arange(0, width // 2, 2, device=device, dtype=torch.float32) / (width // 2)
     places = torch.arange(side, device=device, dtype=torch.float32) / side * grid
@@ -69,14 +69,14 @@ def rotary_angles(side: int, grid: int, width: int, device: torch.device) -> Ang
 
 
 def rotate(tokens: torch.Tensor, angles: Angles) -> torch.Tensor:
-    """Turn `(..., patches, d)`."""
+    """Rotate `(..., patches, d)` by the angles."""
     even, odd = tokens.unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack([-odd, even], dim=-1).flatten(-2)
     return (tokens * angles[0] + turned * angles[1]).to(tokens.dtype)
 
 
 def to_windows(features: torch.Tensor, size: int) -> torch.Tensor:
-    """Cut `(T, g, g, D)` into windows `(T * n * n, size, size, D)`, zeros where the last ones stick out."""
+    """Cut `(T, g, g, D)` into windows `(T * n * n, size, size, D)`; zeros fill windows beyond the edge."""
     missing = -features.shape[1] % size
     padded = F.pad(features, (0, 0, 0, missing, 0, missing))
     number = padded.shape[1] // size
@@ -107,7 +107,7 @@ class Eva02Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, features: torch.Tensor, angles: Angles) -> torch.Tensor:
-        """`(T, g, g, D) -> (T, g, g, D)`."""
+        """Map `(T, g, g, D) -> (T, g, g, D)`."""
         tokens = features.flatten(1, 2)
         query, key, value = self.q_proj(tokens) + self.q_bias, self.k_proj(tokens), self.v_proj(tokens) + self.v_bias
         query, key, value = (x.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value))
@@ -132,11 +132,11 @@ class Eva02Mlp(nn.Module):
 
 
 class Eva02Block(GradientCheckpointingLayer):
-    """One layer.
+    """One transformer layer.
 
     Args:
         config: The `Eva02Config`.
-        window_size: Patches per side of a window; 0: attention everywhere.
+        window_size: Patches per side of a window; 0: attention over the whole view.
     """
 
     def __init__(self, config: Eva02Config, window_size: int) -> None:
@@ -148,7 +148,7 @@ class Eva02Block(GradientCheckpointingLayer):
         self.mlp = Eva02Mlp(config)
 
     def forward(self, features: torch.Tensor, everywhere: Angles, windowed: Angles) -> torch.Tensor:
-        """`(T, g, g, D) -> (T, g, g, D)`; the angles of a whole view and of a window."""
+        """Map `(T, g, g, D) -> (T, g, g, D)`, with the angles of a whole view and of a window."""
         normed = self.norm1(features)
         if self.window_size:
             update = from_windows(self.attn(to_windows(normed, self.window_size), windowed), features.shape[1])
@@ -168,7 +168,7 @@ class Eva02PatchEmbed(nn.Module):
         )
 
     def forward(self, views: torch.Tensor) -> torch.Tensor:
-        """`(T, 3, S, S) -> (T, D, g, g)`."""
+        """Map `(T, 3, S, S) -> (T, D, g, g)`."""
         features: torch.Tensor = self.proj(views.to(self.proj.weight.dtype))
         return features
 
@@ -203,7 +203,7 @@ class Eva02Tower(PreTrainedModel):
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """Whether transformers may skip the init rule below; it may not."""
+        """Keep transformers from skipping the init rule below."""
         return False
 
     @torch.no_grad()
@@ -217,17 +217,17 @@ class Eva02Tower(PreTrainedModel):
 
     @staticmethod
     def count_stages(config: PreTrainedConfig) -> int:
-        """One."""
+        """Return 1: the tower has one stage."""
         return 1
 
     @staticmethod
     def stage_shape(config: PreTrainedConfig, stage: int, tile: int) -> tuple[int, int]:
-        """Channels and cells per side of the map of a view of `tile` pixels."""
+        """Return (channels, cells per side) of the map of a view of `tile` pixels."""
         times = eva02_options(config).unshuffle
         return config.hidden_size * times**2, cells_per_side(config, tile, patch=config.patch_size, unshuffle=times)
 
     def get_input_embeddings(self) -> nn.Module:
-        """The patch embedding."""
+        """Return the patch embedding."""
         return self.patch_embed
 
     @graph_if_needed
@@ -236,7 +236,7 @@ class Eva02Tower(PreTrainedModel):
         size = self.options.input_size or views.shape[-1]
         patches = self.patch_embed(resize(views, (size, size), self.options.resize))
         side = patches.shape[-1]
-        # the table's first row is for a CLS token, which exists in pre-training only
+        # the table's first row belongs to a CLS token, which only pre-training has
         tokens = add_positions(patches.flatten(2).transpose(1, 2), self.pos_embed[0, 1:], "bicubic", (side, side))
         features = tokens.unflatten(1, (side, side))
         grid, width = self.config.rope_grid, self.config.hidden_size // self.config.num_attention_heads

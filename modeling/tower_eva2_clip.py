@@ -7,15 +7,15 @@ vision-language model Wang et al., "CogVLM", arXiv:2311.03079, and Hong et al., 
 Code: the hub file `visual.py` of CogVLM2-Video is in no repository; this follows copies and ports of CogVLM's and
 CogVLM2's, which agree, and the tensor list of cogvlm2-llama3-caption. transformers has no such model.
 
-A CLIP of transformers with three differences: the patch convolution has a bias, no norm stands before the first layer,
-and a layer norms what its two parts give, not what they read:
+transformers' CLIP with three differences: the patch convolution has a bias, no norm precedes the first layer, and a
+layer normalises the outputs of its two parts, not their inputs:
 
     x = x + norm1(attention(x)),  x = x + norm2(mlp(x))
 
 There is no final norm. Modules have CLIP's names. Despite its name this is not the EVA-02 of `tower_eva02.py`: no
 rotary positions, no windows, no gated MLP.
 
-Deviations: layers that nothing reads do not exist here. Views of any patch grid are accepted. Options: `tower_vit.py`.
+Deviations: the tower leaves out layers that nothing reads. It accepts views of any grid. Options: `tower_vit.py`.
 """
 
 from typing import Any, Unpack
@@ -41,12 +41,12 @@ class Eva2ClipEmbeddings(ClipEmbeddings):
 
 
 class Eva2ClipLayer(CLIPEncoderLayer):
-    """CLIP's layer with its norms behind attention and MLP."""
+    """CLIP's layer with its norms after attention and MLP."""
 
     def forward(  # type: ignore[override]
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs: Unpack[TransformersKwargs]
     ) -> torch.Tensor:
-        """`(T, N + P, D) -> (T, N + P, D)`."""
+        """Map `(T, N + P, D) -> (T, N + P, D)`."""
         attended, _ = self.self_attn(hidden_states=hidden_states, attention_mask=attention_mask, **kwargs)
         hidden_states = hidden_states + self.layer_norm1(attended)
         return hidden_states + self.layer_norm2(self.mlp(hidden_states))
@@ -72,6 +72,6 @@ class Eva2ClipTower(ClipTower):
 
     @graph_if_needed
     def embed(self, pixel_values: torch.Tensor, patch_grids: torch.Tensor | None = None) -> torch.Tensor:
-        """See `VitTower.embed`."""
+        """Embed views; see `VitTower.embed`."""
         hidden_states: torch.Tensor = self.embeddings(pixel_values, patch_grids)
         return hidden_states

@@ -6,9 +6,9 @@ Paper: Chen et al., "InternVL: Scaling up Vision Foundation Models and Aligning 
 arXiv:2312.14238.
 Code: transformers, `models/internvl/modeling_internvl.py::InternVLVisionModel`; the weights keep its names.
 
-Deviations: layers that nothing reads and the mask token of pre-training do not exist here. Its layers take no mask,
-so views of unequal size are refused. Options: `tower_vit.py`; the final norm exists only if the config has
-`use_mean_pooling=False` too, as in transformers.
+Deviations: the tower leaves out layers that nothing reads and the mask token of pre-training. Its layers take no mask,
+so it rejects views of unequal size. Options: `tower_vit.py`. As in transformers, the final norm also needs
+`use_mean_pooling=False` in the config.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ class InternVitEmbeddings(InternVLVisionEmbeddings):
         self.mask_token = None  # type: ignore[assignment]
         if self.options.prefix == "drop":
             del self.cls_token
-            # InternViT's init rule names it; nothing else does
+            # only InternViT's init rule reads it
             self.register_buffer("cls_token", torch.zeros(1, 1, config.hidden_size), persistent=False)
 
     def forward(self, pixel_values: torch.Tensor, patch_grids: torch.Tensor | None = None) -> torch.Tensor:
@@ -77,18 +77,18 @@ class InternVitTower(VitTower, InternVLVisionModel):
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """Whether transformers may skip InternViT's own init rules; it may not."""
+        """Keep transformers from skipping InternViT's own init rules."""
         return False
 
     def get_input_embeddings(self) -> nn.Module:
-        """The patch embedding; transformers names the module around it, which is not called here."""
+        """Return the patch embedding; transformers returns the module around it, which is not called here."""
         patch_embeddings: Any = self.embeddings.patch_embeddings
         projection: nn.Module = patch_embeddings.projection
         return projection
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The layers that exist."""
+        """Layers that this tower keeps."""
         layers: nn.ModuleList = self.encoder.layer
         return layers
 

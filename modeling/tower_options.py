@@ -1,8 +1,8 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Options of a tower that its config class in transformers does not have.
+"""Options of a tower that its config class in transformers lacks.
 
-They stand in the tower's own config under `tower_options`, so that they travel with it, and each tower checks them.
+The tower's config stores them under `tower_options`, so that they are saved with it. Each tower checks its own.
 """
 
 from types import SimpleNamespace
@@ -14,15 +14,15 @@ from .part_options import one_of
 
 
 class TowerError(ValueError):
-    """A tower that cannot do what is asked of it."""
+    """A tower does not support the requested options."""
 
 
 def tower_options(config: PreTrainedConfig, **defaults: object) -> SimpleNamespace:
-    """A tower's options, the defaults where none are given.
+    """Return a tower's options, with defaults for those that are not given.
 
     Args:
         config: The tower's config.
-        defaults: All options that the tower has.
+        defaults: All options of the tower with their defaults.
 
     Raises:
         TowerError: If an option is unknown.
@@ -36,10 +36,10 @@ def tower_options(config: PreTrainedConfig, **defaults: object) -> SimpleNamespa
 
 
 def square(config: PreTrainedConfig, name: str) -> int:
-    """A size that some config classes keep as one number and some as a pair.
+    """Return a size that config classes store as one number or as a pair.
 
     Raises:
-        TowerError: If the two differ.
+        TowerError: If the two numbers differ.
     """
     value = getattr(config, name)
     if isinstance(value, list | tuple):
@@ -50,16 +50,16 @@ def square(config: PreTrainedConfig, name: str) -> int:
 
 
 def cells_per_side(config: PreTrainedConfig, tile: int, *, patch: int, unshuffle: int = 1) -> int:
-    """Cells per side of the one map of a tower that encodes views, for high-res views of `tile` pixels.
+    """Return the cells per side of a view tower's map for high-res views of `tile` pixels.
 
     Args:
         config: The tower's config, with the options `input_size` and `resize`.
         tile: Pixels per side of a view of the high-res canvas.
         patch: Pixels per side of a patch.
-        unshuffle: Patches per side that one cell holds.
+        unshuffle: Patches per side of one cell.
 
     Raises:
-        TowerError: If the input is not whole cells, or an option is unknown.
+        TowerError: If the input does not divide into whole cells, or an option is unknown.
     """
     given = getattr(config, "tower_options", None) or {}
     one_of("tower_options.resize", given.get("resize", "corners"), RESIZES)

@@ -5,16 +5,15 @@
 Paper: Lee et al., "Pix2Struct: Screenshot Parsing as Pretraining for Visual Language Understanding",
 arXiv:2210.03347.
 Code: transformers, `models/pix2struct/modeling_pix2struct.py::Pix2StructVisionModel`; the weights keep its names.
-EAGLE @ fef95f1, `pix2struct_encoder.py`: the image's normalisation is undone, and Pix2Struct's own processor makes
-patches of it.
+EAGLE @ fef95f1, `pix2struct_encoder.py`: undoes the image's normalisation and applies Pix2Struct's own processor.
 
-That processor's work is done here, on tensors: a view is standardised by its own mean and deviation, then resized
-with antialiasing, then cut. It fits 2048 patches to an image, 45 x 45 to a square one: `input_size=720`.
+This file does the processor's work on tensors: it standardises a view by its own mean and deviation, resizes it with
+antialiasing and cuts it. The processor fits 2048 patches to an image, 45 x 45 to a square one: `input_size=720`.
 
-Options, in `tower_options` of the tower's config: `patch_size`; `mean` and `std`, the normalisation that is undone
-(CLIP's); `input_size` and `resize`, the size at which views are encoded and how they are brought to it.
+Options, in `tower_options` of the tower's config: `patch_size`; `mean` and `std`, the normalisation to undo (CLIP's);
+`input_size` and `resize`, the size at which views are encoded, and the rule that resizes them.
 
-Deviation: patches that fill the sequence up to 2048, which are masked there, do not exist.
+Deviation: there are no masked patches that fill the sequence up to 2048.
 
 Shapes: T views, t pixels per side, p pixels per side of a patch, g patches per side, D width.
 """
@@ -34,7 +33,7 @@ CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
 
 
 def pix2struct_options(config: PreTrainedConfig) -> SimpleNamespace:
-    """The checked options of the tower.
+    """Return the checked options of the tower.
 
     Raises:
         TowerError: If an option is unknown or the patches do not fit the weights.
@@ -51,7 +50,7 @@ def pix2struct_options(config: PreTrainedConfig) -> SimpleNamespace:
 
 
 def flattened_patches(views: torch.Tensor, patch: int) -> torch.Tensor:
-    """Row, column (both from 1) and pixels of every patch, channels fastest.
+    """Return row, column (both from 1) and pixels of each patch, channels fastest.
 
     Args:
         views: `(T, C, S, S)` float.
@@ -93,17 +92,17 @@ class Pix2StructTower(Pix2StructVisionModel):
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """Whether transformers may skip Pix2Struct's own init rules; it may not."""
+        """Keep transformers from skipping Pix2Struct's own init rules."""
         return False
 
     @staticmethod
     def count_stages(config: PreTrainedConfig) -> int:
-        """One."""
+        """Return 1: the tower has one stage."""
         return 1
 
     @staticmethod
     def stage_shape(config: PreTrainedConfig, stage: int, tile: int) -> tuple[int, int]:
-        """Channels and cells per side of the map of a view of `tile` pixels."""
+        """Return (channels, cells per side) of the map of a view of `tile` pixels."""
         side = cells_per_side(config, tile, patch=pix2struct_options(config).patch_size)
         most = min(config.seq_len - 1, 256)
         if side > most:

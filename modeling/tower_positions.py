@@ -1,8 +1,8 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Learned positions of a square table for views of any patch grid: interpolated, or picked by buckets.
+"""Learned positions from a square table for views of any patch grid: interpolated, or selected by buckets.
 
-Shapes: T views, L patches of the view that has most, S rows and columns of the table, D width.
+Shapes: T views, L patches of the largest view, S rows and columns of the table, D width.
 """
 
 import torch
@@ -14,12 +14,12 @@ RULES = ("bicubic", "bicubic_antialias", "buckets")
 def interpolated_positions(
     table: torch.Tensor, patch_grid: tuple[int, int], *, antialias: bool = False
 ) -> torch.Tensor:
-    """Positions of one view by bicubic interpolation of the table.
+    """Return the positions of one view by bicubic interpolation of the table.
 
     Args:
         table: `(S * S, D)` float, row-major.
         patch_grid: (rows, cols).
-        antialias: Average where the table shrinks. It also changes how it grows: another bicubic kernel.
+        antialias: Whether shrinking averages. Enlarging changes too: antialiasing uses another bicubic kernel.
 
     Returns:
         `(rows * cols, D)`, dtype of `table`; the table itself for a grid of S x S.
@@ -36,10 +36,10 @@ def interpolated_positions(
 
 
 def bucket_ids(count: int, side: int) -> torch.Tensor:
-    """The table's rows (or columns) for the `count` patches of an axis.
+    """Return the table's rows (or columns) for the `count` patches of an axis.
 
-    Patch i takes floor(i * side / count), except where single precision decides otherwise, which is kept: `count` is a
-    tensor in the source, so that the step is rounded to single precision before the range is made.
+    Patch i takes floor(i * side / count), except where single precision rounds differently. We keep that: `count` is a
+    tensor in the source, so that the step is rounded to single precision before the range is built.
 
     Args:
         count: Patches of the axis.
@@ -57,7 +57,7 @@ def bucket_ids(count: int, side: int) -> torch.Tensor:
 
 
 def bucket_position_ids(patch_grids: torch.Tensor, side: int, length: int) -> torch.Tensor:
-    """The table's entry for each patch of each view; 0 for padding.
+    """Return the table's entry for each patch of each view; 0 for padding.
 
     Args:
         patch_grids: `(T, 2)` int, (rows, cols).
@@ -74,7 +74,7 @@ def bucket_position_ids(patch_grids: torch.Tensor, side: int, length: int) -> to
 
 
 def view_positions(table: torch.Tensor, patch_grid: tuple[int, int], rule: str) -> torch.Tensor:
-    """Positions of a view's patches, `(rows * cols, D)`, by one of `RULES`."""
+    """Return the positions of a view's patches, `(rows * cols, D)`, by one of `RULES`."""
     if rule == "buckets":
         side = round(table.shape[0] ** 0.5)
         grid = torch.tensor([patch_grid])
@@ -89,14 +89,14 @@ def add_positions(
     patch_grid: tuple[int, int] | None,
     patch_grids: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Add positions to the patches of views of one grid, or of a grid each.
+    """Add positions to the patches of views that share one grid or have one grid each.
 
     Args:
         patches: `(T, L, D)` float.
         table: `(S * S, D)` float.
         rule: One of `RULES`.
         patch_grid: (rows, cols) of all views.
-        patch_grids: `(T, 2)` int, (rows, cols) of each view; instead of `patch_grid`.
+        patch_grids: `(T, 2)` int, (rows, cols) of each view; in place of `patch_grid`.
 
     Returns:
         `(T, L, D)`; padding gets no position, or with `buckets` the first, as in MiniCPM-V.
@@ -119,6 +119,6 @@ def add_positions(
 
 
 def patch_mask(patch_grids: torch.Tensor, length: int) -> torch.Tensor:
-    """Which of the `length` patches of each view exist: `(T, L)` bool."""
+    """Return the mask `(T, L)` bool, true for patches that exist among the `length` of each view."""
     counts = patch_grids.prod(dim=-1, keepdim=True)
     return torch.arange(length, device=patch_grids.device) < counts

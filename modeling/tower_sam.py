@@ -10,8 +10,8 @@ Options, in `tower_options` of the tower's config:
 
 - `neck`: `full`; `short` is its first convolution and norm (EAGLE); `none` gives the layers' own features.
 - `unshuffle`: r x r cells become the channels of one, channel slowest (EAGLE: 2).
-- `input_size` and `resize`: the size at which views are encoded and how they are brought to it. The size must be
-  `image_size`, for which the position table is.
+- `input_size` and `resize`: the size at which views are encoded, and the rule that resizes them. The size must be
+  `image_size`, the size of the position table.
 
 Shapes: T views, t pixels per side, E channels, s cells per side.
 """
@@ -32,7 +32,7 @@ from .tower_options import TowerError, cells_per_side, square, tower_options
 
 
 def sam_options(config: PreTrainedConfig) -> SimpleNamespace:
-    """The checked options of the tower.
+    """Return the checked options of the tower.
 
     Raises:
         ValueError: If an option or its value is not accepted.
@@ -53,16 +53,16 @@ class ShortNeck(nn.Module):
         self.layer_norm1 = SamLayerNorm(config.output_channels, data_format="channels_first")
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """`(T, s, s, D) -> (T, E, s, s)`."""
+        """Map `(T, s, s, D) -> (T, E, s, s)`."""
         features: torch.Tensor = self.layer_norm1(self.conv1(hidden_states.permute(0, 3, 1, 2)))
         return features
 
 
 class NoNeck(nn.Module):
-    """No neck: channels first, and no more."""
+    """No neck: moves the channels first."""
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """`(T, s, s, D) -> (T, D, s, s)`."""
+        """Map `(T, s, s, D) -> (T, D, s, s)`."""
         return hidden_states.permute(0, 3, 1, 2)
 
 
@@ -74,7 +74,7 @@ class SamTower(SamVisionEncoder):
     """
 
     encodes_views: ClassVar[bool] = True
-    # older transformers names the attention inside, and would part it from its residual
+    # older transformers lists the inner attention, which would be placed apart from its residual
     _no_split_modules = ["SamVisionLayer"]  # noqa: RUF012
     _can_record_outputs: dict[str, Any] = {}  # noqa: RUF012  # a call of the encoder records the low-res tower alone
 
@@ -87,17 +87,17 @@ class SamTower(SamVisionEncoder):
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """Whether transformers may skip SAM's own init rules; it may not."""
+        """Keep transformers from skipping SAM's own init rules."""
         return False
 
     @staticmethod
     def count_stages(config: PreTrainedConfig) -> int:
-        """One."""
+        """Return 1: the tower has one stage."""
         return 1
 
     @staticmethod
     def stage_shape(config: PreTrainedConfig, stage: int, tile: int) -> tuple[int, int]:
-        """Channels and cells per side of the map of a view of `tile` pixels."""
+        """Return (channels, cells per side) of the map of a view of `tile` pixels."""
         options = sam_options(config)
         size = square(config, "image_size")
         if (options.input_size or tile) != size:

@@ -4,10 +4,10 @@
 
 Paper: Zhai et al., "Sigmoid Loss for Language Image Pre-Training", arXiv:2303.15343.
 Code: transformers, `models/siglip/modeling_siglip.py::SiglipVisionModel`; the weights keep its names. MiniCPM-V 2.6,
-`modeling_navit_siglip.py`: views of unequal size, whose positions are picked out of a 70x70 table by buckets.
+`modeling_navit_siglip.py`: views of unequal size, whose positions are selected from a 70x70 table by buckets.
 
-Deviations: layers that nothing reads and the pooling head do not exist here. Options: `tower_vit.py`; there is no
-prefix token, so `prefix` changes nothing.
+Deviations: the tower leaves out layers that nothing reads and the pooling head. Options: `tower_vit.py`; `prefix` has
+no effect, because there is no prefix token.
 """
 
 import torch
@@ -31,7 +31,7 @@ class SiglipEmbeddings(SiglipVisionEmbeddings):
         features = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))
         patches = features.flatten(2).transpose(1, 2)
         grid = features.shape[2], features.shape[3]
-        positions = self.position_embedding(self.position_ids)[0]  # a call: sharded training gathers weights at calls
+        positions = self.position_embedding(self.position_ids)[0]  # a call, for which sharded training gathers weights
         return add_positions(patches, positions, self.positions, grid, patch_grids)
 
 
@@ -43,7 +43,7 @@ class SiglipTower(VitTower, SiglipVisionModel):
         num_layers: Layers to keep, counted from the input.
     """
 
-    # SigLIP's list names classes of its text model and head too
+    # SigLIP's list includes classes of its text model and head
     _no_split_modules = ["SiglipEmbeddings", "SiglipEncoderLayer"]  # noqa: RUF012
     _can_record_outputs = of_low_res_tower(SiglipEncoderLayer, SiglipAttention)
 
@@ -58,17 +58,17 @@ class SiglipTower(VitTower, SiglipVisionModel):
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """Whether transformers may skip SigLIP's own init rules; it may not."""
+        """Keep transformers from skipping SigLIP's own init rules."""
         return False
 
     @staticmethod
     def num_prefix(config: PreTrainedConfig) -> int:
-        """There is no prefix token."""
+        """Return 0: SigLIP has no prefix token."""
         return 0
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The layers that exist."""
+        """Layers that this tower keeps."""
         layers: nn.ModuleList = self.encoder.layers
         return layers
 

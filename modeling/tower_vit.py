@@ -1,18 +1,18 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""What the ViT towers share: views of any size, groups of layers, and their use as a high-res tower.
+"""Base of the ViT towers: views of any size, groups of layers, and use as a high-res tower.
 
 Options, in `tower_options` of the tower's config:
 
-- `positions`: how the position table serves a patch grid that is not its own: `bicubic`, `bicubic_antialias`
-  (LLaVA-HR, EAGLE) or `buckets` (MiniCPM-V 2.6); None: as transformers' class does.
-- `prefix`: `keep`, or `drop`: CLS and registers are left out from the first layer on (LLaVA-HR, EAGLE).
-- `norm`: whether the final norm is applied; None: if the last layer is kept. CLIP's norms the pooled CLS token and
-  is never applied.
-- Of a high-res tower only: `layer`, the layer that is read, counted as `vision_feature_layer` is; `input_size` and
-  `resize`, the size at which views are encoded and how they are brought to it.
+- `positions`: rule that fits the position table to another patch grid: `bicubic`, `bicubic_antialias` (LLaVA-HR,
+  EAGLE) or `buckets` (MiniCPM-V 2.6); None: the rule of transformers' class.
+- `prefix`: `keep`, or `drop` to leave CLS and registers out from the first layer on (LLaVA-HR, EAGLE).
+- `norm`: whether the final norm is applied. `None` applies it only if the tower keeps its last layer. CLIP's final
+  norm acts on the pooled CLS token, so `ClipTower` never applies it.
+- For high-res towers only: `layer`, the layer that is read, counted as `vision_feature_layer`; `input_size` and
+  `resize`, the size at which views are encoded, and the rule that resizes them.
 
-Shapes: T views, S pixels per side, N prefix tokens, P patches, L patches of the view that has most, D width.
+Shapes: T views, S pixels per side, N prefix tokens, P patches, L patches of the largest view, D width.
 """
 
 from types import SimpleNamespace
@@ -36,14 +36,14 @@ HIGH_RES_OPTIONS: dict[str, Any] = {"layer": -1, "input_size": None, "resize": "
 
 
 def vit_options(config: PreTrainedConfig) -> SimpleNamespace:
-    """The checked options of a ViT tower.
+    """Return the checked options of a ViT tower.
 
     Raises:
         ValueError: If an option or its value is not accepted.
     """
     options = tower_options(config, **LOW_RES_OPTIONS, **HIGH_RES_OPTIONS)
     if options.positions is None:
-        # as transformers' classes do: of all of them, the one with registers averages
+        # match transformers: only DINOv2 with registers uses antialiasing when it interpolates positions
         options.positions = "bicubic_antialias" if hasattr(config, "num_register_tokens") else "bicubic"
     one_of("tower_options.positions", options.positions, RULES)
     one_of("tower_options.prefix", options.prefix, ("keep", "drop"))
@@ -53,13 +53,13 @@ def vit_options(config: PreTrainedConfig) -> SimpleNamespace:
 
 
 def has_final_norm(config: PreTrainedConfig, num_layers: int | None) -> bool:
-    """Whether a tower of which `num_layers` layers are kept applies its final norm."""
+    """Return whether a tower that keeps `num_layers` layers applies its final norm."""
     norm = vit_options(config).norm
     return num_layers in (None, config.num_hidden_layers) if norm is None else bool(norm)
 
 
 def of_low_res_tower(layer: type[nn.Module], attention: type[nn.Module]) -> dict[str, OutputRecorder]:
-    """What a call of the encoder records of a tower: nothing where the tower is a high-res one, of the same class."""
+    """Return recorders of a low-res tower's layers; they record nothing for a high-res tower of the same class."""
     return {
         "hidden_states": OutputRecorder(layer, layer_name="low_res_tower"),
         "attentions": OutputRecorder(attention, index=1, layer_name="low_res_tower"),
@@ -69,37 +69,37 @@ def of_low_res_tower(layer: type[nn.Module], attention: type[nn.Module]) -> dict
 class VitTower:
     """Mixin for a vision model of transformers whose layers the hybrid encoder runs itself.
 
-    The model holds `embeddings`, called with `(pixel_values, patch_grids)`, which gives `(T, N + P, D)`.
+    The model has a module `embeddings`; its call with `(pixel_values, patch_grids)` returns `(T, N + P, D)`.
     """
 
     config: Any
-    embeddings: Any  # each tower's own module
+    embeddings: Any  # each tower has its own module
     encodes_views: ClassVar[bool] = True
     takes_mask: ClassVar[bool] = True
 
     @staticmethod
     def num_prefix(config: PreTrainedConfig) -> int:
-        """N, by the config."""
+        """Return N from the config."""
         return 1 if vit_options(config).prefix == "keep" else 0
 
     @staticmethod
     def count_stages(config: PreTrainedConfig) -> int:
-        """As a high-res tower a ViT has one stage."""
+        """Return 1: as a high-res tower a ViT has one stage."""
         return 1
 
     @classmethod
     def stage_shape(cls, config: PreTrainedConfig, stage: int, tile: int) -> tuple[int, int]:
-        """Channels and cells per side of the map of a view of `tile` pixels."""
+        """Return (channels, cells per side) of the map of a view of `tile` pixels."""
         return config.hidden_size, cells_per_side(config, tile, patch=square(config, "patch_size"))
 
     @property
     def num_prefix_tokens(self) -> int:
-        """N."""
+        """N, the number of prefix tokens."""
         return self.num_prefix(self.config)
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The layers that exist."""
+        """Layers that this tower keeps."""
         raise NotImplementedError
 
     @property
@@ -109,7 +109,7 @@ class VitTower:
 
     @property
     def num_layers(self) -> int:
-        """Layers that exist."""
+        """Number of layers that this tower keeps."""
         return len(self.layers)
 
     @graph_if_needed
@@ -118,16 +118,16 @@ class VitTower:
 
         Args:
             pixel_values: `(T, 3, S, S)` float, or `(T, 3, p, L * p)` with the patches of a view side by side.
-            patch_grids: `(T, 2)` int, (rows, cols) of each view's patches; with the second form.
+            patch_grids: `(T, 2)` int, (rows, cols) of each view's patches; only with the second form.
 
         Returns:
-            `(T, N + P, D)`. P is L with `patch_grids`, and what lies beyond a view's patches is padding.
+            `(T, N + P, D)`. With `patch_grids` P is L, and rows beyond a view's patches are padding.
         """
         hidden_states: torch.Tensor = self.embeddings(pixel_values, patch_grids)
         return hidden_states
 
     def attention_mask(self, hidden_states: torch.Tensor, patch_grids: torch.Tensor | None) -> torch.Tensor | None:
-        """What `run_layers` needs to leave padding out of the attention; None where there is none.
+        """Return the mask that keeps padding out of the attention of `run_layers`; None if there is no padding.
 
         Args:
             hidden_states: `(T, N + L, D)`.
@@ -169,12 +169,12 @@ class VitTower:
 
     @graph_if_needed
     def finish(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Apply the final norm, if there is one, to `(T, N + P, D)`."""
+        """Apply the final norm, if the tower has one, to `(T, N + P, D)`."""
         return hidden_states if self.final_norm is None else self.final_norm(hidden_states)
 
     @graph_if_needed
     def forward(self, views: torch.Tensor) -> torch.Tensor:
-        """As a high-res tower, encode views `(T, 3, t, t)` of the high-res canvas: one map `(T, D, s, s)`."""
+        """Encode high-res views `(T, 3, t, t)` as one map `(T, D, s, s)`, in the role of a high-res tower."""
         options = vit_options(self.config)
         size = options.input_size or views.shape[-1]
         hidden_states = self.embed(resize(views, (size, size), options.resize))

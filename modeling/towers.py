@@ -1,9 +1,9 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Tables of the towers that a config can name by the `model_type` of its sub-configs.
+"""Tables of the towers, by the `model_type` of a config's sub-configs.
 
-The stages of all high-res towers are counted through, from 1: those of `high_res_vision_config` first, then those of
-each of `extra_vision_configs`.
+Stages are numbered through all high-res towers, from 1: first those of `high_res_vision_config`, then those of each of
+`extra_vision_configs`.
 """
 
 import copy
@@ -33,12 +33,12 @@ from .tower_vit import HIGH_RES_OPTIONS, vit_options
 class LowResTower(Protocol):
     """Encodes views `(T, 3, S, S)` as tokens `(T, num_prefix_tokens + P, D)`, a group of layers at a time.
 
-    Views of unequal size come as `(T, 3, p, L * p)`, their patches side by side, with their patch grids.
+    Views of unequal size have the form `(T, 3, p, L * p)`, their patches side by side, and come with patch grids.
 
     Attributes:
-        takes_mask: Whether its layers take a mask, without which views cannot differ in size.
-        num_prefix_tokens: Tokens in front of the patches.
-        num_layers: Layers that exist.
+        takes_mask: Whether the layers accept a mask, which views of different sizes need.
+        num_prefix_tokens: Number of tokens before the patches.
+        num_layers: Number of layers that the tower keeps.
     """
 
     takes_mask: ClassVar[bool]
@@ -69,10 +69,10 @@ class LowResTower(Protocol):
 
 
 class HighResTower(Protocol):
-    """What every high-res tower tells about its maps, by its config alone.
+    """Geometry of a high-res tower's maps, computed from its config alone.
 
     Attributes:
-        encodes_views: Whether it encodes the square of every view alone (`ViewTower`) or whole canvases
+        encodes_views: Whether the tower encodes single high-res views (`ViewTower`) or whole canvases
             (`CanvasTower`).
     """
 
@@ -83,15 +83,15 @@ class HighResTower(Protocol):
 
     @staticmethod
     def stage_shape(config: PreTrainedConfig, stage: int, tile: int) -> tuple[int, int]:
-        """Channels and cells per side of what a view of `tile` high-res pixels owns of a stage's map."""
+        """Return (channels, cells per side) of the part of a stage's map that belongs to one view of `tile` pixels."""
         ...
 
 
 class CanvasTower(HighResTower, Protocol):
-    """Encodes canvases `(N, 3, H, W)` as one map `(N, E, h, w)` per stage, a stage at a time.
+    """Encodes canvases `(N, 3, H, W)` as one map `(N, E, h, w)` per stage, stage by stage.
 
-    Canvases of several sizes come as a tuple and leave as a tuple of maps. Every module inside is called once for all
-    of them, with one tensor: sharded training needs the same calls in every process.
+    A tuple of canvases of several sizes gives a tuple of maps. Every module inside is called once for all of them,
+    with one tensor, because sharded training needs the same calls in every process.
     """
 
     def stride(self, stage: int) -> int: ...
@@ -104,7 +104,7 @@ class CanvasTower(HighResTower, Protocol):
 class ViewTower(HighResTower, Protocol):
     """Encodes views `(T, 3, t, t)` of the high-res canvas as one map `(T, E, s, s)`.
 
-    Its positions are those of a square, and with one call for all views every process makes the same calls.
+    Its position table is square. One call encodes all views, so that every process makes the same calls.
     """
 
     def __call__(self, views: torch.Tensor) -> torch.Tensor: ...
@@ -124,40 +124,40 @@ HIGH_RES_TOWERS: dict[str, "type[ViewTower] | type[CanvasTower]"] = {
     "eva02": Eva02Tower,
     "pix2struct_vision_model": Pix2StructTower,
     "sam_vision_model": SamTower,
-    **cast("dict[str, type[ViewTower]]", LOW_RES_TOWERS),  # each is a `ViewTower` too
+    **cast("dict[str, type[ViewTower]]", LOW_RES_TOWERS),  # each of these is a `ViewTower` too
 }
 
 
 def check_low_res_tower(name: str, part: type) -> None:
-    """Check that a tower's class declares all that `LowResTower` asks.
+    """Check that a tower's class declares all members of `LowResTower`.
 
     Raises:
-        ValueError: If it does not; names the missing answers.
+        ValueError: If members are missing; the message names them.
     """
     check_answers("low-res tower", name, part, LowResTower)
 
 
 def check_high_res_tower(name: str, part: type) -> None:
-    """Check that a tower's class declares all that `ViewTower` or `CanvasTower` asks.
+    """Check that a tower's class declares all members of `ViewTower` or `CanvasTower`.
 
     Raises:
-        ValueError: If it does not; names the missing answers.
+        ValueError: If members are missing; the message names them.
     """
     kinds: dict[Any, type] = {True: ViewTower, False: CanvasTower}
     check_answers("high-res tower", name, part, kinds.get(getattr(part, "encodes_views", None), HighResTower))
 
 
 def high_res_configs(config: FilaConfig) -> list[PreTrainedConfig]:
-    """The configs of all high-res towers of a `FilaConfig`."""
+    """Return the configs of all high-res towers of a `FilaConfig`."""
     first = config.high_res_vision_config
     return [] if first is None else [first, *getattr(config, "extra_vision_configs", ())]
 
 
 def check_tower_types(config: FilaConfig) -> None:
-    """Check that all towers of a `FilaConfig` are in the tables, and the low-res tower's options.
+    """Check that the tables contain all towers of a `FilaConfig`, and check the low-res tower's options.
 
     Raises:
-        ValueError: If a `model_type` is not; lists those that are.
+        ValueError: If a `model_type` is unknown; the message lists the known ones.
     """
     tables: list[tuple[str, str, PreTrainedConfig, Mapping[str, object]]] = [
         ("vision_config", "low_res_tower", config.vision_config, LOW_RES_TOWERS)
@@ -178,7 +178,7 @@ def check_tower_types(config: FilaConfig) -> None:
 
 
 def locate_stage(config: FilaConfig, stage: int) -> tuple[int, int]:
-    """Which high-res tower has the stage, counted from 0, and which of its own stages it is, counted from 1.
+    """Return the high-res tower of a stage, counted from 0, and the stage's number in that tower, counted from 1.
 
     Raises:
         ValueError: If there is no such stage.
@@ -193,12 +193,12 @@ def locate_stage(config: FilaConfig, stage: int) -> tuple[int, int]:
 
 
 def count_stages(config: FilaConfig) -> int:
-    """Stages of all high-res towers together."""
+    """Return the number of stages of all high-res towers together."""
     return sum(HIGH_RES_TOWERS[tower.model_type].count_stages(tower) for tower in high_res_configs(config))
 
 
 def last_stages(config: FilaConfig) -> list[int]:
-    """The last stage of each high-res tower, counted through."""
+    """Return the last stage of each high-res tower, numbered through all towers."""
     found: list[int] = []
     for tower in high_res_configs(config):
         count = HIGH_RES_TOWERS[tower.model_type].count_stages(tower)
@@ -207,10 +207,10 @@ def last_stages(config: FilaConfig) -> list[int]:
 
 
 def stage_shape(config: FilaConfig, stage: int) -> tuple[int, int]:
-    """Channels and cells per side of what one view owns of a stage's map.
+    """Return (channels, cells per side) of one view's part of a stage's map.
 
     Raises:
-        ValueError: If there is no such stage, or the view's high-res square is not whole cells.
+        ValueError: If there is no such stage, or the high-res view does not divide into whole cells.
     """
     index, own = locate_stage(config, stage)
     tower = high_res_configs(config)[index]
@@ -220,7 +220,7 @@ def stage_shape(config: FilaConfig, stage: int) -> tuple[int, int]:
 
 def build_low_res_tower(config: PreTrainedConfig, num_layers: int) -> "LowResTower":
     """Build the tower that `vision_config.model_type` names, with its first `num_layers` layers."""
-    tower: Any = LOW_RES_TOWERS[config.model_type]  # a class of transformers
+    tower: Any = LOW_RES_TOWERS[config.model_type]  # a class from transformers
     return cast("LowResTower", tower._from_config(config, num_layers=num_layers))
 
 
@@ -229,16 +229,15 @@ def build_high_res_tower(config: PreTrainedConfig, num_stages: int, attention: s
 
     Args:
         config: The tower's config.
-        num_stages: Its stages that are kept, counted from the input.
-        attention: Implementation of attention, where the config names none of its own; `sdpa` where the tower does not
-            have it.
+        num_stages: Number of stages to keep, counted from the input.
+        attention: Implementation of attention if the config names none; `sdpa` if the tower does not support it.
     """
     tower: Any = HIGH_RES_TOWERS[config.model_type]
     if not tower.encodes_views:
         built: nn.Module = tower(config, num_stages)
         return built
     config = copy.deepcopy(config)
-    config.dtype = None  # that of the model around it, which transformers does not write into configs in a list
+    config.dtype = None  # the outer model's, which transformers does not write into configs in a list
     attention = config._attn_implementation or attention
     flexible = getattr(tower, "_supports_flash_attn", False)
     config._attn_implementation = attention if flexible or attention in (None, "eager", "sdpa") else "sdpa"
@@ -253,11 +252,11 @@ def build_high_res_tower(config: PreTrainedConfig, num_stages: int, attention: s
 
 
 def build_high_res_towers(config: FilaConfig, read_stages: Sequence[int]) -> list[nn.Module]:
-    """Build the high-res towers, each up to the last of its stages that the fusion reads.
+    """Build the high-res towers, each up to the last stage that the fusion reads.
 
     Args:
         config: The `FilaConfig`.
-        read_stages: The stages that the fusion reads, counted through all towers.
+        read_stages: The stages that the fusion reads, numbered through all towers.
 
     Raises:
         TowerError: If the fusion does not read a tower.

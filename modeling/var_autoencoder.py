@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Convolutional encoder and decoder of VQGAN's family, as VAR's tokenizer has them.
+"""Convolutional encoder and decoder of VQGAN's family, as in VAR's tokenizer.
 
 Code: FoundationVision/VAR @ 78b9539, `models/basic_vae.py`, after CompVis/taming-transformers.
 
@@ -25,7 +25,7 @@ NORM_EPS = 1e-6
 
 
 def norm(config: VarVQConfig, channels: int) -> nn.GroupNorm:
-    """The norm of every block."""
+    """Build the norm of a block."""
     return nn.GroupNorm(config.norm_groups, channels, eps=NORM_EPS)
 
 
@@ -49,7 +49,7 @@ class ResidualBlock(GradientCheckpointingLayer):
 
 
 class MapAttention(nn.Module):
-    """Every cell reads every cell: `(B, C, h, w) -> (B, C, h, w)`."""
+    """Attention among all cells: `(B, C, h, w) -> (B, C, h, w)`."""
 
     def __init__(self, config: VarVQConfig, channels: int) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Double(nn.Module):
 
 
 class Level(nn.Module):
-    """The blocks of one resolution; which way it resizes afterwards is the caller's."""
+    """The blocks of one resolution; the caller chooses the resizing after them."""
 
     def __init__(
         self, config: VarVQConfig, channels: int, out_channels: int, num_blocks: int, *, attention: bool
@@ -164,7 +164,7 @@ class Decoder(nn.Module):
         last = len(widths) - 1
         self.conv_in = nn.Conv2d(config.code_size, widths[-1], 3, padding=1)
         self.mid = Middle(config, widths[-1])
-        self.up = nn.ModuleList()  # kept from the largest map to the smallest, run the other way round
+        self.up = nn.ModuleList()  # stored from the largest map to the smallest, run in reverse
         for index, width in enumerate(widths):
             before = widths[min(index + 1, last)]
             attention = config.attention_in_last_level and index == last

@@ -45,14 +45,14 @@ class NextScaleAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def set_initial_weights(self, std: float) -> None:
-        """Biases of zero and, as in the source, a scale of 4."""
+        """Set the biases to zero and the scale to 4, as the source does."""
         init.zeros_(self.q_bias)
         init.zeros_(self.v_bias)
         if self.normalized:
             init.constant_(self.scale_mul_1H11, FIRST_LOG_SCALE)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None, cache: Cache | None) -> torch.Tensor:
-        """`(B, L, M)`; `mask` `(L, keys)` is true where a token reads another."""
+        """Attend among `(B, L, M)`; `mask` `(L, keys)` is true where a token reads another."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         heads = (self.mat_qkv(x) + bias).unflatten(2, (3, self.num_heads, -1))
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
@@ -69,7 +69,7 @@ class NextScaleAttention(nn.Module):
 
 
 class NextScaleMlp(nn.Module):
-    """Two layers."""
+    """MLP of two layers."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class NextScaleMlp(nn.Module):
 
 
 class NextScaleBlock(GradientCheckpointingLayer):
-    """One block."""
+    """One block of attention and MLP."""
 
     def __init__(self, config: VarConfig, index: int) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class NextScaleBlock(GradientCheckpointingLayer):
             self.ada_lin = nn.Linear(width, 6 * width)
 
     def set_initial_weights(self, std: float) -> None:
-        """As the source: a block's updates start near nothing."""
+        """Set the gains to nearly zero, as the source does, so that a block's updates start small."""
         width = self.attn.proj.in_features
         if self.shared:
             initial = nn.init.trunc_normal_(torch.empty_like(self.ada_gss), std=width**-0.5)
@@ -108,7 +108,7 @@ class NextScaleBlock(GradientCheckpointingLayer):
     def forward(
         self, x: torch.Tensor, condition: torch.Tensor, mask: torch.Tensor | None, cache: Cache | None
     ) -> torch.Tensor:
-        """`x (B, L, M)`; `condition` is the class `(B, M)`, or the shared modulation `(B, 1, 6, M)`."""
+        """Apply the block to `x (B, L, M)`; `condition` is the class `(B, M)` or shared modulation `(B, 1, 6, M)`."""
         if self.shared:
             modulation = self.ada_gss + condition
         else:
@@ -118,7 +118,7 @@ class NextScaleBlock(GradientCheckpointingLayer):
         return x + self._kept(self.ffn(self.norm(x) * (1 + scale_mlp) + shift_mlp) * gain_mlp)
 
     def _kept(self, update: torch.Tensor) -> torch.Tensor:
-        """The update, left out for some samples while training."""
+        """Return the update, dropped for some samples in training."""
         if not self.training or not self.drop_path:
             return update
         kept = torch.rand(len(update), 1, 1, device=update.device) >= self.drop_path

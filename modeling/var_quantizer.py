@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Multi-scale residual quantiser: a feature map becomes code ids of growing grids, out of one codebook for all scales.
+"""Multi-scale residual quantiser: turn a feature map into code ids of growing grids, with one codebook for all scales.
 
 Paper: Tian et al., "Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction",
 arXiv:2404.02905, section 3.2. Code: FoundationVision/VAR @ 78b9539, `models/quant.py`.
@@ -38,13 +38,13 @@ from transformers import initialization as init
 Grid = tuple[int, int]
 PatchNums = Sequence[int | Sequence[int]]
 
-MAX_SCORES = 2**20  # scores of vectors against codes that exist at once: 4 MiB in float32, which caches hold
-IDENTITY_RATIO = 1e-6  # the source leaves phi out up to here
-USED_SHARE = 0.08  # a code counts as used from this share of its even share of hits
+MAX_SCORES = 2**20  # scores of vectors against codes in memory at once: 4 MiB in float32, which fits into caches
+IDENTITY_RATIO = 1e-6  # the source leaves phi out up to this ratio
+USED_SHARE = 0.08  # a code counts as used above this fraction of its even share of hits
 
 
 def scale_grids(patch_nums: PatchNums) -> list[Grid]:
-    """(rows, cols) of every scale.
+    """Return (rows, cols) of each scale.
 
     Raises:
         ValueError: If there is no scale or a side is not positive.
@@ -60,7 +60,7 @@ def scale_grids(patch_nums: PatchNums) -> list[Grid]:
 
 
 def phi_index(scale: int, num_scales: int, num_phis: int) -> int:
-    """Which phi a scale takes.
+    """Return the index of the phi that a scale uses.
 
     Example:
         >>> [phi_index(scale, 10, 4) for scale in range(10)]
@@ -75,13 +75,13 @@ def phi_index(scale: int, num_scales: int, num_phis: int) -> int:
 def nearest_codes(
     vectors: torch.Tensor, codes: torch.Tensor, *, cosine: bool = False, max_scores: int = MAX_SCORES
 ) -> torch.Tensor:
-    """Id of the nearest code for every vector, by matrix products in bounded memory.
+    """Return the id of the nearest code for each vector, by matrix products in bounded memory.
 
     Args:
         vectors: `(N, C)`.
         codes: `(V, C)`.
-        cosine: Compare directions in place of Euclidean distances.
-        max_scores: Scores that exist at once, at least those of one vector.
+        cosine: Whether directions are compared in place of Euclidean distances.
+        max_scores: Most scores in memory at once; never fewer than those of one vector.
 
     Returns:
         `(N,)` int64; the first of equally near codes.
@@ -93,7 +93,7 @@ def nearest_codes(
     lengths, squares = vectors.square().sum(dim=1, keepdim=True), codes.square().sum(dim=1)
     rows = max(1, max_scores // len(codes))
     ids = torch.empty(len(vectors), dtype=torch.int64, device=vectors.device)
-    scores = vectors.new_empty(min(rows, len(vectors)), len(codes))  # one for all chunks: freed ones leave holes
+    scores = vectors.new_empty(min(rows, len(vectors)), len(codes))  # one for all chunks: freed ones fragment memory
     for start in range(0, len(vectors), rows):
         part = vectors[start : start + rows]
         found = scores[: len(part)]
@@ -106,22 +106,22 @@ def nearest_codes(
 
 
 class Phi(nn.Conv2d):
-    """The convolution that follows upsampling, mixed with its input."""
+    """The convolution after upsampling, mixed with its input."""
 
     def __init__(self, channels: int, ratio: float) -> None:
         super().__init__(channels, channels, kernel_size=3, padding=1)
         self.ratio = ratio
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`(B, C, H, W)`, unchanged in shape."""
+        """Mix `(B, C, H, W)` with its convolution."""
         return x * (1 - self.ratio) + super().forward(x) * self.ratio
 
 
 class Quantized(NamedTuple):
-    """What training reads.
+    """Result of the quantiser in training.
 
     Attributes:
-        features: `(B, C, H, W)`, the last fhat; its gradient passes to the input as it is.
+        features: `(B, C, H, W)`, the last fhat; its gradient passes unchanged to the input.
         loss: Scalar, codebook and commitment loss.
         ids: One `(B, h_k w_k)` int64 per scale.
     """
@@ -137,12 +137,12 @@ class FilaMultiScaleQuantizer(nn.Module):
     Args:
         codebook_size: V.
         code_size: C.
-        patch_nums: Patches per side of each scale, or (rows, cols); the last is the map's own grid.
-        num_phis: Convolutions that the scales share: 1 for all, as many as scales for one each.
+        patch_nums: Patches per side of each scale, or (rows, cols); the last is the map's grid.
+        num_phis: Convolutions that the scales share: 1 for all, or one per scale.
         phi_ratio: Share of the convolution in phi; up to 1e-6 phi is the identity.
-        normalize_codes: Look codes up by direction; what is added is the code as it is.
+        normalize_codes: Whether codes are looked up by direction; the code that is added is not normalised.
         commitment: beta.
-        count_hits: Keep statistics of which codes training takes.
+        count_hits: Whether training counts the hits of each code.
 
     Raises:
         ValueError: If a size is not positive.
@@ -173,18 +173,18 @@ class FilaMultiScaleQuantizer(nn.Module):
         self.embedding = nn.Embedding(codebook_size, code_size)
         ratio = abs(phi_ratio)
         self.phis = nn.ModuleList(Phi(code_size, ratio) for _ in range(num_phis if ratio > IDENTITY_RATIO else 0))
-        # statistics, no weights: how often each scale took each code, decaying, and how many scales were counted
+        # statistics, not weights: a decaying count of each code's hits per scale, and the number of counted scales
         hits = torch.zeros(len(self.patch_nums), codebook_size) if count_hits else None
         self.register_buffer("code_hits", hits)
         self.register_buffer("hit_updates", torch.zeros((), dtype=torch.int64) if count_hits else None)
 
     @property
     def codebook_size(self) -> int:
-        """V."""
+        """V, the number of codes."""
         return self.embedding.num_embeddings
 
     def set_initial_weights(self, std: float) -> None:
-        """Codes uniform within 1 / V, as VQGAN; the phis are convolutions like any other."""
+        """Draw codes uniformly within 1 / V, as VQGAN does; the phis start as any convolution."""
         bound = 1 / self.codebook_size
         init.uniform_(self.embedding.weight, -bound, bound)
         for statistic in (self.code_hits, self.hit_updates):
@@ -198,8 +198,8 @@ class FilaMultiScaleQuantizer(nn.Module):
 
         Args:
             features: `(B, C, H, W)`.
-            patch_nums: Other scales than the module's; the last must be (H, W).
-            num_scales: Stop after so many scales.
+            patch_nums: Scales in place of the module's; the last must be (H, W).
+            num_scales: Number of scales to encode; all by default.
 
         Returns:
             Per scale the ids `(B, h_k w_k)`, and fhat `(B, C, H, W)` after it.
@@ -218,19 +218,19 @@ class FilaMultiScaleQuantizer(nn.Module):
     def decode(
         self, ids: Sequence[torch.Tensor], *, patch_nums: PatchNums | None = None, full_size: bool = True
     ) -> list[torch.Tensor]:
-        """The map that ids stand for, after each scale.
+        """Decode ids to the map fhat after each scale.
 
         Args:
             ids: `(B, h_k w_k)` of the first scales, or of all.
-            patch_nums: The scales that the ids were made with, if not the module's.
-            full_size: Draw every scale at the last scale's grid, as in encoding. Otherwise each at its own grid,
-                which is another and cheaper result.
+            patch_nums: Scales of the ids, if not the module's.
+            full_size: Draw each scale at the last scale's grid, as in encoding. Otherwise draw it at its own grid; the
+                result differs and is cheaper.
 
         Returns:
             One `(B, C, H, W)` per scale given; `(B, C, h_k, w_k)` without `full_size`.
 
         Raises:
-            ValueError: If there are more scales or other numbers of ids than `patch_nums` says.
+            ValueError: If the scales or the numbers of ids do not match `patch_nums`.
         """
         grids = self._grids(patch_nums)
         self._check_ids(ids, grids)
@@ -243,7 +243,7 @@ class FilaMultiScaleQuantizer(nn.Module):
         return maps
 
     def next_scale_inputs(self, ids: Sequence[torch.Tensor], *, patch_nums: PatchNums | None = None) -> torch.Tensor:
-        """What a next-scale predictor reads of the ids of all scales but the last, side by side.
+        """Return the inputs of a next-scale predictor from the ids of all scales but the last, side by side.
 
         Returns:
             `(B, sum of h_k w_k over k > 0, C)`: fhat after scale k - 1, area-averaged to the grid of scale k.
@@ -258,17 +258,17 @@ class FilaMultiScaleQuantizer(nn.Module):
     def next_scale_input(
         self, scale: int, fhat: torch.Tensor | None, codes: torch.Tensor, *, patch_nums: PatchNums | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One step of generation.
+        """Do one step of generation: add a scale's codes and return the next input.
 
         Args:
             scale: k, from 0.
             fhat: `(B, C, H, W)` after scale k - 1; None at scale 0.
-            codes: `(B, C, h_k, w_k)`, the codes that were chosen.
-            patch_nums: Other scales than the module's.
+            codes: `(B, C, h_k, w_k)`, the chosen codes.
+            patch_nums: Scales in place of the module's.
 
         Returns:
-            fhat after scale k, and what the predictor reads next: fhat averaged to the grid of scale k + 1, or fhat
-            itself after the last.
+            fhat after scale k, and the predictor's next input: fhat averaged to the grid of scale k + 1, or fhat
+            itself after the last scale.
         """
         grids = self._grids(patch_nums)
         part = self._lifted(scale, grids, codes)
@@ -294,10 +294,10 @@ class FilaMultiScaleQuantizer(nn.Module):
         return Quantized(passed.to(features.dtype), loss / len(self.patch_nums), all_ids)
 
     def usage(self, num_vectors: int) -> torch.Tensor:
-        """Share of the codes in use, per scale, by VAR's rule.
+        """Return the share of the codes in use, per scale, by VAR's rule.
 
-        Its threshold is the same for all scales, so small scales always look unused; to see what they really use,
-        count ids of `encode`.
+        Its threshold is the same for all scales, so small scales always look unused; to measure their real usage,
+        count the ids of `encode`.
 
         Args:
             num_vectors: B H W of a step, of one process.
@@ -306,7 +306,7 @@ class FilaMultiScaleQuantizer(nn.Module):
             `(K,)` between 0 and 1: codes with at least 0.08 of the hits that an even use would give them.
 
         Raises:
-            ValueError: If no hits are counted.
+            ValueError: If the module does not count hits.
         """
         if self.code_hits is None:
             raise ValueError("Usage needs the statistics of hits; this quantiser was built with `count_hits=False`.")
@@ -328,13 +328,13 @@ class FilaMultiScaleQuantizer(nn.Module):
                 )
 
     def _scales(self, features: torch.Tensor, grids: list[Grid]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Per scale: ids `(B, h_k w_k)` and what they add to fhat `(B, C, H, W)`."""
+        """Yield per scale the ids `(B, h_k w_k)` and their update of fhat, `(B, C, H, W)`."""
         if tuple(features.shape[-2:]) != grids[-1]:
             raise ValueError(
                 f"The last scale must be the map's grid; the map is {tuple(features.shape[-2:])} and `patch_nums` "
                 f"ends in {grids[-1]}. Resize the images, or pass `patch_nums`."
             )
-        # by a call: where weights are offloaded, they are there in calls alone
+        # by a call: offloaded weights are loaded only inside calls
         codes = self.embedding(torch.arange(self.codebook_size, device=features.device)).detach()
         rest = features.detach().to(codes.dtype)
         for scale, grid in enumerate(grids):
@@ -346,7 +346,7 @@ class FilaMultiScaleQuantizer(nn.Module):
             yield ids, part
 
     def _codes(self, ids: torch.Tensor, grid: Grid) -> torch.Tensor:
-        """`(B, h w) -> (B, C, h, w)`."""
+        """Look up the codes of ids: `(B, h w) -> (B, C, h, w)`."""
         codes: torch.Tensor = self.embedding(ids)
         return codes.transpose(1, 2).unflatten(2, grid)
 
@@ -354,7 +354,7 @@ class FilaMultiScaleQuantizer(nn.Module):
         return self._lifted(scale, grids, self._codes(ids, grids[scale]))
 
     def _lifted(self, scale: int, grids: list[Grid], codes: torch.Tensor) -> torch.Tensor:
-        """`(B, C, h_k, w_k) -> (B, C, H, W)`: upsampled, then phi."""
+        """Upsample `(B, C, h_k, w_k) -> (B, C, H, W)` and apply phi."""
         if scale < len(grids) - 1:
             codes = F.interpolate(codes, size=grids[-1], mode="bicubic")
         return self._phi(scale, len(grids), codes)
@@ -367,7 +367,7 @@ class FilaMultiScaleQuantizer(nn.Module):
 
     @torch.no_grad()
     def _count_hits(self, ids: list[torch.Tensor]) -> None:
-        """VAR's decaying mean, which counts updates per scale: 0.9 for the first hundred, then 0.99."""
+        """Update VAR's decaying mean, which counts updates per scale: 0.9 for the first hundred, then 0.99."""
         assert self.code_hits is not None
         assert self.hit_updates is not None
         hits = torch.stack([found.flatten().bincount(minlength=self.codebook_size) for found in ids])
@@ -382,7 +382,7 @@ class FilaMultiScaleQuantizer(nn.Module):
 
 
 def _without_autocast(features: torch.Tensor) -> AbstractContextManager[Any]:
-    """Distances in the weights' own dtype; the meta device, where costs are counted, knows no autocast."""
+    """Turn autocast off, so that distances have the weights' dtype; the meta device, which counts costs, has none."""
     kind = features.device.type
     return nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False)
 

@@ -1,17 +1,17 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Which ids may be drawn: top-k, then top-p, as VAR's `models/helpers.py` @ 78b9539."""
+"""Filter the ids that may be drawn: top-k, then top-p, as in VAR's `models/helpers.py` @ 78b9539."""
 
 import torch
 
 
 def filtered_logits(logits: torch.Tensor, *, top_k: int = 0, top_p: float = 0.0) -> torch.Tensor:
-    """Logits with minus infinity where an id may not be drawn.
+    """Return the logits with minus infinity for ids that may not be drawn.
 
     Args:
         logits: `(..., V)`.
-        top_k: Keep the `top_k` largest and what equals the smallest of them; 0 keeps all.
-        top_p: Then drop the smallest as long as together they have at most 1 - `top_p`; 0 keeps all. The largest
+        top_k: Keep the `top_k` largest logits and ties with the smallest of them; 0 keeps all.
+        top_p: Then drop the smallest while their probabilities sum to at most 1 - `top_p`; 0 keeps all. The largest
             stays.
 
     Returns:

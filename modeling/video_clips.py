@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""How a connector turns the frames of a video into tokens, in pieces of bounded memory.
+"""Turn the frames of a video into tokens, in pieces of bounded memory.
 
 A connector that joins frames has `over_time = "clip"` and
 
@@ -8,10 +8,10 @@ A connector that joins frames has `over_time = "clip"` and
     tokens_per_clip(num_frames, patch_grid)          N
     window                                           the frames that one step sees
 
-`read(first, last)` gives the features `(last - first, P, D)` of some frames: the tower runs on them only then, so that
-no more than a chunk is ever held. A connector with `over_time = "mean"` gets the mean of the frames' features, as
-VideoLLaMA 2's `linear` and `mlp2x_gelu` do. One with `over_time = "each"` is applied frame by frame. Pieces are cut
-where no window of the connector crosses, so that the result does not depend on them.
+`read(first, last)` runs the tower on frames [first, last) and returns their features `(last - first, P, D)`, so that
+only one chunk is in memory. A connector with `over_time = "mean"` gets the mean of the frames' features, as
+VideoLLaMA 2's `linear` and `mlp2x_gelu` do. One with `over_time = "each"` is applied frame by frame. No window of the
+connector crosses the border of two pieces, so that the result does not depend on the pieces.
 
 Shapes: F frames, P patches, D vision width, N tokens of the clip, M language-model width.
 """
@@ -32,11 +32,11 @@ Read = Callable[[int, int], torch.Tensor]
 
 @dataclass(frozen=True)
 class Piece:
-    """Frames that are read together, and the zero frames that stand beside them.
+    """Frames that are read together, and the zero frames around them.
 
     Attributes:
         first, last: Frames [first, last) of the clip.
-        before, after: Frames of zeros, where the windows of the clip's ends reach beyond it.
+        before, after: Frames of zeros, for windows that reach beyond the clip's ends.
     """
 
     first: int
@@ -47,7 +47,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class TimeWindow:
-    """What one step of the output sees along time: `size` frames, every `stride` frames.
+    """The frames that one step of the output sees: `size` frames, every `stride` frames.
 
     Attributes:
         size: Frames of a window.
@@ -61,15 +61,15 @@ class TimeWindow:
     after: int = 0
 
     def steps(self, num_frames: int) -> int:
-        """Windows that fit; frames beyond the last one are not seen."""
+        """Return the number of windows that fit; frames beyond the last window are not seen."""
         return max(0, (num_frames + self.before + self.after - self.size) // self.stride + 1)
 
     def pieces(self, num_frames: int, frames_per_chunk: int | None) -> Iterator[Piece]:
         """Cut a clip into pieces of whole windows.
 
         Args:
-            num_frames: Of the clip.
-            frames_per_chunk: Frames of a piece, about; None is one piece.
+            num_frames: Frames of the clip.
+            frames_per_chunk: Approximate number of frames per piece; None makes one piece.
         """
         steps = self.steps(num_frames)
         most = steps if frames_per_chunk is None else max(1, frames_per_chunk // self.stride)
@@ -84,15 +84,15 @@ class TimeWindow:
 
 
 def joins_frames(connector: "Connector") -> bool:
-    """Whether a connector sees several frames at once."""
+    """Return whether a connector reads several frames at once."""
     return bool(connector.over_time != "each")
 
 
 def tokens_per_clip(connector: "Connector", num_frames: int, patch_grid: tuple[int, int]) -> int:
-    """Tokens of a video whose frames are one view each.
+    """Return the number of tokens of a video whose frames are one view each.
 
     Raises:
-        ValueError: If the connector cannot take so few frames.
+        ValueError: If the connector needs more frames.
     """
     if connector.over_time == "mean":
         return int(connector.tokens_per_tile(patch_grid))
@@ -102,7 +102,7 @@ def tokens_per_clip(connector: "Connector", num_frames: int, patch_grid: tuple[i
 
 
 def clip_token_rule(connector: "Connector", patch_grid: tuple[int, int]) -> dict[str, int] | None:
-    """How many tokens a clip becomes, for the processor's `clip_tokens`; None for a connector of single frames."""
+    """Return the rule for a clip's tokens, for the processor's `clip_tokens`; None if frames are not joined."""
     if connector.over_time == "mean":
         return {"per_clip": int(connector.tokens_per_tile(patch_grid))}
     if not joins_frames(connector):
@@ -117,14 +117,14 @@ def clip_token_rule(connector: "Connector", patch_grid: tuple[int, int]) -> dict
 def clip_tokens(
     connector: "Connector", read: Read, num_frames: int, grid: Grid, frames_per_chunk: int | None = None
 ) -> torch.Tensor:
-    """Tokens of one video whose frames are one view each: `(N, M)`.
+    """Return the tokens `(N, M)` of one video whose frames are one view each.
 
     Args:
         connector: Any connector.
-        read: Features of frames [first, last), `(last - first, P, D)`.
+        read: Function that returns the features `(last - first, P, D)` of frames [first, last).
         num_frames: F.
         grid: The patch grid of every frame.
-        frames_per_chunk: Frames that are held at a time, about; None holds all.
+        frames_per_chunk: Approximate number of frames in memory at a time; None holds all.
     """
     if connector.over_time == "mean":
         return connector(mean_over_time(read, num_frames, frames_per_chunk), grid)[0]
@@ -135,7 +135,7 @@ def clip_tokens(
 
 
 def mean_over_time(read: Read, num_frames: int, frames_per_chunk: int | None) -> torch.Tensor:
-    """Mean of the frames' features, `(1, P, D)`; summed in float32 at least."""
+    """Return the mean of the frames' features, `(1, P, D)`; the sum is float32 or wider."""
     total: torch.Tensor | None = None
     for piece in TimeWindow().pieces(num_frames, frames_per_chunk):
         features = read(piece.first, piece.last)

@@ -1,12 +1,11 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Videos through the encoder and the connector, a bounded number of frames at a time.
+"""Encode videos with the encoder and the connector, a bounded number of frames at a time.
 
-A frame is an image to the encoder. A connector that joins frames takes videos whose frames are one view each; every
-other takes any canvas.
+The encoder treats a frame as an image. A connector that joins frames needs frames of one view each; other connectors
+accept any canvas.
 
-Shapes: W videos, F frames of the video that has most, V views of a frame, N_w tokens of video w, M language-model
-width.
+Shapes: W videos, F frames of the longest video, V views of a frame, N_w tokens of video w, M language-model width.
 """
 
 from collections.abc import Iterator
@@ -35,8 +34,8 @@ class Video:
     """One video of a batch, without padding.
 
     Attributes:
-        rows: For each input of the encoder, one tensor per frame.
-        starts: First view of each frame, counted over the video, and the number of views.
+        rows: One tensor per frame for each input of the encoder.
+        starts: Number of the first view of each frame, counted over the video, and last the number of all views.
     """
 
     rows: dict[str, list[torch.Tensor]]
@@ -44,15 +43,15 @@ class Video:
 
     @property
     def num_frames(self) -> int:
-        """Frames of the video."""
+        """Number of frames of the video."""
         return len(self.starts) - 1
 
     def part(self, first: int, last: int) -> dict[str, list[torch.Tensor]]:
-        """The encoder's inputs for frames [first, last)."""
+        """Return the encoder's inputs for frames [first, last)."""
         return {name: rows[first:last] for name, rows in self.rows.items()}
 
     def grid(self, default: tuple[int, int], first: int, last: int) -> Grid:
-        """Patch grid of the views of frames [first, last)."""
+        """Return the patch grid of the views of frames [first, last)."""
         if "patch_grids" not in self.rows:
             return default
         views = [stop - start for start, stop in zip(self.starts, self.starts[1:], strict=False)]
@@ -61,10 +60,10 @@ class Video:
 
 
 def videos_of(inputs: dict[str, Any]) -> list[Video]:
-    """Take a batch apart.
+    """Split a batch into its videos.
 
     Args:
-        inputs: The tensors of `VIDEO_INPUTS`, or lists with one tensor per video; None where one is not needed.
+        inputs: The tensors of `VIDEO_INPUTS`, or lists with one tensor per video; None for inputs that are not needed.
 
     Raises:
         ValueError: If an input is missing or a video has no frame.
@@ -96,11 +95,11 @@ def video_features(
 
     Args:
         model: The `FilaModel`.
-        inputs: The tensors of `VIDEO_INPUTS`, and `video_token_index` where placeholders have an order of their own.
-        kwargs: For the encoder.
+        inputs: The tensors of `VIDEO_INPUTS`, and `video_token_index` if placeholders have their own order.
+        kwargs: Arguments of the encoder.
 
     Returns:
-        As `encode_videos`, tokens in the order of the placeholders.
+        The result of `encode_videos`, with tokens in the order of the placeholders.
     """
     videos = videos_of(inputs)
     for video in videos if model.slice_positions is not None else ():
@@ -131,18 +130,18 @@ def encode_videos(
     frames_per_chunk: int,
     **kwargs: Unpack[TransformersKwargs],
 ) -> tuple[Any, list[torch.Tensor]]:
-    """Tokens of every video.
+    """Return the tokens of each video.
 
     Args:
         tower: The hybrid encoder.
         connector: The connector.
         videos: The videos.
-        whole: Encode all frames of all videos in one call.
-        frames_per_chunk: Frames that are encoded together otherwise, and that the connector takes at a time.
-        kwargs: For the encoder.
+        whole: Whether all frames of all videos are encoded in one call.
+        frames_per_chunk: Otherwise the number of frames that the encoder and the connector process at a time.
+        kwargs: Arguments of the encoder.
 
     Returns:
-        The encoder's output where it was called once, else None; and one `(N_w, M)` per video.
+        The encoder's output if it was called once, else None; and one `(N_w, M)` per video.
     """
     if not whole:
         chunked = [_of_tower(tower, video, kwargs) for video in videos]
@@ -191,7 +190,7 @@ def _tokens(
 
 
 def _without_padding(read: Read, length: int) -> Read:
-    """Features of a video whose frames have at most `length` patches; another of the batch may have more."""
+    """Cut features to the `length` patches of this video's frames; other videos of the batch may have more."""
     return lambda first, last: read(first, last)[:, :length]
 
 
@@ -213,10 +212,10 @@ def _one(grid: Grid) -> tuple[int, int]:
 
 
 def check_one_view(video: Video, who: str) -> None:
-    """Check that every frame of a video is one view, for `who` needs it.
+    """Check that every frame of a video is one view, because `who` needs it.
 
     Raises:
-        ValueError: If a frame has more.
+        ValueError: If a frame has more views.
     """
     most = max(stop - start for start, stop in zip(video.starts, video.starts[1:], strict=False))
     if most > 1:
@@ -227,7 +226,7 @@ def check_one_view(video: Video, who: str) -> None:
 
 
 def video_lengths(connector: "Connector", output_grid: tuple[int, int], inputs: dict[str, Any]) -> list[int]:
-    """Placeholders of each video of a batch."""
+    """Return the number of placeholders of each video of a batch."""
     if (index := inputs.get("video_token_index")) is not None:
         return [int((torch.as_tensor(row) >= -1).sum()) for row in index]
     lengths = []
@@ -241,7 +240,7 @@ def video_lengths(connector: "Connector", output_grid: tuple[int, int], inputs: 
 
 
 class VideoFeatures:
-    """The functions above that a model calls."""
+    """The functions of this file that a model calls."""
 
     clip_token_rule = staticmethod(clip_token_rule)
     features = staticmethod(video_features)

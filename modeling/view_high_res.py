@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Views cut out of the high-res canvases: for towers that encode views alone, and for the low-res tower.
+"""Cut views out of the high-res canvases, for towers that encode single views and for the low-res tower.
 
 Shapes: I images, T real views of all images, t pixels per side of a high-res view, S of a low-res view, E channels, s
 cells per side.
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def scaled_box(config: FilaConfig, box: Box, stride: int = 1) -> tuple[float, float, float, float]:
-    """A view's box on the canvas of the low-res views, in cells of `stride` pixels of the high-res canvas."""
+    """Convert a view's box from canvas pixels to cells of `stride` pixels of the high-res canvas."""
     scale = config.high_res_tile_size, config.tile_size * stride
     top, left, bottom, right = (edge * scale[0] / scale[1] for edge in box)
     return top, left, bottom, right
 
 
 def real_canvases(config: FilaConfig, pixels: PerImage, sizes: PerImage, boxes: list[list[Box]]) -> list[torch.Tensor]:
-    """The high-res canvases `(3, h, w)` without padding.
+    """Return the high-res canvases `(3, h, w)` without padding.
 
     Args:
         config: The `FilaConfig`.
@@ -38,7 +38,7 @@ def real_canvases(config: FilaConfig, pixels: PerImage, sizes: PerImage, boxes: 
         boxes: Boxes of each image's views.
 
     Raises:
-        ValueError: If a canvas is not as large as the views' boxes say.
+        ValueError: If a canvas does not have the size that follows from the views' boxes.
     """
     found = []
     for index, (canvas, size) in enumerate(zip(pixels, sizes, strict=True)):
@@ -57,14 +57,14 @@ def real_canvases(config: FilaConfig, pixels: PerImage, sizes: PerImage, boxes: 
 
 
 def has_overview(layout: ViewLayout) -> list[bool]:
-    """Whether each image has an overview."""
+    """Return for each image whether it has an overview."""
     return [views > rows * cols for views, (rows, cols) in zip(layout.num_views, layout.tile_grids, strict=True)]
 
 
 def high_res_views(
     config: FilaConfig, canvases: list[torch.Tensor], boxes: list[list[Box]], layout: ViewLayout
 ) -> torch.Tensor:
-    """What each view owns of its canvas, `(T, 3, t, t)`, image by image.
+    """Return the high-res view of each view, `(T, 3, t, t)`, image by image.
 
     A tile is cut out. An overview is averaged by exact area, or with `high_res_overview="interpolate"` interpolated.
     """
@@ -78,7 +78,7 @@ def high_res_views(
 
 
 def low_res_views(config: FilaConfig, canvases: list[torch.Tensor], boxes: list[list[Box]]) -> torch.Tensor:
-    """The low-res views `(T, 3, S, S)` out of the high-res canvases, resized by the rule `low_res_views`.
+    """Resize the high-res canvases to the low-res views `(T, 3, S, S)` by the rule `low_res_views`.
 
     The whole canvas is resized first, then cut, as Mini-Gemini does; an overview is resized once more.
     """
@@ -95,7 +95,7 @@ def low_res_views(config: FilaConfig, canvases: list[torch.Tensor], boxes: list[
 
 
 class EncodedViews:
-    """The map of a tower that encodes every view alone; it has one stage, and runs when a chunk of the views is read.
+    """The maps of a tower that encodes single views. The tower has one stage and runs when a chunk of views is read.
 
     Args:
         tower: The tower.
@@ -109,10 +109,10 @@ class EncodedViews:
         self.map: torch.Tensor | None = None
 
     def advance(self, stage: int) -> None:
-        """There is nothing more to run."""
+        """Do nothing: the tower runs in `per_view`."""
 
     def per_view(self, stages: Sequence[int], chunk: slice) -> torch.Tensor:
-        """`(T, E, s, s)`, T views of `chunk`."""
+        """Return the maps `(T, E, s, s)` of the T views in `chunk`."""
         if self.map is None or chunk != self.chunk:
             self.map, self.chunk = self.tower(self.views[chunk]), chunk
         return self.map

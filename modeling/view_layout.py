@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Which views of a batch belong to one image, where they lie on it, and which are encoded together."""
+"""The views of each image of a batch, their positions on it, and the chunks that are encoded together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ import torch
 from .configuration_fila import FilaConfig
 
 _FIX = "Pass the processor's output unchanged."
-# Views that are encoded together where a batch has more. Training keeps its activations anyway.
+# Most views that are encoded together outside training. Training keeps its activations anyway.
 VIEWS_PER_CHUNK = 32
-# Likewise frames of videos.
+# The same for frames of videos.
 FRAMES_PER_CHUNK = 32
-# What the video processor makes, by the name that the encoder has for it.
+# Outputs of the video processor, by the encoder's name for them.
 VIDEO_INPUTS = {
     "pixel_values": "pixel_values_videos",
     "view_boxes": "video_view_boxes",
@@ -34,7 +34,7 @@ class ViewLayout:
         tile_grids: (rows, cols) of each image's tiles. An image with one view more than tiles has an overview.
 
     Raises:
-        ValueError: If an image has other views than its tiles and an overview.
+        ValueError: If an image's views are not its tiles with or without an overview.
     """
 
     num_views: tuple[int, ...]
@@ -54,7 +54,7 @@ class ViewLayout:
                 )
 
     def positions(self, device: torch.device) -> torch.Tensor:
-        """Row and column of every view, `(T, 2)` int64: tiles count from 1, an overview is at (0, 0)."""
+        """Return row and column of each view, `(T, 2)` int64: tiles count from 1, an overview is at (0, 0)."""
         found: list[tuple[int, int]] = []
         for views, (rows, cols) in zip(self.num_views, self.tile_grids, strict=True):
             found += [(0, 0)] * (views - rows * cols)
@@ -63,7 +63,7 @@ class ViewLayout:
 
 
 def chunks_of(num_views: int, views_per_chunk: int | None) -> list[slice]:
-    """A batch's views in chunks of at most `views_per_chunk`; one of all for None.
+    """Split a batch's views into chunks of at most `views_per_chunk`; None makes one chunk.
 
     Raises:
         ValueError: If `views_per_chunk` is not positive.
@@ -77,17 +77,17 @@ def chunks_of(num_views: int, views_per_chunk: int | None) -> list[slice]:
 def check_views(
     config: FilaConfig, pixel_values: Sequence[torch.Tensor] | torch.Tensor, num_views: list[int], *, are_packed: bool
 ) -> None:
-    """Check that every view is there, in the size that the model has; nothing else would tell.
+    """Check that `pixel_values` holds every view at the model's `tile_size`. No later step detects a wrong size.
 
     Args:
         config: The `FilaConfig`.
         pixel_values: `(I, V, 3, S, S)`, or `(I, V, 3, p, L * p)` with the patches of a view side by side; or a
             list with one tensor per image.
         num_views: Views of each image.
-        are_packed: Whether patches lie side by side.
+        are_packed: Whether `pixel_values` holds patches side by side.
 
     Raises:
-        ValueError: Naming the first image that is wrong.
+        ValueError: If an image is wrong; the message names the first one.
     """
     if len(pixel_values) != len(num_views):
         raise ValueError(
@@ -116,7 +116,7 @@ def packed_views(
     patch_grids: Sequence[torch.Tensor] | torch.Tensor,
     num_views: list[int],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The real views of a batch whose views differ in size.
+    """Return the real views of a batch whose views differ in size.
 
     Args:
         pixel_values: `(I, V, 3, p, L * p)` float, or one `(V_i, 3, p, L_i * p)` per image: a view's patches side by
@@ -128,7 +128,7 @@ def packed_views(
         `(T, 3, p, L * p)` and `(T, 2)`.
 
     Raises:
-        ValueError: If a view has more patches than pixels, or none.
+        ValueError: If a view's patch grid has more patches than its pixels hold, or none.
     """
     grids = [torch.as_tensor(found)[:count] for found, count in zip(patch_grids, num_views, strict=True)]
     pixels = [found[:count] for found, count in zip(pixel_values, num_views, strict=True)]

@@ -1,21 +1,21 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""How the patch grids of a batch's views are passed to a connector."""
+"""Patch grids of a batch's views, as connectors get them."""
 
 import torch
 
-# (rows, cols) of every view; or `(T, 2)` int64, one grid per view, when they differ: a view then fills the first
+# (rows, cols) of all views; or `(T, 2)` int64, one grid per view, if they differ: a view then fills the first
 # rows x cols of its P features, row by row, and the rest is padding.
 Grid = tuple[int, int] | torch.Tensor
-# What a connector gets of a video: the features of each frame, or their mean, see `video_clips.py`.
+# Features of a video that a connector gets: those of each frame, or their mean, see `video_clips.py`.
 OVER_TIME = ("each", "mean")
 
 
 def one_grid(connector: str, grid: Grid) -> tuple[int, int]:
-    """The grid that all views share, for connectors that take no other.
+    """Return the grid that all views share, for connectors that require equal views.
 
     Raises:
-        ValueError: If the views' grids are given one by one and differ.
+        ValueError: If the views' grids differ.
     """
     if isinstance(grid, torch.Tensor):
         found = {(int(rows), int(cols)) for rows, cols in grid.tolist()}
@@ -29,18 +29,18 @@ def one_grid(connector: str, grid: Grid) -> tuple[int, int]:
 
 
 def blocks_of(patch_grid: tuple[int, int], block: int | None) -> tuple[int, int] | None:
-    """Rows and columns of a patch grid in blocks of `block` x `block`; None where some are left over, or for None."""
+    """Return (rows, cols) of a patch grid in blocks of `block` x `block`; None for None or if patches remain."""
     rows, cols = patch_grid
     return None if block is None or rows % block or cols % block else (rows // block, cols // block)
 
 
 def patch_positions(grid: Grid, length: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Row, column and validity of each of `length` features.
+    """Return row, column and validity of each of `length` features.
 
     Args:
         grid: The grid or grids.
         length: P, features per view, padding included.
-        device: Where the result lives.
+        device: Device of the result.
 
     Returns:
         Three tensors `(T, P)`, or `(1, P)` for one grid: row and column, int64, and whether the feature is a patch.

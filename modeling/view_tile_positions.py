@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Learned embedding of a tile's place in the tile grid, added to all its tokens.
+"""Learned embedding of a tile's position in the tile grid, added to all its tokens.
 
 Source: ours, after a sentence of the Open-AutoGLM article on multi-resolution processing ("position encoding keeps the
 relations between tiles"); it gives no formula.
@@ -13,7 +13,7 @@ from .configuration_fila import FilaConfig
 
 
 class SlicePositions(nn.Module):
-    """Adds row + column embeddings to the tokens of tiles, and an embedding of its own to an overview.
+    """Adds row and column embeddings to the tokens of tiles, and a separate embedding to those of an overview.
 
     Args:
         config: The `FilaConfig`; `slice_positions` is the most rows and columns of tiles.
@@ -23,12 +23,12 @@ class SlicePositions(nn.Module):
         super().__init__()
         width = config.text_config.hidden_size
         self.size = config.slice_positions
-        # Entry 0 is the overview's.
+        # Entry 0 is for the overview.
         self.row = nn.Embedding(self.size + 1, width)
         self.col = nn.Embedding(self.size + 1, width)
 
     def forward(self, tokens: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        """Add each view's place to its tokens.
+        """Add the embedding of each view's position to its tokens.
 
         Args:
             tokens: `(T, N, M)` float.
@@ -38,7 +38,7 @@ class SlicePositions(nn.Module):
             `(T, N, M)`.
 
         Raises:
-            ValueError: If a tile lies beyond the rows or columns that there are embeddings for.
+            ValueError: If a tile's row or column has no embedding.
         """
         if int(places.max()) >= self.size:
             raise ValueError(

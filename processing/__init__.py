@@ -1,3 +1,3 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Images and text in, tensors out; every file here can lie beside a checkpoint."""
+"""Turn images and text into tensors. Each file can be copied into a checkpoint's folder as remote code."""

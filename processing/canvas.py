@@ -1,10 +1,10 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The canvas strategies and how an options dict selects one.
+"""Table of the canvas strategies; an options dict selects one.
 
-A strategy is a pure function `(height, width) -> CanvasPlan`; its method `views` is the part of it that tokens are
-counted by. To add one: a file `canvas_<name>.py` with a class whose constructor takes the tile size and its own
-keyword-only options, and one line in `CANVASES`.
+A strategy is a pure function `(height, width) -> CanvasPlan`; its method `views` returns the part of the plan that
+token counts need. To add a strategy, write a file `canvas_<name>.py` with a class whose constructor takes the tile
+size and keyword-only options, and add one line to `CANVASES`.
 """
 
 import inspect
@@ -24,12 +24,12 @@ from .canvas_uhd import UhdCanvas
 
 
 class Canvas(Protocol):
-    """`(height, width)` of an image in pixels `-> CanvasPlan`, without state and without pixels.
+    """Stateless function from an image's `(height, width)` in pixels to its `CanvasPlan`.
 
     Attributes:
         equal_views: Whether every view of every image has the tile's size; if not, see `UnequalCanvas`.
-        centred: Whether an image lies in the middle of its tiles, its aspect ratio kept, as layouts with `unpad` need.
-        tiles_overlap: Whether a pixel may lie on two tiles, so that the tiles' tokens are no map of the image.
+        centred: Whether the image is centred on its tiles with its aspect ratio kept, as layouts with `unpad` need.
+        tiles_overlap: Whether tiles may overlap, so that the tiles' tokens do not form a map of the image.
     """
 
     equal_views: bool
@@ -41,7 +41,7 @@ class Canvas(Protocol):
         ...
 
     def views(self, height: int, width: int) -> Views:
-        """Tile grid, tile and overview of the plan, without the rest of it: tokens are counted by millions."""
+        """Return only tile grid, tile and overview of the plan, for fast token counts over millions of images."""
         ...
 
 
@@ -71,12 +71,12 @@ CANVASES: dict[str, Callable[..., Canvas]] = {
 
 
 def check_canvas(name: str, part: type) -> None:
-    """Check that a canvas's class declares all that `Canvas` asks, or `UnequalCanvas` where its views differ.
+    """Check that a canvas's class declares all members of `Canvas`, or of `UnequalCanvas` if its views differ.
 
-    An answer is an attribute or a method of the class, or an annotated attribute that its constructor sets.
+    A member is an attribute or a method of the class, or an annotated attribute that its constructor sets.
 
     Raises:
-        ValueError: If it does not; names the missing answers.
+        ValueError: If members are missing; the message names them.
     """
     if not isinstance(part, type):
         raise ValueError(f"Canvas {name!r} must be a class; got {part!r}.")
@@ -94,18 +94,18 @@ def check_canvas(name: str, part: type) -> None:
         )
 
 
-# Registers a part of another package; set by the `fila` package, where it is imported.
+# Registers parts of other packages. The `fila` package sets it when it is imported.
 load_part: Callable[[str, Any], None] | None = None
 
 
 def find_missing(kind: str, name: object, table: Mapping[str, object]) -> None:
-    """Look for a part that a table does not have among those of other packages."""
+    """Look for a part that is missing in a table among those of other packages."""
     if load_part is not None and isinstance(name, str) and name not in table:
         load_part(kind, name)
 
 
 def as_options(options: object) -> Any:
-    """Return the option dict of a part, such as a canvas, that is given by its name alone, as on the command line.
+    """Return an option dict; a bare name, as on the command line, becomes `{"type": name}`.
 
     Example:
         >>> as_options("internvl")
@@ -125,7 +125,7 @@ def build_canvas(options: Mapping[str, Any] | str, tile_size: Size | tuple[int, 
         The strategy.
 
     Raises:
-        ValueError: If the type or an option is unknown, or an option's value is refused by the strategy.
+        ValueError: If the type or an option is unknown, or the strategy rejects an option's value.
     """
     options = as_options(options)
     if not isinstance(options, Mapping):
@@ -142,7 +142,7 @@ def build_canvas(options: Mapping[str, Any] | str, tile_size: Size | tuple[int, 
 
 
 def all_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a strategy with the defaults of those that are not given.
+    """Return the options of a strategy, with defaults for those that are not given.
 
     Example:
         >>> all_options({"type": "square_pad", "grid": 2})["fit"]

@@ -8,8 +8,8 @@ that most compactly encloses the image, resize that keeps the aspect ratio, padd
 Code: none is known for FILA. The five canvases are the default `image_grid_pinpoints` of LLaVA-NeXT; its arithmetic
 (transformers `select_best_resolution`, `get_patch_output_size`) is followed wherever the paper is silent.
 
-Rule "enclose": of the canvases at least as high and as wide as the image the one of the smallest area; among equal
-areas the one in which the image is drawn largest; then the order of the list. When no canvas encloses the image, rule
+Rule "enclose": among the canvases at least as high and as wide as the image, take the smallest area; among equal areas
+the canvas on which the image is drawn largest; then the order of the list. If no canvas encloses the image, rule
 "llava_next" decides.
 
 Rule "llava_next", always: most image pixels kept, then fewest canvas pixels wasted, then the order of the list. Where
@@ -33,16 +33,16 @@ RULES = ("enclose", "llava_next")
 
 
 class FilaCanvas:
-    """A canvas chosen out of a list of tile grids.
+    """FILA's canvas, chosen from a list of tile grids.
 
     Args:
         tile_size: Pixels of one tile; a canvas is a tile grid times this size.
-        tile_grids: The grids to choose out of, (rows, cols); earlier ones win ties.
+        tile_grids: The grids to choose from, (rows, cols); earlier ones win ties.
         rule: "enclose" or "llava_next", see the module's docstring.
-        overview: Whether the whole image is a view of its own.
+        overview: Whether the whole image is an extra view.
 
     Raises:
-        ValueError: If an option has another form.
+        ValueError: If an option has a wrong form.
 
     Example:
         An image of 200x100 pixels. All five canvases enclose it; two of them, 336x672 and 672x336, have the smallest
@@ -89,7 +89,7 @@ class FilaCanvas:
         )
 
     def views(self, height: int, width: int) -> Views:
-        """Tile grid, tile and overview of the plan."""
+        """Return tile grid, tile and overview of the plan."""
         check_image_size(height, width)
         return self._choose(height, width)[0], self.tile_size, self.overview_size
 
@@ -99,7 +99,7 @@ class FilaCanvas:
             canvas_height, canvas_width = item[1]
             if canvas_height >= height and canvas_width >= width:
                 area = canvas_height * canvas_width
-                # The scale at which the image is drawn, times height x width to stay in integers.
+                # The scale of the drawn image, times height x width to stay in integers.
                 scale = min(canvas_height * width, canvas_width * height)
                 if best is None or area < least_area or (area == least_area and scale > largest):
                     best, least_area, largest = item, area, scale

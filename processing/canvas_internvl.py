@@ -6,19 +6,19 @@ Paper: Chen et al., "How Far Are We to GPT-4V?" (InternVL 1.5), arXiv:2404.16821
 Code: OpenGVLab/InternVL @ 2410d1d, `internvl_chat`, `dynamic_preprocess`; LEO (Mozhgan91/LEO @ d2787c6) uses the same.
 
 Grids: all of `min_tiles` to `max_tiles` tiles, fewest tiles first. The smallest difference between width / height of
-the image and cols / rows wins. On an equal difference the later grid replaces the earlier one where the image has more
-than half the pixels of the later one's canvas. Among grids of equally many tiles the order decides those ties:
+the image and cols / rows wins. On a tie the later grid replaces the earlier one if the image has more than half the
+pixels of the later grid's canvas. Among grids with the same number of tiles the order decides ties:
 
     ties="original"       the order in which CPython iterates over the set that the source builds, as released
     ties="lexicographic"  by cols, then rows, as transformers' `get_optimal_tiled_canvas`
 
-The two differ for `min_tiles = max_tiles = 4` at 5:2 and hardly anywhere else. Comparisons are of doubles, as there.
+The orders differ for `min_tiles = max_tiles = 4` at 5:2 and hardly elsewhere. As in the source, doubles are compared.
 
-The thumbnail is the whole image stretched to one tile, made when there is more than one tile. It comes first among the
-views, as any overview here; in the prompt it stands last (`layout.py`, presets "internvl" and "leo").
+The thumbnail is the whole image stretched to one tile, drawn if there is more than one tile. It is the first view, as
+any overview here, and the last in the prompt (`layout.py`, presets "internvl" and "leo").
 
-Deviations: none. `max_tiles` bounds the tokens of any image; for several images the source divides it by their number,
-which is the caller's `canvas` option.
+Deviations: none. `max_tiles` bounds the tokens of any image. For several images the source divides it by their number;
+here the caller does so with the `canvas` option.
 """
 
 from bisect import bisect_left
@@ -39,7 +39,7 @@ TIES = ("original", "lexicographic")
 
 
 class InternvlCanvas:
-    """The tile grid nearest to the image's aspect ratio.
+    """InternVL's canvas: the tile grid nearest to the image's aspect ratio.
 
     Args:
         tile_size: Pixels of one tile.
@@ -49,7 +49,7 @@ class InternvlCanvas:
         ties: Order among grids of equally many tiles, see the module's docstring.
 
     Raises:
-        ValueError: If an option has another form, or `min_tiles` exceeds `max_tiles`.
+        ValueError: If an option has a wrong form, or `min_tiles` exceeds `max_tiles`.
 
     Example:
         A square image is equally near to 1x1, 2x2 and 3x3 tiles. 2x2 replaces 1x1 where the image has more than half
@@ -84,7 +84,7 @@ class InternvlCanvas:
         self.tile_size = tile_size
         self.thumbnail = thumbnail
         grids = candidate_grids(min_tiles, max_tiles, ties)
-        # The distinct cols / rows, and of each the grids: place in the order, (rows, cols), half the canvas's pixels.
+        # Each distinct cols / rows with its grids: place in the order, (rows, cols), half the canvas's pixels.
         self.ratios = sorted({cols / rows for cols, rows in grids})
         self.candidates: list[list[tuple[int, tuple[int, int], float]]] = [[] for _ in self.ratios]
         for place, (cols, rows) in enumerate(grids):
@@ -105,7 +105,7 @@ class InternvlCanvas:
         )
 
     def views(self, height: int, width: int) -> Views:
-        """Tile grid, tile and overview of the plan."""
+        """Return tile grid, tile and overview of the plan."""
         check_image_size(height, width)
         tile_grid = self._tile_grid(height, width)
         return tile_grid, self.tile_size, self.tile_size if self.thumbnail and tile_grid != (1, 1) else None
@@ -120,7 +120,7 @@ class InternvlCanvas:
                 nearest = self.candidates[above - 1]
             elif to_below == to_above:
                 nearest = sorted(self.candidates[above - 1] + nearest)
-        # All of these are equally near: the first one, or the last one whose canvas is not too large.
+        # All of these are equally near: take the first one, or the last one whose canvas is not too large.
         best = nearest[0][1]
         for _, tile_grid, half in nearest[1:]:
             if area > half:
@@ -129,9 +129,9 @@ class InternvlCanvas:
 
 
 def candidate_grids(min_tiles: int, max_tiles: int, ties: str) -> list[tuple[int, int]]:
-    """The grids to choose out of, (cols, rows), in the order in which they are tried."""
+    """Return the grids to choose from, (cols, rows), in the order in which they are tried."""
     if ties == "original":
-        # The source fills a set in this order and sorts it; only the set's own order decides among equals.
+        # The source fills a set in this order and sorts it; the set's iteration order decides among equals.
         grids = {
             (cols, rows)
             for count in range(min_tiles, max_tiles + 1)

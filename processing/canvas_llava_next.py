@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""LLaVA-NeXT's anyres: the canvas of a list that keeps most of the image, aspect ratio kept, centred on black.
+"""LLaVA-NeXT's anyres: the listed canvas that keeps most image pixels; aspect ratio kept, centred on black.
 
 Paper: Liu et al., "LLaVA-NeXT: Improved reasoning, OCR, and world knowledge", llava-vl.github.io (January 2024).
 Code: transformers, `image_processing_utils.py::select_best_resolution`, `get_patch_output_size` and
@@ -13,11 +13,11 @@ Resize: the limiting side meets the canvas, the other is rounded up and clipped 
 odd slack leaves its extra pixel on the right or at the bottom. The overview is the whole image, without padding,
 stretched to one tile.
 
-That the tokens of padding are dropped again and every row of tokens ends in a newline is the prompt layout's part
-(`layout.py`, preset "llava_next").
+The prompt layout drops the tokens of padding and ends every row of tokens with a newline (`layout.py`, preset
+"llava_next").
 
-Deviations: none, including the arithmetic in doubles (a double product one ulp above a whole number is rounded up as
-there).
+Deviations: none, including the arithmetic in doubles (a double product one ulp above a whole number is rounded up, as
+in the source).
 """
 
 from collections.abc import Sequence
@@ -29,15 +29,15 @@ LLAVA_NEXT_TILE_GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
 
 
 class LlavaNextCanvas:
-    """A canvas chosen out of a list of tile grids.
+    """LLaVA-NeXT's canvas, chosen from a list of tile grids.
 
     Args:
         tile_size: Pixels of one tile; a canvas is a tile grid times this size.
-        tile_grids: The grids to choose out of, (rows, cols); earlier ones win ties. `image_grid_pinpoints` divided by
-            the tile.
+        tile_grids: The grids to choose from, (rows, cols); earlier ones win ties. They are `image_grid_pinpoints`
+            divided by the tile.
 
     Raises:
-        ValueError: If an option has another form.
+        ValueError: If an option has a wrong form.
 
     Example:
         An image of 336x336 pixels. Every canvas keeps all its pixels; 336x672 and 672x336 waste the fewest, as many
@@ -69,13 +69,13 @@ class LlavaNextCanvas:
         )
 
     def views(self, height: int, width: int) -> Views:
-        """Tile grid, tile and overview of the plan."""
+        """Return tile grid, tile and overview of the plan."""
         check_image_size(height, width)
         return best_fit(height, width, self.canvas_sizes)[0], self.tile_size, self.tile_size
 
 
 def canvas_sizes_of(tile_grids: Sequence[Sequence[int]], tile_size: Size) -> dict[tuple[int, int], Size]:
-    """The canvas of each tile grid, in the order of the list.
+    """Return the canvas size of each tile grid, in the order of the list.
 
     Raises:
         ValueError: If the list is empty or a grid is not two positive integers.
@@ -88,7 +88,7 @@ def canvas_sizes_of(tile_grids: Sequence[Sequence[int]], tile_size: Size) -> dic
 
 
 def best_fit(height: int, width: int, canvas_sizes: dict[tuple[int, int], Size]) -> tuple[tuple[int, int], Size]:
-    """The tile grid and canvas that keep most pixels of the image, then waste fewest; the first of equals."""
+    """Return the tile grid and canvas that keep most pixels of the image, then waste fewest; the first wins ties."""
     best, most, least_area = None, -1, 0
     area = width * height
     for item in canvas_sizes.items():
@@ -100,7 +100,7 @@ def best_fit(height: int, width: int, canvas_sizes: dict[tuple[int, int], Size])
         kept = int(width * scale) * int(height * scale)
         if kept > area:
             kept = area
-        # Of canvases that keep as much, the one with fewest pixels wastes fewest.
+        # Among canvases that keep the same number of pixels, the smallest wastes fewest.
         if kept > most or (kept == most and canvas_height * canvas_width < least_area):
             best, most, least_area = item, kept, canvas_height * canvas_width
     assert best is not None
@@ -108,13 +108,13 @@ def best_fit(height: int, width: int, canvas_sizes: dict[tuple[int, int], Size])
 
 
 def resized_size(height: int, width: int, canvas_size: Size) -> Size:
-    """The size at which an image of `height` x `width` is drawn on a canvas, aspect ratio kept.
+    """Return the size at which an image of `height` x `width` is drawn on a canvas, aspect ratio kept.
 
     Example:
         >>> resized_size(100, 250, Size(336, 672))
         Size(height=269, width=672)
 
-    Source: transformers `image_processing_utils.py::get_patch_output_size`, in doubles as there.
+    Source: transformers `image_processing_utils.py::get_patch_output_size`, which computes in doubles too.
     """
     scale_height, scale_width = canvas_size.height / height, canvas_size.width / width
     if scale_width < scale_height:
@@ -123,7 +123,7 @@ def resized_size(height: int, width: int, canvas_size: Size) -> Size:
 
 
 def centred_box(height: int, width: int, canvas_size: Size) -> Box:
-    """Where the resized image lies on the canvas."""
+    """Return the box of the resized image on the canvas."""
     content = resized_size(height, width, canvas_size)
     top, left = (canvas_size.height - content.height) // 2, (canvas_size.width - content.width) // 2
     return Box(top, left, top + content.height, left + content.width)

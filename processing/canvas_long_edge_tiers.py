@@ -1,17 +1,17 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Tiles whose size depends on the image's long edge: the Open-AutoGLM article's adaptive partition.
+"""The Open-AutoGLM article's adaptive partition: the image's long edge decides the size of the tiles.
 
 Source: an article on multi-resolution processing in Open-AutoGLM, without repository; it gives the thresholds and no
 code for the cutting.
 
-A long edge above 1024 pixels is cut in tiles of 512 pixels of the image, above 512 in tiles of 384; a smaller image is
-one tile of its long edge. The grid starts at the top left corner and the image is padded at the right and at the
-bottom to whole tiles, on black. Every tile is then drawn at the size that the tower takes.
+An image with a long edge above 1024 pixels is cut into tiles of 512 image pixels, above 512 into tiles of 384; a
+smaller image is one tile of its long edge. The grid starts at the top left corner; black padding at the right and at
+the bottom completes the tiles. Every tile is then drawn at the tower's size.
 
 Deviations, where the article is silent: the padding, no overlap, the drawing at the tower's size, and `max_tiles`: an
-image that would need more is cut in larger tiles, the smallest that suffice. `max_tiles=None` lifts the limit. The
-article's code is followed where its text ("small tiles for high resolution") contradicts it.
+image that would need more tiles is cut into larger ones, the smallest that suffice. `max_tiles=None` removes the
+limit. Where the article's text ("small tiles for high resolution") contradicts its code, we follow the code.
 """
 
 from collections.abc import Sequence
@@ -22,17 +22,17 @@ TIERS = ((1024, 512), (512, 384))
 
 
 class LongEdgeTiersCanvas:
-    """Tiles of a size that the long edge decides.
+    """Canvas of tiles whose size depends on the long edge.
 
     Args:
         tile_size: Pixels at which a tile is drawn.
         tiers: (long edge, tile) in pixels of the image: the first whose edge is below the image's decides; the image
             is one tile when none is.
         max_tiles: Most tiles; None: no limit.
-        overview: Whether the whole image, stretched to one tile, is a view of its own beside several tiles.
+        overview: Whether an image of several tiles has the whole image, stretched to one tile, as an extra view.
 
     Raises:
-        ValueError: If an option has another form.
+        ValueError: If an option has a wrong form.
 
     Example:
         A long edge of 1024 pixels is not above 1024, so the image is cut in tiles of 384 of its pixels; one more pixel
@@ -82,14 +82,14 @@ class LongEdgeTiersCanvas:
         )
 
     def views(self, height: int, width: int) -> Views:
-        """Tile grid, tile and overview of the plan."""
+        """Return tile grid, tile and overview of the plan."""
         check_image_size(height, width)
         side = self.tile_side(height, width)
         tile_grid = -(-height // side), -(-width // side)
         return tile_grid, self.tile_size, self.tile_size if self.overview and tile_grid != (1, 1) else None
 
     def tile_side(self, height: int, width: int) -> int:
-        """Pixels of the image per side of a tile.
+        """Return the image pixels per side of a tile.
 
         Example:
             >>> canvas = LongEdgeTiersCanvas(Size(336, 336))
@@ -104,7 +104,7 @@ class LongEdgeTiersCanvas:
                 break
         if self.max_tiles is None or -(-height // side) * -(-width // side) <= self.max_tiles:
             return side
-        # One tile of the long edge suffices always; the count never grows with the side.
+        # One tile of the long edge always suffices; the count never grows with the side.
         least, most = side + 1, long_edge
         while least < most:
             middle = (least + most) // 2

@@ -5,8 +5,8 @@
 Paper: Yao et al., "MiniCPM-V: A GPT-4V Level MLLM on Your Phone", arXiv:2408.01800, section 3.2.
 Code: openbmb/MiniCPM-V-2_6, `image_processing_minicpmv.py` (as kept in 404805854/minicpmv2.6-onnx @ 8490e59).
 
-The rule is in `canvas_slices.py`. A side becomes whole patches by rounding, halves to the even multiple. An image
-that is not cut is enlarged to about 448x448 pixels, however small. Ties go to fewer slices and to fewer columns: a
+`canvas_slices.py` holds the rule. Sides are rounded to whole patches, halves to the even multiple. An image that is
+not cut is enlarged to about 448x448 pixels, even if it is tiny. Ties go to fewer slices and to fewer columns: a
 square image of two slices is one column of two rows.
 
 Deviations: no view has more patches than `max_view_area` times those of 448x448 pixels (2048); only images of an
@@ -18,7 +18,7 @@ from .canvas_slices import check_slicing_options, rounded, sliced_plan, sliced_v
 
 
 class MinicpmCanvas:
-    """Slices in the grid nearest to the image's aspect ratio, and an overview.
+    """MiniCPM-V's canvas: slices in the grid nearest to the image's aspect ratio, and an overview.
 
     Args:
         tile_size: R x R pixels, the area of a slice.
@@ -60,7 +60,7 @@ class MinicpmCanvas:
         return sliced_plan(height, width, self.views(height, width))
 
     def views(self, height: int, width: int) -> Views:
-        """Tile grid, tile and overview of the plan."""
+        """Return tile grid, tile and overview of the plan."""
         return sliced_views(
             height,
             width,

@@ -1,19 +1,19 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The image at its own resolution, as one view in whole patches: no tiling.
+"""The image at its own resolution, as one view of whole patches, without tiles.
 
 Source: Qwen2-VL (Wang et al., arXiv:2409.12191) and transformers' `models/qwen2_vl/image_processing_qwen2_vl.py`,
-`smart_resize`, whose sizes `fit="stretch"` gives where that function accepts the image.
+`smart_resize`; `fit="stretch"` gives the same sizes for all images that this function accepts.
 
-Each side becomes the nearest multiple of `patch_size * multiple` pixels, halves to the even one. An image of more than
-`max_patches` patches shrinks to fit, aspect ratio kept, sides rounded down.
+Each side is rounded to a multiple of `patch_size * multiple` pixels, halves to the even one. An image of more than
+`max_patches` patches is shrunk with its aspect ratio kept and its sides rounded down.
 
     fit="stretch"  the image fills the view; one that is too large by rounding alone may grow along a side
     fit="corner"   the image keeps its own pixels and is padded with black at the right and at the bottom; it is
                    resized only where it has too many
 
-Deviations: nothing is enlarged to a minimum. `smart_resize` refuses an aspect ratio beyond 200; here the long side of
-a strip that no uniform scale brings below the limit is shortened. `max_patches=None` lifts the limit.
+Deviations: small images are not enlarged to a minimum. `smart_resize` rejects an aspect ratio beyond 200; here the
+long side is shortened if no uniform scale brings a strip below the limit. `max_patches=None` removes the limit.
 """
 
 from math import sqrt
@@ -25,7 +25,7 @@ FITS = ("stretch", "corner")
 
 
 class NativeCanvas:
-    """One view of the image's own size.
+    """Canvas of one view in the image's own size.
 
     Args:
         tile_size: Not used: a view has the size of its image.
@@ -35,7 +35,7 @@ class NativeCanvas:
         fit: "stretch" or "corner", see the module's docstring.
 
     Raises:
-        ValueError: If an option has another form, or `max_patches` is less than one group of patches.
+        ValueError: If an option has a wrong form, or `max_patches` is less than one group of patches.
 
     Example:
         With patches of 14 pixels, 35 pixels are 2.5 patches and 49 pixels are 3.5: halves go to the even number, 2
@@ -49,7 +49,7 @@ class NativeCanvas:
     tiles_overlap = False
     patch_size: int
     patch_block: int
-    centred = True  # one view: a layout has nothing to drop
+    centred = True  # one view, so that a layout has nothing to drop
 
     def __init__(
         self,
@@ -88,12 +88,12 @@ class NativeCanvas:
         )
 
     def views(self, height: int, width: int) -> Views:
-        """Tile grid, tile and overview of the plan."""
+        """Return tile grid, tile and overview of the plan."""
         check_image_size(height, width)
         return (1, 1), self._view_size(height, width)[0], None
 
     def _view_size(self, height: int, width: int) -> tuple[Size, bool]:
-        """Pixels of the view, and whether the image fits without shrinking."""
+        """Return the view's size, and whether the image fits without shrinking."""
         unit, limit = self.unit, self.max_units
         if self.fit == "stretch":
             size = Size(rounded(height, unit), rounded(width, unit))
@@ -102,6 +102,6 @@ class NativeCanvas:
         if limit is None or size.height * size.width <= limit * unit**2:
             return size, True
         scale = sqrt(height * width / (limit * unit**2))
-        if self.fit == "corner":  # the image itself may fit where whole patches around it do not
+        if self.fit == "corner":  # the image may fit even if the whole patches around it do not
             scale = max(scale, 1.0)
         return capped(Size(floored(height / scale, unit), floored(width / scale, unit)), unit, limit), False

@@ -1,15 +1,15 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""CanvasPlan: what a canvas strategy decides about one image, in integers and before any pixel is touched.
+"""CanvasPlan: a canvas strategy's decisions about one image, as integers, made before any pixel is read.
 
-An image is resized onto a *canvas*; the canvas is cut into *tiles*; a downscaled whole image, the *overview*, may go
-with them. Overview and tiles together are the *views*: what the low-res tower encodes.
+An image is resized onto a *canvas*; the canvas is cut into *tiles*; a downscaled whole image, the *overview*, may be
+added. Overview and tiles together are the *views*, which the low-res tower encodes.
 
-Sizes are (height, width), grids (rows, cols), boxes (top, left, bottom, right) in pixels of the canvas; tiles are in
-row-major order and the overview is the first view, wherever its tokens stand in the prompt (`layout.py`). Tiles may
-differ in size from image to image; a view has as many pixels as its tile's box, the overview as `overview_size` says.
+Sizes are (height, width), grids (rows, cols), boxes (top, left, bottom, right) in pixels of the canvas. Tiles are in
+row-major order. The overview is the first view; `layout.py` decides its place in the prompt. Tiles of different images
+may differ in size; a view has the size of its tile's box, the overview has `overview_size`.
 
-An image that is not cut has one tile and no overview: its only view shows all of it.
+An image that is not cut has one tile and no overview: its only view shows the whole image.
 """
 
 import functools
@@ -39,26 +39,26 @@ class Box(NamedTuple):
         return Size(self.bottom - self.top, self.right - self.left)
 
 
-# What counting needs of a plan: the tile grid, pixels of a tile and of the overview, None where there is none.
+# The part of a plan that counting needs: tile grid, size of a tile, and size of the overview or None.
 Views = tuple[tuple[int, int], Size, Size | None]
 
 
 @dataclass(frozen=True)
 class CanvasPlan:
-    """Where an image and its tiles lie on the canvas.
+    """The geometry of an image and its tiles on the canvas.
 
     Attributes:
-        image_size: Pixels of the image as it came.
+        image_size: Pixels of the original image.
         canvas_size: Pixels of the canvas.
         content_box: The part of the canvas that the resized image covers; the rest is padding.
         tile_grid: Tiles per axis, (rows, cols).
         tile_boxes: One box per tile, row-major. Tiles may overlap and differ in size.
-        overview_size: Pixels of the overview, or None when there is none.
+        overview_size: Pixels of the overview, or None without an overview.
         overview_box: The part of the canvas that the overview shows, or None for the content box: the whole image
             stretched, without padding.
         fill: Gray levels of the padding, (red, green, blue).
-        padded_size: Where given, the image is first centred on a picture of this size, in its own pixels, and that
-            picture is resized to the canvas; otherwise the image is resized to its content box.
+        padded_size: If given, the image is first centred, in its own pixels, on a picture of this size, which is then
+            resized to the canvas; otherwise the image is resized to its content box.
 
     Raises:
         ValueError: If a size is not positive, a box leaves the canvas, the grid and the boxes disagree, or the image
@@ -117,7 +117,7 @@ class CanvasPlan:
 
     @property
     def views(self) -> Views:
-        """What tokens are counted by, of a plan whose tiles are equal: the grid, the tile, the overview."""
+        """Grid, tile and overview of a plan with equal tiles, from which tokens are counted."""
         return self.tile_grid, self.tile_boxes[0].size, self.overview_size
 
     @property
@@ -127,12 +127,12 @@ class CanvasPlan:
 
     @property
     def num_views(self) -> int:
-        """Number of views: the tiles and, where there is one, the overview."""
+        """Number of views: the tiles and the overview, if there is one."""
         return len(self.tile_boxes) + (self.overview_size is not None)
 
     @property
     def view_boxes(self) -> tuple[Box, ...]:
-        """The part of the canvas each view shows, overview first; the overview shows at least the content box."""
+        """Part of the canvas that each view shows, overview first; the overview shows at least the content box."""
         return self.tile_boxes if self.overview_size is None else (self._overview_box, *self.tile_boxes)
 
     @property
@@ -143,7 +143,7 @@ class CanvasPlan:
 
     @property
     def content_in_overview(self) -> Box | None:
-        """The part of the overview that the image covers, in pixels of the overview; None without an overview.
+        """Return the part of the overview that the image covers, in pixels of the overview; None without an overview.
 
         Edges are rounded half up; at least one pixel is kept.
         """
@@ -165,7 +165,7 @@ class CanvasPlan:
 
 @functools.lru_cache(maxsize=256)
 def even_tile_boxes(tile_grid: tuple[int, int], tile_size: Size) -> tuple[Box, ...]:
-    """Boxes of equal tiles that cover a canvas of `tile_grid` x `tile_size` once, row-major.
+    """Return the boxes of equal tiles that cover a canvas of `tile_grid` x `tile_size` once, row-major.
 
     Example:
         >>> even_tile_boxes((1, 2), Size(3, 5))
@@ -180,12 +180,12 @@ def even_tile_boxes(tile_grid: tuple[int, int], tile_size: Size) -> tuple[Box, .
 
 
 def scaled_edge(edge: int, low: int, high: int) -> int:
-    """An edge at `edge` pixels, drawn at `high` pixels for every `low`, rounded half up."""
+    """Scale an edge at `edge` pixels by `high / low`, rounded half up."""
     return (2 * edge * high + low) // (2 * low)
 
 
 def scaled_span(start: int, stop: int, low: int, high: int, limit: int | None = None) -> tuple[int, int]:
-    """Both edges of a span drawn at `high / low` of its size; at least one pixel, below `limit` (default `high`).
+    """Scale both edges of a span by `high / low`; keep at least one pixel, below `limit` (default `high`).
 
     Example:
         >>> scaled_span(3, 11, 14, 32)
@@ -199,38 +199,38 @@ def scaled_span(start: int, stop: int, low: int, high: int, limit: int | None = 
 
 
 def inscribed_size(height: int, width: int, canvas_size: Size) -> Size:
-    """The largest size of an image on a canvas, aspect ratio kept, rounded down, at least one pixel.
+    """Return the largest size of an image on a canvas, aspect ratio kept, rounded down, at least one pixel.
 
     Example:
         >>> inscribed_size(480, 640, Size(512, 768))
         Size(height=512, width=682)
 
-    Source: `resize_with_pad` of the Open-AutoGLM article, in doubles as there; it may give no pixel at all.
+    Source: `resize_with_pad` of the Open-AutoGLM article, in doubles too; the article's function may return 0 pixels.
     """
     scale = min(canvas_size.height / height, canvas_size.width / width)
     return Size(max(1, int(height * scale)), max(1, int(width * scale)))
 
 
 def check_image_size(height: int, width: int) -> None:
-    """Raise a `ValueError` unless an image has at least one pixel."""
+    """Check that an image has at least one pixel; raise a `ValueError` otherwise."""
     if height < 1 or width < 1:
         raise ValueError(f"`image_size` must be at least 1x1 pixels; got {height}x{width}.")
 
 
 def check_bool(option: str, value: object) -> None:
-    """Raise a `ValueError` unless the value of a canvas option is a bool."""
+    """Check that the value of a canvas option is a bool; raise a `ValueError` otherwise."""
     if not isinstance(value, bool):
         raise ValueError(f"`canvas.{option}` must be true or false; got {value!r}.")
 
 
 def check_choice(option: str, value: object, choices: Sequence[str]) -> None:
-    """Raise a `ValueError` unless the value of a canvas option is one of `choices`."""
+    """Check that the value of a canvas option is one of `choices`; raise a `ValueError` otherwise."""
     if value not in choices:
         raise ValueError(f"`canvas.{option}` must be one of {list(choices)}; got {value!r}.")
 
 
 def check_count(option: str, value: object, *, optional: bool = False) -> None:
-    """Raise a `ValueError` unless the value of a canvas option is a positive integer, or an allowed None."""
+    """Check that a canvas option is a positive integer or an allowed None; raise a `ValueError` otherwise."""
     if not (optional and value is None) and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         rule = "a positive integer or null" if optional else "a positive integer"
         raise ValueError(f"`canvas.{option}` must be {rule}; got {value!r}.")

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The whole image stretched onto one tile; what a plain CLIP or LLaVA-1.0 pipeline sees.
+"""The whole image stretched onto one tile, as in a plain CLIP or LLaVA-1.0 pipeline.
 
 One view, no overview, no padding. The aspect ratio is not kept.
 """
@@ -9,7 +9,7 @@ from .canvas_plan import Box, CanvasPlan, Size, Views, even_tile_boxes
 
 
 class SingleCanvas:
-    """One tile per image.
+    """Canvas of one tile per image.
 
     Args:
         tile_size: Pixels of the tile.
@@ -23,7 +23,7 @@ class SingleCanvas:
 
     equal_views = True
     tiles_overlap = False
-    centred = True  # one view: a layout has nothing to drop
+    centred = True  # one view, so that a layout has nothing to drop
 
     def __init__(self, tile_size: Size) -> None:
         self.tile_size = tile_size
@@ -39,5 +39,5 @@ class SingleCanvas:
         )
 
     def views(self, height: int, width: int) -> Views:
-        """Tile grid, tile and overview of the plan."""
+        """Return tile grid, tile and overview of the plan."""
         return (1, 1), self.tile_size, None

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""What LLaVA-UHD and MiniCPM-V share: how many slices, in which grid, and of what size.
+"""Rules of LLaVA-UHD and MiniCPM-V: the number, the grid and the size of slices.
 
 Papers: Xu et al., "LLaVA-UHD", arXiv:2403.11703, section 3.1; Yao et al., "MiniCPM-V", arXiv:2408.01800, section 3.2.
 Code: openbmb/MiniCPM-V-2_6 `image_processing_minicpmv.py`; thunlp/LLaVA-UHD, branch LLaVA-UHD-v1 @ dd7f6cc,
@@ -23,7 +23,7 @@ WholePatches = Callable[[float, int], int]
 
 
 def rounded(length: float, divisor: int) -> int:
-    """The nearest positive multiple of `divisor`; halves go to the even one.
+    """Return the nearest positive multiple of `divisor`; halves go to the even one.
 
     Example:
         >>> rounded(35, 14), rounded(49, 14), rounded(3, 14)
@@ -33,7 +33,7 @@ def rounded(length: float, divisor: int) -> int:
 
 
 def floored(length: float, divisor: int) -> int:
-    """The largest multiple of `divisor` up to `length`, at least one.
+    """Return the largest multiple of `divisor` up to `length`, at least one.
 
     Example:
         >>> floored(41.9, 14), floored(3, 14)
@@ -43,7 +43,7 @@ def floored(length: float, divisor: int) -> int:
 
 
 def slice_grid(height: int, width: int, *, resolution: int, max_slices: int) -> tuple[int, int] | None:
-    """The grid of the slices, (rows, cols), or None for an image that is not cut.
+    """Return the grid of the slices, (rows, cols), or None for an image that is not cut.
 
     Counts around pixels / resolution^2 are tried; the first of the smallest |ln(w / h) - ln(cols / rows)| wins.
 
@@ -66,7 +66,7 @@ def slice_grid(height: int, width: int, *, resolution: int, max_slices: int) -> 
 
 @functools.lru_cache(maxsize=256)
 def _candidates(count: int, max_slices: int) -> tuple[tuple[float, tuple[int, int]], ...]:
-    """ln(cols / rows) and (rows, cols) of the grids that are tried, in their order."""
+    """Return ln(cols / rows) and (rows, cols) of the candidate grids, in their order."""
     return tuple(
         (log(cols / (slices // cols)), (slices // cols, cols))
         for slices in (count - 1, count, count + 1)
@@ -79,7 +79,7 @@ def _candidates(count: int, max_slices: int) -> tuple[tuple[float, tuple[int, in
 def resized_to_area(
     height: float, width: float, resolution: int, patch_size: int, whole_patches: WholePatches, enlarge: bool
 ) -> Size:
-    """About resolution x resolution pixels at the aspect ratio of `height` x `width`, in whole patches.
+    """Return a size of about resolution^2 pixels at the aspect ratio of `height` x `width`, in whole patches.
 
     An image with fewer pixels keeps its size unless `enlarge`.
 
@@ -120,7 +120,7 @@ def sliced_views(
     max_view_area: int | None,
     whole_patches: WholePatches,
 ) -> Views:
-    """The grid of an image's slices, their size, and the overview's.
+    """Return the grid and the size of an image's slices, and the overview's size.
 
     Args:
         height: Pixels of the image.
@@ -150,7 +150,7 @@ def sliced_views(
 
 
 def sliced_plan(height: int, width: int, views: Views) -> CanvasPlan:
-    """The plan of an image that is stretched to whole slices."""
+    """Build the plan of an image that is stretched to whole slices."""
     tile_grid, tile, overview_size = views
     canvas_size = Size(tile_grid[0] * tile.height, tile_grid[1] * tile.width)
     return CanvasPlan(
@@ -164,7 +164,7 @@ def sliced_plan(height: int, width: int, views: Views) -> CanvasPlan:
 
 
 def check_slicing_options(tile_size: Size, max_slices: int, patch_size: int, max_view_area: int | None) -> None:
-    """Raise a `ValueError` unless the options of a slicing strategy are positive and the tile is square."""
+    """Check that a slicing strategy's options are positive and the tile is square; raise a `ValueError` otherwise."""
     check_count("max_slices", max_slices)
     check_count("patch_size", patch_size)
     check_count("max_view_area", max_view_area, optional=True)

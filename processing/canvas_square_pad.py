@@ -6,14 +6,14 @@ Papers: Luo et al., "Feast Your Eyes" (LLaVA-HR), arXiv:2403.03003; Shi et al., 
 "Mini-Gemini", arXiv:2403.18814.
 Code: `expand2square` of luogen1996/LLaVA-HR @ 1212ffb, NVlabs/EAGLE @ fef95f1 and dvlab-research/MGM @ 769820c.
 
-LLaVA-HR and EAGLE are one tile (`grid=1`), Mini-Gemini-HD is `grid=2` with an overview, which shows the whole padded
-square. The padding has CLIP's mean colour. `fit="center"` centres the image, an odd slack leaving its extra pixel on
-the right or at the bottom; `fit="corner"` pads the right and the bottom only.
+LLaVA-HR and EAGLE use one tile (`grid=1`). Mini-Gemini-HD uses `grid=2` with an overview of the whole padded square.
+The padding has CLIP's mean colour. `fit="center"` centres the image; an odd slack leaves its extra pixel on the right
+or at the bottom. `fit="corner"` pads the right and the bottom only.
 
-Deviations: the sources pad in the image's own pixels and resize then, which needs width^2 pixels for a long strip and
-lets padding bleed into the border by half a pixel. Here the image is resized to where it lies on the square; edges are
-rounded half up (`center`) or down (`corner`), one pixel is kept. `exact=True` pads first. Mini-Gemini makes its tiles
-from the normalised high-res pixels by bilinear interpolation; here they are drawn from the image.
+Deviations: the sources pad in the image's own pixels, then resize. That needs width^2 pixels for a long strip and lets
+padding bleed into the border by half a pixel. Here the image is resized to its box on the square; edges are rounded
+half up (`center`) or down (`corner`), one pixel is kept. `exact=True` pads first. Mini-Gemini interpolates its tiles
+bilinearly from the normalised high-res pixels; here they are drawn from the image.
 """
 
 from collections.abc import Sequence
@@ -37,18 +37,18 @@ CLIP_MEAN_COLOUR = (122, 116, 104)
 
 
 class SquarePadCanvas:
-    """A padded square, cut into equal tiles.
+    """Canvas of a padded square, cut into equal tiles.
 
     Args:
         tile_size: Pixels of one tile; square.
         grid: Tiles per side.
-        overview: Whether the whole square is a view of its own.
-        fit: "center" or "corner": where the image lies.
+        overview: Whether the whole square is an extra view.
+        fit: Position of the image, "center" or "corner".
         fill: Gray levels of the padding, (red, green, blue).
-        exact: Pad before resizing, as the sources do; for `fit="center"`.
+        exact: Whether to pad before resizing, as the sources do; for `fit="center"`.
 
     Raises:
-        ValueError: If an option has another form.
+        ValueError: If an option has a wrong form.
 
     Example:
         An image of 336x333 pixels leaves 3 columns of padding; of an odd slack the extra one lies on the right.
@@ -112,6 +112,6 @@ class SquarePadCanvas:
         )
 
     def views(self, height: int, width: int) -> Views:
-        """Tile grid, tile and overview of the plan."""
+        """Return tile grid, tile and overview of the plan."""
         check_image_size(height, width)
         return self.tile_grid, self.tile_size, self.overview_size

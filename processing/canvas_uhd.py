@@ -5,7 +5,7 @@
 Paper: Xu et al., "LLaVA-UHD: an LMM Perceiving Any Aspect Ratio and High-Resolution Images", arXiv:2403.11703, 3.1.
 Code: thunlp/LLaVA-UHD, branch LLaVA-UHD-v1 @ dd7f6cc, `slice_image_minicpm`.
 
-The rule is in `canvas_slices.py`. A side becomes whole patches by flooring. In the prompt the overview stands last
+`canvas_slices.py` holds the rule. Sides are rounded down to whole patches. In the prompt the overview comes last
 (`layout.py`, preset "llava_uhd").
 
 Deviations: no view has more patches than `max_view_area` times those of 336x336 pixels (1152); `max_view_area=None` is
@@ -18,7 +18,7 @@ from .canvas_slices import check_slicing_options, floored, sliced_plan, sliced_v
 
 
 class UhdCanvas:
-    """Slices in the grid nearest to the image's aspect ratio, and an overview.
+    """LLaVA-UHD's canvas: slices in the grid nearest to the image's aspect ratio, and an overview.
 
     Args:
         tile_size: R x R pixels, the area of a slice.
@@ -60,7 +60,7 @@ class UhdCanvas:
         return sliced_plan(height, width, self.views(height, width))
 
     def views(self, height: int, width: int) -> Views:
-        """Tile grid, tile and overview of the plan."""
+        """Return tile grid, tile and overview of the plan."""
         return sliced_views(
             height,
             width,

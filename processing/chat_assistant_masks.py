@@ -1,10 +1,10 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Which tokens the assistant wrote, after images have been expanded.
+"""Mark the tokens that the assistant wrote, after images have been expanded.
 
-A chat template marks the assistant's text by character positions in the prompt; every image token expanded before them
-moves them. Newer versions of transformers account for that in `ProcessorMixin`; this is for those that do not, and for
-templates that mark nothing, as those of most language models.
+A chat template marks the assistant's text by character positions in the prompt; each expanded image token moves the
+positions after it. Newer versions of transformers correct that in `ProcessorMixin`. This file is for older versions,
+and for templates that mark nothing, as those of most language models.
 """
 
 import inspect
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 
 def assistant_spans(render: Callable[[list[Any], bool], str], messages: list[Any]) -> list[tuple[int, int]]:
-    """Find what the assistant's messages add to a prompt, for a template that does not mark it.
+    """Find the spans that the assistant's messages add to a prompt, for a template that does not mark them.
 
     Args:
-        render: Writes messages; with True, the beginning of an answer behind them.
+        render: Function that renders messages; with True it appends the beginning of an answer.
         messages: A conversation.
 
     Returns:
-        (start, end) in characters of the prompt of all messages, without the white space behind a turn.
+        (start, end) in characters of the prompt of all messages, without the white space after a turn.
 
     Raises:
-        ValueError: If the prompt of all messages does not begin as that of the first ones.
+        ValueError: If the prompt of all messages does not begin with the prompt of the first ones.
 
     Example:
         >>> def render(messages, begin_answer):
@@ -99,9 +99,9 @@ def apply_with_masks(
         processor: The `FilaProcessor`.
         conversation: Checked messages.
         chat_template: The template with its variables, or None for the processor's own.
-        template: The template without them.
-        of_kept: Takes a list with one entry per conversation, and returns those that the call kept.
-        kwargs: As of `ProcessorMixin.apply_chat_template`.
+        template: The template without its variables.
+        of_kept: Function from a list with one entry per conversation to the entries that the call kept.
+        kwargs: Arguments of `ProcessorMixin.apply_chat_template`.
     """
     of_base = inspect.signature(ProcessorMixin.apply_chat_template).parameters
     of_template = _get_template_variables(template)

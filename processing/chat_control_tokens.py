@@ -1,13 +1,13 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Keep what users write from becoming control tokens.
+"""Keep users' text from becoming control tokens.
 
-A message may hold the text `<image>` or `<|im_end|>`. Rendered into a prompt as it is, it would take the place of an
-image or end the turn. Such text is *escaped*: a space after its first character (`< image>`) makes it ordinary text
-for every tokenizer, and the same on every version of transformers. What cannot be escaped that way is refused.
+A message may hold the text `<image>` or `<|im_end|>`. Unchanged in a prompt, it would act as an image or end the turn.
+Such text is *escaped*: a space after its first character (`< image>`) makes it ordinary text for every tokenizer, on
+every version of transformers. Text that cannot be escaped that way is rejected.
 
-The template that a processor saves does the same by itself (`with_escapes` of `chat_template.py`), for programs that
-render it without this processor, such as a server.
+The template that a processor saves escapes by itself (`with_escapes` of `chat_template.py`), for programs that render
+it without this processor, such as a server.
 """
 
 import re
@@ -25,8 +25,8 @@ MEDIA_SOURCES = ("image", "image_url", "video", "audio", "url", "path", "base64"
 def control_tokens(tokenizer: PreTrainedTokenizerBase, template: str, image_token: str) -> list[str]:
     """Return every control token, the longest first.
 
-    Control tokens are the image token, the tokenizer's special tokens, and those of its other added tokens that the
-    chat template writes.
+    Control tokens are the image token, the tokenizer's special tokens, and its other added tokens if the chat template
+    writes them.
     """
     added = [token for token in tokenizer.added_tokens_decoder.values() if token.content.strip()]
     tokens = {token.content for token in added if token.special or token.content in template} | {image_token}
@@ -34,7 +34,7 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase, template: str, image_toke
 
 
 def control_token_pattern(tokenizer: PreTrainedTokenizerBase, template: str, image_token: str) -> re.Pattern[str]:
-    """A pattern that matches every control token."""
+    """Compile a pattern that matches every control token."""
     return re.compile("|".join(map(re.escape, control_tokens(tokenizer, template, image_token))))
 
 
@@ -42,11 +42,11 @@ def escape_messages(messages: object, pattern: re.Pattern[str]) -> Any:
     """Escape control tokens in every string of messages, tools or documents.
 
     Args:
-        messages: Any nesting of lists and dicts. Sources of images and other media are left alone.
+        messages: Any nesting of lists and dicts. Sources of images and other media are not changed.
         pattern: Result of `control_token_pattern`.
 
     Returns:
-        A copy; images and other objects in it are the same ones.
+        A copy that shares images and other objects with `messages`.
 
     Raises:
         ValueError: If a control token cannot be escaped.
@@ -63,7 +63,7 @@ def escape_messages(messages: object, pattern: re.Pattern[str]) -> Any:
 
 def _escape(text: str, pattern: re.Pattern[str]) -> str:
     escaped = text
-    # A space may complete another token, hence the loop; three rounds are more than tokenizers in use need.
+    # A space may complete another token, hence the loop; real tokenizers need fewer than three rounds.
     for _ in range(3):
         if (match := pattern.search(escaped)) is None:
             break

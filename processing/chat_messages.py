@@ -100,7 +100,7 @@ def _part(part: object, name: str, takes_videos: bool) -> dict[str, Any]:
 
 
 def _of_address(part: dict[str, Any], name: str) -> dict[str, Any]:
-    """OpenAI's form of an image part in our form."""
+    """Convert OpenAI's form of an image part to ours."""
     address = part.pop("image_url", None)
     address = address.get("url") if isinstance(address, Mapping) else address
     if not isinstance(address, str):
@@ -111,7 +111,7 @@ def _of_address(part: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def check_samples(rule: str, in_text: list[int], given: list[list[Any]], token: str, noun: str) -> None:
-    """Check sample by sample, where there is a list for each: the first that is wrong is named."""
+    """Check sample by sample if there is one list per sample; the error names the first wrong sample."""
     if len(given) != len(in_text):
         raise ValueError(f"{rule}: there are {len(given)} lists of {noun} for {len(in_text)} prompts.")
     for sample, (num_tokens, own) in enumerate(zip(in_text, given, strict=True)):

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The default chat template: ChatML, as SmolLM and many LLaMA fine-tunes use it.
+"""Default chat template: ChatML, as used by SmolLM and many LLaMA fine-tunes.
 
     <|im_start|>user
     <image>What is this?<|im_end|>
@@ -8,16 +8,16 @@
     A cat.<|im_end|>
 
 Contents are strings, or lists of parts: `{"type": "text", "text": ...}`, `{"type": "image", ...}` and
-`{"type": "video", ...}`, written one after the other as they come. There is no default system prompt. The
-`generation` spans hold the assistant's text and the `<|im_end|>` that ends it, so that a model trained on them learns
-to stop. Tools and calls of them are refused: there is no form in which models of this template have learnt them.
+`{"type": "video", ...}`, written in their order. There is no default system prompt. The `generation` spans hold the
+assistant's text and the `<|im_end|>` that ends it, so that a model trained on them learns to stop. The template
+rejects tools and tool calls, because models with this template were not trained on any form of them.
 """
 
 import json
 import re
 from collections.abc import Sequence
 
-# Put before a template that expects messages to be strings: makes one string of a message's text and images.
+# Prefix for templates that expect strings as messages: joins a message's text and images into one string.
 _JOIN_PARTS = """\
 {%- set flat = namespace(messages=[]) -%}
 {%- for message in messages -%}
@@ -46,8 +46,8 @@ _JOIN_PARTS = """\
 {%- endfor -%}
 {%- set messages = flat.messages -%}
 """
-# Put before a template, behind a line that sets `control_tokens`: does what `escape_messages` does.
-# Jinja cannot rebuild what is nested deeper, such as tools, so control tokens there are refused.
+# Prefix for templates, after a line that sets `control_tokens`: does the same as `escape_messages` of
+# chat_control_tokens.py. Jinja cannot rebuild deeper nesting, such as tools, so control tokens there are rejected.
 _ESCAPES = """\
 {%- macro as_text(text) -%}
 {%- set own = namespace(text=text) -%}
@@ -160,38 +160,38 @@ DEFAULT_CHAT_TEMPLATE = (
 
 
 def with_values(template: str, **values: str | list[str]) -> str:
-    """The template with values for some of its variables, whoever renders it."""
+    """Return the template with values set for some of its variables, for every renderer."""
     settings = [f"{{%- set {name} = {json.dumps(value, ensure_ascii=False)} -%}}\n" for name, value in values.items()]
     return "".join(settings) + template
 
 
 def writes_tool_calls(template: str) -> bool:
-    """Whether a template has a place for the calls of tools in messages, or does more than refuse them."""
+    """Return whether a template writes the tool calls of messages rather than ignoring or rejecting them."""
     return "tool_calls" in template.replace(REFUSES_TOOL_CALLS, "")
 
 
 def marks_assistant(template: str) -> bool:
-    """Whether a chat template marks what the assistant writes."""
+    """Return whether a chat template marks the assistant's text."""
     return re.search(r"\{%-?\s*generation\s*-?%\}", template) is not None
 
 
 def with_joined_parts(template: str, *, image_token: str, media_end: str) -> str:
-    """A language model's template, which takes strings as messages, made to take images and videos.
+    """Extend a language model's template, which takes strings as messages, to images and videos.
 
     Args:
         template: The template.
-        image_token: What stands for an image.
-        media_end: What stands between an image or a video and what follows it.
+        image_token: Placeholder of an image.
+        media_end: Text between an image or a video and the next part.
     """
     return with_values(_JOIN_PARTS + template, image_token=image_token, media_end=media_end)
 
 
 def with_escapes(template: str, control_tokens: Sequence[str]) -> str:
-    """The template, made to keep what users write from becoming control tokens, whoever renders it.
+    """Extend a template so that users' text never becomes control tokens, for every renderer.
 
     Args:
-        template: The template; what an earlier call put before it is replaced.
-        control_tokens: The longest first.
+        template: The template; the prefix of an earlier call is replaced.
+        control_tokens: Control tokens, the longest first.
     """
     template = re.sub(r"\{%- set control_tokens = .* -%\}\n" + re.escape(_ESCAPES), "", template)
     return with_values(_ESCAPES + template, control_tokens=list(control_tokens))

@@ -1,8 +1,8 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The memory that the images of a batch are drawn into: every value is written once, where it is returned.
+"""Draw the images of a batch into memory: each value is written once, into the array that is returned.
 
-A batch is one array with zeros beyond what each image needs, or a list of arrays, one per image.
+A batch is one array, padded with zeros, or a list with one array per image.
 """
 
 import functools
@@ -34,7 +34,7 @@ PIXELS = {"pixel_values", "high_res_pixel_values"}
 
 
 def views_shape(plan: CanvasPlan, channels: int, patch_size: int | None) -> tuple[int, ...]:
-    """Shape of all views of an image; patches side by side where a patch size is given.
+    """Return the shape of all views of an image; with a patch size, patches are side by side.
 
     Returns:
         (views, channels, height, width), or (views, channels, patch, patches of the longest view x patch).
@@ -48,14 +48,14 @@ def views_shape(plan: CanvasPlan, channels: int, patch_size: int | None) -> tupl
 def allocated(
     allocate: Callable[..., Any], shapes: Sequence[tuple[int, ...]], like: Any, *, stacked: bool, whole: bool = True
 ) -> tuple[list[Any], Any]:
-    """Memory of each shape, and what holds it.
+    """Allocate one array per shape.
 
     Args:
-        allocate: Makes memory of a shape, of zeros or not, where `like` is.
-        shapes: As many axes each.
+        allocate: Function that allocates memory of a shape, zeroed or not, on the device of `like`.
+        shapes: Shapes with the same number of axes.
         like: An image of the batch.
-        stacked: Whether they are parts of one array, of the largest of each side; zeros beyond them.
-        whole: Whether all of each shape will be written; zeros otherwise.
+        stacked: Whether the arrays are parts of one array, of the largest of each side, padded with zeros.
+        whole: Whether the caller will write each array completely; otherwise the memory is zeroed.
 
     Returns:
         One array per shape, and their list or the one array.
@@ -81,12 +81,12 @@ def draw_batch(
     """Plan and draw the images of a batch.
 
     Args:
-        images: Sources of the drawing; arrays or tensors `(C, H, W)` where it has no source of them.
-        drawing: Out of `DRAWINGS`.
-        resize_array: Resize what is no source: `(array, size) -> array`.
-        normalize_array: Rescale and normalise it: `(array, mean, std) -> floats`.
+        images: PIL images (tensors in `fast` mode) for the drawing, or `(C, H, W)` arrays that the backend resizes.
+        drawing: A drawing of `DRAWINGS`.
+        resize_array: Function that resizes such arrays: `(array, size) -> array`.
+        normalize_array: Function that rescales and normalises them: `(array, mean, std) -> floats`.
         kwargs: Settings of the call.
-        stacked: Whether every entry can be one array.
+        stacked: Whether each entry can be one array.
 
     Returns:
         The tensors that `image_processing_fila.py` lists: pixels in one array or, unless `stacked`, one per image, and
@@ -143,7 +143,7 @@ def _plan_arrays(plans: Sequence[CanvasPlan], patch_size: int | None) -> dict[st
 
 
 def _source_steps(drawing: Any, kwargs: dict[str, Any]) -> tuple[Resize, Callable[..., None]]:
-    """Return how a source of the drawing is resized, and how its gray levels are written for a tower."""
+    """Return the functions that resize a source of the drawing and write its gray levels for a tower."""
     options = [kwargs.get(name) for name in NORMALIZE_KWARGS]
 
     def write(levels: Any, place: Any, tower: str) -> None:
@@ -156,7 +156,7 @@ def _source_steps(drawing: Any, kwargs: dict[str, Any]) -> tuple[Resize, Callabl
 def _array_steps(
     resize: Resize, normalize: Callable[[Any, Any, Any], Any], kwargs: dict[str, Any]
 ) -> tuple[Resize, Callable[..., None]]:
-    """Return how an array is resized, and how its floats are written for a tower."""
+    """Return the functions that resize an array and write its floats for a tower."""
 
     def write(pixels: Any, place: Any, tower: str) -> None:
         values = normalize(pixels, kwargs[f"{tower}_mean"], kwargs[f"{tower}_std"])
@@ -173,15 +173,15 @@ def draw_views(
     views: Any,
     patch_size: int | None,
 ) -> None:
-    """Draw the views of an image into their places.
+    """Draw the views of an image into `views`.
 
     Args:
-        image: What `resize` takes.
-        plan: Its plan.
-        resize: Function of the drawing.
-        write: Writes a view `(C, h, w)` into its place.
-        views: `views_shape(...)` floats.
-        patch_size: Pixels of the patches that lie side by side; None: views stay as they are.
+        image: Input of `resize`.
+        plan: The image's plan.
+        resize: Function of the drawing that resizes.
+        write: Function that writes a view `(C, h, w)` into its memory.
+        views: Floats of shape `views_shape(...)`.
+        patch_size: Pixels of the patches to put side by side; None keeps views as images.
     """
     drawn = cut(render_canvas(image, plan, resize), plan.tile_boxes)
     overview = render_overview(image, plan, resize)
@@ -196,7 +196,7 @@ def draw_views(
 
 
 def evened(arrays: Sequence[Any]) -> list[Any]:
-    """Arrays or tensors with zeros up to the largest of each side."""
+    """Pad arrays or tensors with zeros to the largest of each side."""
     shape = tuple(max(sides) for sides in zip(*(array.shape for array in arrays), strict=True))
     return [_up_to(array, shape) for array in arrays]
 

@@ -1,10 +1,10 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""A bounded cache of what was made of an image, by the content of the image and the settings.
+"""A bounded cache of processed images, keyed by image content and settings.
 
-Off unless asked for: `image_processor.cache_images(2**30)`. It is for images that come again, as in the turns of a
-chat, and belongs to the process: it is neither saved nor sent to other processes. What was not used for longest is
-dropped first. Threads may share it.
+`image_processor.cache_images(2**30)` turns it on. It serves repeated images, as in the turns of a chat. It belongs to
+the process: it is neither saved nor sent to other processes. The least recently used entry is dropped first. Threads
+may share it.
 
 Encoded bytes, local files (read again every time, so that a changed file is a new image), arrays and tensors on the
 CPU have a content; PIL images, open files and addresses are not cached.
@@ -32,10 +32,10 @@ Made = dict[str, Any]
 
 
 class ImageCache:
-    """What was made of images, at most `max_bytes` of it.
+    """Cache of the arrays of processed images, at most `max_bytes` in all.
 
     Args:
-        max_bytes: Bytes of the arrays that are kept.
+        max_bytes: Most bytes of kept arrays.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -47,14 +47,14 @@ class ImageCache:
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Copies and other processes begin with an empty one.
+        # Copies and other processes begin with an empty cache.
         return ImageCache, (self.max_bytes,)
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, key: bytes) -> Made | None:
-        """What is kept under a key; the arrays are the cache's own, and must not be written to."""
+        """Return the entry of a key. Do not write to its arrays: the cache owns them."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
@@ -65,7 +65,7 @@ class ImageCache:
             return entry[0]
 
     def put(self, key: bytes, made: Made) -> None:
-        """Keep what was made, and drop what was not used for longest; nothing happens if it is too large."""
+        """Keep an entry and drop the least recently used ones; do nothing if the entry is too large."""
         size = sum(int(array.nbytes) for array in made.values())
         if size > self.max_bytes:
             return
@@ -79,16 +79,16 @@ class ImageCache:
 
     @staticmethod
     def load(images: object) -> Any:
-        """Load images, but for those that are read when their content is looked up."""
+        """Load images, except those that are read later when their content is hashed."""
         return load_images(images, keep=has_content)
 
     def made_or_kept(self, images: object, settings: str, make: Callable[[Any], Any]) -> list[Made]:
-        """What is made of each image, out of the cache where it is there.
+        """Return the arrays of each image, from the cache if it has them.
 
         Args:
-            images: The images as users hand them in.
-            settings: Whatever else decides what is made.
-            make: Makes a batch of one image: per name a list of one array.
+            images: The images as users pass them.
+            settings: All settings that decide the arrays.
+            make: Function that processes a batch of one image: per name a list of one array.
 
         Raises:
             ImageInputError: For the first image that cannot be used.
@@ -113,7 +113,7 @@ class ImageCache:
 
     @staticmethod
     def packed(results: list[Made], *, stacked: bool) -> Made:
-        """Per name the arrays of all images: copies, or padded to one size."""
+        """Collect the arrays of all images by name, as copies or padded to one size."""
         names = list(results[0]) if results else []
         columns = {name: [made[name] for made in results] for name in names}
         if stacked:
@@ -125,28 +125,28 @@ class ImageCache:
 
 
 def has_content(source: object) -> bool:
-    """Whether it is encoded bytes, or the path of a file on this machine."""
+    """Return whether a source is encoded bytes or the path of a file on this machine."""
     return isinstance(source, bytes | bytearray | memoryview) or (
         isinstance(source, str | Path) and shown(source) is not None
     )
 
 
 def content_key(source: object, settings: str) -> tuple[bytes | None, Any]:
-    """A hash of an image's content and of settings, and the image, whose file is read by now.
+    """Return a hash of an image's content and the settings, and the image after its file was read.
 
     Args:
-        source: An image as users hand it in.
-        settings: Whatever else decides what is made of it.
+        source: An image as users pass it.
+        settings: All settings that decide the image's arrays.
 
     Returns:
-        The hash, None where the source is not cached, and what to load instead of the source.
+        The hash, None for sources that are not cached, and the object to load instead of the source.
 
     Raises:
         UnusableImage: If a file cannot be read.
     """
     if has_content(source):
         data, frame = read_source(source)
-        # A frame is named by a path alone, which has to be read again then.
+        # Only a path can name a frame, so the path is read again.
         return _hash(f"{settings} frame {frame}", data), data if frame is None else source
     if is_torch_available() and isinstance(source, torch.Tensor) and source.device.type == "cpu":
         array = (source.detach().float() if source.dtype == torch.bfloat16 else source.detach()).numpy()

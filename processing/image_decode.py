@@ -1,12 +1,12 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Encoded bytes to an upright PIL image, with everything that could cost too much refused before pixels are decoded.
+"""Decode bytes to an upright PIL image; reject images that would cost too much before their pixels are decoded.
 
-The largest image is PIL's own limit, `PIL.Image.MAX_IMAGE_PIXELS`: above it PIL warns, here it is an error. Where a
-file can say one size in its header and another one further on, the size that is decoded counts.
+The largest image is PIL's own limit, `PIL.Image.MAX_IMAGE_PIXELS`: above it PIL warns; here it is an error. If a file
+states a second size after its header, the size that is decoded counts.
 
-What is not done: color profiles are ignored, as in the pipelines that vision towers are trained with; metadata other
-than the orientation is dropped.
+Color profiles are ignored, as in the pipelines that vision towers are trained with. Metadata other than the
+orientation is dropped.
 """
 
 import io
@@ -57,7 +57,7 @@ def decode(data: bytes, frame: int | None = None) -> Image.Image:
         frame: Frame of an animated or multi-page file, from 0.
 
     Raises:
-        UnusableImage: If it is no image, is too large, damaged, or has several frames and none was chosen.
+        UnusableImage: If the image is unreadable, too large or damaged, or has several frames and none was chosen.
     """
     image = open_header(io.BytesIO(checked(data, frame)), data[:16])
     raw = _raw_mode(image)
@@ -76,7 +76,7 @@ def decode(data: bytes, frame: int | None = None) -> Image.Image:
 
 
 def choose_frame(image: Image.Image, frame: int | None) -> None:
-    """Go to a frame; None is right for a file of one frame alone.
+    """Go to a frame; None is allowed only for a file of one frame.
 
     Raises:
         UnusableImage: If there is no such frame, or there are several and none was chosen.
@@ -116,7 +116,7 @@ def open_header(file: BinaryIO, prefix: bytes = b"") -> Image.Image:
     except UnidentifiedImageError as error:
         reason = f"is no image PIL can open; it begins with {prefix!r}"
         raise UnusableImage(reason, "Pass an image file such as PNG or JPEG.") from error
-    except Exception as error:  # plugins of PIL raise what they like on broken headers
+    except Exception as error:  # plugins of PIL raise any exception on broken headers
         reason = f"is no image PIL can open ({error})"
         raise UnusableImage(reason, "Pass an image file such as PNG or JPEG.") from error
     check_size(image.width, image.height, image.format)
@@ -126,7 +126,7 @@ def open_header(file: BinaryIO, prefix: bytes = b"") -> Image.Image:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Decode a PIL image where that is still to do, and turn it upright; the image itself where nothing is to do."""
+    """Decode a PIL image if needed and turn it upright; return the image itself if nothing changes."""
     check_size(image.width, image.height)
     load(image)
     transpose, levels = TRANSPOSES.get(orientation(image)), _true_levels(image)
@@ -139,14 +139,14 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def load(image: Image.Image) -> None:
-    """Decode a PIL image where that is still to do."""
+    """Decode a PIL image if it is not decoded yet."""
     raw, key = _raw_mode(image), image.info.get("transparency")
     if image.mode == "RGB" and isinstance(key, tuple) and (raw == DEEP or max(key) > 255):
         reason = "is an RGB image of 8 bits with a transparent color of 16"
         raise UnusableImage(reason, "Pass the file, not the PIL image that was made of it.")
     try:
         image.load()
-    except Exception as error:  # plugins of PIL raise what they like on broken data
+    except Exception as error:  # plugins of PIL raise any exception on broken data
         raise UnusableImage(f"cannot be decoded ({error})", CUT) from error
     check_size(image.width, image.height)  # an icon has the size of the file inside it
     if raw in STRETCHED and isinstance(key, int):  # in place: the image may come again, and is no longer encoded then
@@ -154,7 +154,7 @@ def load(image: Image.Image) -> None:
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """Pillow's name for the pixels of a PNG that is still encoded, else nothing."""
+    """Return Pillow's raw mode of a PNG that is still encoded, else an empty string."""
     tiles = getattr(image, "tile", None)
     return str(tiles[0][3]) if image.format == "PNG" and tiles else ""
 
@@ -165,7 +165,7 @@ def _has_last_row(image: Image.Image) -> bool:
 
 
 def _deep_key(image: Image.Image, data: bytes) -> Image.Image:
-    """Where a PNG of 16-bit colors has its transparent color, whose name is taken from the image.
+    """Mask the transparent color of a PNG of 16-bit colors, and take the color key from the image.
 
     Pillow keeps the high bytes of such colors. The low ones are decoded here as if they were the high ones.
     """
@@ -183,7 +183,7 @@ def _deep_key(image: Image.Image, data: bytes) -> Image.Image:
 
 
 def _true_levels(image: Image.Image) -> Image.Image:
-    """Gray levels as TIFF means them, which Pillow takes for 16 bits that grow brighter; any other image itself."""
+    """Return gray levels as TIFF defines them; Pillow reads them as 16 bits that grow brighter. Keep other images."""
     tags = getattr(image, "tag_v2", None)
     if image.format != "TIFF" or tags is None:
         return image
@@ -198,7 +198,7 @@ def _true_levels(image: Image.Image) -> Image.Image:
 
 
 def orientation(image: Image.Image, *, of_header: bool = False) -> int:
-    """EXIF or XMP orientation, 1 to 8; 1 where there is none, or none that can be read.
+    """Return the EXIF or XMP orientation, 1 to 8; 1 if there is none or it cannot be read.
 
     Args:
         image: The image.
@@ -212,7 +212,7 @@ def orientation(image: Image.Image, *, of_header: bool = False) -> int:
 
 
 def check_size(width: int, height: int, form: str | None = None) -> None:
-    """Refuse more pixels than PIL allows, or half as many in one of the `COSTLY_FORMATS`.
+    """Reject more pixels than PIL allows, or than half of that in one of the `COSTLY_FORMATS`.
 
     Raises:
         UnusableImage: Then, and if there is no pixel at all.

@@ -1,13 +1,13 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Images out of http and https addresses, off unless a host is allowed.
+"""Download images from http and https addresses; every host must be allowed.
 
 A prompt that names an address makes this machine fetch it, so an address must not reach what only this machine can
 reach. The environment variable `FILA_IMAGE_HOSTS` lists the allowed hosts, separated by commas, with `*` as a wildcard
 (`*` alone allows every public host). Whatever the list says:
 
 - only http and https, no user name in the address;
-- a host must resolve to public addresses alone; one that is private, loopback, link-local or reserved must stand in
+- a host must resolve to public addresses alone; one that is private, loopback, link-local or reserved must be in
   the list itself, as an address (`127.0.0.1`), because a name could resolve to anything;
 - the connection goes to the very address that was checked, and every redirect is checked anew;
 - `MAX_BYTES` of body and `MAX_SECONDS` for everything, redirects included, however slowly the servers speak.
@@ -38,11 +38,11 @@ MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 # All of IPv6 that is public; the rest is one network's own, or leads to IPv4 addresses that it hides.
 GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-ADDRESS_SIGNS = "!#$%&'()*+,/:;=?@[]~"  # what an address may hold beside letters and digits; `%` is escaped already
+ADDRESS_SIGNS = "!#$%&'()*+,/:;=?@[]~"  # allowed in an address besides letters and digits; `%` is escaped already
 
 
 def allowed_hosts() -> tuple[str, ...]:
-    """The hosts that the environment allows; none by default."""
+    """Return the hosts that the environment allows; none by default."""
     return tuple(host.strip().lower() for host in os.environ.get(HOSTS_VARIABLE, "").split(",") if host.strip())
 
 
@@ -72,7 +72,7 @@ def download(url: str, hosts: Sequence[str] | None = None) -> bytes:
 
 
 def _checked(url: str, hosts: Sequence[str]) -> SplitResult:
-    """The parts of an allowed address, in ASCII."""
+    """Check an address and return its parts in ASCII."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
         raise UnusableImage(f"{url!r} is no plain http or https address", "Download it and pass the file.")
@@ -88,7 +88,7 @@ def _checked(url: str, hosts: Sequence[str]) -> SplitResult:
 
 
 def _public_address(parts: SplitResult, hosts: Sequence[str]) -> tuple[str, int]:
-    """The address and port to connect to."""
+    """Return the address and port to connect to."""
     host, port = str(parts.hostname), parts.port or (443 if parts.scheme == "https" else 80)
     found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     for address in found:
@@ -111,7 +111,7 @@ def _is_public(text: str) -> bool:
 
 
 def _get(parts: SplitResult, address: tuple[str, int], deadline: float) -> tuple[bytes, str | None]:
-    """The body, or where the answer redirects to."""
+    """Return the body, or the target of a redirect."""
     seconds = deadline - time.monotonic()
     if seconds <= 0:
         raise _late()

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""uint8 RGB pixels, resized and written as floats: the two modes of the image processors.
+"""Resize uint8 RGB pixels and write them as floats, in the two modes of the image processors.
 
     exact   PIL's resize on the CPU; each gray level is looked up in a table of the floats that transformers'
             rescaling and normalisation give. Bit by bit what the published systems do, with and without torchvision.
@@ -29,14 +29,14 @@ from transformers.utils import is_torchvision_available
 
 from .canvas_plan import Size
 
-BLOCK = 2**16  # values that are looked up at a time
+BLOCK = 2**16  # values looked up at a time
 
 
 class ExactDrawing:
-    """PIL and numpy.
+    """Drawing with PIL and numpy.
 
     Attributes:
-        takes_tensors: Whether `source` takes tensors `(3, H, W)`, wherever they are.
+        takes_tensors: Whether `source` takes tensors `(3, H, W)` on any device.
 
     Args:
         resample: Filter of every resize; None is bilinear, as in transformers.
@@ -50,23 +50,23 @@ class ExactDrawing:
 
     @staticmethod
     def source(pixels: Image.Image | np.ndarray) -> Image.Image:
-        """A PIL image of RGB pixels: itself, or made of an array `(3, H, W)`."""
+        """Return an RGB PIL image unchanged, or build one from an array `(3, H, W)`."""
         if isinstance(pixels, Image.Image):
             return pixels
         return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
     @staticmethod
     def is_source(image: object) -> bool:
-        """Whether `source` made it."""
+        """Return whether an image has the type that `source` returns."""
         return isinstance(image, Image.Image)
 
     @staticmethod
     def size(image: Image.Image) -> Size:
-        """Height and width of a source."""
+        """Return height and width of a source."""
         return Size(image.height, image.width)
 
     def resize(self, image: Image.Image | np.ndarray, size: Size) -> np.ndarray:
-        """Gray levels `(3, *size)` of a source, or of an array `(3, H, W)`."""
+        """Resize a source, or an array `(3, H, W)`, to gray levels `(3, *size)`."""
         picture = self.source(image)
         if is_vertical_first(self.size(picture), size):
             picture = picture.resize((picture.width, size.height), self.resample)
@@ -76,17 +76,17 @@ class ExactDrawing:
 
     @staticmethod
     def allocate(shape: tuple[int, ...], like: object, *, zeros: bool) -> np.ndarray:
-        """Float32 memory, of zeros or of anything."""
+        """Allocate float32 memory, zeroed or not."""
         return np.zeros(shape, np.float32) if zeros else np.empty(shape, np.float32)
 
     @staticmethod
     def write(levels: np.ndarray, out: np.ndarray, table: np.ndarray) -> None:
         """Write the floats of gray levels `(3, ...)`; `table` `(3, 256)` holds them by channel."""
-        rows = max(1, BLOCK // levels.shape[-1])  # numpy makes 8-byte indices first, which have to stay in the cache
+        rows = max(1, BLOCK // levels.shape[-1])  # numpy first makes 8-byte indices, which must fit into the cache
         for plane, row, into in zip(levels, table, out, strict=True):
             for top in range(0, len(plane), rows):
                 block = into[top : top + rows]
-                # uint8 never leaves the table; "clip" spares the check. Memory with gaps numpy would read first.
+                # uint8 never exceeds the table; "clip" skips the check. numpy would read memory with gaps first.
                 if block.flags.c_contiguous:
                     np.take(row, plane[top : top + rows], out=block, mode="clip")
                 else:
@@ -101,7 +101,7 @@ def level_table(
     mean: float | tuple[float, ...] | None,
     std: float | tuple[float, ...] | None,
 ) -> np.ndarray:
-    """The float of each gray level by channel, `(3, 256)`, as transformers rescales and normalises on PIL.
+    """Return the float of each gray level by channel, `(3, 256)`, rescaled and normalised as transformers does on PIL.
 
     Example:
         >>> level_table(True, 1 / 255, True, (0.5, 0.5, 0.5), (0.5, 0.25, 0.5))[:, [0, 255]].tolist()
@@ -121,7 +121,7 @@ def level_table(
 
 
 def pil_filter(resample: object) -> PILImageResampling:
-    """PIL's name of a filter, which may be torchvision's."""
+    """Return PIL's name of a filter that may be torchvision's."""
     if resample is None:
         return PILImageResampling.BILINEAR
     if isinstance(resample, int):
@@ -133,7 +133,7 @@ def pil_filter(resample: object) -> PILImageResampling:
 
 
 def is_vertical_first(size: Size, target: Size) -> bool:
-    """Whether Pillow 13 resizes along the columns before it resizes along the rows.
+    """Return whether Pillow 13 resizes along the columns before the rows.
 
     Example:
         >>> is_vertical_first(Size(2000, 500), Size(336, 336)), is_vertical_first(Size(500, 2000), Size(336, 336))

@@ -20,11 +20,11 @@ TORCH_FILTERS = {PILImageResampling.BILINEAR: "bilinear", PILImageResampling.BIC
 
 
 class FastDrawing:
-    """torch, on the CPU or another device.
+    """Drawing with torch, on the CPU or another device.
 
     Args:
         resample: Filter of every resize.
-        device: Where pixels are moved before they are resized; None: they stay where they are.
+        device: Device that pixels are moved to before resizing; None keeps them on theirs.
 
     Raises:
         ValueError: If there is no torch.
@@ -39,7 +39,7 @@ class FastDrawing:
         self.device = device
 
     def source(self, pixels: Any) -> "torch.Tensor":
-        """A tensor `(3, H, W)` whose channels lie side by side, as torch resizes fastest; not copied on the CPU."""
+        """Return a channels-last tensor `(3, H, W)`, which torch resizes fastest; on the CPU nothing is copied."""
         if isinstance(pixels, Image.Image):
             pixels = _on_memory_of(np.asarray(pixels)).permute(2, 0, 1)
         elif isinstance(pixels, np.ndarray):
@@ -49,16 +49,16 @@ class FastDrawing:
 
     @staticmethod
     def is_source(image: object) -> bool:
-        """Whether `source` made it."""
+        """Return whether an image has the type that `source` returns."""
         return isinstance(image, torch.Tensor) and image.dtype == torch.uint8 and len(image) == 3
 
     @staticmethod
     def size(image: "torch.Tensor") -> Size:
-        """Height and width of a source."""
+        """Return height and width of a source."""
         return Size(*image.shape[-2:])
 
     def resize(self, image: "torch.Tensor", size: Size) -> "torch.Tensor":
-        """Gray levels `(3, *size)`."""
+        """Resize a source to gray levels `(3, *size)`."""
         if tuple(image.shape[-2:]) == tuple(size):
             return image
         mode = TORCH_FILTERS.get(self.resample)
@@ -76,7 +76,7 @@ class FastDrawing:
 
     @staticmethod
     def allocate(shape: tuple[int, ...], like: "torch.Tensor", *, zeros: bool) -> "torch.Tensor":
-        """Float32 memory, of zeros or of anything, where the tensor or array `like` is."""
+        """Allocate float32 memory, zeroed or not, on the device of the tensor or array `like`."""
         if not isinstance(like, torch.Tensor) or like.device.type == "cpu":
             # numpy takes the system's zero pages, which cost nothing until they are written to; torch writes zeros.
             return torch.from_numpy(ExactDrawing.allocate(shape, like, zeros=zeros))
@@ -91,7 +91,7 @@ class FastDrawing:
 
 
 def resize_in_floats(image: "torch.Tensor", between: Size, size: Size, mode: str) -> "torch.Tensor":
-    """Resize `(3, H, W)` uint8 where torch resizes floats alone: a pass per axis, rounded and clipped as uint8."""
+    """Resize `(3, H, W)` uint8 if torch resizes only floats: one pass per axis, rounded and clipped as uint8."""
     half = _rounded(_interpolate(image.float(), between, mode))
     return _rounded(_interpolate(half, size, mode)).to(torch.uint8)
 
@@ -110,7 +110,7 @@ def _interpolate(image: "torch.Tensor", size: Size, mode: str) -> "torch.Tensor"
 
 
 class _Writable:
-    """The memory of an array, said to be writable."""
+    """An array's memory, declared writable."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array  # keeps the memory
@@ -119,5 +119,5 @@ class _Writable:
 
 
 def _on_memory_of(array: np.ndarray) -> "torch.Tensor":
-    """A tensor on the memory of an array, which nothing writes to: torch warns of memory that is read-only."""
+    """Return a tensor on an array's memory. Nothing writes to it, but torch warns about read-only memory."""
     return torch.from_numpy(array if array.flags.writeable else np.asarray(_Writable(array)))

@@ -14,6 +14,6 @@ DRAWINGS: dict[str, Any] = {
 
 
 def check_mode(mode: object) -> None:
-    """Raise a `ValueError` unless there is such a mode."""
+    """Check that a mode exists; raise a `ValueError` otherwise."""
     if not isinstance(mode, str) or mode not in DRAWINGS:
         raise ValueError(f"`mode` must be one of {sorted(DRAWINGS)}; got {mode!r}.")

@@ -1,15 +1,15 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The two errors of image input: what is wrong, and what is wrong with which image."""
+"""The two errors of image input: without and with the place of the image."""
 
 
 def with_name(reason: str, name: str | None) -> str:
-    """What is wrong with an image, and the file that it came from, where there is one."""
+    """Return the reason together with the name of the image's file, if there is one."""
     return reason if name is None or name in reason else f"({name}) {reason}"
 
 
 class UnusableImage(Exception):  # noqa: N818  (it says what the image is, and never leaves this folder)
-    """What is wrong with an image, raised where its place in the input is not known.
+    """An image cannot be used; raised where its place in the input is not known.
 
     Attributes:
         reason: What is wrong with it.

@@ -1,9 +1,9 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""What decides the pixels and tokens that a model is given, as a dict of settings; its hash, and what differs in two.
+"""The settings that decide a model's pixels and tokens, as a dict: compute its hash and compare two of them.
 
-A model's config keeps the settings that the model was trained with (`preprocessing`), a saved image processor its own
-hash (`fingerprint`). Where they are compared:
+A model's config keeps the settings of its training (`preprocessing`), and a saved image processor keeps its own hash
+(`fingerprint`). They are compared here:
 
 | when | settings that differ | |
 |---|---|---|
@@ -13,8 +13,8 @@ hash (`fingerprint`). Where they are compared:
 | `processor.check_model(model)` | any of the first kind | `PreprocessingError` |
 | an image processor is loaded, and its hash is not that of its settings | edited, or named in the call | a warning |
 
-Settings of videos are called `video_canvas` and so on here, and exist where there is a video processor. A setting that
-one side lacks is not compared, so that checkpoints from before it was kept still load.
+Settings of videos have names such as `video_canvas` and exist if there is a video processor. A setting that one side
+lacks is not compared, so that older checkpoints without the setting still load.
 """
 
 import difflib
@@ -28,14 +28,14 @@ from transformers.utils import cached_file, logging
 
 logger = logging.get_logger(__name__)
 
-# Of the code: raised when the same settings give other pixels.
+# Version of the code: increased when the same settings give other pixels.
 VERSION = 1
-# Settings by which pixels differ so little that a model does not notice.
+# Settings that change pixels so little that it does not affect a model.
 SLIGHT = ("mode", "version")
 
 
 class PreprocessingError(ValueError):
-    """A processor and a model that was trained with other preprocessing.
+    """A processor's settings differ from those that the model was trained with.
 
     Attributes:
         settings: Names of the settings that differ.
@@ -47,13 +47,13 @@ class PreprocessingError(ValueError):
 
 
 def as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as they are read back from JSON: tuples are lists, whole numbers of either type are equal."""
+    """Return settings as JSON would return them: tuples become lists, and whole floats equal integers."""
     plain: dict[str, Any] = json.loads(json.dumps(settings, sort_keys=True))
     return plain
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that stand for the settings.
+    """Return a hash of the settings, 16 hexadecimal digits.
 
     Example:
         >>> fingerprint({"size": 336, "image_mean": (0.5, 0.5, 0.5)}) == fingerprint(
@@ -66,7 +66,7 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
 
 
 def differing(trained: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
-    """Names of the settings that differ; one that either side does not know differs not."""
+    """Return the names of the settings that differ; a setting that one side lacks does not count."""
     trained, own = as_json(trained), as_json(own)
     return sorted(name for name in trained.keys() & own.keys() if trained[name] != own[name])
 
@@ -77,12 +77,12 @@ def check_preprocessing(
     """Compare the settings of a model's training with those of a processor.
 
     Args:
-        trained: Of the model's config; None where it does not say.
-        own: Of the processor.
-        named: Settings that the caller asked for by name: they give a warning instead of an error.
+        trained: Settings in the model's config; None if it has none.
+        own: Settings of the processor.
+        named: Settings that the caller named: they give a warning instead of an error.
 
     Raises:
-        PreprocessingError: If others differ.
+        PreprocessingError: If other settings differ.
     """
     if trained is None:
         return
@@ -99,10 +99,10 @@ def check_preprocessing(
 
 
 def refuse_misspelt(named: Iterable[str], settings: Collection[str]) -> None:
-    """Check what a call of `from_pretrained` names; transformers ignores what nothing reads.
+    """Reject misspelt arguments of `from_pretrained`; transformers ignores arguments that nothing reads.
 
     Raises:
-        ValueError: If it is almost a setting. Whatever else is unknown may be the tokenizer's or the Hub's.
+        ValueError: If a name is almost a setting. Other unknown names may be the tokenizer's or the Hub's.
     """
     for name in named:
         if name not in settings and (close := difflib.get_close_matches(name, settings, n=1, cutoff=0.9)):
@@ -110,7 +110,7 @@ def refuse_misspelt(named: Iterable[str], settings: Collection[str]) -> None:
 
 
 def trained_with(folder_or_id: str | os.PathLike[str], **options: object) -> dict[str, Any] | None:
-    """`preprocessing` of the model config that lies beside a processor; None where there is none on this machine."""
+    """Return `preprocessing` of the model config in a processor's folder; None if this machine has no such config."""
     if os.path.isfile(folder_or_id):
         return None
     known = {name: options[name] for name in ("cache_dir", "revision", "subfolder") if options.get(name) is not None}

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""From what a user hands in to pixels: every image is loaded, turned upright and checked here, or refused by name.
+"""Turn users' input into pixels: load each image, turn it upright and check it, or reject it by name.
 
 Accepted: a path, a data URI or base64 text, encoded bytes, an open file, an address on an allowed host, a PIL image of
 any mode, and arrays or tensors of two or three axes (or four, a stack of images). The rules for each are in the files
@@ -52,7 +52,7 @@ def load_images(
         images: The images.
         hosts: Hosts that addresses may name; by default those that the environment variable `FILA_IMAGE_HOSTS` names,
             see `image_download.py`.
-        keep: What is left as it came, for a caller that may not need its pixels.
+        keep: Predicate of sources that are not loaded, for a caller that may not need their pixels.
 
     Returns:
         PIL images, arrays and tensors; a stack of images with four axes becomes a list. `LoadedImages` for a list of
@@ -104,7 +104,7 @@ def to_channels_first(
 def rgb_tensor(
     image: object, sample: int | None, number: int, *, to_uint8: bool, data_format: str | None
 ) -> "torch.Tensor | None":
-    """uint8 `(3, H, W)` of a tensor on another device, where it is; None where `to_channels_first` is needed.
+    """Return uint8 `(3, H, W)` of a tensor on another device, on that device; None if `to_channels_first` is needed.
 
     Raises:
         ImageInputError: If its shape is refused.
@@ -114,7 +114,7 @@ def rgb_tensor(
 
 
 def image_size(image: object, sample: int | None, number: int, data_format: str | None = None) -> tuple[int, int]:
-    """Height and width of a loaded image; `data_format` as in `to_channels_first`."""
+    """Return height and width of a loaded image; `data_format` as in `to_channels_first`."""
     if isinstance(image, Image.Image):
         return image.height, image.width
     pixels = to_channels_first(image, sample, number, to_rgb=False, to_uint8=False, data_format=data_format)
@@ -122,7 +122,7 @@ def image_size(image: object, sample: int | None, number: int, data_format: str 
 
 
 def resized(image: object, size: tuple[int, int], data_format: str | None = None) -> Image.Image:
-    """A loaded image as RGB, resized to (height, width); `data_format` as in `to_channels_first`."""
+    """Return a loaded image as RGB, resized to (height, width); `data_format` as in `to_channels_first`."""
     pixels = to_channels_first(image, None, 0, to_rgb=True, to_uint8=True, data_format=data_format)
     picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     picture = picture.resize(size[::-1], Image.Resampling.BICUBIC)
@@ -131,7 +131,7 @@ def resized(image: object, size: tuple[int, int], data_format: str | None = None
 
 
 def scales_to_given(scales: Any, images: object) -> Any:
-    """Image pixels per canvas pixel, of the images as they came where `resized` made what was drawn.
+    """Convert image pixels per canvas pixel to pixels of the original images, for images that `resized` shrank.
 
     Args:
         scales: `(I, 2)` float, or a list with one `(2,)` per image, of what was drawn.
@@ -176,7 +176,7 @@ def _load_all(
 
 @contextmanager
 def _named(sample: int | None, number: int, name: str | None = None) -> Iterator[None]:
-    """Say which image it is that cannot be used, and the file that it came from."""
+    """Add the image's place in the input and its file to an error."""
     try:
         yield
     except UnusableImage as error:

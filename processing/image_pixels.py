@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""PIL images, arrays and tensors to `(C, H, W)` arrays, by rules that never guess.
+"""Convert PIL images, arrays and tensors to `(C, H, W)` arrays, by rules that never guess.
 
 | given | becomes |
 |---|---|
@@ -39,36 +39,36 @@ STRIP = 2**18  # pixels that are converted at a time
 
 
 def is_array(image: object) -> TypeGuard["np.ndarray | torch.Tensor"]:
-    """Whether it is an array of numpy or a tensor of torch with one shape, so no nested one."""
+    """Return whether an image is a numpy array or a torch tensor of one shape, not a nested tensor."""
     if is_torch_available() and isinstance(image, torch.Tensor):
         return not image.is_nested
     return isinstance(image, np.ndarray)
 
 
 def is_plain_rgb(image: object) -> bool:
-    """Whether it is a PIL image whose pixels are the uint8 RGB that is wanted."""
+    """Return whether an image is a PIL image with uint8 RGB pixels."""
     return isinstance(image, Image.Image) and image.mode == "RGB" and "transparency" not in image.info
 
 
 def is_elsewhere(image: object) -> TypeGuard["torch.Tensor"]:
-    """Whether it is a tensor whose values are on another device than the CPU."""
+    """Return whether an image is a tensor on another device than the CPU."""
     return is_torch_available() and isinstance(image, torch.Tensor) and image.device.type not in ("cpu", "meta")
 
 
 def is_float(image: "np.ndarray | torch.Tensor") -> bool:
-    """Whether an array or tensor holds floats."""
+    """Return whether an array or tensor holds floats."""
     return image.dtype.kind == "f" if isinstance(image, np.ndarray) else bool(image.is_floating_point())
 
 
 def has_fractions(image: "Image.Image | np.ndarray | torch.Tensor") -> bool:
-    """Whether a PIL image, array or tensor holds floats within 0..1."""
+    """Return whether a PIL image, array or tensor holds floats within 0..1."""
     if isinstance(image, Image.Image):
         return image.mode == "F" and bool(np.asarray(image).max() <= 1)
     return is_float(image) and bool(image.max() <= 1)
 
 
 def as_levels(image: "np.ndarray | torch.Tensor") -> "np.ndarray | torch.Tensor":
-    """An array or tensor of floats in 0..255 as uint8."""
+    """Convert an array or tensor of floats in 0..255 to uint8."""
     return np.rint(image).astype(np.uint8) if isinstance(image, np.ndarray) else image.round().to(torch.uint8)
 
 
@@ -90,7 +90,7 @@ def check_array(image: "np.ndarray | torch.Tensor") -> None:
 
 
 def rgb_levels(image: "torch.Tensor", data_format: str | None, *, to_uint8: bool) -> "torch.Tensor | None":
-    """uint8 `(3, H, W)` of a tensor with three channels, where it is; None for others, which go through the CPU."""
+    """Return uint8 `(3, H, W)` of a tensor with three channels, on its device; None for others, which use the CPU."""
     if image.ndim != 3 or not (image.dtype == torch.uint8 or (to_uint8 and image.is_floating_point())):
         return None
     pixels = image.permute(2, 0, 1) if _is_channels_last(tuple(image.shape), data_format) else image
@@ -144,7 +144,7 @@ def _check_floats(are_finite: bool, low: float, high: float, has_fractions: Call
 def array_pixels(
     image: "np.ndarray | torch.Tensor", *, to_rgb: bool, to_uint8: bool, data_format: str | None
 ) -> np.ndarray:
-    """`(C, H, W)` pixels of an array or tensor; uint8 is not copied, floats stay floats without `to_uint8`."""
+    """Return the pixels `(C, H, W)` of an array or tensor; uint8 is not copied, floats stay without `to_uint8`."""
     pixels = _as_array(image)
     pixels = pixels[None] if pixels.ndim == 2 else _channels_first(pixels, data_format)
     if _is_16_bit(pixels.dtype):
@@ -160,7 +160,7 @@ def array_pixels(
 
 
 def picture_pixels(image: Image.Image, *, to_rgb: bool, to_uint8: bool = True) -> np.ndarray:
-    """`(C, H, W)` pixels of a PIL image.
+    """Return the pixels `(C, H, W)` of a PIL image.
 
     Raises:
         UnusableImage: If its mode or its values are refused.
@@ -195,7 +195,7 @@ def _number_pixels(image: Image.Image, *, to_rgb: bool, to_uint8: bool) -> np.nd
 
 
 def _drawn(image: Image.Image) -> np.ndarray:
-    """`(H, W, 3)`; whatever has to be converted is converted strip by strip, to hold no second image."""
+    """Draw an image to `(H, W, 3)`; conversions run strip by strip, so that no second image is in memory."""
     rows = max(1, STRIP // image.width)
     if (image.mode == "RGB" and "transparency" not in image.info) or image.height <= rows:
         return np.asarray(_rgb(image))
@@ -207,7 +207,7 @@ def _drawn(image: Image.Image) -> np.ndarray:
 
 
 def _rounded(pixels: np.ndarray, scale: int) -> np.ndarray:
-    """Floats `(C, H, W)` times a scale as uint8, row by row."""
+    """Multiply floats `(C, H, W)` by a scale and round them to uint8, row by row."""
     rounded = np.empty(pixels.shape, np.uint8)
     rows = max(1, STRIP // pixels.shape[2])
     for top in range(0, pixels.shape[1], rows):

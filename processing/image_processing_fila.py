@@ -72,7 +72,7 @@ PASSED_BY_TRANSFORMERS = {"auto_map", "feature_extractor_type", "image_processor
 
 
 class FilaImageProcessorKwargs(ImagesKwargs, total=False):
-    r"""What a call accepts besides transformers' `ImagesKwargs`; the settings of `FilaImageProcessor`."""
+    r"""Arguments of a call besides transformers' `ImagesKwargs`: the settings of `FilaImageProcessor`."""
 
     canvas: dict[str, Any] | str
     mode: str
@@ -84,7 +84,7 @@ class FilaImageProcessorKwargs(ImagesKwargs, total=False):
 
 
 class _FilaImageProcessing(BaseImageProcessor):
-    """What both backends share; mixed in front of a backend of transformers."""
+    """Base of both backends, mixed in before a backend of transformers."""
 
     valid_kwargs = FilaImageProcessorKwargs
 
@@ -120,7 +120,7 @@ class _FilaImageProcessing(BaseImageProcessor):
         if unknown := sorted(set(kwargs) - accepted - PASSED_BY_TRANSFORMERS - {"fingerprint", "own_parts"}):
             raise ValueError(f"{type(self).__name__} has no setting {unknown}; it accepts {sorted(accepted)}.")
         saved = kwargs.pop("fingerprint", None)  # type: ignore[typeddict-item]
-        # File and class beside a checkpoint of each part that is not fila's, by `kind.name`.
+        # File and class, in the checkpoint's folder, of each part that is not fila's own, by `kind.name`.
         self.own_parts: dict[str, str] | None = kwargs.pop("own_parts", None)  # type: ignore[typeddict-item]
         if self.own_parts and self.require_parts is not None:
             self.require_parts(self.own_parts)
@@ -136,11 +136,11 @@ class _FilaImageProcessing(BaseImageProcessor):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of `preprocessing()`, saved with the settings."""
+        """Return the hash of `preprocessing()`, which is saved with the settings."""
         return fingerprint(self.preprocessing())
 
     def preprocessing(self, **overrides: Unpack[FilaImageProcessorKwargs]) -> dict[str, Any]:
-        """The settings that decide pixels, defaults written out, as plain JSON; `overrides` as in a call."""
+        """Return the settings that decide pixels, with defaults, as plain JSON; `overrides` as in a call."""
         given = {name: getattr(self, name, None) for name in self.valid_kwargs.__annotations__}
         named = {name: value for name, value in overrides.items() if value is not None or name == "high_res_size"}
         return settings_of_pixels(given | named)
@@ -154,7 +154,7 @@ class _FilaImageProcessing(BaseImageProcessor):
         return names if self.high_res_size is None else [*names, "high_res_pixel_values", "high_res_sizes"]
 
     def plans(self, **overrides: Unpack[FilaImageProcessorKwargs]) -> Canvas:
-        """The canvas strategy of these settings; `overrides` as in `plan`."""
+        """Return the canvas strategy of these settings; `overrides` as in `plan`."""
         size, canvas = overrides.get("size"), overrides.get("canvas")
         return canvas_of(
             self.canvas if canvas is None else canvas, square(self.size if size is None else size, "size")
@@ -174,7 +174,7 @@ class _FilaImageProcessing(BaseImageProcessor):
         return self.plans(**overrides)(height, width)
 
     def get_number_of_image_patches(self, height: int, width: int, images_kwargs: dict[str, Any] | None = None) -> int:
-        """Number of views of an image of this size: the tiles and, where there is one, the overview."""
+        """Return the number of views of an image of this size: the tiles and the overview, if there is one."""
         return self.plan(height, width, **(images_kwargs or {})).num_views
 
     def fetch_images(self, image_url_or_urls: object) -> object:
@@ -182,10 +182,10 @@ class _FilaImageProcessing(BaseImageProcessor):
         return load_images(image_url_or_urls) if self._cache is None else self._cache.load(image_url_or_urls)
 
     def cache_images(self, max_bytes: int | None) -> Any:
-        """Keep what is made of images, up to so many bytes; see `image_cache.py`.
+        """Cache processed images up to a number of bytes; see `image_cache.py`.
 
         Args:
-            max_bytes: Bytes that are kept; None: nothing is, as in the beginning.
+            max_bytes: Most bytes to keep; None, the initial state, keeps nothing.
 
         Returns:
             The cache, for its counts of hits and bytes.
@@ -195,7 +195,7 @@ class _FilaImageProcessing(BaseImageProcessor):
         return self._cache
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings as plain JSON; an `auto_map` names the classes of both backends."""
+        """Return the settings as plain JSON; an `auto_map` names the classes of both backends."""
         output: dict[str, Any] = super().to_dict()
         output["fingerprint"] = self.fingerprint
         output.pop("_cache", None)
@@ -208,7 +208,7 @@ class _FilaImageProcessing(BaseImageProcessor):
         return output
 
     def to_json_file(self, json_file_path: str | os.PathLike[str]) -> None:
-        """Write the settings, and with `fila` the code that they use beside them, where transformers copied code."""
+        """Write the settings. With `fila`, and where transformers copied code, write the code that they use too."""
         if self.write_code is not None:
             self.write_code(self, json_file_path)
         super().to_json_file(json_file_path)
@@ -271,7 +271,7 @@ class _FilaImageProcessing(BaseImageProcessor):
         ]
 
     def _prepared(self, image: object, drawing: Any, sample: int | None, number: int, kwargs: dict[str, Any]) -> Any:
-        """A source of the drawing; floats that are not rescaled, and images without three channels, as arrays."""
+        """Convert an image to a source of the drawing; unscaled floats and other than 3 channels to `(C, H, W)`."""
         if is_plain_rgb(image):
             return drawing.source(image)
         to_uint8, data_format = bool(kwargs.get("do_rescale")), kwargs.get("input_data_format")
@@ -315,7 +315,7 @@ class FilaImageProcessor(_FilaImageProcessing, TorchvisionBackend):  # type: ign
         size (`dict[str, int]`, *optional*, defaults to `{"height": 336, "width": 336}`):
             Pixels of one tile; square.
         high_res_size (`dict[str, int]`, *optional*, defaults to `{"height": 768, "width": 768}`):
-            Pixels of the high-res canvas that one tile owns; square. None: there is no high-res canvas.
+            Pixels of the high-res view of one tile; square. None: there is no high-res canvas.
         resample (`PILImageResampling`, *optional*, defaults to bicubic):
             Filter of every resize.
         image_mean (`list[float]`, *optional*, defaults to `OPENAI_CLIP_MEAN`):
@@ -337,7 +337,7 @@ class FilaImageProcessor(_FilaImageProcessing, TorchvisionBackend):  # type: ign
         return_image_sizes (`bool`, *optional*, defaults to `False`):
             Return the images' height and width too.
         return_content (`bool`, *optional*, defaults to `False`):
-            Return what maps coordinates back to the image: `content_mask`, `content_boxes` and `image_scales`.
+            Return the arrays that map coordinates to the image: `content_mask`, `content_boxes` and `image_scales`.
     """
 
     def _to_backend(self, pixels: np.ndarray, device: "str | torch.device | None") -> "torch.Tensor":

@@ -25,7 +25,7 @@ if is_torch_available():
 
 
 class _VarImageProcessing(BaseImageProcessor):
-    """What both backends share; mixed in front of a backend of transformers."""
+    """Base of both backends, mixed in before a backend of transformers."""
 
     size = {"shortest_edge": 288}  # noqa: RUF012
     crop_size = {"height": 256, "width": 256}  # noqa: RUF012
@@ -45,7 +45,7 @@ class _VarImageProcessing(BaseImageProcessor):
         return load_images(image_url_or_urls)
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings as plain JSON; an `auto_map` names the classes of both backends."""
+        """Return the settings as plain JSON; an `auto_map` names the classes of both backends."""
         output: dict[str, Any] = super().to_dict()
         if "AutoImageProcessor" in (output.get("auto_map") or {}):
             module = type(self).__module__.rpartition(".")[2]
@@ -54,7 +54,7 @@ class _VarImageProcessing(BaseImageProcessor):
         return output
 
     def post_process(self, images: "torch.Tensor") -> list[Image.Image]:
-        """Images of a model, in -1..1, as PIL images.
+        """Convert a model's images, in -1..1, to PIL images.
 
         Args:
             images: `(B, 3, H, W)`.

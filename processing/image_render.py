@@ -34,19 +34,19 @@ Resize = Callable[[Any, Size], Any]
 
 
 def render_overview(image: Pixels, plan: CanvasPlan, resize: Resize) -> Pixels | None:
-    """What the overview shows of the canvas, at the overview's size; None when the plan has no overview."""
+    """Draw the overview at its size; None if the plan has no overview."""
     if plan.overview_size is None or plan.content_in_overview is None:
         return None
     return _draw(image, plan, plan.overview_size, plan.content_in_overview, resize)
 
 
 def render_canvas(image: Pixels, plan: CanvasPlan, resize: Resize) -> Pixels:
-    """The canvas, `(C, *plan.canvas_size)`, with the image in its content box."""
+    """Draw the canvas `(C, *plan.canvas_size)` with the image in its content box."""
     return _draw(image, plan, plan.canvas_size, plan.content_box, resize)
 
 
 def render_high_res(image: Pixels, plan: CanvasPlan, resize: Resize, *, low: Size, high: Size) -> Pixels:
-    """The canvas drawn at `high / low` of its size.
+    """Draw the canvas at `high / low` of its size.
 
     Args:
         image: `(C, H, W)`.
@@ -60,7 +60,7 @@ def render_high_res(image: Pixels, plan: CanvasPlan, resize: Resize, *, low: Siz
 
 
 def scale_geometry(plan: CanvasPlan, *, low: Size, high: Size) -> tuple[Size, Box]:
-    """Size and content box of the canvas drawn at `high / low` of its size.
+    """Return size and content box of the canvas drawn at `high / low` of its size.
 
     Example:
         >>> plan = CanvasPlan(Size(5, 7), Size(14, 14), Box(3, 0, 11, 14), (1, 1), (Box(0, 0, 14, 14),))
@@ -74,12 +74,12 @@ def scale_geometry(plan: CanvasPlan, *, low: Size, high: Size) -> tuple[Size, Bo
 
 
 def cut(canvas: Pixels, boxes: tuple[Box, ...]) -> list[Any]:
-    """The pieces of a canvas `(C, H, W)` inside the boxes."""
+    """Cut the boxes out of a canvas `(C, H, W)`."""
     return [canvas[:, box.top : box.bottom, box.left : box.right] for box in boxes]
 
 
 def content_mask(plan: CanvasPlan) -> np.ndarray:
-    """Where the canvas shows the image: `plan.canvas_size` bool, false on padding."""
+    """Return the mask of the canvas, `plan.canvas_size` bool: true on the image, false on padding."""
     mask = np.zeros(plan.canvas_size, bool)
     box = plan.content_box
     mask[box.top : box.bottom, box.left : box.right] = True
@@ -87,7 +87,7 @@ def content_mask(plan: CanvasPlan) -> np.ndarray:
 
 
 def content_arrays(plan: CanvasPlan, patch_size: int | None) -> dict[str, np.ndarray]:
-    """What maps coordinates of an image's views back to the image.
+    """Return the arrays that map coordinates of an image's views to the image.
 
     Args:
         plan: Of the image.
@@ -118,7 +118,7 @@ def content_arrays(plan: CanvasPlan, patch_size: int | None) -> dict[str, np.nda
 
 
 def side_by_side(view: Any, patch_size: int) -> Any:
-    """The patches of a view, row-major, side by side: `(C, h, w)` becomes `(C, p, h / p * w)`.
+    """Put the patches of a view side by side, row-major: `(C, h, w)` becomes `(C, p, h / p * w)`.
 
     A convolution of size and stride p over the result gives the patches in order. Views of any shape then differ in
     length alone, so that a tall and a wide one need no padding to a square.

@@ -21,7 +21,7 @@ MEANS = ("image_mean", "image_std", "high_res_image_mean", "high_res_image_std")
 
 
 def settings_of_pixels(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the settings of a call those that decide pixels, defaults written out, as plain JSON."""
+    """Return the settings of a call that decide pixels, with defaults, as plain JSON."""
     high_res_size = given["high_res_size"]
     settings = {
         "version": VERSION,
@@ -35,7 +35,7 @@ def settings_of_pixels(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def square(size: int | Iterable[int] | dict[str, int] | SizeDict | None, name: str) -> Size:
-    """Height and width of a tile setting; both towers' position grids are square."""
+    """Return height and width of a tile setting, which must be square as both towers' position grids."""
     given = dict(size) if isinstance(size, SizeDict) else get_size_dict(size, param_name=name)
     height, width = given.get("height"), given.get("width")
     if not (height and height == width and height > 0):
@@ -44,12 +44,12 @@ def square(size: int | Iterable[int] | dict[str, int] | SizeDict | None, name: s
 
 
 def hashable(value: object) -> object:
-    """A mean or a standard deviation as a number or a tuple."""
+    """Return a mean or a standard deviation as a number or a tuple."""
     return tuple(value) if isinstance(value, list | np.ndarray) else value
 
 
 def canvas_of(options: Mapping[str, Any] | str | None, tile_size: Size) -> Canvas:
-    """The canvas strategy of an option dict; built once where it can be told apart by its JSON."""
+    """Return the canvas strategy of an option dict; strategies with JSON options are built once."""
     try:
         return _cached_canvas(json.dumps(options), tile_size)
     except TypeError:

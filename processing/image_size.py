@@ -17,7 +17,7 @@ SIDEWAYS = (5, 6, 7, 8)
 
 
 def read_size(source: str, number: int = 0) -> Size:
-    """Size of an image, upright, out of its file's header or of a text like `2200x1700` (height x width).
+    """Read the size of an upright image from its file's header or from a text like `2200x1700` (height x width).
 
     Args:
         source: A path or a size.

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Encoded bytes out of whatever names or holds them: path, address, data URI, base64 text, bytes, file object.
+"""Read encoded bytes from a path, an address, a data URI, base64 text, bytes or a file object.
 
 A path or an address may end in `#frame=3`: the frame (counted from 0) of an animated or multi-page file.
 """
@@ -26,33 +26,33 @@ LEAST_BYTES = 24
 
 
 def is_encoded(source: object) -> bool:
-    """Whether `read_source` takes it."""
+    """Return whether `read_source` accepts a source."""
     return isinstance(source, str | os.PathLike | bytes | bytearray | memoryview) or callable(
         getattr(source, "read", None)
     )
 
 
 def shown(source: object) -> str | None:
-    """How a message names a source, or None where there is no short name for it."""
+    """Return the name of a source in messages, or None if it has no short name."""
     if isinstance(source, os.PathLike):
         return os.fsdecode(source)
     return source if isinstance(source, str) and _is_path(source) else None
 
 
 def kind_of(source: object) -> str:
-    """What is wrong with a source that is of no kind that is read."""
+    """Describe a source of an unknown kind, for the error."""
     if source is None:
         return "is None"
     return "is a nested tensor" if getattr(source, "is_nested", False) else f"is of type {type(source).__name__}"
 
 
 def is_address(source: str) -> bool:
-    """Whether it is an http or https address."""
+    """Return whether a source is an http or https address."""
     return source[:8].lower().startswith(("http://", "https://"))
 
 
 def download(url: str, hosts: Sequence[str] | None = None) -> bytes:
-    """Fetch the body of an address, see `image_download.py`, which does not lie beside a checkpoint.
+    """Fetch the body of an address, see `image_download.py`, which is not copied into checkpoints.
 
     Raises:
         UnusableImage: If it cannot be fetched, or the `fila` package is not installed.
@@ -101,7 +101,7 @@ def read_source(source: object, hosts: Sequence[str] | None = None) -> tuple[byt
 
 
 def check_bytes(count: int) -> None:
-    """Refuse more bytes than a file may have."""
+    """Reject more bytes than a file may have."""
     if count > MAX_FILE_BYTES:
         raise UnusableImage(f"has more than {MAX_FILE_BYTES} bytes", "Encode it smaller, or decode it yourself.")
 
@@ -167,7 +167,7 @@ def read_file_object(source: object, most: int) -> bytes:
 
 
 def _base64(text: str) -> bytes | None:
-    """Bytes of base64 text, of the alphabet of addresses too, which often goes without padding; None if it is none."""
+    """Decode base64 text, also in the URL alphabet, which often lacks padding; return None for other text."""
     check_bytes(len(text) // 4 * 3 - 2)  # what it has at least, but for line breaks, which are few
     text = "".join(text.split())
     if {"-", "_"} & {*text} and not {"+", "/"} & {*text}:

@@ -1,9 +1,9 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Whether a file holds all of its picture, and not more parts than a picture needs.
+"""Check that a file holds its whole picture, and not more parts than a picture needs.
 
-Decoders draw what they find: rows that are missing come out black, and Pillow tells nobody or warns. So the parts of
-three formats are counted here, without decoding:
+Decoders draw the rows that they find: missing rows come out black, and Pillow at most warns. So this file counts the
+parts of three formats without decoding:
 
     PNG   The palette is there where colors are numbers, and the compressed data are as long as the rows.
     JPEG  The passes give every component to its last bit. Where there is one pass, its data are handed to the decoder
@@ -12,7 +12,7 @@ three formats are counted here, without decoding:
     TIFF  Every value of a directory lies inside of the file, single values are single, and there is a place for every
           strip or tile: all that Pillow warns of.
 
-Other formats: their decoders refuse what is cut.
+The decoders of other formats reject truncated files.
 """
 
 import re
@@ -51,10 +51,10 @@ def checked(data: bytes, frame: int | None = None) -> bytes:
 
     Args:
         data: An encoded image.
-        frame: The frame that is wanted of it.
+        frame: The frame to decode.
 
     Returns:
-        What to decode: the data, or those of a JPEG up to the end of its pass.
+        The data to decode; for a JPEG with one pass, only up to the end of the pass.
 
     Raises:
         UnusableImage: If parts are missing, or are more than a picture needs.
@@ -77,7 +77,7 @@ def check_png(data: bytes) -> None:
 
 
 def png_blocks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Kind and content of each block up to the end mark."""
+    """Yield kind and content of each block up to the end mark."""
     position, view = 8, memoryview(data)
     for _ in range(MAX_BLOCKS):
         length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
@@ -89,9 +89,9 @@ def png_blocks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def check_png_rows(data: bytes, frame: int = 0) -> None:
-    """Check that the data of a PNG, up to those of a frame, are as long as the rows need; what comes too much passes.
+    """Check that a PNG's data, up to those of a frame, are as long as the rows need; surplus data pass.
 
-    To be called after the size was checked: a PNG says in 100 bytes that it has 10^18 pixels.
+    Call it after the check of the size: a PNG of 100 bytes can claim 10^18 pixels.
     """
     width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
     bits = depth * PNG_VALUES.get(color, 1)
@@ -124,7 +124,7 @@ def _check_rows(parts: Sequence[memoryview], needed: int) -> None:
 
 
 def _png_bytes(width: int, height: int, bits: int, interlaced: int) -> int:
-    """Bytes of all rows, each with the byte that names its filter."""
+    """Return the number of bytes of all rows, each with its filter byte."""
     total = 0
     for column, row, step, row_step in PNG_PASSES if interlaced else ((0, 0, 1, 1),):
         wide, high = -(-(width - column) // step), -(-(height - row) // row_step)
@@ -147,7 +147,7 @@ class _Scan:
 
     @property
     def spectrum(self) -> tuple[range, int]:
-        """Coefficients that it gives, and how many of their last bits it leaves out."""
+        """Return the coefficients of the pass, and the number of their last bits that it leaves out."""
         first, last, bits = self.header[1 + 2 * self.header[0] :][:3]
         return range(first, last + 1), bits & 15
 
@@ -156,8 +156,8 @@ def check_jpeg(data: bytes) -> int | None:
     """Check the passes of a JPEG.
 
     Returns:
-        Where the data of its only pass end; None where there are several or the end mark is missing, which the decoder
-        sees.
+        The end of the data of a single pass; None if there are several passes or the end mark is missing, which the
+        decoder reports.
     """
     position, interval, kind, header, scans = 2, 0, 0, b"", []
     for _ in range(MAX_BLOCKS):
@@ -183,7 +183,7 @@ def check_jpeg(data: bytes) -> int | None:
         raise UnusableImage(f"is a file of more than {MAX_BLOCKS} blocks", AGAIN)
     is_cut = position + 2 > len(data)
     if is_cut or not kind or any(len(scan.header) < 4 + 2 * scan.header[0] for scan in scans):
-        return None  # the decoder refuses it
+        return None  # the decoder rejects it
     components = {header[at]: divmod(header[at + 1], 16) for at in range(6, len(header) - 2, 3)}
     _check_passes(components, scans, kind)
     for scan in scans:
@@ -221,7 +221,7 @@ def _check_restarts(data: bytes, scan: _Scan, size: tuple[int, ...], components:
 
 
 def check_tiff(data: bytes, frame: int) -> None:
-    """Check the directories of a TIFF up to that of a frame; one that is not there is the decoder's to miss."""
+    """Check the directories of a TIFF up to that of a frame; the decoder reports a missing frame."""
     order, large = "<" if data[:1] == b"I" else ">", b"+" in data[2:4]
     count_form, entry_form, place_form = ("Q", "HHQ8s", "Q") if large else ("H", "HHI4s", "I")
     entries, sizes = 0, 0

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Prompt layouts: in which order the tokens of an image's views stand in the prompt, and the text between them.
+"""Prompt layouts: the order of the tokens of an image's views in the prompt, and the text between them.
 
 A layout is data. `{"type": name, ...}` takes a preset of `LAYOUTS` and replaces fields of it.
 
@@ -16,7 +16,7 @@ A layout is data. `{"type": name, ...}` takes a preset of `LAYOUTS` and replaces
 With `row_newlines` the tiles are not laid out one by one: their tokens form one map, which is read row by row, with
 the learned newline vector after every row of tokens; `unpad` first drops the rows and columns that show padding.
 
-The only view of an image that is not cut stands where its overview would.
+An image that is not cut has one view. The layout writes it in the place of the overview.
 
 Sources: MiniCPM-V 2.6 and 2.5, `get_slice_image_placeholder`; LLaVA-UHD v1, `llava_arch.py`; InternVL and LEO, chat
 scripts; LLaVA-NeXT, transformers `models/llava_next/modeling_llava_next.py::pack_image_features`.
@@ -37,10 +37,10 @@ UNPADS = ("no", "rounded", "truncated")
 
 @dataclass(frozen=True)
 class Layout:
-    """The spatial schema of an image's tokens.
+    """A prompt layout: the order of an image's tokens and the text around them.
 
     Attributes:
-        overview: "first", "last" or "none": where its tokens stand; "none" leaves them out beside tiles.
+        overview: Place of the overview's tokens: "first", "last" or "none", which drops them if there are tiles.
         image_start, image_end: Text around everything of an image.
         image_id_start, image_id_end: Text around the number of the image in its prompt, from 0; no number when both
             are empty.
@@ -76,7 +76,7 @@ class Layout:
 
     @property
     def texts(self) -> dict[str, str]:
-        """The fields that are text."""
+        """Return the fields that are text."""
         return {
             field.name: getattr(self, field.name)
             for field in fields(self)
@@ -85,7 +85,7 @@ class Layout:
 
     @property
     def is_one_run(self) -> bool:
-        """Whether an image's placeholders are one run that takes all its tokens in the order of the views."""
+        """Whether an image's placeholders form one run of all its tokens in the order of the views."""
         between = {name for name, text in self.texts.items() if text} - {
             "image_start",
             "image_end",
@@ -122,7 +122,7 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-# Names of layouts of other packages, which `as_saved` writes out, so that nobody else needs the package.
+# Names of other packages' layouts. `as_saved` writes out their fields, so that loading does not need the package.
 REGISTERED: set[str] = set()
 
 
@@ -142,7 +142,7 @@ def check_layout(name: str, layout: object) -> None:
     sense, `unpad` a canvas that centres images.
 
     Raises:
-        ValueError: If it is not; names the field.
+        ValueError: If it is not; the message names the field.
     """
     if not isinstance(layout, Layout):
         raise ValueError(f"Layout {name!r} must be a `Layout`, with a value for each field; got {layout!r}.")
@@ -159,7 +159,7 @@ def check_layout(name: str, layout: object) -> None:
 
 
 def build_layout(options: Mapping[str, Any] | str) -> Layout:
-    """The layout that `options["type"]` names, with the fields that `options` replaces.
+    """Build the layout that `options["type"]` names, with the fields that `options` replaces.
 
     Raises:
         ValueError: If the type, a field or a value is not accepted.
@@ -186,7 +186,7 @@ def build_layout(options: Mapping[str, Any] | str) -> Layout:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What a layout needs to know of an image.
+    """The geometry of an image that a layout needs.
 
     Attributes:
         tile_grid: (rows, cols).
@@ -202,7 +202,7 @@ class Geometry:
 
     @property
     def has_overview(self) -> bool:
-        """Whether the first view is an overview beside tiles."""
+        """Whether the first view is an overview next to tiles."""
         return len(self.token_counts) > self.tile_grid[0] * self.tile_grid[1]
 
 
@@ -210,12 +210,12 @@ Piece = str | Sequence[int]
 
 
 def lay_out(layout: Layout, geometry: Geometry, number: int = 0) -> list[Piece]:
-    """Text and tokens of an image, in the order of the prompt.
+    """Return text and tokens of an image, in the order of the prompt.
 
     Args:
         layout: The layout.
-        geometry: Of the image.
-        number: Of the image in its prompt, from 0.
+        geometry: Geometry of the image.
+        number: Number of the image in its prompt, from 0.
 
     Returns:
         Strings, and sequences of token indices: a token of view v has the index of its place among all tokens of the
@@ -248,17 +248,17 @@ def lay_out(layout: Layout, geometry: Geometry, number: int = 0) -> list[Piece]:
 
 
 def token_indices(pieces: Sequence[Piece]) -> list[int]:
-    """The tokens of `lay_out`'s pieces: one per placeholder."""
+    """Return the tokens of `lay_out`'s pieces, one per placeholder."""
     return [index for piece in pieces if not isinstance(piece, str) for index in piece]
 
 
 def as_text(pieces: Sequence[Piece], placeholder: str) -> str:
-    """The prompt text of `lay_out`'s pieces."""
+    """Return the prompt text of `lay_out`'s pieces."""
     return "".join(piece if isinstance(piece, str) else placeholder * len(piece) for piece in pieces)
 
 
 def count_tokens(layout: Layout, geometry: Geometry, image_size: tuple[int, int] | None = None) -> int:
-    """Image tokens that stand in the prompt, without writing them out.
+    """Count an image's tokens in the prompt without listing them.
 
     Args:
         layout: The layout.
@@ -280,7 +280,7 @@ def count_tokens(layout: Layout, geometry: Geometry, image_size: tuple[int, int]
 
 
 def slice_positions(geometry: Geometry) -> list[tuple[int, int]]:
-    """(row, col) of each view in the tile grid, overview first; (-1, -1) for the overview and for an only view."""
+    """Return (row, col) of each view in the tile grid, overview first; (-1, -1) for the overview or a single view."""
     if len(geometry.token_counts) == 1:
         return [(-1, -1)]
     rows, cols = geometry.tile_grid

@@ -6,7 +6,7 @@ Each `<image>` of a prompt becomes the placeholders of the image's tokens, count
 pixels are rendered from, in the order and with the text that the prompt layout gives (`layout.py`). FILA's layout is
 one run of `views x tokens_per_tile` placeholders.
 
-A layout that is more than one run in the order of the views adds tensors, one row per image:
+If the layout reorders views or puts text or newline vectors between them, the processor adds one row per image of:
 
     image_token_index  (I, N)     int64  for each placeholder its token, counted over the image's views, overview
                                          first; -1 the newline vector, -2 beyond an image's placeholders
@@ -64,12 +64,12 @@ class FilaProcessor(ProcessorMixin):
         image_processor ([`FilaImageProcessor`]):
             Plans and renders the images.
         tokenizer ([`PreTrainedTokenizerFast`]):
-            Its added tokens hold the image token. It pads on the left from then on, where answers do not begin;
-            training names its own side.
+            Its added tokens hold the image token. The processor sets `padding_side="left"`, because generation
+            continues at the right end. The training collator sets its own side.
         chat_template (`str`, *optional*):
             A Jinja template, for instance `DEFAULT_CHAT_TEMPLATE`.
         tokens_per_tile (`int`, *optional*, defaults to 576):
-            Image tokens that the model makes of one view; with `token_size` of a view of the tile's size.
+            Number of image tokens per view. With `token_size`, the number for a view of tile size.
         image_token (`str`, *optional*, defaults to `"<image>"`):
             Placeholder of an image; a tokenizer that names an `image_token` of its own decides.
         layout (`dict`, *optional*, defaults to `{"type": "fila"}`):
@@ -150,7 +150,7 @@ class FilaProcessor(ProcessorMixin):
                     f"Padding must not be images; the tokenizer's pad token is the image token {self.image_token!r}. "
                     "Set `tokenizer.pad_token` to another one, such as its eos token."
                 )
-            tokenizer.padding_side = "left"  # whatever it was saved with: answers begin where the prompt ends
+            tokenizer.padding_side = "left"  # whatever side was saved: generation continues at the right end
             tokenizer.init_kwargs["padding_side"] = "left"  # or it is not saved
         if inside := [name for name, text in self._layout.texts.items() if self.image_token in text]:
             raise ValueError(
@@ -170,7 +170,7 @@ class FilaProcessor(ProcessorMixin):
     def from_pretrained(  # type: ignore[override]
         cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
     ) -> "FilaProcessor":
-        """Load a processor, and compare it with the model beside it, see `image_fingerprint.py`.
+        """Load a processor and compare it with the model in its folder, see `image_fingerprint.py`.
 
         Settings that images have too, such as `canvas`, are the images' where a call names them.
 
@@ -193,7 +193,7 @@ class FilaProcessor(ProcessorMixin):
         return processor
 
     def preprocessing(self) -> dict[str, Any]:
-        """The settings that decide pixels, and how many tokens stand for them in which order, as plain JSON."""
+        """Return the settings that decide pixels, and the number and order of their tokens, as plain JSON."""
         own = {"tokens_per_tile": self.tokens_per_tile, "token_size": self.token_size, "layout": asdict(self._layout)}
         if self.video_processor is not None:
             videos = self.video_processor.preprocessing()
@@ -213,7 +213,7 @@ class FilaProcessor(ProcessorMixin):
         check_preprocessing(getattr(config, "preprocessing", None), self.preprocessing())
 
     def check_tokens(self, config: PreTrainedConfig) -> None:
-        """Check that the ids of this processor mean the same to the model of a config.
+        """Check that this processor's token ids are those of a model's config.
 
         Raises:
             ValueError: If they do not, as with the processor of another checkpoint.
@@ -234,7 +234,7 @@ class FilaProcessor(ProcessorMixin):
 
     @classmethod
     def get_attributes(cls) -> list[str]:
-        """What transformers loads for a processor; a video processor is optional, and loaded here."""
+        """Return the parts that transformers loads; the video processor is optional and loaded by this class."""
         return ["image_processor", "tokenizer"]
 
     def _set_video_processor(
@@ -246,7 +246,7 @@ class FilaProcessor(ProcessorMixin):
         feature("videos").set_up(self, video_processor, video_token, tokenizer)
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings as plain JSON, with the `auto_map` that is saved: a loaded processor equals the saved one."""
+        """Return the settings as plain JSON with the saved `auto_map`: a loaded processor equals the saved one."""
         output: dict[str, Any] = super().to_dict()
         if self.video_processor is None:
             for name in ("video_processor", "video_token", "video_layout", "clip_tokens"):
@@ -257,7 +257,7 @@ class FilaProcessor(ProcessorMixin):
         return output
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> Any:
-        """Write what `from_pretrained` reads; see `ProcessorMixin.save_pretrained`.
+        """Write the files that `from_pretrained` reads; see `ProcessorMixin.save_pretrained`.
 
         The chat template becomes one that keeps control tokens in messages text also where another program, such as a
         server, renders it.
@@ -271,7 +271,7 @@ class FilaProcessor(ProcessorMixin):
         return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
     def to_json_file(self, json_file_path: str | os.PathLike[str]) -> None:
-        """Write the settings, and with `fila` the code that they use beside them, where transformers copied code."""
+        """Write the settings. With `fila`, and where transformers copied code, write the code that they use too."""
         if self.write_code is not None:
             self.write_code(self, json_file_path)
         super().to_json_file(json_file_path)
@@ -304,7 +304,7 @@ class FilaProcessor(ProcessorMixin):
     def prepare_inputs_layout(  # type: ignore[override]
         self, images: ImageInput | None = None, text: TextInput | list[TextInput] | None = None, **kwargs: Any
     ) -> tuple[Any, Any, Any, Any]:
-        """Wrap a single prompt in a list and load the images; no image at all is None."""
+        """Wrap a single prompt in a list and load the images; no images become None."""
         if isinstance(text, list | tuple) and not text:
             raise ValueError("`text` must hold at least one prompt; got an empty list.")
         images, text, videos, audio = super().prepare_inputs_layout(images=images, text=text, **kwargs)
@@ -322,10 +322,10 @@ class FilaProcessor(ProcessorMixin):
         return images, text, videos, audio
 
     def _per_prompt(self, images: list[Any], text: TextInput | list[TextInput] | None) -> list[Any]:
-        """A flat list of images as one list per prompt, because images are numbered prompt by prompt."""
+        """Split a flat list of images into one list per prompt, because images are numbered prompt by prompt."""
         counts = [prompt.count(self.image_token) for prompt in text or () if isinstance(prompt, str)]
         if sum(counts) != len(images) or len(counts) < 2:
-            return images  # `validate_inputs` says what is wrong
+            return images  # `validate_inputs` raises the error
         left = iter(images)
         return type(images)([next(left) for _ in range(count)] for count in counts)
 
@@ -418,7 +418,7 @@ class FilaProcessor(ProcessorMixin):
     def _adjust_assistant_masks_indices(
         self, processed_dict: dict[str, Any], generation_indices: list[Any]
     ) -> list[list[int]]:
-        """Called by newer versions of transformers with the spans of every conversation, the dropped ones too."""
+        """Mark the assistant's tokens; newer transformers passes the spans of dropped conversations too."""
         adjusted: list[list[int]] = super()._adjust_assistant_masks_indices(  # type: ignore[misc]
             processed_dict, _of_kept(generation_indices)
         )
@@ -442,7 +442,7 @@ class FilaProcessor(ProcessorMixin):
 
     @property
     def unused_input_names(self) -> list[str]:
-        """What the image processor returns for the counting of tokens alone."""
+        """Names of the image processor's outputs that only token counting reads."""
         return ["image_sizes"]
 
     def _process_images(self, images: ImageInput, **kwargs: Any) -> tuple[Any, list[str]]:
@@ -476,7 +476,7 @@ class FilaProcessor(ProcessorMixin):
         return processed, texts
 
     def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **kwargs: object) -> str:
-        """The placeholders of one image and the text between them, for the first image of a prompt."""
+        """Return the placeholders of one image and the text between them, for the first image of a prompt."""
         return as_text(lay_out(self._layout, self._geometry(image_inputs, image_idx)), self.image_token)
 
     def _geometry(self, image_inputs: dict[str, Any], index: int) -> Geometry:
@@ -495,7 +495,7 @@ class FilaProcessor(ProcessorMixin):
     def _geometry_of(
         self, tile_grid: tuple[int, int], view_sizes: Sequence[tuple[int, int]], image_size: tuple[int, int] | None
     ) -> Geometry:
-        """Geometry of views of these sizes (height, width) in pixels."""
+        """Return the geometry of views of these sizes (height, width) in pixels."""
         if self.token_size is None:
             return Geometry(tile_grid, (self.tokens_per_tile,) * len(view_sizes), image_size)
         for height, width in view_sizes:
@@ -537,7 +537,7 @@ class FilaProcessor(ProcessorMixin):
     def _budgeted_sizes(
         self, sizes: list[tuple[int, int]], sample: int, images_kwargs: dict[str, Any], *, may_drop: bool
     ) -> list[tuple[int, int]] | None:
-        """Sizes (height, width) at which the images of a prompt are planned, or None where it is to be dropped."""
+        """Return the sizes (height, width) at which a prompt's images are planned, or None to drop the prompt."""
         if not (self.max_image_tokens or self.max_prompt_image_tokens):
             return sizes
         fitted: list[tuple[int, int]] | None = feature("budget").sizes(
@@ -546,7 +546,7 @@ class FilaProcessor(ProcessorMixin):
         return fitted
 
     def _counter(self, canvas: Canvas) -> Callable[[int, int], int]:
-        """Image tokens of an image of (height, width) on a canvas strategy; equal views are counted once."""
+        """Return a function that counts the tokens of an image of (height, width); equal views are counted once."""
         layout, views_of = self._layout, canvas.views
         of_view: dict[Any, int] = {}
         of_views: dict[Any, Geometry] = {}
@@ -569,19 +569,19 @@ class FilaProcessor(ProcessorMixin):
         return count
 
     def _count(self, plan: CanvasPlan) -> int:
-        """Image tokens of an image with this plan."""
+        """Count the image tokens of an image with this plan."""
         geometry = self._geometry_of(plan.tile_grid, plan.view_sizes, plan.image_size)
         return int(count_tokens(self._layout, geometry))
 
 
 def _is_none(items: object) -> bool:
-    """Whether there is nothing of a kind: None, an empty list, or an empty list per sample."""
+    """Return whether there are no items: None, an empty list, or an empty list per sample."""
     return items is None or (
         isinstance(items, list | tuple) and all(item is not None and _is_none(item) for item in items)
     )
 
 
 def _of_kept(samples: list[Any]) -> list[Any]:
-    """Of a list with one entry per conversation those that `drop_sample` kept."""
+    """Select the entries of conversations that `drop_sample` kept."""
     kept = _KEPT.get()
     return [samples[index] for index in kept] if kept else samples

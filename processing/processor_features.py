@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Table of what only some processors do; a checkpoint carries the entries that its processor's settings ask for."""
+"""Table of features that only some processors have; a checkpoint carries the entries that its settings need."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ FEATURES: dict[str, Any] = {
 
 
 def feature(name: str) -> Any:
-    """Return what `FEATURES` has under a name.
+    """Return the entry of `FEATURES` with a name.
 
     Raises:
-        ValueError: If the code beside a checkpoint was saved without it.
+        ValueError: If the checkpoint's code was saved without it.
     """
     if name not in FEATURES:
         raise ValueError(

@@ -1,13 +1,13 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""What the `fila` package does and the code beside a checkpoint does not: addresses, caches, masks for training."""
+"""Functions that only the `fila` package has, not a checkpoint's code: addresses, caches, masks for training."""
 
 import importlib
 from types import ModuleType
 
 
 class NeedsFilaError(ImportError):
-    """Something that only the `fila` package does was asked for where it is not installed."""
+    """A requested function needs the `fila` package, which is not installed."""
 
 
 def from_fila(module: str, what: str) -> ModuleType:
@@ -15,7 +15,7 @@ def from_fila(module: str, what: str) -> ModuleType:
 
     Args:
         module: Its name inside `fila`.
-        what: What it is needed for, the subject of the error's sentence.
+        what: The function that needs it, the subject of the error's sentence.
 
     Raises:
         NeedsFilaError: If the package is not installed.

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Which part of the image a token shows, and which tokens show a part of the image: exact, in integers.
+"""Map tokens to boxes of the image and boxes to tokens, exactly, in integers.
 
 A view of (rows, cols) tokens divides its box on the canvas into as many equal cells. A cell's edges on the image are
 fractions; they are compared as such, and rounded outward where a box of pixels is asked for.
@@ -21,7 +21,7 @@ class TokenPlace(NamedTuple):
 
 
 def token_box(plan: CanvasPlan, place: TokenPlace, token_grid: tuple[int, int]) -> Box | None:
-    """The pixels of the image that a token shows, each of them at least in part.
+    """Return the box of image pixels that a token shows, each of them at least in part.
 
     Args:
         plan: The image's plan.
@@ -50,7 +50,7 @@ def token_box(plan: CanvasPlan, place: TokenPlace, token_grid: tuple[int, int]) 
 
 
 def tokens_in(plan: CanvasPlan, box: Box, token_grids: Sequence[tuple[int, int]]) -> list[TokenPlace]:
-    """The tokens that show some of a box of the image, view by view and row-major.
+    """Return the tokens that show a part of a box of the image, view by view and row-major.
 
     Args:
         plan: The image's plan.
@@ -75,7 +75,7 @@ def tokens_in(plan: CanvasPlan, box: Box, token_grids: Sequence[tuple[int, int]]
 
 
 def canvas_to_image(plan: CanvasPlan, box: Box) -> Box | None:
-    """A box of the canvas in pixels of the image, rounded outward; None where it holds padding only."""
+    """Convert a box of the canvas to pixels of the image, rounded outward; None if it holds padding only."""
     content, (height, width) = plan.content_box, plan.image_size
     rows = _pixels(0, 1, (box.top, box.bottom), (content.top, content.bottom), height)
     cols = _pixels(0, 1, (box.left, box.right), (content.left, content.right), width)
@@ -83,7 +83,7 @@ def canvas_to_image(plan: CanvasPlan, box: Box) -> Box | None:
 
 
 def image_to_canvas(plan: CanvasPlan, box: Box) -> Box:
-    """A box of the image in pixels of the canvas, rounded outward."""
+    """Convert a box of the image to pixels of the canvas, rounded outward."""
     content, (height, width) = plan.content_box, plan.image_size
     return Box(
         content.top + box.top * content.size.height // height,
@@ -94,7 +94,7 @@ def image_to_canvas(plan: CanvasPlan, box: Box) -> Box:
 
 
 def _edge(index: int, count: int, view: tuple[int, int], content: tuple[int, int], length: int) -> int:
-    """Where cell `index` of an axis begins on the image, times `count` times the content's length."""
+    """Return the start of cell `index` of an axis on the image, times `count` times the content's length."""
     on_canvas = view[0] * count + (view[1] - view[0]) * index
     return (on_canvas - content[0] * count) * length
 

@@ -73,7 +73,7 @@ def fit_prompt(
 
 
 def _next_smaller(size: Size, present: Size, tokens: int, count: Callable[[int, int], int]) -> tuple[Size, int] | None:
-    """The largest `k / STEPS` of a size, below its present one, with fewer tokens than it has there."""
+    """Return the largest `k / STEPS` of a size that is below the present one and has fewer tokens."""
     for step in range(STEPS - 1, 0, -1):
         smaller = max(1, size[0] * step // STEPS), max(1, size[1] * step // STEPS)
         if (smaller[0] < present[0] or smaller[1] < present[1]) and (fewer := count(*smaller)) < tokens:
@@ -152,7 +152,7 @@ def fit_batch(
 def fitting_sizes(
     processor: "FilaProcessor", sizes: list[Size], sample: int, images_kwargs: dict[str, Any], *, may_drop: bool
 ) -> list[Size] | None:
-    """Sizes (height, width) at which the images of a prompt are planned, or None where it is to be dropped."""
+    """Return the sizes (height, width) at which a prompt's images are planned, or None to drop the prompt."""
     count = processor._counter(processor.image_processor.plans(**images_kwargs))
     tokens = [count(*size) for size in sizes]
     most, in_all = processor.max_image_tokens, processor.max_prompt_image_tokens
@@ -178,7 +178,7 @@ def fitting_sizes(
 
 
 class TokenBudget:
-    """The functions above that a processor with a limit calls."""
+    """The functions of this file that a processor with a limit calls."""
 
     fit = staticmethod(fit_batch)
     sizes = staticmethod(fitting_sizes)

@@ -8,7 +8,7 @@ from .layout import NEWLINE, Geometry, Layout
 def unpadded_box(
     image_size: tuple[int, int], map_size: tuple[int, int], *, rounded: bool = True
 ) -> tuple[int, int, int, int]:
-    """The rows and columns of a token map that show the image: (top, left, bottom, right).
+    """Return the (top, left, bottom, right) box of tokens that show image rather than padding.
 
     The image is taken to lie in the middle of the canvas that the map covers. Very long images keep no row or no
     column.
@@ -33,7 +33,7 @@ def unpadded_box(
 
 
 def drawn_length(length: int, scale: float, *, rounded: bool) -> int:
-    """Tokens that `length` pixels cover at `scale` tokens per pixel, rounded down.
+    """Return the number of tokens that `length` pixels cover at `scale` tokens per pixel, rounded down.
 
     Example:
         >>> [drawn_length(55, 48 / 176, rounded=rounded) for rounded in (True, False)]
@@ -45,7 +45,7 @@ def drawn_length(length: int, scale: float, *, rounded: bool) -> int:
 def kept_box(
     layout: Layout, geometry: Geometry, image_size: tuple[int, int] | None = None
 ) -> tuple[int, int, int, int]:
-    """Return the (top, left, bottom, right) box of the map's tokens that stand in the prompt."""
+    """Return the (top, left, bottom, right) box of the map's tokens that the prompt keeps."""
     if geometry.tile_token_grid is None:
         raise ValueError(
             "`layout.row_newlines` needs the rows and columns of a tile's tokens; set the processor's `token_size`, "
@@ -77,7 +77,7 @@ def map_rows(layout: Layout, geometry: Geometry, starts: list[int]) -> list[int]
 
 
 class TokenMap:
-    """The functions above that a layout calls."""
+    """The functions of this file that a layout calls."""
 
     kept = staticmethod(kept_box)
     rows = staticmethod(map_rows)

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Integers of images, as many as each needs, as tensors with one row per image."""
+"""Pad per-image integer lists into one `(I, N)` tensor."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from .layout import PADDING
 
 
 def token_rows(values: list[Any], kind: str | None, like: Any) -> Any:
-    """One row of integers per image, `PADDING` beyond its own; a list of unpadded arrays without a kind of tensor."""
+    """Return one row of integers per image, padded with `PADDING`; without a tensor type, unpadded arrays."""
     arrays = [np.array(value, np.int64) for value in values]
     if kind is None:
         return [_like(array, like[0]) for array in arrays]
@@ -22,5 +22,5 @@ def token_rows(values: list[Any], kind: str | None, like: Any) -> Any:
 
 
 def _like(array: np.ndarray, like: Any) -> Any:
-    """`array` as a tensor of the class of `like`: a numpy array stays one."""
+    """Convert `array` to the class of `like`; a numpy array stays one."""
     return array if isinstance(like, np.ndarray) else like.new_tensor(array)

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Chosen frames out of an encoded video, upright, in memory that does not grow with its length.
+"""Decode chosen frames of a video, upright, in memory that does not grow with the video's length.
 
 The packets of the file are listed first, without decoding: that gives the number of frames and the time of each, also
 where the rate varies. Then only the parts between the key frame before a chosen frame and the frame itself are
@@ -44,10 +44,10 @@ def open_video(source: str | bytes, progress: Progress | None = None) -> "AvVide
 
     Args:
         source: The path of a file, or its bytes.
-        progress: Told about the listing and the decoding.
+        progress: Callback for the progress of listing and decoding.
 
     Raises:
-        UnusableVideo: If it is no video, is damaged or empty, or its frames are too many or too large.
+        UnusableVideo: If it is not a video, is damaged or empty, or its frames are too many or too large.
         ImportError: If PyAV is not installed.
     """
     try:
@@ -57,11 +57,11 @@ def open_video(source: str | bytes, progress: Progress | None = None) -> "AvVide
 
 
 class AvVideo:
-    """A file that PyAV reads.
+    """A video file opened with PyAV.
 
     Attributes:
         clip: Number of frames, rate and times.
-        size: (height, width) of a frame as it is shown.
+        size: (height, width) of a displayed frame.
     """
 
     def __init__(self, av: Any, source: str | bytes, progress: Progress | None = None) -> None:
@@ -89,7 +89,7 @@ class AvVideo:
         self._file.close()
 
     def _start(self) -> None:
-        """Choose the stream and what decodes it."""
+        """Choose the stream and its decoder."""
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
         self._decoder = self._stream.codec_context
@@ -118,7 +118,7 @@ class AvVideo:
         return container
 
     def _list_frames(self) -> None:
-        """Times of all frames and of the key frames, from the packets."""
+        """List the times of all frames and of the key frames from the packets."""
         size = self._container.size or 0
         times, keys = [], []
         try:
@@ -150,7 +150,7 @@ class AvVideo:
         self.clip = Clip(len(seconds), None if rate is None else float(rate), seconds)
 
     def _decoded_times(self) -> list[int]:
-        """Times by decoding, where packets do not tell them."""
+        """Return the times of all frames by decoding, for packets without times."""
         times: list[int] = []
         for frame in self._from(-1, 0):
             times.append(frame.pts)
@@ -163,7 +163,7 @@ class AvVideo:
         return times
 
     def frames(self, indices: Sequence[int]) -> list[Image.Image]:
-        """The frames with these numbers, upright, in this order; a repeated number is the same picture.
+        """Return the frames with these numbers, upright, in this order; a repeated number returns the same picture.
 
         Raises:
             UnusableVideo: If one of them cannot be decoded.
@@ -176,7 +176,7 @@ class AvVideo:
         return [found[index] for index in indices]
 
     def _check_work(self, wanted: list[int]) -> None:
-        """Refuse frames that are too many to hold, or to decode on the way to them."""
+        """Reject frames that are too many to hold, or that need too many decoded frames before them."""
         is_animation = self._container.format.name in ANIMATIONS
         decoded, before = 0, -1
         for index in wanted:
@@ -188,7 +188,7 @@ class AvVideo:
         check_work(decoded, "decoded", self.size, MAX_ANIMATION if is_animation else MAX_DECODED)
 
     def _in_order(self, wanted: list[int]) -> Iterator[Image.Image]:
-        """Frames by number; ends early where one cannot be decoded."""
+        """Yield frames by number; stop early if a frame cannot be decoded."""
         decoded: Iterator[Any] = iter(())
         held: Any = None
         for done, index in enumerate(wanted, start=1):
@@ -205,7 +205,7 @@ class AvVideo:
             yield upright(held)
 
     def _from(self, key: int, target: int) -> Iterator[Any]:
-        """Decode from a key frame on; some formats land behind it, so earlier ones are tried, at last the start."""
+        """Decode from a key frame on; some formats seek past it, so earlier ones are tried, at last the start."""
         for back in (0, 1, 4, 16):
             if key - back <= 0:
                 break
@@ -221,7 +221,7 @@ class AvVideo:
         return self._decoded()
 
     def _decoded(self) -> Iterator[Any]:
-        """Frames from here on, each with a time."""
+        """Yield the frames from here on, each with a time."""
         last: int | None = None
         try:
             self._decoder.flush_buffers()
@@ -233,17 +233,17 @@ class AvVideo:
                 last = frame.pts
                 yield frame
         except self._av.FFmpegError:
-            return  # the frames that are missing then are named
+            return  # the error then names the missing frames
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the stream."""
+        """Return (height, width) of the stream."""
         codec = self._stream.codec_context
         return codec.height, codec.width
 
 
 def upright(frame: Any) -> Image.Image:
-    """A decoded frame of PyAV as RGB on white, turned as the file says it is to be shown."""
+    """Convert a decoded frame of PyAV to RGB on white, rotated as the file requests."""
     check_frame_size(frame.height, frame.width)
     has_alpha = any(component.is_alpha for component in frame.format.components) or frame.format.has_palette
     pixels = frame.to_ndarray(format="rgba" if has_alpha else "rgb24")
@@ -254,7 +254,7 @@ def upright(frame: Any) -> Image.Image:
 
 
 def check_frame_size(height: int, width: int) -> None:
-    """Raise an `UnusableVideo` for frames above PIL's pixel limit, or of no size."""
+    """Reject frames above PIL's pixel limit, or without pixels, with an `UnusableVideo`."""
     if not height or not width:
         raise UnusableVideo("has frames of no size", BROKEN)
     limit = Image.MAX_IMAGE_PIXELS
@@ -263,7 +263,7 @@ def check_frame_size(height: int, width: int) -> None:
 
 
 def check_work(count: int, what: str, size: tuple[int, int], most: int) -> None:
-    """Raise an `UnusableVideo` for frames that together have more than `most` times PIL's pixel limit."""
+    """Reject frames that together exceed `most` times PIL's pixel limit, with an `UnusableVideo`."""
     (height, width), limit = size, Image.MAX_IMAGE_PIXELS
     if limit is not None and count * height * width > most * limit:
         reason = (
@@ -273,6 +273,6 @@ def check_work(count: int, what: str, size: tuple[int, int], most: int) -> None:
 
 
 def _told(error: BaseException) -> str:
-    """The first line of a library's message, without the place of the file."""
+    """Return the first line of a library's message, without the file's path."""
     lines = str(getattr(error, "strerror", None) or error).splitlines()
     return (lines[0] if lines else type(error).__name__)[:120]

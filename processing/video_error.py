@@ -1,10 +1,10 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The two errors of video input: what is wrong, and what is wrong with which video."""
+"""The two errors of video input: without and with the place of the video."""
 
 
 class UnusableVideo(Exception):  # noqa: N818  (it says what the video is, and never leaves this folder)
-    """What is wrong with a video, raised where its place in the input is not known.
+    """A video cannot be used; raised where its place in the input is not known.
 
     Attributes:
         reason: What is wrong with it.

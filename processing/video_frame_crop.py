@@ -1,11 +1,11 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""A frame's short side brought to the tile's, and the middle cut out: CLIP's own preprocessing, and CogVLM2-Video's.
+"""Resize a frame's short side to the tile and crop the centre, as in CLIP's and CogVLM2-Video's preprocessing.
 
 Code: transformers, `CLIPImageProcessorPil`: `resize`, `center_crop`; csbhr/Vivid-VR @ 38c736a, a copy of
 CogVLM2-Video's `modeling_cogvlm.py`: `short_side_scale` and torchvision's `CenterCrop`.
 
-Deviations: CogVLM2-Video normalises before it resizes; both are linear, and the results differ by rounding alone.
+Deviations: CogVLM2-Video normalises before it resizes; both steps are linear, so results differ only by rounding.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ if is_torch_available():
 
 
 def center_crop(frame: Image.Image, side: int, resample: int) -> Image.Image:
-    """`side` x `side` pixels out of the middle; the long side is rounded down."""
+    """Crop `side` x `side` pixels from the centre of the resized frame; the long side is rounded down."""
     width, height = frame.size
     short, long = min(width, height), max(width, height)
     scaled = side if short == long else int(side * long / short)
@@ -31,11 +31,11 @@ def center_crop(frame: Image.Image, side: int, resample: int) -> Image.Image:
 
 
 def center_crop_without_antialias(pixels: "np.ndarray[Any, Any]", side: int) -> "np.ndarray[Any, Any]":
-    """Bilinear between the nearest pixels alone.
+    """Resize and crop with bilinear interpolation between the nearest pixels, without antialiasing.
 
     Args:
-        pixels: `(3, H, W)`, of 0..255, or floats of 0..1.
-        side: Of the square.
+        pixels: `(3, H, W)`, integers of 0..255 or floats of 0..1.
+        side: Pixels per side of the crop.
 
     Returns:
         `(3, side, side)` float32 in 0..1.

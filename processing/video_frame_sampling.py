@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Which frames of a video are shown to the model: integers from integers, no pixels.
+"""Choose the frames of a video that the model sees; computes integers from integers, without pixels.
 
     uniform   middles of `num_frames` equal parts of the clip                    VideoLLaMA 2, a fixed number of frames
     fps       one frame per second, the first `max_frames`                       VideoLLaMA 2, `num_frames=None`
@@ -22,18 +22,18 @@ from typing import Any
 
 import numpy as np
 
-MAX_SAMPLED = 2**16  # frames of one video that a sampler may be asked for
+MAX_SAMPLED = 2**16  # most frames of one video that a sampler may return
 DEFAULT_SAMPLING = {"type": "uniform", "num_frames": 8}
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What sampling knows of a video.
+    """The facts about a video that sampling uses.
 
     Attributes:
-        num_frames: Frames, 1 or more.
-        fps: Frames per second on average, or None where nothing says it.
-        times: Second of each frame; `i / fps` where it is None.
+        num_frames: Number of frames, 1 or more.
+        fps: Frames per second on average, or None if unknown.
+        times: Second of each frame; None means `i / fps`.
     """
 
     num_frames: int
@@ -41,10 +41,10 @@ class Clip:
     times: Sequence[float] | None = None
 
     def rate(self) -> float:
-        """Frames per second.
+        """Return the frames per second.
 
         Raises:
-            ValueError: If it is not known.
+            ValueError: If the rate is unknown.
         """
         if self.fps is None or not self.fps > 0:
             raise ValueError(
@@ -54,7 +54,7 @@ class Clip:
         return float(self.fps)
 
     def seconds(self) -> list[float]:
-        """The second of each frame."""
+        """Return the second of each frame."""
         if self.times is not None:
             return list(self.times)
         rate = self.rate()
@@ -62,7 +62,7 @@ class Clip:
 
 
 def uniform(clip: Clip, *, num_frames: int = 8) -> list[int]:
-    """The middle of each of `num_frames` equal parts; a half is rounded up.
+    """Return the middle of each of `num_frames` equal parts; a half is rounded up.
 
     Example:
         >>> uniform(Clip(10), num_frames=3)
@@ -74,7 +74,7 @@ def uniform(clip: Clip, *, num_frames: int = 8) -> list[int]:
 
 
 def fps(clip: Clip, *, max_frames: int = 32) -> list[int]:
-    """One frame per second, from the middle of the first second on.
+    """Return one frame per second, from the middle of the first second on.
 
     Raises:
         ValueError: If the video has less than one frame per second.
@@ -90,10 +90,10 @@ def fps(clip: Clip, *, max_frames: int = 32) -> list[int]:
 
 
 def seconds(clip: Clip, *, num_frames: int = 24) -> list[int]:
-    """For second 0, 1, ... the frame that is nearest to it, the first where two are."""
+    """Return the frame nearest to each of the seconds 0, 1, ...; the first of two wins a tie."""
     times = np.asarray(clip.seconds(), dtype=np.float64)
     last = min(round(float(times.max())), num_frames - 1)
-    order = np.argsort(times, kind="stable")  # searched, for a scan of all times per second is quadratic
+    order = np.argsort(times, kind="stable")  # binary search, because a scan of all times per second is quadratic
     in_order = times[order]
 
     def nearest(second: int) -> int:
@@ -106,7 +106,7 @@ def seconds(clip: Clip, *, num_frames: int = 24) -> list[int]:
 
 
 def linspace(clip: Clip, *, num_frames: int = 24, max_seconds: float = 60) -> list[int]:
-    """`num_frames` at equal distances, both ends included, rounded down.
+    """Return `num_frames` frames at equal distances, both ends included, rounded down.
 
     Example:
         >>> linspace(Clip(10, fps=2), num_frames=3)
@@ -125,7 +125,7 @@ SAMPLERS: dict[str, Callable[..., list[int]]] = {
 
 
 def check_sampling(options: Mapping[str, Any]) -> None:
-    """Raise a `ValueError` unless `options` name a sampler and options of it, all positive."""
+    """Check that `options` name a sampler and positive options of it; raise a `ValueError` otherwise."""
     name = options.get("type") if isinstance(options, Mapping) else None
     if not isinstance(name, str) or name not in SAMPLERS:
         raise ValueError(f"`sampling` must be a dict whose 'type' is one of {sorted(SAMPLERS)}; got {options!r}.")
@@ -146,7 +146,7 @@ def check_sampling(options: Mapping[str, Any]) -> None:
 
 
 def all_sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a sampler with the defaults of those that are not given.
+    """Return the options of a sampler, with defaults for those that are not given.
 
     Example:
         >>> all_sampling_options({"type": "linspace", "num_frames": 8})
@@ -157,10 +157,10 @@ def all_sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def frame_range(clip: Clip, start: float | None = None, end: float | None = None) -> tuple[int, int]:
-    """First and last frame between two seconds, both included, as VideoLLaMA 2 counts them.
+    """Return the first and the last frame between two seconds, both included, as VideoLLaMA 2 counts them.
 
-    Negative seconds are 0, swapped ones are swapped back, and equal ones are one second long. The source takes one
-    from the first frame too.
+    Negative seconds become 0, swapped ones are swapped back, and equal ones become one second. Like the source, the
+    function subtracts one from the first frame too.
 
     Example:
         >>> frame_range(Clip(100, fps=10), 2, 5)
@@ -182,19 +182,19 @@ def frame_range(clip: Clip, start: float | None = None, end: float | None = None
 def sample(
     options: Mapping[str, Any], clip: Clip, *, start: float | None = None, end: float | None = None
 ) -> list[int]:
-    """Frames of a clip, counted from 0.
+    """Return the chosen frames of a clip, counted from 0.
 
     Args:
-        options: `{"type": name, option: value, ...}`, of `SAMPLERS`.
+        options: `{"type": name, option: value, ...}`, with a name of `SAMPLERS`.
         clip: The video.
-        start: Second where it begins.
-        end: Second where it ends.
+        start: Second at which the clip begins.
+        end: Second at which the clip ends.
 
     Returns:
         At least one frame, in order; a frame may occur more than once.
 
     Raises:
-        ValueError: If an option is unknown, or the frame rate is needed and not known.
+        ValueError: If an option is unknown, or the sampler needs the frame rate and it is unknown.
     """
     check_sampling(options)
     first, last = frame_range(clip, start, end)

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""What a `FilaProcessor` does with videos: check them, write their placeholders, and change their settings."""
+"""Video part of `FilaProcessor`: check videos, write their placeholders, and change their settings."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +26,12 @@ def set_up(
     video_token: str | None,
     tokenizer: PreTrainedTokenizerBase | None,
 ) -> None:
-    """Give a processor its video processor and video token, and check its settings of videos.
+    """Set a processor's video processor and video token, and check its settings of videos.
 
     Args:
         processor: The `FilaProcessor`.
         video_processor: A `FilaVideoProcessor`, its settings, or None.
-        video_token: Placeholder of a video, where the tokenizer names none.
+        video_token: Placeholder of a video, if the tokenizer names none.
         tokenizer: Its added tokens must hold the video token.
 
     Raises:
@@ -63,7 +63,7 @@ def change(processor: "FilaProcessor", changes: dict[str, Any], is_named: bool) 
         is_named: Whether the whole video processor was named in the call.
 
     Returns:
-        The names, in the processor's `preprocessing`, of what the call named.
+        The names, in the processor's `preprocessing`, of the settings that the call named.
     """
     if changes:
         videos = processor.video_processor
@@ -76,7 +76,7 @@ def check(processor: "FilaProcessor", videos: VideoInput | None, prompts: list[s
     """Check that the prompts have as many video tokens as there are videos.
 
     Raises:
-        ValueError: Naming the sample and both counts.
+        ValueError: If they differ; the message names the sample and both counts.
     """
     if prompts is None:
         return
@@ -109,7 +109,7 @@ def process(processor: "FilaProcessor", videos: VideoInput | None, **kwargs: Any
 
 
 def _frame_geometries(processor: "FilaProcessor", processed: BatchFeature, number: int) -> list[Geometry]:
-    """Geometry of each frame of a video that is not padding."""
+    """Return the geometry of each frame of a video that is not padding."""
     names = {
         "view_boxes": "video_view_boxes",
         "tile_grid": "video_tile_grid",
@@ -123,7 +123,7 @@ def _frame_geometries(processor: "FilaProcessor", processed: BatchFeature, numbe
 
 
 class VideoInputs:
-    """The functions above that a processor calls."""
+    """The functions of this file that a processor calls."""
 
     change = staticmethod(change)
     check = staticmethod(check)

@@ -70,7 +70,7 @@ OF_IMAGES = {"pixel_values": "pixel_values_videos"}
 
 
 class FilaVideoProcessorKwargs(VideosKwargs, total=False):
-    r"""What a call accepts besides transformers' `VideosKwargs`; the settings of `FilaVideoProcessor`."""
+    r"""Arguments of a call besides transformers' `VideosKwargs`: the settings of `FilaVideoProcessor`."""
 
     canvas: dict[str, Any] | str
     high_res_size: int | list[int] | tuple[int, ...] | dict[str, int] | None
@@ -88,23 +88,23 @@ class FilaVideoProcessor(BaseVideoProcessor):
 
     Args:
         sampling (`dict`, *optional*, defaults to `{"type": "uniform", "num_frames": 8}`):
-            Which frames of an encoded video are shown, see `video_frame_sampling.py`.
-        canvas (`dict`, *optional*, defaults to `{"type": "single"}`):
+                Rule that chooses the frames of an encoded video, see `video_frame_sampling.py`.
+            canvas (`dict`, *optional*, defaults to `{"type": "single"}`):
             The canvas strategy of each frame. VideoLLaMA 2's "pad" is
             `{"type": "square_pad", "exact": True, "fill": [122, 116, 104]}`, its SigLIP models' is "single".
         do_center_crop (`bool`, *optional*, defaults to `False`):
-            First bring the short side to `size` and cut the middle out; goes with the canvas "single".
+            First resize the short side to `size` and crop the centre; needs the canvas "single".
         antialias (`bool`, *optional*, defaults to `True`):
             False: crop by plain bilinear interpolation, as CogVLM2-Video.
         max_frames (`int`, *optional*, defaults to 512):
-            More frames of a video are an error.
+            Most frames of a video; more raise an error.
         do_sample_frames (`bool`, *optional*):
-            Whether frames are chosen; by default of encoded videos and folders, and of handed-in frames where a call
-            says how.
+            Whether frames are chosen. By default they are for encoded videos and folders, and for given frames only if
+            the call names a rule.
         start, end (`float`, *optional*):
             Seconds between which frames are chosen.
         num_frames, fps (*optional*):
-            Of a call: transformers' even sampling instead of `sampling`, between `start` and `end` too.
+            Arguments of a call: transformers' even sampling in place of `sampling`, also between `start` and `end`.
         size, high_res_size, resample, image_mean, image_std, high_res_image_mean, high_res_image_std, do_convert_rgb,
         do_rescale, rescale_factor, do_normalize:
             As in `FilaImageProcessor`; there is no high-res canvas unless `high_res_size` is set.
@@ -146,12 +146,12 @@ class FilaVideoProcessor(BaseVideoProcessor):
         return [name_of(name) for name in self.images().model_input_names]
 
     def images(self, **overrides: Unpack[FilaVideoProcessorKwargs]) -> FilaImageProcessorPil:
-        """The image processor that draws the frames; `overrides` as in a call."""
+        """Return the image processor that draws the frames; `overrides` as in a call."""
         settings: dict[str, Any] = {name: overrides.get(name, getattr(self, name, None)) for name in RENDERING}
         return FilaImageProcessorPil(**settings)
 
     def preprocessing(self) -> dict[str, Any]:
-        """The settings that decide which frames are shown and their pixels, defaults written out, as plain JSON."""
+        """Return the settings that decide the frames and their pixels, with defaults, as plain JSON."""
         pixels = self.images().preprocessing()
         pixels = {name: value for name, value in pixels.items() if name not in SLIGHT}  # one code draws both
         crop = {"do_center_crop": self.do_center_crop, "antialias": self.antialias}
@@ -162,13 +162,13 @@ class FilaVideoProcessor(BaseVideoProcessor):
         return self.plans(**overrides)(height, width)
 
     def plans(self, **overrides: Unpack[FilaVideoProcessorKwargs]) -> Canvas:
-        """The canvas strategy of these settings."""
+        """Return the canvas strategy of these settings."""
         return self.images(**overrides).plans()
 
     def sample_frames(  # type: ignore[override]
         self, metadata: VideoMetadata, num_frames: int | None = None, fps: float | None = None, **kwargs: Any
     ) -> list[int]:
-        """Frames of a video that a call with these arguments takes.
+        """Return the frames of a video that a call with these arguments chooses.
 
         Args:
             metadata: `VideoMetadata`, or anything with `total_num_frames` and `fps`.
@@ -208,7 +208,7 @@ class FilaVideoProcessor(BaseVideoProcessor):
         return [first + index * length // count for index in range(count)]
 
     def preprocess(self, videos: VideoInput, **kwargs: Unpack[FilaVideoProcessorKwargs]) -> BatchFeature:
-        """Load, choose, draw and pack.
+        """Load videos, choose their frames, draw them and pack the tensors.
 
         Raises:
             VideoInputError: For the first video that cannot be used.
@@ -238,7 +238,7 @@ class FilaVideoProcessor(BaseVideoProcessor):
         return batch
 
     def _chooser(self, kwargs: FilaVideoProcessorKwargs) -> Choose:
-        """Which frames of a clip a call takes."""
+        """Return the function that chooses a call's frames of a clip."""
         asked = any(kwargs.get(name) is not None for name in ("num_frames", "fps", "sampling"))
         wanted = kwargs.get("do_sample_frames", getattr(self, "do_sample_frames", None))
         most = kwargs.get("max_frames", self.max_frames)
@@ -263,7 +263,7 @@ class FilaVideoProcessor(BaseVideoProcessor):
         return choose
 
     def _rendered(self, loaded: list[Frames], kwargs: dict[str, Any]) -> dict[str, list[np.ndarray]]:
-        """The image processor's arrays of each video, frames stacked."""
+        """Return the image processor's arrays of each video, frames stacked."""
         crop = kwargs.get("do_center_crop", self.do_center_crop)
         antialias = kwargs.get("antialias", self.antialias)
         processor = self.images(**{name: value for name, value in kwargs.items() if name in RENDERING})
@@ -302,7 +302,7 @@ class FilaVideoProcessor(BaseVideoProcessor):
         return data
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings as plain JSON, with the `auto_map`: inside a processor's file nobody else writes it."""
+        """Return the settings as plain JSON with the `auto_map`, also inside a processor's file."""
         output: dict[str, Any] = super().to_dict()
         if self._auto_class is not None:
             module = type(self).__module__.rpartition(".")[2]
@@ -310,19 +310,19 @@ class FilaVideoProcessor(BaseVideoProcessor):
         return output
 
     def to_json_file(self, json_file_path: str | os.PathLike[str]) -> None:
-        """Write the settings, and with `fila` the code that they use beside them, where transformers copied code."""
+        """Write the settings. With `fila`, and where transformers copied code, write the code that they use too."""
         if self.write_code is not None:
             self.write_code(self, json_file_path)
         super().to_json_file(json_file_path)
 
 
 def name_of(image_input: str) -> str:
-    """The name that a tensor of images has for videos."""
+    """Return the name for videos of a tensor of images."""
     return OF_IMAGES.get(image_input, f"video_{image_input}")
 
 
 def _padded(data: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
-    """Zeros up to the largest of each side, stacked."""
+    """Pad with zeros to the largest of each side and stack."""
     padded = {}
     for name, arrays in data.items():
         shape = tuple(max(sides) for sides in zip(*(array.shape for array in arrays), strict=True))
@@ -337,7 +337,7 @@ def _rgb(frame: object, number: int, *, to_uint8: bool) -> np.ndarray:
 
 
 def _refuse_fractions(frames: list[Any]) -> None:
-    """Cropped frames are of 0..255, which without `do_rescale` are no longer the fractions that came in."""
+    """Reject fractions without `do_rescale`: cropped frames are of 0..255 and no longer the given fractions."""
     for number, frame in enumerate(frames):
         if has_fractions(frame):
             reason = "has floats within 0..1, which `do_center_crop` keeps only with `do_rescale`"

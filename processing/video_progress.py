@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""A progress bar for files that take long, and for those alone."""
+"""A progress bar that appears only for files that take long."""
 
 import time
 from typing import Any
@@ -11,7 +11,7 @@ PATIENCE = 3.0  # seconds
 
 
 class SlowProgress:
-    """Called with what is done and how much of it; shows transformers' bar once `PATIENCE` is over.
+    """Progress callback that shows transformers' bar after `PATIENCE` seconds.
 
     Example:
         `transformers.utils.logging.disable_progress_bar()` hides it.
@@ -24,7 +24,7 @@ class SlowProgress:
         self.done = 0
 
     def __call__(self, what: str, done: int, of: int) -> None:
-        """Report."""
+        """Report the progress of a task."""
         if self.bar is None and time.monotonic() - self.started < PATIENCE:
             return
         if self.what != what:
@@ -35,6 +35,6 @@ class SlowProgress:
         self.done = done
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.close()

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""What a video becomes in a prompt: the tokens of its frames, in order, and the text around them.
+"""Write a video into a prompt: the tokens of its frames, in order, and the text around them.
 
 A video layout is data, as an image's is (`layout.py`), which lays out each frame:
 
@@ -8,8 +8,8 @@ A video layout is data, as an image's is (`layout.py`), which lays out each fram
     frame_start TOKENS frame_end          each frame; `{index}` is its number from 0, `{seconds}` its time, one decimal
     video_end
 
-A connector that joins frames gives no tokens of single frames but of *steps*; then each step stands where a frame
-would, with the number of the step and the time of its first frame. `clip_tokens` says how many:
+A connector that joins frames gives no tokens of single frames but of *steps*; then each step takes the place of a
+frame, with the number of the step and the time of its first frame. `clip_tokens` says how many:
 
     {"per_step": 169, "size": 2, "stride": 2, "before": 1, "after": 1}     a step per window of frames (VideoLLaMA 2)
     {"per_clip": 576}                                                      one step, of all frames
@@ -45,7 +45,7 @@ VIDEO_LAYOUTS: dict[str, VideoLayout] = {
 
 
 def build_video_layout(options: Mapping[str, Any]) -> VideoLayout:
-    """The layout that `options["type"]` names, with the fields that `options` replaces.
+    """Build the layout that `options["type"]` names, with the fields that `options` replaces.
 
     Raises:
         ValueError: If the type, a field or a value is not accepted.
@@ -66,7 +66,7 @@ def build_video_layout(options: Mapping[str, Any]) -> VideoLayout:
 
 
 def check_clip_tokens(rule: object) -> None:
-    """Raise a `ValueError` unless `rule` is None or has one of the two forms above."""
+    """Check that `rule` is None or has one of the two forms above; raise a `ValueError` otherwise."""
     if rule is None:
         return
     if (
@@ -81,7 +81,7 @@ def check_clip_tokens(rule: object) -> None:
 
 
 def steps_of(rule: Mapping[str, int], num_frames: int) -> list[tuple[int, int]]:
-    """(tokens, first frame) of each step of a clip.
+    """Return (tokens, first frame) of each step of a clip.
 
     Raises:
         ValueError: If the clip is too short for a step.
@@ -104,17 +104,17 @@ def lay_out_video(
     times: Sequence[float] | None,
     clip_tokens: Mapping[str, int] | None = None,
 ) -> list[Piece]:
-    """Text and tokens of a video, in the order of the prompt.
+    """Return text and tokens of a video, in the order of the prompt.
 
     Args:
         video_layout: Text around frames.
-        layout: Of each frame; it gives frames no image number.
+        layout: Layout of each frame; frames get no image number.
         frames: Geometry of each frame.
-        times: Second of each frame, where it is known.
+        times: Second of each frame, if known.
         clip_tokens: Tokens of a connector that joins frames.
 
     Returns:
-        As `lay_out`; token indices count over the whole video.
+        Pieces as from `lay_out`; token indices count over the whole video.
 
     Raises:
         ValueError: If the layout writes times and there are none, or the clip is too short.
@@ -145,7 +145,7 @@ def lay_out_video(
 
 
 def _moved(tokens: Sequence[int], start: int) -> Sequence[int]:
-    """Token indices counted from `start`; negative ones are no tokens."""
+    """Shift token indices by `start`; negative ones are not tokens and stay."""
     return [token + start if token >= 0 else token for token in tokens]
 
 

@@ -1,12 +1,12 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""From what a user hands in to the chosen frames of each video.
+"""Turn users' input into the chosen frames of each video.
 
 Accepted: a path, an address on an allowed host or bytes of an encoded video; a folder of pictures, 3 per second as in
 VideoLLaMA 2; an array or tensor (F, H, W, C) or (F, C, H, W); a list of frames, each anything that is an image.
 
-Frames that are handed in one by one have been chosen already, so all are used unless a call asks for sampling. Where
-their metadata has as many `frames_indices`, these are their numbers in the video that they were taken from.
+Frames that are passed one by one were chosen before, so all are used unless a call requests sampling. If their
+metadata has equally many `frames_indices`, these are their numbers in the original video.
 """
 
 import os
@@ -27,7 +27,7 @@ from .video_frame_sampling import Clip
 
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 FOLDER_FPS = 3.0
-Choose = Callable[[Clip, bool], list[int]]  # frames of a clip; whether these have been chosen already
+Choose = Callable[[Clip, bool], list[int]]  # frames of a clip; whether these were chosen before
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Frames:
 
     @property
     def times(self) -> list[float] | None:
-        """Seconds at which they are shown, or None where nothing says it."""
+        """Return the seconds at which the frames are shown, or None if unknown."""
         if self.clip.times is None and self.clip.fps is None:
             return None
         seconds = self.clip.seconds()
@@ -54,12 +54,12 @@ class Frames:
 
 
 def is_frame(item: object) -> bool:
-    """Whether it is one decoded image."""
+    """Return whether an item is one decoded image."""
     return isinstance(item, Image.Image) or (is_array(item) and item.ndim <= 3)
 
 
 def split_videos(videos: object) -> list[Any]:
-    """One entry per video, out of a single video, a list, or a list per sample.
+    """Return one entry per video, from a single video, a list, or a list per sample.
 
     A list of decoded images is one video; a list of paths is one video per path, but a video of frames where it lies
     two lists deep, as chat templates give it.
@@ -80,7 +80,7 @@ def _split(item: object, depth: int) -> list[Any]:
 
 
 def split_samples(videos: object) -> list[list[Any]] | None:
-    """The videos of each sample, where they come as a list per sample; else None."""
+    """Return the videos of each sample if they are given as a list per sample; else None."""
     if not isinstance(videos, list | tuple) or not videos:
         return None
     if any(not isinstance(item, list | tuple) or (item and all(map(is_frame, item))) for item in videos):
@@ -92,7 +92,7 @@ class KeptVideos(list[list[Any]]):
     """The videos of some samples, a list per sample.
 
     Attributes:
-        metadata: What the call says of these videos, one entry each; None where it says nothing.
+        metadata: The call's metadata of these videos, one entry each; None if it has none.
     """
 
     metadata: list[Any] | None = None
@@ -101,13 +101,13 @@ class KeptVideos(list[list[Any]]):
 def of_samples(
     videos: object, counts: Sequence[int], kept: Sequence[int], metadata: object = None
 ) -> KeptVideos | None:
-    """The videos of some samples; None where they have none.
+    """Select the videos of some samples; None if they have none.
 
     Args:
-        videos: Those of all samples.
+        videos: The videos of all samples.
         counts: Videos of each sample.
         kept: Numbers of the samples.
-        metadata: Of all videos.
+        metadata: Metadata of all videos.
     """
     sources = split_videos(videos)
     left = iter(zip(sources, _entries(metadata, len(sources)), strict=True))
@@ -119,7 +119,7 @@ def of_samples(
 
 
 def _entries(metadata: object, num_videos: int) -> list[Any]:
-    """Metadata of each video, out of one entry, a list, or a list per sample; None where there is none."""
+    """Return the metadata of each video, from one entry, a list, or a list per sample; None for videos without."""
     if metadata is None:
         return [None] * num_videos
     items = metadata if isinstance(metadata, Sequence) else [metadata]
@@ -136,9 +136,9 @@ def load_videos(
 
     Args:
         videos: The videos.
-        choose: Which frames of a clip.
+        choose: Function that chooses the frames of a clip.
         metadata: Of each video, `VideoMetadata` or a dict with its names; it counts where frames are handed in.
-        progress: Told about long files.
+        progress: Callback for the progress of long files.
 
     Raises:
         VideoInputError: For the first video that cannot be used.
@@ -179,7 +179,7 @@ def _load(source: object, choose: Choose, known: Mapping[str, Any], progress: Pr
 
 
 def _on_one_scale(frames: list[Any]) -> list[Any]:
-    """Frames of which the dark ones are not taken for fractions, where another one's floats exceed 1."""
+    """Keep dark frames from being read as fractions if the floats of another frame exceed 1."""
     largest = [float(frame.max()) if is_array(frame) and is_float(frame) else None for frame in frames]
     if not any(level is not None and level > 1 for level in largest):
         return frames
@@ -188,7 +188,7 @@ def _on_one_scale(frames: list[Any]) -> list[Any]:
 
 
 def _taken_from(num_frames: int, rate: float | None, known: Mapping[str, Any]) -> tuple[Clip, Clip, Sequence[int]]:
-    """The video that given frames are of, the clip that they are themselves, and their numbers in the video."""
+    """Return the video of given frames, the clip that the frames form, and their numbers in the video."""
     numbers = known.get("frames_indices")
     if numbers is None or len(numbers) != num_frames:
         clip = Clip(num_frames, rate)
@@ -202,7 +202,7 @@ def _taken_from(num_frames: int, rate: float | None, known: Mapping[str, Any]) -
 
 
 def _given_frames(source: object) -> Any:
-    """The frames of a video that comes as such; None for an encoded one."""
+    """Return the frames of a video that is given as frames; None for an encoded one."""
     if isinstance(source, list | tuple):
         return source
     if is_array(source):
@@ -220,7 +220,7 @@ def _pictures(folder: str) -> list[str]:
 
 
 def _encoded(source: object) -> str | bytes:
-    """A path, or bytes."""
+    """Return the path or the bytes of an encoded video."""
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if callable(getattr(source, "read", None)):
