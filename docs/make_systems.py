@@ -29,8 +29,8 @@ HEAD = """# Systems
 
 Each system below is one recipe: data in `fila/systems/recipe_files/`, listed by `fila recipes`, shown by
 `fila recipes NAME`.
-A config comes from `FilaConfig.from_recipe(NAME)`; `low_res=`, `high_res=` and `text=` take other towers or another
-language model. [add_a_recipe.md](add_a_recipe.md) says how to add one.
+`FilaConfig.from_recipe(NAME)` makes a config; `low_res=`, `high_res=` and `text=` replace towers or the language
+model. [add_a_recipe.md](add_a_recipe.md) describes how to add a recipe.
 
 ```console
 fila import path/to/llava-v1.6-vicuna-7b-hf --system llava-next --output my-llava
@@ -40,30 +40,31 @@ fila export my-llava --output back --original path/to/llava-v1.6-vicuna-7b-hf
 ```
 
 `fila import` reads checkpoints in the original's own names, safetensors or pickles of weights alone: a folder, or a
-Hub id. `fila export` writes them back, trained since or not, with `--original SRC` where tensors were left behind.
+Hub id. `fila export` writes them back, trained since or not; it needs `--original SRC` if the
+import dropped tensors.
 Every tensor is renamed, transformed, split, or left behind with a reason that the model card repeats; a tensor that is
-left over is an error. Without `--recipe` the first of the system's recipes that the weights fit is taken. Sizes come
-from the recipe and, where it tells them, from the original's config.json; `--low-res`, `--high-res`, `--text`,
-`--config` and `--image-processor` take JSON for what neither tells.
+left over is an error. Without `--recipe`, `fila import` uses the system's first recipe that fits the weights.
+Sizes come from the recipe and from the original's config.json, if it has them; `--low-res`, `--high-res`, `--text`,
+`--config` and `--image-processor` take JSON for settings that neither has.
 
-The tokenizer must load without code of its own: `--tokenizer` names a folder or Hub id with a tokenizer.json where
-the original's does not (InternLM2's, which InternVL and LEO have). Where the original was saved without a tower that
-it did not train, `--low-res-weights` and `--high-res-weights` name a checkpoint of that tower in transformers' names.
+The tokenizer must load without remote code. If the original's does not (InternLM2's, in InternVL and LEO),
+`--tokenizer` names a folder or Hub id with a tokenizer.json. If the original was saved without a frozen tower,
+`--low-res-weights` and `--high-res-weights` name a checkpoint of that tower in transformers' names.
 
-The pictures show what the processor plans for an image of {height} x {width} pixels (height x width): its views,
+The pictures show the processor's plan for an image of {height} x {width} pixels (height x width): its views,
 numbered in the order of the tensors, and below them the prompt, with the number of image tokens of each view. Grey is
 padding.
 
-What is checked: transformers' own LLaVA-NeXT and InternVL, tiny and random, give the same logits after import, for
+Tests check that transformers' own LLaVA-NeXT and InternVL, tiny and random, give the same logits after import, for
 images and text, without any difference. LLaVA-HR's recorded towers, imported, give the recorded features. For every
-system the key templates give the recorded keys and shapes at real sizes, and a tiny original imports without
-leftovers, answers, and is exported as it came. No released checkpoint was at hand.
+system the key templates give the recorded keys and shapes at real sizes. For every system a tiny original imports
+without leftovers, answers, and is exported unchanged. No released checkpoint was available.
 
 To train an imported checkpoint, read [training.md](training.md#a-checkpoint-of-another-system) first: `fila train`
 keeps the canvas, but turns `single` into `fila` in the stage `finetune`. Videos are in [video.md](video.md), VAR's
 checkpoints in [codebook.md](codebook.md).
 
-This page is written by `python docs/make_systems.py docs`.
+`python docs/make_systems.py docs` writes this page.
 """
 
 
