@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Rows that hold several samples, one after the other. Each sample's positions start again at 0.
+"""Rows that hold several samples, one after the other. Each sample's positions start again.
 
 transformers separates the samples of a row only without mask and cache (`masking_utils.py`). In other cases each
 sample would silently read the samples before it.
