@@ -14,14 +14,14 @@ PYTEST := -m pytest -m "not slow and not gpu and not nightly"
 # the tests that compute floats, and those of what we promise
 NUMERIC := tests/modeling tests/contract tests/parity tests/training/test_tokenizer.py
 # of these the ones in which another kernel rounds otherwise, for .ci/run: recorded numbers, slow twins, the towers
-KERNELS := tests/parity tests/contract/test_parts.py $(wildcard $(addprefix tests/modeling/test_, align.py batching.py \
-	connector_*.py fusion_*.py hybrid_encoder.py modeling_fila.py multi_scale_quantizer.py next_scale_block.py \
-	patch_grid.py positions.py several_towers.py tower_*.py video_features.py views_per_chunk.py))
+KERNELS := tests/parity tests/contract/test_parts.py $(addprefix tests/modeling/test_, batching.py connector_*.py \
+	fusion_*.py modeling_hybrid_encoder.py modeling_fila.py var_quantizer.py var_block.py view_patch_grid.py \
+	several_towers.py tower_*.py video_features.py views_per_chunk.py)
 # what uses a model, tokenizer, processor, pipeline or Trainer of transformers and does not only compute with torch
-OF_TRANSFORMERS := $(addprefix tests/modeling/test_, attention.py cache_name.py causal_head.py configuration_fila.py \
-	generation.py image_tokens.py modeling_fila.py modeling_var.py modeling_var_vq.py packed_rows.py several_towers.py \
-	sharding.py stored_layers.py tower_vit.py towers.py video_features.py) \
-	$(addprefix tests/processing/test_, assistant_masks.py chat_template.py control_tokens.py fingerprint.py \
+OF_TRANSFORMERS := $(addprefix tests/modeling/test_, part_attention.py modeling_cache_name.py modeling_causal_head.py configuration_fila.py \
+	generation.py image_tokens.py modeling_fila.py modeling_var.py modeling_var_vq.py modeling_packed_rows.py several_towers.py \
+	module_sharding.py configuration_stored_layers.py tower_vit.py towers.py video_features.py) \
+	$(addprefix tests/processing/test_, chat_assistant_masks.py chat_template.py chat_control_tokens.py image_fingerprint.py \
 	image_processing_fila.py processing_fila.py processing_fila_chat.py processing_fila_video.py token_budget.py \
 	video_processing_fila.py) \
 	tests/contract/test_parts.py tests/integration/test_remote_code.py tests/integration/test_remote_video.py \
@@ -29,9 +29,9 @@ OF_TRANSFORMERS := $(addprefix tests/modeling/test_, attention.py cache_name.py 
 	$(addprefix tests/training/test_, arguments.py collator.py evaluation_callback.py other_trainers.py scopes.py \
 	trainer.py) tests/cli/test_ask.py tests/cli/test_pipeline.py $(addprefix tests/promises/test_, hub.py train.py use.py)
 # what loads, draws or decodes through the image processor, whose backend torchvision can be
-OF_TORCHVISION := $(addprefix tests/processing/test_, canvas_llava_next.py canvas_views.py fingerprint.py \
+OF_TORCHVISION := $(addprefix tests/processing/test_, canvas_llava_next.py canvas_views.py image_fingerprint.py \
 	image_drawing.py image_input.py image_processing_fila.py image_whole.py processing_fila.py \
-	processing_fila_video.py render.py unequal_views.py video_processing_fila.py)
+	processing_fila_video.py image_render.py unequal_views.py video_processing_fila.py)
 # Compiling says nothing about a CPU's kernels, and nothing about a version of transformers.
 EAGER := -k "not compiled and not one_graph and not six_graphs"
 PROMISES := $(wildcard tests/promises)
