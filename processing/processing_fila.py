@@ -409,7 +409,7 @@ class FilaProcessor(ProcessorMixin):
         try:
             is_theirs = hasattr(ProcessorMixin, "_adjust_assistant_masks_indices") and marks_assistant(template)
             if wants_mask and not is_theirs:
-                masks = from_fila("processing.assistant_masks", "A mask of the assistant's tokens")
+                masks = from_fila("processing.chat_assistant_masks", "A mask of the assistant's tokens")
                 return masks.apply_with_masks(self, messages, chat_template, template, _of_kept, **kwargs)
             return super().apply_chat_template(messages, chat_template, **kwargs)
         finally:

@@ -22,7 +22,9 @@ def from_fila(module: str, what: str) -> ModuleType:
     """
     try:
         return importlib.import_module(f"fila.{module}")
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name != "fila":  # another package is missing
+            raise
         raise NeedsFilaError(
             f"{what} needs the `fila` package, which the code beside a checkpoint does not replace. Install it."
         ) from error

@@ -30,7 +30,7 @@ def checkpoint(tmp_path: Path) -> Path:
 def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the library logs as warnings."""
     told: list[str] = []
-    for module in ("fingerprint", "image_processing_fila"):
+    for module in ("image_fingerprint", "image_processing_fila"):
         logger = logging.get_logger(f"fila.processing.{module}")
         monkeypatch.setattr(logger, "warning", told.append)
     return told
