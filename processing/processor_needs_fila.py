@@ -21,10 +21,9 @@ def from_fila(module: str, what: str) -> ModuleType:
         NeedsFilaError: If the package is not installed.
     """
     try:
-        return importlib.import_module(f"fila.{module}")
-    except ModuleNotFoundError as error:
-        if error.name != "fila":  # another package is missing
-            raise
+        importlib.import_module("fila")
+    except ImportError as error:
         raise NeedsFilaError(
             f"{what} needs the `fila` package, which the code beside a checkpoint does not replace. Install it."
         ) from error
+    return importlib.import_module(f"fila.{module}")
