@@ -166,8 +166,8 @@ def test_imports_that_cannot_lie_beside_a_checkpoint_are_refused(
 
 
 def test_file_names_of_fila_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    registered(tmp_path, monkeypatch, mine=HEAD + "from .options import one\n" + BODY, options="one = 1\n")
-    with pytest.raises(ValueError, match=r"options\.py.* has the name of a file of fila"):
+    registered(tmp_path, monkeypatch, mine=HEAD + "from .part_options import one\n" + BODY, part_options="one = 1\n")
+    with pytest.raises(ValueError, match=r"part_options\.py.* has the name of a file of fila"):
         model_code(tiny_config(connector="mine"))
 
 
