@@ -2,7 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Functions that only the `fila` package has, not a checkpoint's code: addresses, caches, masks for training."""
 
-import importlib.util
+import importlib
 from types import ModuleType
 
 
@@ -20,8 +20,10 @@ def from_fila(module: str, what: str) -> ModuleType:
     Raises:
         NeedsFilaError: If the package is not installed.
     """
-    if importlib.util.find_spec("fila") is None:
+    try:
+        importlib.import_module("fila.processing")
+    except ModuleNotFoundError as error:
         raise NeedsFilaError(
             f"{what} needs the `fila` package, which the code beside a checkpoint does not replace. Install it."
-        )
+        ) from error
     return importlib.import_module(f"fila.{module}")

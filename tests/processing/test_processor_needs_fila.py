@@ -22,6 +22,7 @@ def test_every_module_that_is_named_is_there() -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fila", None)
+    monkeypatch.delitem(sys.modules, "fila.processing")
     with pytest.raises(NeedsFilaError, match="A cache of images needs the `fila` package"):
         from_fila("processing.image_cache", "A cache of images")
 
