@@ -83,8 +83,6 @@ def register_part(kind: str, name: str, part: type | layout.Layout) -> None:
             whose = "fila's own" if known is None else f"that of {known.__module__}.{known.__name__}"
             raise ValueError(f"The {own.replace('_', ' ')} {name!r} is {whose}; choose another name.")
         check(name, part)
-        if own == "layout":
-            layout.REGISTERED.add(name)
         table[name] = _registered[table_name, name] = part
         config_class = getattr(part, "config_class", None)
         if own.endswith("tower") and name not in CONFIG_MAPPING and config_class is not None:

@@ -122,13 +122,13 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-# Names of other packages' layouts. `as_saved` writes out their fields, so that loading does not need the package.
-REGISTERED: set[str] = set()
+# `as_saved` writes out the fields of every other layout, so that loading does not need the package that registers it.
+OWN = frozenset(LAYOUTS)
 
 
 def as_saved(options: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
     """Return the options of a layout in names that every checkpoint knows."""
-    if options["type"] not in REGISTERED:
+    if options["type"] in OWN:
         return dict(options)
     plain = Layout()
     changed = {name: value for name, value in vars(layout).items() if value != getattr(plain, name)}

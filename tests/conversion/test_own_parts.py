@@ -28,7 +28,6 @@ def fresh_tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for kind, (_, table, _) in KINDS.items():
         table.clear()
         table.update(before[kind])
-    own_parts.layout.REGISTERED.clear()
 
 
 class MyConnector(LinearConnector):
