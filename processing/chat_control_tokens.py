@@ -33,6 +33,26 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase, template: str, image_toke
     return sorted(tokens, key=lambda token: (-len(token), token))
 
 
+def added_token_id(tokenizer: PreTrainedTokenizerBase, token: str, noun: str) -> int:
+    """Return the id of the placeholder of images or videos.
+
+    Args:
+        tokenizer: The tokenizer.
+        token: The placeholder.
+        noun: "image" or "video", for the error.
+
+    Raises:
+        ValueError: If it is not an added token of the tokenizer.
+    """
+    token_id: int | None = tokenizer.get_added_vocab().get(token)
+    if token_id is None:
+        raise ValueError(
+            f"The {noun} token {token!r} must be an added token of the tokenizer; add it with "
+            f"`tokenizer.add_tokens([{token!r}], special_tokens=True)`."
+        )
+    return token_id
+
+
 def control_token_pattern(tokenizer: PreTrainedTokenizerBase, template: str, image_token: str) -> re.Pattern[str]:
     """Compile a pattern that matches every control token."""
     return re.compile("|".join(map(re.escape, control_tokens(tokenizer, template, image_token))))

@@ -32,7 +32,7 @@ from transformers.video_utils import VideoInput
 
 from .canvas import Canvas, as_options
 from .canvas_plan import CanvasPlan
-from .chat_control_tokens import control_token_pattern, control_tokens, escape_messages
+from .chat_control_tokens import added_token_id, control_token_pattern, control_tokens, escape_messages
 from .chat_messages import MessageError, check_conversation, check_samples
 from .chat_template import DEFAULT_CHAT_TEMPLATE, marks_assistant, with_escapes, with_values
 from .image_fingerprint import check_preprocessing, refuse_misspelt, trained_with
@@ -139,12 +139,7 @@ class FilaProcessor(ProcessorMixin):
         self.image_token_policy = image_token_policy
         self.image_token = getattr(tokenizer, "image_token", None) or image_token
         if tokenizer is not None:
-            self.image_token_id = tokenizer.get_added_vocab().get(self.image_token)
-            if self.image_token_id is None:
-                raise ValueError(
-                    f"The image token {self.image_token!r} must be an added token of the tokenizer; add it with "
-                    f"`tokenizer.add_tokens([{self.image_token!r}], special_tokens=True)`."
-                )
+            self.image_token_id = added_token_id(tokenizer, self.image_token, "image")
             if tokenizer.pad_token == self.image_token:
                 raise ValueError(
                     f"Padding must not be images; the tokenizer's pad token is the image token {self.image_token!r}. "

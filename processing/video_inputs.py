@@ -9,6 +9,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoInput
 
+from .chat_control_tokens import added_token_id
 from .chat_messages import check_samples
 from .layout import Geometry, as_text, token_indices
 from .token_rows import token_rows
@@ -46,12 +47,7 @@ def set_up(
     processor.video_processor = video_processor
     processor.video_token = getattr(tokenizer, "video_token", None) or video_token or "<video>"
     if tokenizer is not None:
-        processor.video_token_id = tokenizer.get_added_vocab().get(processor.video_token)
-        if processor.video_token_id is None:
-            raise ValueError(
-                f"The video token {processor.video_token!r} must be an added token of the tokenizer; add it with "
-                f"`tokenizer.add_tokens([{processor.video_token!r}], special_tokens=True)`."
-            )
+        processor.video_token_id = added_token_id(tokenizer, processor.video_token, "video")
 
 
 def change(processor: "FilaProcessor", changes: dict[str, Any], is_named: bool) -> set[str]:

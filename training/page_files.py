@@ -112,7 +112,11 @@ def _write_page(
         sample = {"images": [page.image], "messages": [], "fields": [], "glyphs": page.glyphs}
     else:
         sample = make_sample(seed, split, image_processor, faces=options["faces"], **options["asked"])
-    name = f"{seed:08d}.jpg"
+    return write_sample(sample, images, f"{seed:08d}.jpg")
+
+
+def write_sample(sample: dict[str, Any], images: Path, name: str) -> str:
+    """Write the page of a sample into the folder `images` and return the sample's line of JSON."""
     sample["images"][0].save(images / name, **JPEG)
     glyphs = {
         "characters": "".join(glyph.character for glyph in sample["glyphs"]),

@@ -38,7 +38,7 @@ from fila.training.arguments import FilaTrainingArguments
 from fila.training.checkpoints import last_complete_checkpoint
 from fila.training.data import GeneratedSamples, JsonLines, questions
 from fila.training.evaluation import answer_questions
-from fila.training.page_files import JPEG
+from fila.training.page_files import write_sample
 from fila.training.page_fonts import Face
 from fila.training.trainer import FilaTrainer
 from projects.default_model.printed_fonts import printed_faces
@@ -113,17 +113,12 @@ def write_pages(
     path = folder / "pages.jsonl"
     if not path.is_file():
         (folder / "images").mkdir(parents=True, exist_ok=True)
-        lines = []
-        for number, seed in enumerate(seeds):
-            sample = make_printed_sample(seed, image_processor, faces, **options)
-            name = f"images/{number:06d}.jpg"
-            sample["images"][0].save(folder / name, **JPEG)
-            glyphs = {
-                "characters": "".join(glyph.character for glyph in sample["glyphs"]),
-                "y": [round(glyph.y, 1) for glyph in sample["glyphs"]],
-                "x": [round(glyph.x, 1) for glyph in sample["glyphs"]],
-            }
-            lines.append(json.dumps({**sample, "images": [name], "glyphs": glyphs}, ensure_ascii=False))
+        lines = [
+            write_sample(
+                make_printed_sample(seed, image_processor, faces, **options), folder / "images", f"{number:06d}.jpg"
+            )
+            for number, seed in enumerate(seeds)
+        ]
         with written_file(path) as partial:
             partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
