@@ -23,7 +23,9 @@ from .towers import count_stages, locate_stage, stage_shape
 ALIGNMENTS = ("conv", "pool", "bilinear", "corners")
 
 
-def overlap_matrix(start: float, stop: float, size: int, length: int, like: torch.Tensor) -> torch.Tensor:
+def overlap_matrix(
+    start: float | torch.Tensor, stop: float | torch.Tensor, size: int, length: int, like: torch.Tensor
+) -> torch.Tensor:
     """Return weights that average the cells of the interval [`start`, `stop`] into `size` equal bins.
 
     Args:

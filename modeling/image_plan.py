@@ -26,14 +26,14 @@ class ImagePlan:
     Attributes:
         boxes: For each image the boxes of its real views, (top, left, bottom, right) in canvas pixels, overview first.
         layout: Number of views and tile grid of each image.
-        high_res_sizes: `(I, 2)` int, (height, width) of each high-res canvas; None without one.
+        high_res_sizes: (height, width) of each image's high-res canvas; None without one.
         patch_grids: For each image the patches per axis of its real views, `(V_i, 2)` int; None if all views are
             squares of one size.
     """
 
     boxes: list[list[Box]]
     layout: ViewLayout
-    high_res_sizes: PerImage | None = None
+    high_res_sizes: tuple[tuple[int, int], ...] | None = None
     patch_grids: list[torch.Tensor] | None = None
 
     @classmethod
@@ -50,13 +50,12 @@ class ImagePlan:
             ValueError: If an image has no view, or its views are not its tiles with or without an overview.
         """
         boxes = real_view_boxes(view_boxes)
-        tile_grids = tuple((int(rows), int(cols)) for rows, cols in (found.tolist() for found in tile_grid))
-        layout = ViewLayout(tuple(map(len, boxes)), tile_grids)
+        layout = ViewLayout(tuple(map(len, boxes)), _pairs(tile_grid))
         grids = None
         if patch_grids is not None:
             rows = zip(patch_grids, layout.num_views, strict=True)
             grids = [torch.as_tensor(own)[:count] for own, count in rows]
-        return cls(boxes, layout, high_res_sizes, grids)
+        return cls(boxes, layout, None if high_res_sizes is None else _pairs(high_res_sizes), grids)
 
     @property
     def num_views(self) -> tuple[int, ...]:
@@ -75,6 +74,11 @@ class ImagePixels:
 
     views: PerImage
     high_res: PerImage | None = None
+
+
+def _pairs(found: PerImage) -> tuple[tuple[int, int], ...]:
+    """Return the numbers of `(I, 2)` int."""
+    return tuple((int(first), int(second)) for first, second in (row.tolist() for row in found))
 
 
 def real_view_boxes(view_boxes: PerImage) -> list[list[Box]]:

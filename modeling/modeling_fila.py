@@ -8,7 +8,7 @@ Shapes: B samples, L sequence length, I images of the batch, V views of the imag
 image i, M language-model width.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Unpack, cast
 
 import torch
@@ -22,7 +22,7 @@ from transformers.utils.import_utils import is_torchdynamo_compiling, torch_comp
 
 from .configuration_fila import FilaConfig
 from .connector import Connector, build_connector
-from .image_plan import PerImage, real_view_boxes
+from .image_plan import ImagePlan, PerImage, real_view_boxes
 from .image_tokens import CACHED, images_per_sample, repeated_rows, select_tokens, take_rows, uncached_rows
 from .model_features import FEATURES
 from .modeling_cache_name import CACHE_NAME, named_cache
@@ -126,22 +126,8 @@ class FilaModel(FilaPreTrainedModel):
             return_dict=True,
             **kwargs,
         )
-        num_views = [len(boxes) for boxes in real_view_boxes(view_boxes)]
-        grid: Grid = self.vision_tower.fusion.output_grid
-        if patch_grids is not None:
-            grid = torch.cat([grids[:count] for grids, count in zip(patch_grids, num_views, strict=True)])
-        views: list[torch.Tensor] = []
-        for chunk in chunks_of(sum(num_views), views_per_chunk):
-            own = grid[chunk] if isinstance(grid, torch.Tensor) else grid
-            tokens = self.multi_modal_projector(
-                at_entry(self.multi_modal_projector, outputs.last_hidden_state[chunk]), own
-            )
-            views.extend(self._placed(tokens, view_positions, num_views, chunk).unbind())
-        if isinstance(grid, torch.Tensor):
-            lengths = _tokens_of_views(self.multi_modal_projector, grid)
-            views = [view[:length] for view, length in zip(views, lengths, strict=True)]
-        rest = iter(views)
-        outputs.pooler_output = [torch.cat([next(rest) for _ in range(count)]) for count in num_views]
+        plan = ImagePlan.of(view_boxes, tile_grid, high_res_sizes, patch_grids)
+        outputs.pooler_output = self.image_tokens(outputs.last_hidden_state, plan, view_positions, views_per_chunk)
         if image_token_index is None:
             return outputs
         ordered = [
@@ -149,6 +135,27 @@ class FilaModel(FilaPreTrainedModel):
             for image, (tokens, index) in enumerate(zip(outputs.pooler_output, image_token_index, strict=True))
         ]
         return FilaImageFeatures(**{**outputs, "pooler_output": ordered}, in_runs=True)
+
+    def image_tokens(
+        self,
+        features: torch.Tensor,
+        plan: ImagePlan,
+        view_positions: PerImage | None = None,
+        views_per_chunk: int | None = None,
+    ) -> list[torch.Tensor]:
+        """Turn features `(T, P, D)` of all views into each image's tokens `(N_i, M)`, in the order of its views."""
+        connector = self.multi_modal_projector
+        grid: Grid = self.vision_tower.fusion.output_grid if plan.patch_grids is None else torch.cat(plan.patch_grids)
+        views: list[torch.Tensor] = []
+        for chunk in chunks_of(sum(plan.num_views), views_per_chunk):
+            own = grid[chunk] if isinstance(grid, torch.Tensor) else grid
+            tokens = connector(at_entry(connector, features[chunk]), own)
+            views.extend(self._placed(tokens, view_positions, plan.num_views, chunk).unbind())
+        if isinstance(grid, torch.Tensor):
+            lengths = _tokens_of_views(connector, grid)
+            views = [view[:length] for view, length in zip(views, lengths, strict=True)]
+        rest = iter(views)
+        return [torch.cat([next(rest) for _ in range(count)]) for count in plan.num_views]
 
     @torch.compiler.disable  # as `get_image_features`
     @merge_with_config_defaults
@@ -200,7 +207,7 @@ class FilaModel(FilaPreTrainedModel):
         return FilaImageFeatures(**{**(outputs or {}), "pooler_output": tokens}, in_runs=True)
 
     def _placed(
-        self, tokens: torch.Tensor, view_positions: PerImage | None, num_views: list[int], chunk: slice
+        self, tokens: torch.Tensor, view_positions: PerImage | None, num_views: Sequence[int], chunk: slice
     ) -> torch.Tensor:
         """Add slice positions, if the model has them, to the tokens `(T, N, M)` of a chunk of views."""
         if (self.slice_positions is None) != (view_positions is None):

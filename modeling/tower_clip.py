@@ -40,7 +40,7 @@ class ClipEmbeddings(CLIPVisionEmbeddings):
         patches = add_positions(patches, positions[1:], rule, grid, patch_grids)
         if self.options.prefix == "drop":
             return patches
-        cls = (self.class_embedding + positions[0]).expand(len(patches), 1, -1)
+        cls = (self.class_embedding + positions[0]).expand(patches.shape[0], 1, -1)
         return torch.cat([cls, patches], dim=1)
 
 

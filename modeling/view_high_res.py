@@ -28,7 +28,9 @@ def scaled_box(config: FilaConfig, box: Box, stride: int = 1) -> tuple[float, fl
     return top, left, bottom, right
 
 
-def real_canvases(config: FilaConfig, pixels: PerImage, sizes: PerImage, boxes: list[list[Box]]) -> list[torch.Tensor]:
+def real_canvases(
+    config: FilaConfig, pixels: PerImage, sizes: Sequence[tuple[int, int]], boxes: list[list[Box]]
+) -> list[torch.Tensor]:
     """Return the high-res canvases `(3, h, w)` without padding.
 
     Args:
@@ -41,8 +43,7 @@ def real_canvases(config: FilaConfig, pixels: PerImage, sizes: PerImage, boxes: 
         ValueError: If a canvas does not have the size that follows from the views' boxes.
     """
     found = []
-    for index, (canvas, size) in enumerate(zip(pixels, sizes, strict=True)):
-        height, width = (int(side) for side in size.tolist())
+    for index, (canvas, (height, width)) in enumerate(zip(pixels, sizes, strict=True)):
         scale = config.high_res_tile_size / config.tile_size
         expected = tuple(round(max(box[edge] for box in boxes[index]) * scale) for edge in (2, 3))
         if (height, width) != expected or height > canvas.shape[-2] or width > canvas.shape[-1]:

@@ -247,8 +247,10 @@ def _import_var(
 @app.command()
 @one_line_errors
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Folder that `fila import` made; it may be trained since.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint; for --output one that `fila import` made.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write.")] = None,
+    onnx: Annotated[Path | None, typer.Option(help="ONNX file to write: the vision half.")] = None,
+    like: Annotated[Path | None, typer.Option(help="With --onnx: an image whose size fixes the views.")] = None,
     original: Annotated[
         str | None, typer.Option(help="The checkpoint that was imported, for tensors that have no place here.")
     ] = None,
@@ -256,13 +258,18 @@ def export(
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Write an imported checkpoint in the original system's names and shapes.
+    """Write an imported checkpoint in the original system's names and shapes, or the vision half as an ONNX file.
 
-    Weights and config.json are written; tokenizer files are the original's own.
+    Of the original, weights and config.json are written; tokenizer files are the original's own.
     """
     from fila.cli.library_messages import quiet
     from fila.conversion.export_checkpoint import export_checkpoint
 
+    if onnx is not None:
+        _export_onnx(checkpoint, onnx, like)
+        return
+    if output is None:
+        raise ValueError("`fila export` needs `--output`, a folder, or `--onnx`, a file.")
     with quiet():
         folder = export_checkpoint(
             checkpoint,
@@ -273,3 +280,13 @@ def export(
             progress=sys.stderr.isatty(),
         )
     typer.echo(folder)
+
+
+def _export_onnx(checkpoint: Path, output: Path, like: Path | None) -> None:
+    from fila.cli.library_messages import quiet
+    from fila.conversion.export_onnx import export_onnx
+    from fila.processing.image_input import load_images
+
+    with quiet():
+        export_onnx(checkpoint, output, like=None if like is None else load_images(str(like)))
+    typer.echo(output)
