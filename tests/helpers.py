@@ -6,6 +6,7 @@ Sizes are distinct and odd where they can be, so that no wrong axis fits: tiles 
 image tokens per view), 128 high-res pixels per tile (4 cells of the last ConvNeXt stage per side).
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,22 @@ def tiny_processor(**changes: Any) -> FilaProcessor:
         chat_template=DEFAULT_CHAT_TEMPLATE,
         tokens_per_tile=TOKENS_PER_TILE,
     )
+
+
+def save_smallest(folder: Path) -> tuple[FilaForConditionalGeneration, FilaProcessor]:
+    """Save a model of one layer, one stage and one tap, for what takes its time per operation; and its processor."""
+    whole = tiny_config()
+    model = tiny_model(
+        vision_config=whole.vision_config.to_dict() | {"num_hidden_layers": 1},
+        vision_feature_layer=-1,
+        high_res_vision_config={"model_type": "convnext", "hidden_sizes": [5], "depths": [1]},
+        fusion={"type": "cvfm", "taps": [1], "stages": [1], "align": "pool"},
+        text_config=whole.text_config.to_dict() | {"num_hidden_layers": 1},
+    )
+    processor = tiny_processor(high_res_size={"height": 16, "width": 16})
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return model, processor
 
 
 def random_image(height: int, width: int, seed: int = 0) -> Image.Image:

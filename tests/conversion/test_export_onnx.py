@@ -1,7 +1,9 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The vision half as an ONNX file: onnxruntime gives the model's image tokens."""
+"""ONNX files: onnxruntime gives the model's image tokens, and `examples/answer_onnx.py` its answers."""
 
+import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -11,56 +13,61 @@ import torch
 
 import fila
 from fila import FilaForConditionalGeneration, FilaProcessor
-from fila.conversion.export_onnx import export_onnx
-from tests.helpers import assert_close, random_image, tiny_config, tiny_model, tiny_processor
+from fila.cli.ask import ask, load_checkpoint, open_images
+from tests.helpers import assert_close, random_image, save_smallest
 
-SHIPPED = Path(fila.__file__).parent / "assets" / "default_model"
+ASSETS = Path(fila.__file__).parent / "assets"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "answer_onnx.py"
 # six images on five tile grids
 SIZES = [(190, 200), (100, 300), (333, 90), (64, 64), (300, 150), (20, 33)]
-# one layer and one stage: the conversion takes milliseconds per operation
-SMALL = {
-    "vision_config": tiny_config().vision_config.to_dict() | {"num_hidden_layers": 1},
-    "high_res_vision_config": {"model_type": "convnext", "hidden_sizes": [5], "depths": [1]},
-    "fusion": {"type": "cvfm", "taps": [1], "stages": [1], "align": "pool"},
-    "vision_feature_layer": -1,
-}
+
+# torch's own, in the exporter of transformers
+pytestmark = pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec.. is deprecated:FutureWarning")
 
 
-def inputs_of(session: onnxruntime.InferenceSession) -> dict[str, list[Any]]:
-    return {given.name: given.shape for given in session.get_inputs()}
-
-
-def check_tokens(
-    session: onnxruntime.InferenceSession, model: FilaForConditionalGeneration, processor: FilaProcessor
-) -> None:
-    """Compare the image tokens of six images on at least three tile grids."""
+def check_tokens(model: FilaForConditionalGeneration, processor: FilaProcessor, path: Path) -> dict[str, list[Any]]:
+    """Compare the image tokens of six images on at least three tile grids; return the inputs of the graph."""
+    session = onnxruntime.InferenceSession(path)
+    inputs = {given.name: given.shape for given in session.get_inputs()}
     grids = set()
     for seed, size in enumerate(SIZES):
         batch = processor.image_processor(random_image(*size, seed=seed), return_tensors="pt")
         grids.add(tuple(batch["tile_grid"][0].tolist()))
         (expected,) = model.get_image_features(**batch).pooler_output
-        (found,) = session.run(["image_tokens"], {name: batch[name].numpy() for name in inputs_of(session)})
+        (found,) = session.run(["image_tokens"], {name: batch[name].numpy() for name in inputs})
         assert_close(torch.from_numpy(found), expected, 1e-4)  # measured: 1e-5
     assert len(grids) >= 3
+    return inputs
 
 
 @torch.no_grad()
-def test_onnx_file_gives_the_image_tokens_of_any_tile_grid(tmp_path: Path) -> None:
-    model, processor = tiny_model(**SMALL), tiny_processor(high_res_size={"height": 16, "width": 16})
-    model.save_pretrained(tmp_path / "tiny")
-    processor.save_pretrained(tmp_path / "tiny")
-    session = onnxruntime.InferenceSession(export_onnx(tmp_path / "tiny", tmp_path / "vision.onnx"))
-    assert inputs_of(session) == {
+def check_files(checkpoint: Path, folder: Path, image: Path, questions: list[str], **options: Any) -> dict[str, Any]:
+    """Compare files with the model that they were exported from; return the answers and the inputs of the graph."""
+    example = runpy.run_path(str(EXAMPLE))
+    example["export"](str(checkpoint), str(folder))
+    model, processor = load_checkpoint(str(checkpoint), device="cpu", dtype="float32")
+    answers = [example["answer"](str(folder), str(image), question, **options) for question in questions]
+    assert answers == [ask(model, processor, open_images([str(image)]), each, **options).text for each in questions]
+    return {"answers": answers, "inputs": check_tokens(model, processor, folder / "vision.onnx")}
+
+
+def test_onnx_files_give_tokens_and_answers_of_the_model(tmp_path: Path) -> None:
+    save_smallest(tmp_path / "tiny")
+    random_image(53, 97).save(tmp_path / "noise.png")
+    found = check_files(
+        tmp_path / "tiny", tmp_path / "onnx", tmp_path / "noise.png", ["What is this?"], max_new_tokens=5
+    )
+    assert found["inputs"] == {
         "pixel_values": [1, "views", 3, 28, 28],
         "high_res_pixel_values": [1, 3, "16*rows", "16*cols"],
         "view_boxes": [1, "views", 4],
     }
-    check_tokens(session, model, processor)
 
 
-@pytest.mark.nightly  # 20 s
-@torch.no_grad()
-def test_onnx_file_of_the_default_model_gives_its_tokens(tmp_path: Path) -> None:
-    session = onnxruntime.InferenceSession(export_onnx(SHIPPED, tmp_path / "vision.onnx"))
-    model = FilaForConditionalGeneration.from_pretrained(SHIPPED, dtype=torch.float32).eval()
-    check_tokens(session, model, FilaProcessor.from_pretrained(SHIPPED))
+@pytest.mark.nightly  # a minute
+def test_onnx_files_of_the_default_model_read_a_page(tmp_path: Path) -> None:
+    pages = (ASSETS / "demo_pages" / "pages.jsonl").read_text(encoding="utf-8").splitlines()
+    page = json.loads(pages[0])
+    questions, answers = ([field[name] for field in page["fields"]] for name in ("question", "answer"))
+    image = ASSETS / "demo_pages" / page["images"][0]
+    assert check_files(ASSETS / "default_model", tmp_path, image, questions)["answers"] == answers
