@@ -166,7 +166,8 @@ class VisionGraph(nn.Module):
                     maps.append(TracedCanvas(config, tower, canvas, boxes, kept))
         low, *rest = vision._encode(slice(None), pixel_values[0], None, maps)
         features: torch.Tensor = vision._finished(low, tuple(rest), ViewLayout((), ()))
-        return features
+        # a linear layer asks whether its input is contiguous, which a slice of one view is
+        return features.clone(memory_format=torch.contiguous_format)
 
 
 def export_vision(
@@ -185,9 +186,15 @@ def export_vision(
     Raises:
         NotExportableError: If one graph cannot serve every image; the message names the setting.
     """
+    if not processor.image_processor.plans().equal_views:
+        raise NotExportableError(
+            f"The views of canvas {processor.image_processor.canvas['type']!r} differ in size; the vision half of a "
+            "canvas of equal views can be exported."
+        )
+    like_was_given = like is not None
     sizes = [(height, width) for height in _PROBES for width in _PROBES]
     plans = {processor.image_processor.plan(*size): size for size in sizes}
-    fixed = like is not None or len({(plan.view_boxes, plan.view_sizes) for plan in plans}) == 1
+    fixed = like_was_given or len({(plan.view_boxes, plan.view_sizes) for plan in plans}) == 1
     if like is None:
         height, width = plans[max(plans, key=lambda plan: (min(plan.tile_grid), plan.num_views))]
         like = Image.new("RGB", (width, height))
@@ -196,23 +203,28 @@ def export_vision(
     fixed_plan = None
     if fixed:
         del given["view_boxes"]
-        names = ("view_boxes", "tile_grid", "high_res_sizes", "patch_grids")
-        fixed_plan = ImagePlan.of(*(inputs.get(name) for name in names))
+        fixed_plan = ImagePlan.of(inputs["view_boxes"], inputs["tile_grid"], inputs.get("high_res_sizes"))
     else:
-        _check_any_grid(model.model, has_equal_views="patch_grids" not in inputs)
+        _check_any_grid(model.model)
         if model.model.vision_tower.high_res_tower is None:
             del given["view_boxes"]
     fewest_views = min(plan.num_views for plan in plans)
     was_training = model.training
     graph = VisionGraph(model.eval().model, fixed_plan).eval()
     given = {name: value.to(model.dtype) if value.is_floating_point() else value for name, value in given.items()}
+    shapes = _dynamic_shapes(graph, given, fewest_views)
+    sizes_of_one: Any = torch.fx.experimental._config
     try:
         # without this a graph takes either one view or several
-        sizes_of_one: Any = torch.fx.experimental._config
         with torch.no_grad(), sizes_of_one.patch(backed_size_oblivious=True):
-            return torch.export.export(
-                graph, (), given, dynamic_shapes=_dynamic_shapes(graph, given, fewest_views), strict=False
-            )
+            return torch.export.export(graph, (), given, dynamic_shapes=shapes, strict=False)
+    except RuntimeError as error:  # torch.export's own are of this class
+        config = model.config
+        parts = f"fusion {config.fusion['type']!r} and connector {config.connector['type']!r}"
+        fix = "" if like_was_given else ". Pass `like`, an image: the graph then takes images that get the same views."
+        raise NotExportableError(
+            f"torch.export found no graph of this model, which has {parts}: {str(error).strip().splitlines()[0]}{fix}"
+        ) from error
     finally:
         model.train(was_training)
 
@@ -233,7 +245,7 @@ def _dynamic_shapes(graph: VisionGraph, given: Mapping[str, torch.Tensor], fewes
     return shapes
 
 
-def _check_any_grid(model: FilaModel, *, has_equal_views: bool) -> None:
+def _check_any_grid(model: FilaModel) -> None:
     """Check that one graph can serve every image of a canvas that makes different views of different images.
 
     Raises:
@@ -241,9 +253,7 @@ def _check_any_grid(model: FilaModel, *, has_equal_views: bool) -> None:
     """
     config = model.config
     cause = ""
-    if not has_equal_views:
-        cause = "The views of its canvas differ in size"
-    elif model.vision_tower.fusion.joins_views:
+    if model.vision_tower.fusion.joins_views:
         cause = f"Its fusion {config.fusion['type']!r} reads the views of an image together"
     elif config.low_res_views != "processor":
         cause = f"`low_res_views` {config.low_res_views!r} resizes parts of the canvas"

@@ -115,6 +115,6 @@ class ConvGluConnector(nn.Module):
         maps = features.transpose(1, 2).unflatten(2, one_grid("conv_glu", grid))
         tokens: torch.Tensor = self.linear_proj(self.conv(maps).flatten(2).transpose(1, 2))
         if self.boi is not None and self.eoi is not None:
-            boi, eoi = (vector.to(tokens.dtype).expand(len(tokens), -1, -1) for vector in (self.boi, self.eoi))
+            boi, eoi = (vector.to(tokens.dtype).expand(tokens.shape[0], -1, -1) for vector in (self.boi, self.eoi))
             tokens = torch.cat([boi, tokens, eoi], dim=1)
         return tokens / self.scaling_factor

@@ -80,7 +80,7 @@ class ResamplerConnector(nn.Module):
         rows, cols, exists = patch_positions(grid, features.shape[1], features.device)
         value = self.ln_kv(self.kv_proj(features))
         key = value + sincos_2d(rows, cols, value.shape[-1]).to(value.dtype)
-        query = self.ln_q(self.query).expand(len(features), -1, -1)
-        mask = exists.expand(len(features), -1) if isinstance(grid, torch.Tensor) else None
+        query = self.ln_q(self.query).expand(features.shape[0], -1, -1)
+        mask = exists.expand(features.shape[0], -1) if isinstance(grid, torch.Tensor) else None
         tokens: torch.Tensor = self.ln_post(self.attn(query, key, value, mask)) @ self.proj
         return tokens

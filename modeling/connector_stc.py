@@ -175,7 +175,7 @@ class StcConnector(nn.Module):
         steps_TMSrc = self.sampler(maps_TMFrc)
         frames = steps_TMSrc.transpose(1, 2).flatten(0, 1)
         tokens: torch.Tensor = self.readout(self.s2(frames).flatten(2).transpose(1, 2))
-        return tokens.unflatten(0, (len(maps), -1)).flatten(1, 2)
+        return tokens.unflatten(0, (maps.shape[0], -1)).flatten(1, 2)
 
 
 class StcV35Connector(StcConnector):

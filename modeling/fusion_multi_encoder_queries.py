@@ -70,7 +70,7 @@ class QueryTransformer(nn.Module):
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Map `(T, K, C), (T, K) bool -> (T, Q, W)`."""
-        queries = self.norm(self.queries).expand(len(tokens), -1, -1)
+        queries = self.norm(self.queries).expand(tokens.shape[0], -1, -1)
         for layer in self.layers:
             queries = layer(queries, tokens, mask)
         return queries

@@ -54,7 +54,7 @@ class QueryReader(nn.Module):
         """Map `(I, K, D), (I, K, D), (I, K) bool -> (I, P, D)`."""
         normed = self.norm(tokens)
         found: torch.Tensor = self.attention(
-            self.queries.expand(len(tokens), -1, -1), normed + positions, normed, mask
+            self.queries.expand(tokens.shape[0], -1, -1), normed + positions, normed, mask
         )
         return found
 

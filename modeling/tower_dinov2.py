@@ -206,7 +206,7 @@ class Dinov2Embeddings(nn.Module):
         prefix = self.cls_token + positions[:1]
         if self.num_registers:
             prefix = torch.cat([prefix, self.register_tokens], dim=1)
-        return torch.cat([prefix.expand(len(patches), -1, -1), patches], dim=1)
+        return torch.cat([prefix.expand(patches.shape[0], -1, -1), patches], dim=1)
 
 
 class Dinov2Layers(nn.Module):

@@ -51,7 +51,7 @@ class InternVitEmbeddings(InternVLVisionEmbeddings):
             patches = add_positions(patches, positions[1:], rule, grid, patch_grids)
             cls = cls + positions[:1]
         if self.options.prefix == "keep":
-            patches = torch.cat([cls.expand(len(patches), 1, -1), patches], dim=1)
+            patches = torch.cat([cls.expand(patches.shape[0], 1, -1), patches], dim=1)
         hidden_states: torch.Tensor = self.dropout(patches)
         return hidden_states
 

@@ -64,7 +64,7 @@ def flattened_patches(views: torch.Tensor, patch: int) -> torch.Tensor:
     side = views.shape[-1] // patch
     numbers = torch.arange(1, side + 1, device=views.device, dtype=views.dtype)
     places = torch.stack(torch.meshgrid(numbers, numbers, indexing="ij"), dim=-1).flatten(0, 1)
-    return torch.cat([places.expand(len(views), -1, -1), pixels], dim=2)
+    return torch.cat([places.expand(views.shape[0], -1, -1), pixels], dim=2)
 
 
 def standardised(views: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:

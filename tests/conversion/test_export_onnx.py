@@ -21,8 +21,11 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "answer_onnx.py"
 # six images on five tile grids
 SIZES = [(190, 200), (100, 300), (333, 90), (64, 64), (300, 150), (20, 33)]
 
-# torch's own, in the exporter of transformers
-pytestmark = pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec.. is deprecated:FutureWarning")
+# in the exporter of transformers, and on importing an older one
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec.. is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning"),
+]
 
 
 def check_tokens(model: FilaForConditionalGeneration, processor: FilaProcessor, path: Path) -> dict[str, list[Any]]:
