@@ -17,6 +17,7 @@ from .output import written_file
 from .vision_graph import export_vision
 
 OUTPUT = "image_tokens"
+MAX_BYTES = 1_800_000_000  # of weights in one file; protobuf takes 2 GiB
 # Names of the axes that differ from image to image; a canvas has as many pixels as that many tiles.
 AXES = {
     "pixel_values": {1: "views"},
@@ -30,7 +31,7 @@ def export_onnx(checkpoint: str | Path, output: str | Path, *, like: Image.Image
 
     Args:
         checkpoint: Folder or Hub id.
-        output: The file; an older one is replaced.
+        output: The file; an older one is replaced. Large weights lie beside it, in a file whose name ends in ".data".
         like: As in `export_vision`.
 
     Raises:
@@ -43,13 +44,21 @@ def export_onnx(checkpoint: str | Path, output: str | Path, *, like: Image.Image
         raise ImportError("An ONNX file needs the extra `onnx`: pip install 'fila-vlm[onnx]'.") from error
     processor: Any = FilaProcessor.from_pretrained(checkpoint)
     model = FilaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
-    with written_file(Path(output), inputs=[checkpoint]) as path:
+    output = Path(output)
+    with written_file(output, inputs=[checkpoint]) as path:
         write_onnx(export_vision(model, processor, like=like), path)
-    return Path(output)
+        if (data := _data_of(path)).exists():
+            data.replace(_data_of(output))
+    return output
+
+
+def _data_of(path: Path) -> Path:
+    """Return the file beside an ONNX file that holds its weights, by the name that torch gives it."""
+    return path.with_name(f"{path.name}.data")
 
 
 def write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
-    """Convert an exported program to ONNX and write the file."""
+    """Convert an exported program to ONNX and write the file, and one more for weights beyond `MAX_BYTES`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own
         made: Any = torch.onnx.export(program, dynamo=True, output_names=[OUTPUT], verbose=False)
@@ -58,4 +67,5 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
         for axis, name in AXES.get(value.name, {}).items():
             symbols |= dict.fromkeys(re.findall(r"s\d+", str(value.shape[axis])), name)
     made.rename_axes(symbols)
-    made.save(path, external_data=False)
+    size = sum(weight.numel() * weight.element_size() for weight in program.state_dict.values())
+    made.save(path, external_data=size > MAX_BYTES)

@@ -3,6 +3,7 @@
 """ONNX files: onnxruntime gives the model's image tokens, and `examples/answer_onnx.py` its answers."""
 
 import json
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import onnxruntime
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import fila
 from fila import FilaForConditionalGeneration, FilaProcessor
+from fila.cli import app
 from fila.cli.ask import ask, load_checkpoint, open_images
 from tests.helpers import assert_close, random_image, save_smallest
 
@@ -26,6 +29,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec.. is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning"),
 ]
+
+
+def runner(*arguments: str | Path) -> Any:
+    return CliRunner().invoke(app, [str(each) for each in arguments], prog_name="fila")
 
 
 def check_tokens(model: FilaForConditionalGeneration, processor: FilaProcessor, path: Path) -> dict[str, list[Any]]:
@@ -54,17 +61,41 @@ def check_files(checkpoint: Path, folder: Path, image: Path, questions: list[str
     return {"answers": answers, "inputs": check_tokens(model, processor, folder / "vision.onnx")}
 
 
-def test_onnx_files_give_tokens_and_answers_of_the_model(tmp_path: Path) -> None:
-    save_smallest(tmp_path / "tiny")
-    random_image(53, 97).save(tmp_path / "noise.png")
-    found = check_files(
-        tmp_path / "tiny", tmp_path / "onnx", tmp_path / "noise.png", ["What is this?"], max_new_tokens=5
-    )
+def test_onnx_files_give_tokens_and_answers_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_smallest(Path("my-checkpoint"))
+    image = Path("page.png")
+    random_image(53, 97).save(image)
+    monkeypatch.setattr("fila.conversion.export_onnx.MAX_BYTES", 1000)
+    done = runner("export", "--onnx", "exported/vision.onnx", "my-checkpoint")
+    assert (done.exit_code, done.stdout) == (0, "exported/vision.onnx\n")
+    assert Path("exported/vision.onnx.data").stat().st_size > 1000
+    # the example's own file of the vision half is this one
+    monkeypatch.setattr("fila.conversion.export_onnx.export_onnx", lambda *paths: None)
+    found = check_files(Path("my-checkpoint"), Path("exported"), image, ["What is this?"], max_new_tokens=5)
     assert found["inputs"] == {
         "pixel_values": [1, "views", 3, 28, 28],
         "high_res_pixel_values": [1, 3, "16*rows", "16*cols"],
         "view_boxes": [1, "views", 4],
     }
+    monkeypatch.chdir("exported")
+    for path in ("my-checkpoint", "page.png"):
+        Path(path).symlink_to(tmp_path / path)
+    names: dict[str, Any] = {}
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), names)
+    assert names["tokens"].shape == (16 * names["inputs"]["pixel_values"].shape[1], 24)
+    assert_close(
+        torch.from_numpy(names["tokens"]),
+        names["program"].module()(**{name: torch.from_numpy(names["inputs"][name]) for name in found["inputs"]}),
+        1e-4,
+    )
+    assert Path("vision.pt2").stat().st_size > 1000
+
+
+def test_command_names_what_is_missing(tmp_path: Path) -> None:
+    result = runner("export", tmp_path)
+    assert (result.exit_code, "needs `--output`, a folder, or `--onnx`, a file" in result.stderr) == (2, True)
 
 
 @pytest.mark.nightly  # a minute

@@ -71,6 +71,7 @@ def test_views_that_all_images_share_are_constants() -> None:
     assert names == ["pixel_values", "high_res_pixel_values"]
 
 
+@pytest.mark.nightly  # 5 s
 def test_places_of_tiles_are_an_input() -> None:
     model = tiny_model(slice_positions=5, **CONCAT)
     names = check_graph(model, canvas_processor(model, layout={"type": "fila", "slice_positions": True}))
