@@ -471,7 +471,12 @@ class FilaModel(FilaPreTrainedModel):
                 CACHE_NAME: cache is not None,
                 "use_cache": bool(use_cache),
             }
-            check_packed(self.language_model, shared=self.config.shared_positions, **given)
+            check_packed(
+                self.language_model,
+                shared=self.config.shared_positions,
+                rows=len(cast(torch.Tensor, position_ids)),
+                **given,
+            )
             use_cache = False  # the language model would create a cache, and then not look for borders of samples
 
         # 1. Embed the ids.

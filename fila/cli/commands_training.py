@@ -65,7 +65,10 @@ def train(
     max_steps: Annotated[int, typer.Option(min=-1, help="Optimizer steps; -1: by --epochs.")] = -1,
     epochs: Annotated[float, typer.Option(min=0, help="Passes over the data.")] = 1.0,
     learning_rate: Annotated[float | None, typer.Option(help="Align has 1e-3 and finetune 2e-5 if not given.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples per forward pass and device.")] = 8,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Samples per forward pass and device; 8 if not given, a row with --packing."),
+    ] = None,
     accumulation: Annotated[int, typer.Option(min=1, help="Forward passes per optimizer step.")] = 1,
     max_length: Annotated[int | None, typer.Option(min=1, help="Longest sequence in tokens.")] = None,
     canvas: Annotated[
@@ -80,6 +83,9 @@ def train(
     ] = None,
     group_by_resolution: Annotated[
         bool, typer.Option("--group-by-resolution", help="Fill batches with images of one canvas.")
+    ] = False,
+    packing: Annotated[
+        bool, typer.Option("--packing", help="Fill rows of --max-length tokens with several samples each.")
     ] = False,
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Less memory for more time.")
@@ -154,11 +160,12 @@ def train(
         "max_steps": max_steps,
         "num_train_epochs": epochs,
         "learning_rate": learning_rate,
-        "per_device_train_batch_size": batch_size,
+        "per_device_train_batch_size": batch_size or (1 if packing else 8),
         "gradient_accumulation_steps": accumulation,
         "max_length": max_length,
         "random_scale": list(random_scale) if random_scale else None,
         "group_by_resolution": group_by_resolution,
+        "packing": packing,
         checkpointing: gradient_checkpointing,
         "bf16": bf16,
         "seed": seed,
