@@ -6,6 +6,7 @@
 """
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -84,6 +85,14 @@ def _require_parts(parts: Mapping[str, str], folder: object = None) -> None:
     own_parts.require_parts(parts, folder)
 
 
+def _set_lora_default() -> None:
+    """Tell PEFT, once it is imported, which layers a `LoraConfig()` without target modules adapts."""
+    if "peft" in sys.modules:
+        from fila.training.lora_default import set_lora_default  # imports nothing but PEFT
+
+        set_lora_default()
+
+
 def _register() -> None:
     """Register every class; doing it twice changes nothing."""
     FilaConfig.recipe_settings = staticmethod(_recipe_settings)
@@ -119,6 +128,7 @@ def _register() -> None:
     for of_var in (VarImageProcessor, VarImageProcessorPil):
         of_var.register_for_auto_class()
     FilaConfig.compare_code = staticmethod(_compare_code)
+    FilaConfig.before_listing = staticmethod(_set_lora_default)
     for owner in (FilaConfig, FilaImageProcessor, FilaImageProcessorPil):
         owner.require_parts = staticmethod(_require_parts)
     options.load_part = canvas.load_part = _find_part

@@ -208,6 +208,7 @@ class FilaConfig(PreTrainedConfig):
     # transformers copies are complete then.
     write_code: ClassVar[Any] = None
     compare_code: ClassVar[Any] = None
+    before_listing: ClassVar[Any] = None  # of the `fila` package: PEFT reads `to_dict` before it looks for a default
     require_parts: ClassVar[Any] = None
 
     def __post_init__(self, **kwargs: object) -> None:
@@ -299,6 +300,8 @@ class FilaConfig(PreTrainedConfig):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON; once a model is saved, the `auto_map` names every class."""
+        if self.before_listing is not None:
+            self.before_listing()
         output: dict[str, Any] = super().to_dict()
         if strange := unknown_keys([f.name for f in fields(self)], output):
             # scripts set these on any model; a checkpoint with them could not be loaded

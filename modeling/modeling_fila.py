@@ -86,6 +86,7 @@ class FilaModel(FilaPreTrainedModel):
         patch_grids: PerImage | None = None,
         image_token_index: PerImage | None = None,
         view_positions: PerImage | None = None,
+        image_position_ids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Any, ...] | BaseModelOutputWithPooling:
         """Encode images into image tokens, at most `views_per_chunk` views at a time outside training.
@@ -103,6 +104,8 @@ class FilaModel(FilaPreTrainedModel):
                 -1 is the newline vector, -2 padding. None: all tokens in the order of the views.
             view_positions: `(I, V, 2)` int, (row, col) of each view in the tile grid, -1 for an overview; only for
                 models with slice positions.
+            image_position_ids: `(I, K)` int, all integers of each image, from a processor with `packed_images`:
+                `pixel_values` is then `(I, L)`, and no other input is given; see `image_carrier.py`.
 
         Returns:
             `last_hidden_state`: `(T, P, D)` features of all views; `pooler_output`: a list with one `(N_i, M)` per
@@ -111,9 +114,15 @@ class FilaModel(FilaPreTrainedModel):
         Raises:
             ValueError: If an input is missing or the sizes contradict each other.
         """
+        if image_position_ids is not None:
+            unpacked = _unpacked(cast(torch.Tensor, pixel_values), image_position_ids)
+            return cast(BaseModelOutputWithPooling, self.get_image_features(**unpacked, return_dict=True, **kwargs))
         if view_boxes is None or tile_grid is None:
             missing = [name for name, value in (("view_boxes", view_boxes), ("tile_grid", tile_grid)) if value is None]
-            raise ValueError(f"`pixel_values` came without {missing}. Pass everything the processor returns.")
+            raise ValueError(
+                f"`pixel_values` came without {missing}. Pass everything the processor returns; for a trainer that "
+                "passes `pixel_values` alone, such as TRL's GRPOTrainer, set the processor's `packed_images = True`."
+            )
         views_per_chunk = None if self.training or is_sharded(self) else self.views_per_chunk
         outputs = self.vision_tower(
             pixel_values,
@@ -426,6 +435,7 @@ class FilaModel(FilaPreTrainedModel):
         mm_token_type_ids: torch.Tensor | None = None,
         mm_encoder_outputs: dict[str, Any] | None = None,
         cache: Cache | None = None,
+        image_position_ids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Any, ...] | FilaModelOutputWithPast:
         """Run the model. Image inputs are those of `get_image_features`, the others those of transformers' decoders.
@@ -468,7 +478,12 @@ class FilaModel(FilaPreTrainedModel):
                 CACHE_NAME: cache is not None,
                 "use_cache": bool(use_cache),
             }
-            check_packed(self.language_model, shared=self.config.shared_positions, **given)
+            check_packed(
+                self.language_model,
+                shared=self.config.shared_positions,
+                rows=len(cast(torch.Tensor, position_ids)),
+                **given,
+            )
             use_cache = False  # the language model would create a cache, and then not look for borders of samples
 
         # 1. Embed the ids.
@@ -494,6 +509,7 @@ class FilaModel(FilaPreTrainedModel):
                 patch_grids=patch_grids,
                 image_token_index=image_token_index,
                 view_positions=view_positions,
+                image_position_ids=image_position_ids,
                 return_dict=True,
             )
         if pixel_values_videos is not None and len(pixel_values_videos) > 0:
@@ -591,6 +607,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         patch_grids: PerImage | None = None,
         image_token_index: PerImage | None = None,
         view_positions: PerImage | None = None,
+        image_position_ids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Any, ...] | BaseModelOutputWithPooling:
         """Encode images into image tokens; see [`FilaModel.get_image_features`]."""
@@ -603,6 +620,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             patch_grids=patch_grids,
             image_token_index=image_token_index,
             view_positions=view_positions,
+            image_position_ids=image_position_ids,
             **kwargs,
         )
 
@@ -636,6 +654,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         mm_token_type_ids: torch.Tensor | None = None,
         mm_encoder_outputs: dict[str, Any] | None = None,
         cache: Cache | None = None,
+        image_position_ids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Any, ...] | FilaCausalLMOutputWithPast:
         """Run the model and the head; see [`FilaModel.forward`].
@@ -670,6 +689,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             use_cache=use_cache,
             mm_token_type_ids=mm_token_type_ids,
             mm_encoder_outputs=mm_encoder_outputs,
+            image_position_ids=image_position_ids,
             cache=cache,
             return_dict=True,
             **kwargs,
@@ -783,6 +803,8 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         With a cache that is kept over turns, pass the whole conversation with all its images: images in the cache
         are not encoded again.
         """
+        if (integers := kwargs.pop("image_position_ids", None)) is not None:
+            kwargs |= _unpacked(kwargs.pop("pixel_values"), integers)
         config = kwargs.get("generation_config") or self.generation_config
         chunked = kwargs.get("prefill_chunk_size") or getattr(config, "prefill_chunk_size", None)
         encodes_first = hasattr(GenerationMixin, "_supports_mm_encoder_outputs")
@@ -867,6 +889,17 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         return super()._expand_inputs_for_generation(  # type: ignore[misc]
             expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **model_kwargs
         )
+
+
+def _unpacked(pixel_values: torch.Tensor, image_position_ids: torch.Tensor) -> dict[str, Any]:
+    """Return the image inputs that a processor with `packed_images` wrote into two tensors."""
+    if "packed_images" not in FEATURES:
+        raise ValueError(
+            "The code beside this checkpoint does not read packed images, of which `image_position_ids` are a part. "
+            "Install the `fila` package, import it, and load the checkpoint again."
+        )
+    inputs: dict[str, Any] = FEATURES["packed_images"](pixel_values, image_position_ids)
+    return inputs
 
 
 def _refuse_filled(cache: Cache | None) -> None:

@@ -10,6 +10,7 @@ Shapes: B rows, L sequence length.
 
 import torch
 from transformers import PreTrainedModel
+from transformers.masking_utils import AttentionMaskInterface, flash_attention_mask
 from transformers.utils.import_utils import is_torchdynamo_compiling
 
 # Their layers build the mask without the positions, or select keys without it, some only in older versions of
@@ -50,12 +51,13 @@ def is_packed(position_ids: torch.Tensor | None, attention_mask: object) -> bool
     return bool(restarts.any())
 
 
-def check_packed(language_model: PreTrainedModel, *, shared: bool, **present: bool) -> None:
+def check_packed(language_model: PreTrainedModel, *, shared: bool, rows: int = 1, **present: bool) -> None:
     """Check that a language model separates the samples of a packed row.
 
     Args:
         language_model: The language model.
         shared: Whether the model has `shared_positions`.
+        rows: Number of rows of the batch.
         **present: For each input that packed positions forbid, whether it is given.
 
     Raises:
@@ -77,3 +79,8 @@ def check_packed(language_model: PreTrainedModel, *, shared: bool, **present: bo
             f"{start}but the layers of {type(language_model).__name__} read over the borders. Put each sample into a "
             "row of its own."
         )
+    kind = config._attn_implementation
+    mask = AttentionMaskInterface().get(kind)
+    if mask is None or (mask is flash_attention_mask and rows > 1):
+        at_most = "no packed row" if mask is None else f"one packed row, not {rows}"
+        raise ValueError(f"{start}of which the attention {kind!r} takes {at_most}. Use 'sdpa', or one sample per row.")

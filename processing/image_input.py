@@ -67,6 +67,8 @@ def load_images(
         loaded = _load_all([images], None, hosts, keep)
         return loaded if getattr(images, "ndim", 3) == 4 else loaded[0]
     made = LoadedImages if keep is None else list
+    if any(isinstance(item, list | tuple) for item in images):
+        images = [[] if item is None else item for item in images]  # trainers write None for a prompt without images
     nested = [isinstance(item, list | tuple) for item in images]
     if not any(nested):
         return made(_load_all(images, None, hosts, keep))

@@ -96,6 +96,9 @@ class FilaProcessor(ProcessorMixin):
             Tokens of a video where the connector joins frames: the model's `clip_tokens`.
     """
 
+    # Whether all inputs of images come as `pixel_values` and `image_position_ids`, one row per image, for TRL's GRPO
+    # and RLOO trainers, which drop all others. The trainer decides it, so it is not saved.
+    packed_images: bool = False
     built_video_layout: Any  # of `feature("videos")`
     write_code: Any = None  # of the `fila` package, where it is imported: see `FilaConfig`
 
@@ -294,7 +297,12 @@ class FilaProcessor(ProcessorMixin):
                 f"The processor takes `text`, `images` and `videos`; got `{given[0]}`. Pass one image or "
                 "video, or a list, under these names; there is no audio."
             )
-        return super().__call__(images=images, text=text, videos=None if _is_none(videos) else videos, **kwargs)
+        if self.packed_images and isinstance(images, list) and all(item is None for item in images):
+            images = cast(ImageInput, [[] for _ in images])
+        made = super().__call__(images=images, text=text, videos=None if _is_none(videos) else videos, **kwargs)
+        if self.packed_images and images is not None and "pixel_values" not in made:
+            made.update(feature("packed_images")({}))
+        return made
 
     def prepare_inputs_layout(  # type: ignore[override]
         self, images: ImageInput | None = None, text: TextInput | list[TextInput] | None = None, **kwargs: Any
@@ -428,6 +436,8 @@ class FilaProcessor(ProcessorMixin):
     @property
     def model_input_names(self) -> list[str]:
         """Names of the tensors that a call with text and images returns."""
+        if self.packed_images:
+            return [*self.tokenizer.model_input_names, "pixel_values", "image_position_ids"]
         names = [*super().model_input_names]
         names += [] if self._layout.is_one_run else ["image_token_index"]
         if self.video_processor is not None:
@@ -443,6 +453,8 @@ class FilaProcessor(ProcessorMixin):
     def _process_images(self, images: ImageInput, **kwargs: Any) -> tuple[Any, list[str]]:
         if self._layout.unpad != "no":
             kwargs["return_image_sizes"] = True
+        kind = kwargs.pop("return_tensors", None)
+        kwargs["return_tensors"] = None if self.packed_images else kind
         processed = self.image_processor(images, **kwargs)
         if "image_scales" in processed:
             processed["image_scales"] = scales_to_given(processed["image_scales"], images)
@@ -463,7 +475,9 @@ class FilaProcessor(ProcessorMixin):
                 places.append(slice_positions(geometry))
         for name, values in (("image_token_index", indices), ("view_positions", places)):
             if values:
-                processed[name] = token_rows(values, kwargs.get("return_tensors"), processed["tile_grid"])
+                processed[name] = token_rows(values, kwargs["return_tensors"], processed["tile_grid"])
+        if self.packed_images:
+            processed = feature("packed_images")(processed)
         return processed, texts
 
     def _process_videos(self, videos: VideoInput, **kwargs: Any) -> tuple[Any, list[str]]:

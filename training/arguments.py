@@ -31,6 +31,11 @@ class FilaTrainingArguments(TrainingArguments):
             Longest sequence in tokens, see `FilaCollator`.
         group_by_resolution (`bool`, *optional*, defaults to `False`):
             Put images of like resolution into one batch; needs a dataset with a length.
+        packing (`bool`, *optional*, defaults to `False`):
+            Put several samples into one row of at most `max_length` tokens, see `packing.py`. A batch is one row:
+            `per_device_train_batch_size` must be 1.
+        packing_max_views (`int`, *optional*):
+            Views of images that a row may hold, if the memory of the towers is what limits it.
         random_scale (`list[float]`, *optional*):
             Bounds of the factor by which training images are resized at random, for instance `0.5 1.0`.
         resolution_loss_weight (`bool`, *optional*, defaults to `False`):
@@ -59,6 +64,8 @@ class FilaTrainingArguments(TrainingArguments):
     )
     max_length: int | None = field(default=None, metadata={"help": "Longest sequence in tokens."})
     group_by_resolution: bool = field(default=False, metadata={"help": "Batches of like resolution."})
+    packing: bool = field(default=False, metadata={"help": "Several samples in a row of `max_length` tokens."})
+    packing_max_views: int | None = field(default=None, metadata={"help": "Most views of images in such a row."})
     random_scale: list[float] | None = field(default=None, metadata={"help": "Bounds of a random resizing."})
     resolution_loss_weight: bool = field(default=False, metadata={"help": "Weight the loss by resolution."})
     loss_weight_base: float = field(default=256.0, metadata={"help": "Side in pixels that has weight 1."})
@@ -86,6 +93,10 @@ class FilaTrainingArguments(TrainingArguments):
             raise ValueError(
                 "`loss_weight_max` and `loss_weight_mean_one` need `resolution_loss_weight`, which is false."
             )
+        if self.packing:
+            self._check_packing()
+        elif self.packing_max_views is not None:
+            raise ValueError("`packing_max_views` needs `packing`, which is false.")
         loading: Any = self.accelerator_config  # an `AcceleratorConfig` by now
         if loading.dispatch_batches is None:
             # by default one process reads a stream and splits batches by rows, but rows of images are not rows of
@@ -93,6 +104,21 @@ class FilaTrainingArguments(TrainingArguments):
             loading.dispatch_batches = False
         if not torch.accelerator.is_available():
             self.dataloader_pin_memory = False
+
+    def _check_packing(self) -> None:
+        if self.max_length is None:
+            raise ValueError("`packing` needs `max_length`, the number of tokens that a row may hold.")
+        if self.per_device_train_batch_size != 1:
+            raise ValueError(
+                f"With `packing` a batch is one row: `per_device_train_batch_size` must be 1; got "
+                f"{self.per_device_train_batch_size}. `max_length` says how many tokens it may hold."
+            )
+        others = ("group_by_resolution", "random_scale", "resolution_loss_weight")
+        if given := [name for name in others if getattr(self, name)]:
+            raise ValueError(
+                f"`packing` cannot go with {given}: a row holds samples of all resolutions, whose lengths are known "
+                "before the first step."
+            )
 
     @property
     def loss_weight(self) -> ResolutionWeight | None:

@@ -4,7 +4,8 @@
 
 A sample is a dict with the lists `images` and `videos`, and `messages`. The n-th image belongs to the n-th `{"type":
 "image"}` part of the messages, and likewise for videos, as in TRL's vision datasets. A single image may be given as
-`image`, and a part may name its own source. The collator works with `transformers.Trainer`
+`image`, and a part may name its own source. A list of samples in place of one, from `PackedSamples`, becomes a part
+of one row of all samples, without padding. The collator works with `transformers.Trainer`
 (`remove_unused_columns=False`) and TRL.
 
 Only the assistant's tokens are supervised. Each sample is checked: at least one token is supervised, and no
@@ -185,12 +186,21 @@ class FilaCollator:
         """Collate samples.
 
         Args:
-            samples: Dicts with `messages` and, unless they are text alone, `images`.
+            samples: Dicts with `messages` and, unless they are text alone, `images`; or lists of such dicts.
 
         Returns:
             `input_ids`, `attention_mask` `(B, L)`, the image tensors of the processor, and in training `labels`
-            `(B, L)` and, if asked for, `loss_weight` `(B,)`.
+            `(B, L)` and, if asked for, `loss_weight` `(B,)`. For lists: `input_ids`, `labels`, `position_ids` `(1, N)`
+            of all N tokens, the image tensors, and `use_cache` false.
         """
+        is_packed = any(isinstance(sample, list) for sample in samples)
+        if is_packed:
+            if self.generate or self.loss_weight is not None:
+                raise ValueError(
+                    "Lists of samples share a row, which can neither be continued nor weighted: `generate` must be "
+                    "false and `loss_weight` None."
+                )
+            samples = [one for sample in samples for one in (sample if isinstance(sample, list) else [sample])]
         samples = [read_sample(sample, f"Sample {number} of the batch") for number, sample in enumerate(samples)]
         names = [_long_name(sample, f"Sample {number} of the batch") for number, sample in enumerate(samples)]
         for name, sample in zip(names, samples, strict=True):
@@ -221,7 +231,7 @@ class FilaCollator:
                 batch["loss_weight"] = torch.tensor(
                     [self.loss_weight([open_image_size(i) for i in own]) for own in images]
                 )
-        return batch
+        return _in_one_row(batch) if is_packed else batch
 
     def _within_limits(self, images: list[list[Any]], names: list[str]) -> list[int]:
         """Return the indices of the samples that the processor keeps; raise an error if it would drop a question."""
@@ -295,6 +305,23 @@ class FilaCollator:
                     f"assistant. It has no assistant message{cut}."
                 )
         return ids.masked_fill(~supervised, IGNORED)
+
+
+def _in_one_row(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the samples of a batch one after the other; each one's positions start again, which keeps them apart.
+
+    There is no mask, and no cache in training: beside either transformers does not look for the borders of samples.
+    """
+    real = batch["attention_mask"].bool()
+    labels = batch["labels"].clone()
+    labels[torch.arange(len(labels)), real.int().argmax(1)] = IGNORED  # the sample before does not predict this one
+    row = {
+        "input_ids": batch["input_ids"][real][None],
+        "labels": labels[real][None],
+        "position_ids": torch.cat([torch.arange(int(length)) for length in real.sum(1)])[None],
+        "use_cache": False,
+    }
+    return row | {name: value for name, value in batch.items() if name not in ("attention_mask", *row)}
 
 
 def message_text(message: Mapping[str, Any]) -> str:

@@ -167,11 +167,17 @@ def open_data(spec: str | os.PathLike[str], processor: FilaProcessor | None = No
     )
 
 
-def sample_sizes(dataset: Any) -> Iterator[list[tuple[int, int]]]:
-    """Yield the sizes (height, width) of each sample's images; only headers of files are read."""
+def select_sample_columns(dataset: Any) -> Any:
+    """Return a dataset without the columns that are no part of a sample; reading those would take time."""
     if hasattr(dataset, "select_columns") and "messages" in (dataset.column_names or ()):
         wanted = ("id", "image", "images", "video", "videos", "messages", "fields")
-        dataset = dataset.select_columns([name for name in dataset.column_names if name in wanted])
+        return dataset.select_columns([name for name in dataset.column_names if name in wanted])
+    return dataset
+
+
+def sample_sizes(dataset: Any) -> Iterator[list[tuple[int, int]]]:
+    """Yield the sizes (height, width) of each sample's images; only headers of files are read."""
+    dataset = select_sample_columns(dataset)
     for number in range(len(dataset)):
         yield [image_size(image) for image in read_sample(dataset[number], f"Sample {number}")["images"]]
 

@@ -20,7 +20,7 @@ _FRONT_MATTER = "---\nlibrary_name: transformers\npipeline_tag: image-text-to-te
 _CARD = """{front}
 # {name}
 
-Trained from `{parent}` with `fila train`: training stage `{stage}`, {steps:,} steps on `{data}`{loss}.
+Trained from `{parent}` with `fila train`: {what}, {steps:,} steps on `{data}`{loss}.
 """
 _PARENT = """
 ## What it was trained from
@@ -61,7 +61,7 @@ def _complete(trainer: "FilaTrainer", folder: Path, name: str, *, parent: str, d
         front=front,
         name=name,
         parent=Path(parent).name,
-        stage=trainer.args.stage,
+        what=f"training stage `{stage}`" if (stage := trainer.args.stage) else "adapters",
         steps=trainer.state.global_step,
         data=data if ":" in data else Path(data).name,
         loss=f", last loss {losses[-1]:.3g}" if losses else "",

@@ -162,6 +162,26 @@ def lora_config(
     return LoraConfig(target_modules=pattern, **kwargs)
 
 
+def with_adapters(model: PreTrainedModel, scope: Collection[str], *, rank: int = 16, **kwargs: Any) -> Any:
+    """Return a `PeftModel` with LoRA adapters in the given scopes, checked; of the model they alone train.
+
+    Args:
+        model: The model, in 4 bits or not.
+        scope: As in `lora_config`.
+        rank: Rank of the adapters; `lora_alpha` is twice as much if not given.
+        **kwargs: Other settings of `LoraConfig`.
+
+    Raises:
+        ValueError: As `lora_config` and `audit_lora`.
+    """
+    from peft import get_peft_model
+
+    config = lora_config(model, scope, r=rank, **({"lora_alpha": 2 * rank} | kwargs))
+    adapted = get_peft_model(model, config)
+    audit_lora(adapted, scope)
+    return adapted
+
+
 def audit_lora(model: nn.Module, scope: Collection[str], *, layers: Collection[str] | None = None) -> Layers:
     """List the adapted layers, and check that they are the intended ones.
 

@@ -22,6 +22,7 @@ from .checkpoints import last_complete_checkpoint, missing_files
 from .collator import FilaCollator
 from .data import GeneratedSamples, sample_sizes
 from .loss_weight import weighted_loss
+from .packing import PackedSamples, check_packing
 from .sampler import ResolutionSampler, resolution_key
 from .stages import select_trained
 
@@ -125,6 +126,10 @@ class FilaTrainer(Trainer):
                 loss_weight=args.loss_weight,
             )
         _check_collator(args, data_collator)
+        if args.packing:
+            check_packing(model, data_collator)
+            if kwargs.get("train_dataset") is not None:
+                kwargs["train_dataset"] = _packed(kwargs["train_dataset"], args, processing_class)
         if args.loss_weight is not None:
             if kwargs.get("compute_loss_func") is not None:
                 raise ValueError(
@@ -242,6 +247,20 @@ class FilaTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         return weighted_loss(outputs["logits"], labels, self._loss_weights, num_items_in_batch)
+
+
+def _packed(dataset: Any, args: FilaTrainingArguments, processor: FilaProcessor) -> PackedSamples:
+    """Distribute the samples of a dataset over rows."""
+    if isinstance(dataset, PackedSamples):
+        return dataset
+    if isinstance(dataset, GeneratedSamples):
+        raise ValueError(
+            "`packing` measures all samples before the first step, so it needs a training set that is not generated; "
+            f"got {type(dataset).__name__}."
+        )
+    seed = args.data_seed if args.data_seed is not None else args.seed
+    length = cast(int, args.max_length)
+    return PackedSamples(dataset, processor, length, max_views=args.packing_max_views, seed=seed)
 
 
 def _check_collator(args: FilaTrainingArguments, collator: object) -> None:

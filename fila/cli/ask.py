@@ -111,7 +111,9 @@ def choose_device(device: str) -> torch.device:
     return found
 
 
-def load_checkpoint(checkpoint: str, *, device: str = "auto", dtype: str = "auto") -> tuple[Any, Any]:
+def load_checkpoint(
+    checkpoint: str, *, device: str = "auto", dtype: str = "auto", quantize: Callable[[FilaConfig], Any] | None = None
+) -> tuple[Any, Any]:
     """Load a model and its processor.
 
     Args:
@@ -119,6 +121,7 @@ def load_checkpoint(checkpoint: str, *, device: str = "auto", dtype: str = "auto
         device: Name of a torch device, or "auto".
         dtype: One of `DTYPES`; "auto" keeps the checkpoint's dtype, except that float16 becomes float32 on the CPU,
             where float16 is several times slower.
+        quantize: Function from the config to the `quantization_config` to load with.
 
     Returns:
         The model in eval mode, and the processor.
@@ -140,7 +143,8 @@ def load_checkpoint(checkpoint: str, *, device: str = "auto", dtype: str = "auto
         processor = AutoProcessor.from_pretrained(checkpoint)  # loaded first, so that errors come early
         if dtype == "auto" and target.type == "cpu" and config.dtype == torch.float16:
             dtype = "float32"
-        model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=dtype)
+        options = {} if quantize is None else {"quantization_config": quantize(config)}
+        model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=dtype, **options)
     return model.to(target).eval(), processor  # type: ignore[arg-type]
 
 

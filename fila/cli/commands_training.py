@@ -62,10 +62,27 @@ def train(
     stage: Annotated[
         str, typer.Option(help="Training stage: align (fusion and connector) or finetune (everything).")
     ] = "finetune",
+    lora: Annotated[
+        str | None,
+        typer.Option(
+            help="Train LoRA adapters in these scopes alone, with commas between: text, connector, fusion, low_res, "
+            "high_res.",
+            metavar="SCOPES",
+        ),
+    ] = None,
+    qlora: Annotated[
+        str | None, typer.Option(help="As --lora, on a language model in 4 bits.", metavar="SCOPES")
+    ] = None,
+    lora_rank: Annotated[int, typer.Option(min=1, help="Rank of the adapters.")] = 16,
     max_steps: Annotated[int, typer.Option(min=-1, help="Optimizer steps; -1: by --epochs.")] = -1,
     epochs: Annotated[float, typer.Option(min=0, help="Passes over the data.")] = 1.0,
-    learning_rate: Annotated[float | None, typer.Option(help="Align has 1e-3 and finetune 2e-5 if not given.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples per forward pass and device.")] = 8,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="If not given align has 1e-3, finetune 2e-5, adapters 2e-4.")
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Samples per forward pass and device; 8 if not given, a row with --packing."),
+    ] = None,
     accumulation: Annotated[int, typer.Option(min=1, help="Forward passes per optimizer step.")] = 1,
     max_length: Annotated[int | None, typer.Option(min=1, help="Longest sequence in tokens.")] = None,
     canvas: Annotated[
@@ -80,6 +97,9 @@ def train(
     ] = None,
     group_by_resolution: Annotated[
         bool, typer.Option("--group-by-resolution", help="Fill batches with images of one canvas.")
+    ] = False,
+    packing: Annotated[
+        bool, typer.Option("--packing", help="Fill rows of --max-length tokens with several samples each.")
     ] = False,
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Less memory for more time.")
@@ -112,9 +132,16 @@ def train(
     """
     from fila.cli.library_messages import leave_out_4bit_kernel, quiet
 
-    leave_out_4bit_kernel()
+    if lora and qlora:
+        raise ValueError("Pass --lora or --qlora, not both: the second does all that the first does, in 4 bits.")
+    scopes = [name.strip() for name in (lora or qlora or "").split(",") if name.strip()]
+    if not scopes and (lora is not None or qlora is not None):
+        raise ValueError("--lora and --qlora need scopes, such as text or text,connector.")
+    if not qlora:
+        leave_out_4bit_kernel()
     from fila.cli.ask import choose_device, load_checkpoint
     from fila.conversion.output import refuse_inputs
+    from fila.training import scopes as scopes_of_adapters
     from fila.training.arguments import FilaTrainingArguments
     from fila.training.checkpoints import last_complete_checkpoint, last_saved_checkpoint, missing_files
     from fila.training.data import open_data
@@ -150,15 +177,16 @@ def train(
     checkpointing = next(n for n in ("activation_checkpointing", "gradient_checkpointing") if n in known)
     options: dict[str, Any] = {
         "output_dir": str(output),
-        "stage": stage,
+        "stage": None if scopes else stage,  # adapters choose what trains
         "max_steps": max_steps,
         "num_train_epochs": epochs,
-        "learning_rate": learning_rate,
-        "per_device_train_batch_size": batch_size,
+        "learning_rate": 2e-4 if scopes and learning_rate is None else learning_rate,
+        "per_device_train_batch_size": batch_size or (1 if packing else 8),
         "gradient_accumulation_steps": accumulation,
         "max_length": max_length,
         "random_scale": list(random_scale) if random_scale else None,
         "group_by_resolution": group_by_resolution,
+        "packing": packing,
         checkpointing: gradient_checkpointing,
         "bf16": bf16,
         "seed": seed,
@@ -174,7 +202,10 @@ def train(
         raise ValueError(f"`--set` is for what has no option of its own; `fila train --help` has those of {own}.")
     arguments = FilaTrainingArguments(**options, **settings)
     with quiet():
-        model, processor = load_checkpoint(checkpoint, device="cpu", dtype="float32")
+        quantize = scopes_of_adapters.bnb_config if qlora else None
+        model, processor = load_checkpoint(checkpoint, device="cpu", dtype="float32", quantize=quantize)
+        if scopes:
+            model = scopes_of_adapters.with_adapters(model, scopes, rank=lora_rank)
     before = processor.image_processor.canvas
     set_geometry(processor, stage)
     if canvas:
@@ -183,10 +214,11 @@ def train(
         told = json.dumps(before)
         say(f"canvas {told} is replaced; to get its options back, finetune needs --canvas '{told}'")
     trainer = FilaTrainer(model, arguments, processing_class=processor, train_dataset=open_data(data, processor))
+    what = f"adapters in {scopes}" if scopes else f"stage {stage}"
     sizes = [(parameter.numel() / 1e6, parameter.requires_grad) for parameter in model.parameters()]
     trained, everything = sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
     say(
-        f"training stage {stage}: {trained:.2f} of {everything:.2f} M parameters train, learning rate "
+        f"training {what}: {trained:.2f} of {everything:.2f} M parameters train, learning rate "
         f"{arguments.learning_rate:g}, canvas {processor.image_processor.canvas['type']}"
     )
     if resume:

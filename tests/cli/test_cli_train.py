@@ -65,6 +65,39 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_json_lines(tmp_path_factory.mktemp("data"), make_samples(7)))
 
 
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* deprecated:FutureWarning")
+@pytest.mark.parametrize("kind", ["--lora", pytest.param("--qlora", marks=pytest.mark.nightly)])
+def test_adapters_of_scopes(kind: str, checkpoint: str, data: str, fila: Callable[..., Any], tmp_path: Path) -> None:
+    run = fila("train", checkpoint, "--data", data, "-o", tmp_path, kind, "text,connector", "--lora-rank", 3, *SHORT)
+    assert run.exit_code == 0, run.stderr
+    assert "adapters in ['text', 'connector']" in run.stderr
+    assert "learning rate 0.0002" in run.stderr
+    names = load_file(tmp_path / "final" / "adapter_model.safetensors")
+    assert {name.split(".")[3] for name in names} == {"language_model", "multi_modal_projector"}
+    assert "with `fila train`: adapters, 2 steps" in (tmp_path / "final" / "README.md").read_text()
+
+
+def test_adapters_need_scopes_and_one_kind(
+    checkpoint: str, data: str, fila: Callable[..., Any], tmp_path: Path
+) -> None:
+    for options, message in (
+        (("--lora", "text", "--qlora", "text"), "not both"),
+        (("--lora", ","), "need scopes, such as text"),
+        (("--lora", "head"), "The scopes must be some of"),
+        (("--packing",), "`packing` needs `max_length`"),
+    ):
+        refused = fila("train", checkpoint, "--data", data, "-o", tmp_path / "run", "--device", "cpu", *options)
+        assert refused.exit_code > 0, refused.stderr
+        assert message in refused.stderr
+
+
+def test_packing(checkpoint: str, data: str, fila: Callable[..., Any], tmp_path: Path) -> None:
+    options = ("--packing", "--max-length", 400, "--max-steps", 1, "--logging-steps", 1, "--save-steps", 1)
+    run = fila("train", checkpoint, "--data", data, "-o", tmp_path, *options, "--device", "cpu", "--no-plots")
+    assert run.exit_code == 0, run.stderr
+    assert len(logged(tmp_path)) == 1
+
+
 def logged(folder: Path) -> list[dict[str, float]]:
     """What was logged at each step."""
     history = json.loads((folder / "trainer_state.json").read_text())["log_history"]

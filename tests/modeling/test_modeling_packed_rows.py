@@ -9,7 +9,7 @@ import torch
 from transformers import DynamicCache
 
 from fila.modeling.modeling_cache_name import CACHE_NAME
-from fila.modeling.modeling_packed_rows import READ_OVER_BORDERS
+from fila.modeling.modeling_packed_rows import READ_OVER_BORDERS, check_packed
 from tests.helpers import assert_close, random_image, tiny_model, tiny_processor
 from tests.modeling.text_families import FAMILIES, PLAIN, tiny_family
 
@@ -59,6 +59,18 @@ def test_mask_or_cache_beside_packed_samples_is_refused(given: dict[str, Any]) -
 def test_packed_samples_are_refused_with_shared_positions() -> None:
     with pytest.raises(ValueError, match=r"start again.*`shared_positions`"):
         tiny_model(shared_positions=True)(input_ids=IDS, position_ids=POSITIONS)
+
+
+def test_attention_that_does_not_see_borders_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    config = model.model.language_model.config
+    monkeypatch.setattr(config, "_attn_implementation_internal", "flash_attention_2")
+    check_packed(model.model.language_model, shared=False)
+    with pytest.raises(ValueError, match=r"'flash_attention_2' takes one packed row, not 2"):
+        model(input_ids=IDS.expand(2, -1), position_ids=POSITIONS.expand(2, -1))
+    monkeypatch.setattr(config, "_attn_implementation_internal", "my_own")
+    with pytest.raises(ValueError, match=r"'my_own' takes no packed row"):
+        model(input_ids=IDS, position_ids=POSITIONS)
 
 
 def test_families_keep_packed_samples_apart_or_are_refused_by_name() -> None:

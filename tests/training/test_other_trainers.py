@@ -8,17 +8,17 @@ from typing import Any
 import datasets
 import pytest
 from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer, TrainingArguments
-from trl import SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from fila.training.arguments import FilaTrainingArguments
 from fila.training.collator import FilaCollator
 from fila.training.loss_weight import ResolutionWeight
 from fila.training.trainer import FilaTrainer
-from tests.helpers import tiny_model, tiny_processor
-from tests.training.samples import losses, make_samples
+from tests.helpers import random_image, tiny_model, tiny_processor
+from tests.training.samples import arguments, conversation, losses, make_samples
 
 # TRL 1.16 sets `gradient_checkpointing`, whose name transformers 5.23 calls old; goes when TRL sets the new one.
-pytestmark = pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* deprecated:FutureWarning")
 STEPS = 3
 SETTINGS: dict[str, Any] = {
     "max_steps": STEPS,
@@ -131,3 +131,84 @@ def test_trl_trains_with_its_own_collator(tmp_path: Path) -> None:
         processing_class=tiny_processor(),
     )
     train(trainer)
+
+
+def mixed() -> list[dict[str, Any]]:
+    """Samples of several canvases with none, one and two images."""
+    sizes: list[list[tuple[int, int]]] = [[(20, 50)], [], [(61, 17), (90, 91)], [(28, 28)]]
+    return [conversation([random_image(*size) for size in own], "Which?", "ab" * len(own)) for own in sizes]
+
+
+@pytest.mark.parametrize("batch_size", [4, pytest.param(1, marks=pytest.mark.nightly)])
+def test_trl_trains_with_none_one_and_two_images(batch_size: int, tmp_path: Path) -> None:
+    data = datasets.Dataset.from_list(mixed()).cast_column("images", datasets.List(datasets.Image()))
+    settings = SETTINGS | {"per_device_train_batch_size": batch_size}
+    trainer = SFTTrainer(
+        tiny_model(),
+        args=SFTConfig(str(tmp_path), bf16=False, max_length=None, **settings),
+        train_dataset=data,
+        processing_class=tiny_processor(),
+    )
+    trainer.train()
+    assert len(losses(trainer)) == STEPS
+
+
+def preferences() -> datasets.Dataset:
+    rows = [
+        {
+            "images": sample["images"],
+            "prompt": sample["messages"][:1],
+            "chosen": [{"role": "assistant", "content": [{"type": "text", "text": "yes"}]}],
+            "rejected": [{"role": "assistant", "content": [{"type": "text", "text": "not at all"}]}],
+        }
+        for sample in mixed()
+    ]
+    return datasets.Dataset.from_list(rows).cast_column("images", datasets.List(datasets.Image()))
+
+
+def dpo(folder: Path, **changes: Any) -> Any:
+    tiny_model().save_pretrained(folder / "model")  # TRL loads the reference by its name
+    return DPOTrainer(
+        str(folder / "model"),
+        args=DPOConfig(str(folder), bf16=False, **({"max_length": None} | SETTINGS | changes)),
+        train_dataset=preferences(),
+        processing_class=tiny_processor(),
+    )
+
+
+@pytest.mark.parametrize("batch_size", [4, pytest.param(1, marks=pytest.mark.nightly)])
+def test_dpo_trains_with_none_one_and_two_images(batch_size: int, tmp_path: Path) -> None:
+    trainer = dpo(tmp_path, per_device_train_batch_size=batch_size)
+    trainer.train()
+    found = losses(trainer)
+    assert found[0] == pytest.approx(0.693147, abs=1e-4)  # log 2: the policy is still the reference
+    assert len(found) == STEPS
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_max_length_of_trl_that_cuts_an_image_is_named(kind: str, tmp_path: Path) -> None:
+    if kind == "dpo":
+        trainer = dpo(tmp_path, max_length=40, per_device_train_batch_size=4)
+    else:
+        data = datasets.Dataset.from_list(mixed()).cast_column("images", datasets.List(datasets.Image()))
+        trainer = SFTTrainer(
+            tiny_model(),
+            args=SFTConfig(
+                str(tmp_path), bf16=False, max_length=40, **(SETTINGS | {"per_device_train_batch_size": 4})
+            ),
+            train_dataset=data,
+            processing_class=tiny_processor(),
+        )
+    with pytest.raises(ValueError, match=r"image tokens, but sample \d holds only .*The text was cut after"):
+        trainer.train()
+
+
+@pytest.mark.nightly
+def test_compiled_training_has_the_losses_of_plain_training(tmp_path: Path) -> None:
+    found = []
+    for options in ({}, {"torch_compile": True, "torch_compile_backend": "eager"}):
+        settings = arguments(tmp_path, use_cpu=True, learning_rate=1e-2, **options)
+        trainer = FilaTrainer(tiny_model(), settings, processing_class=tiny_processor(), train_dataset=make_samples(6))
+        trainer.train()
+        found.append(losses(trainer))
+    assert found[0] == pytest.approx(found[1], rel=1e-4)

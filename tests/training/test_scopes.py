@@ -15,7 +15,7 @@ from torch import nn
 from transformers import BitsAndBytesConfig
 
 from fila import FilaForConditionalGeneration, FilaModel
-from fila.training.scopes import KEPT, LORA_SCOPES, audit_bnb, audit_lora, bnb_config, lora_config
+from fila.training.scopes import KEPT, LORA_SCOPES, audit_bnb, audit_lora, bnb_config, lora_config, with_adapters
 from tests.helpers import assert_close, random_image, single_tower, tiny_config, tiny_model, tiny_processor
 from tests.modeling.tiny_towers import HIGH_RES, LOW_RES, high_res, low_res
 
@@ -285,6 +285,38 @@ def test_qlora_step_changes_the_adapters_and_nothing_else(bits: int, checkpoint:
     # A starts random and B at zero, so the first step moves B alone
     assert changed == {name for name in before if ".lora_B." in name}
     assert len(changed) == len(linear("text", "connector"))
+
+
+@pytest.mark.filterwarnings("ignore:torch.utils.checkpoint. the use_reentrant:UserWarning")
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad=True:UserWarning")
+@pytest.mark.parametrize("scope", [{"text"}, {"low_res", "connector"}], ids=lambda scope: "+".join(sorted(scope)))
+def test_prepared_as_peft_does_by_default_every_adapter_has_the_same_gradient(
+    scope: set[str], checkpoint: Path
+) -> None:
+    """PEFT's default is reentrant checkpointing, which loses gradients behind inputs that need none."""
+    found = []
+    for options in (None, {"use_reentrant": False}):
+        model = prepare_model_for_kbit_training(load(checkpoint, settings(4)), gradient_checkpointing_kwargs=options)
+        torch.manual_seed(0)
+        model = get_peft_model(model, lora_config(model, scope, r=3, init_lora_weights=False)).train()
+        model(**batch()).loss.backward()
+        found.append({name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad})
+    assert found[0]
+    for name, gradient in found[0].items():
+        assert gradient is not None, name
+        assert_close(gradient, found[1][name])
+
+
+def test_without_target_modules_peft_adapts_the_attention_of_the_language_model_alone() -> None:
+    model = get_peft_model(tiny_model(), LoraConfig(r=3))
+    assert audit_lora(model, {"text"}, layers=["q_proj", "v_proj"]).keys() == {"text"}
+    assert len(adapters(get_peft_model(FilaModel(tiny_config()), LoraConfig(r=3)))) == len(adapters(model))
+
+
+def test_with_adapters_they_alone_train() -> None:
+    model = with_adapters(tiny_model(), ["text", "connector"], rank=3)
+    assert model.peft_config["default"].lora_alpha == 6
+    assert {"lora_A" in name or "lora_B" in name for name, p in model.named_parameters() if p.requires_grad} == {True}
 
 
 def test_examples_of_the_docs_run(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
