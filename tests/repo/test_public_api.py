@@ -58,6 +58,7 @@ COMMANDS = {
     "pages",
     "plan",
     "recipes",
+    "run",
     "train",
     "verify",
     "view",
