@@ -85,7 +85,8 @@ def check(what: list[str]) -> None:
     Raises:
         ValueError: If vLLM would serve an adapter otherwise than it was trained, see `check_text_adapter`.
     """
-    if what[:2] != ["vllm", "serve"]:
+    program = what[1] if what[0] == "-m" else what[0]
+    if program.partition(".")[0] != "vllm":
         return
     from fila.conversion.adapter import check_text_adapter
 

@@ -10,6 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from fila import signals
 from fila.cli import launcher
@@ -113,6 +115,19 @@ def test_the_program_has_pythons_own_signals(monkeypatch: pytest.MonkeyPatch) ->
     signals.exit_on_signals()
     signals.restore_signals()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_vllm_is_not_started_with_an_adapter_that_it_serves_in_part(
+    fila: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = SimpleNamespace(name="vllm", load=lambda: pytest.fail("started"))
+    monkeypatch.setattr(launcher, "entry_points", lambda group: [entry])
+    (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
+    name = "base_model.model.model.multi_modal_projector.linear_1.lora_A.weight"
+    save_file({name: torch.zeros(1, 2)}, tmp_path / "adapter_model.safetensors")
+    result = fila("run", "--", "vllm", "serve", "checkpoint", "--enable-lora", "--lora-modules", f"mine={tmp_path}")
+    assert result.exit_code == 2
+    assert f"would leave out the rest; {tmp_path} changes the connector ({name})" in result.stderr
 
 
 def test_lora_modules_are_found() -> None:
