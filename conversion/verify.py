@@ -8,9 +8,9 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,6 +25,7 @@ from fila.processing.chat_control_tokens import control_tokens
 from fila.systems.chat_templates import places_images, unescaped_tokens
 from fila.systems.meta_model import model_on_meta
 
+from .adapter import check_text_adapter
 from .key_rules import check_targets
 from .new_weights import stored_shapes
 from .pretrained_part import PICKLES, read_json, read_tensors
@@ -75,6 +76,7 @@ def verify(
     *,
     forward: bool = True,
     values: bool = False,
+    adapters: Iterable[str | Path] = (),
     trust_remote_code: bool = False,
     timeout: float = 1800,
 ) -> list[Check]:
@@ -85,6 +87,7 @@ def verify(
         forward: Also open it in a fresh offline process and run one forward on a generated image; this loads the
             weights.
         values: Also read every weight and look for NaN and infinity.
+        adapters: Folders of PEFT's adapters; also check that vLLM would serve them whole.
         trust_remote_code: Accept code in the folder that is not the installed `fila`'s, and let that process run it.
             Code that equals the installed one is always run from the folder.
         timeout: Time limit of the process, in seconds.
@@ -116,9 +119,15 @@ def verify(
     }
     if values:
         checks["values are finite"] = checkpoint.check_values
+    for adapter in adapters:
+        checks[f"{Path(adapter).name} is an adapter that vLLM serves"] = partial(_check_adapter, adapter)
     if forward:
         checks["opens offline and runs"] = lambda: checkpoint.check_forward(trust_remote_code, timeout)
     return [_run(name, check) for name, check in checks.items()]
+
+
+def _check_adapter(folder: str | Path) -> str:
+    return f"{check_text_adapter(folder)} tensors, all of the language model"
 
 
 def _run(name: str, check: Callable[[], str]) -> Check:

@@ -8,6 +8,9 @@ This file imports nothing of its package, so that an entry can load it before an
 import os
 import signal
 from types import FrameType
+from typing import Any
+
+_replaced: dict[int, Any] = {}  # handlers by number, before `exit_on_signals`
 
 
 def exit_on_signals() -> None:
@@ -23,4 +26,10 @@ def exit_on_signals() -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows lacks the last
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, leave)
+            _replaced[number] = signal.signal(number, leave)
+
+
+def restore_signals() -> None:
+    """Undo `exit_on_signals`, for a program that handles signals itself."""
+    while _replaced:
+        signal.signal(*_replaced.popitem())

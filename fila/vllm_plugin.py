@@ -3,21 +3,22 @@
 """vLLM plugin that serves fila checkpoints without remote code and without a flag.
 
 vLLM calls `register` in each of its processes, because it is an entry point of the group `vllm.general_plugins`. The
-model then runs through vLLM's Transformers backend: vLLM's own attention, cache and scheduler around our modules. A
-model that vLLM would serve wrongly is rejected when the engine starts.
+model then runs through vLLM's Transformers backend: vLLM's own attention, cache and scheduler around our modules.
 """
 
-import logging
 import sys
 from typing import TYPE_CHECKING
+
+import torch
+
+from fila.modeling.modeling_fila import FilaModel
+from fila.modeling.modeling_shared_positions import shared_positions
 
 if TYPE_CHECKING:
     from vllm.config import ModelConfig, VllmConfig
 
 
 BACKEND = "vllm.model_executor.models.transformers:TransformersMultiModalForCausalLM"
-
-logger = logging.getLogger(__name__)
 
 
 def register() -> None:
@@ -37,31 +38,44 @@ def register() -> None:
         for name in fila.__all__:
             setattr(module, name, getattr(fila, name))
     ModelRegistry.register_model("FilaForConditionalGeneration", BACKEND)
+    FilaModel.get_rope_index = rope_index  # type: ignore[attr-defined]  # vLLM asks for it; transformers has no use for it
     MODELS_CONFIG_MAP["FilaForConditionalGeneration"] = FilaVllmConfig
 
 
+def rope_index(
+    model: "FilaModel",
+    input_ids: torch.Tensor,
+    mm_token_type_ids: torch.Tensor | None = None,
+    attention_mask: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return positions as vLLM asks a model for them that has its own, which it takes for M-RoPE's three axes.
+
+    Args:
+        model: With `shared_positions`.
+        input_ids: `(B, L)`.
+        mm_token_type_ids: `(B, L)`, not 0 for the placeholders of images and videos; by their ids if not given.
+        attention_mask: `(B, L)`, 0 for padding.
+
+    Returns:
+        The positions, `(3, B, L)` with equal rows; and how much further a later token is than its number, `(B, 1)`.
+    """
+    if mm_token_type_ids is None:
+        positions = model.shared_position_ids(input_ids, attention_mask)
+    else:
+        positions = shared_positions(mm_token_type_ids.bool(), attention_mask)
+    return positions.expand(3, -1, -1), positions.amax(dim=1, keepdim=True) + 1 - input_ids.shape[1]
+
+
 class FilaVllmConfig:
-    """Checks of a fila checkpoint before an engine starts, with the interface of vLLM's `VerifyAndUpdateConfig`."""
+    """Settings of an engine for a fila checkpoint, with the interface of vLLM's `VerifyAndUpdateConfig`."""
 
     @staticmethod
     def verify_and_update_model_config(model_config: "ModelConfig") -> None:
-        """Reject a checkpoint that vLLM would serve wrongly, and warn of inputs that vLLM does not serve.
-
-        Raises:
-            ValueError: If the model has `shared_positions`.
-        """
+        """Let vLLM ask a model with `shared_positions` for its positions, in the config of this engine alone."""
         config = model_config.hf_config
         if config.shared_positions:
-            raise ValueError(
-                "vLLM cannot serve a fila checkpoint with `shared_positions`, such as CogVLM2-Video: it counts the "
-                "position of every image token by itself, and answers would be wrong. Use transformers' `generate`, "
-                "`pipeline` or `transformers serve`."
-            )
-        if config.video_token_id is not None:
-            logger.warning(
-                "fila serves images through vLLM, no videos yet: vLLM refuses a video with the words 'at most 0'. Use "
-                "transformers' `generate` for videos."
-            )
+            text = config.get_text_config()
+            text.rope_parameters = {**(text.rope_parameters or {}), "mrope_section": [1, 1, 1]}
 
     @staticmethod
     def verify_and_update_config(vllm_config: "VllmConfig") -> None:

@@ -490,6 +490,8 @@ class FilaModel(FilaPreTrainedModel):
         if inputs_embeds is None:
             inputs_embeds = self._embedded(input_ids)
         if self.config.shared_positions:
+            if position_ids is not None and position_ids.ndim == 3:  # vLLM's, three rows that are equal
+                position_ids = position_ids[0]  # type: ignore[assignment]
             if position_ids is None:
                 _refuse_filled(cache)
                 position_ids = self.shared_position_ids(input_ids, attention_mask, inputs_embeds)  # type: ignore[assignment]

@@ -517,19 +517,27 @@ class FilaProcessor(ProcessorMixin):
         return Geometry(tile_grid, tuple(rows * cols for rows, cols in grids), image_size, grids[-1])
 
     def _get_num_multimodal_tokens(
-        self, image_sizes: list[tuple[int, int]] | None = None, **kwargs: Any
+        self,
+        image_sizes: list[tuple[int, int]] | None = None,
+        video_sizes: list[tuple[int, int, int]] | None = None,
+        **kwargs: Any,
     ) -> MultiModalData:
-        """Count the image tokens of images of these sizes, without pixels.
+        """Count the tokens of images and videos of these sizes, without pixels.
 
         Args:
             image_sizes: (height, width) of each image; with `max_prompt_image_tokens`, those of one prompt.
+            video_sizes: (frames, height, width) of each video; not counted without a video processor.
             kwargs: Processing kwargs as in a call, for instance `images_kwargs={"canvas": ...}`.
 
         Returns:
-            Per image: `num_image_tokens`, and `num_image_patches`, the rows it has in every image tensor (1).
+            Per image: `num_image_tokens`, and `num_image_patches`, the rows it has in every image tensor (1). Per
+            video: `num_video_tokens`.
         """
+        of_videos: dict[str, Any] = {}
+        if video_sizes is not None and self.video_processor is not None:
+            of_videos["num_video_tokens"] = feature("videos").count(self, video_sizes)
         if image_sizes is None:
-            return MultiModalData()
+            return MultiModalData(**of_videos)
         images_kwargs = self._merge_kwargs(cast(ProcessingKwargs, self.valid_processor_kwargs), **kwargs)[
             "images_kwargs"
         ]
@@ -541,7 +549,7 @@ class FilaProcessor(ProcessorMixin):
             image_sizes = fitted
         count = self._counter(self.image_processor.plans(**images_kwargs))
         counts = [count(height, width) for height, width in image_sizes]
-        return MultiModalData(num_image_tokens=counts, num_image_patches=[1] * len(image_sizes))
+        return MultiModalData(num_image_tokens=counts, num_image_patches=[1] * len(image_sizes), **of_videos)
 
     def _budgeted_sizes(
         self, sizes: list[tuple[int, int]], sample: int, images_kwargs: dict[str, Any], *, may_drop: bool

@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Video part of `FilaProcessor`: check videos, write their placeholders, and change their settings."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from .chat_control_tokens import added_token_id
 from .chat_messages import check_samples
 from .layout import Geometry, as_text, token_indices
 from .token_rows import token_rows
+from .video_frame_sampling import Clip, sample
 from .video_processing_fila import FilaVideoProcessor
 from .video_prompt import build_video_layout, check_clip_tokens, lay_out_video
 from .video_source import KeptVideos, of_samples, split_samples, split_videos
@@ -104,6 +106,26 @@ def process(processor: "FilaProcessor", videos: VideoInput | None, **kwargs: Any
     return processed, texts
 
 
+def count(processor: "FilaProcessor", sizes: Sequence[Sequence[int]]) -> list[int]:
+    """Count the placeholders of videos of (frames, height, width); those that are sampled have a frame per second."""
+    counts = []
+    for num_frames, height, width in sizes:
+        chosen = list(range(num_frames))
+        if getattr(processor.video_processor, "do_sample_frames", None):  # else a server's frames are all shown
+            chosen = sample(processor.video_processor.sampling, Clip(num_frames, fps=1.0))
+        plan = processor.video_processor.plan(height, width)
+        geometry = processor._geometry_of(plan.tile_grid, plan.view_sizes, plan.image_size)
+        pieces = lay_out_video(
+            processor.built_video_layout,
+            processor._layout,
+            [geometry] * len(chosen),
+            [float(index) for index in chosen],
+            processor.clip_tokens,
+        )
+        counts.append(as_text(pieces, str(processor.video_token)).count(str(processor.video_token)))
+    return counts
+
+
 def _frame_geometries(processor: "FilaProcessor", processed: BatchFeature, number: int) -> list[Geometry]:
     """Return the geometry of each frame of a video that is not padding."""
     names = {
@@ -123,6 +145,7 @@ class VideoInputs:
 
     change = staticmethod(change)
     check = staticmethod(check)
+    count = staticmethod(count)
     of_samples = staticmethod(of_samples)
     process = staticmethod(process)
     set_up = staticmethod(set_up)

@@ -117,6 +117,9 @@ def verify(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
     forward: Annotated[bool, typer.Option(help="Also open it in a fresh offline process and run it once.")] = True,
     values: Annotated[bool, typer.Option("--values", help="Also look for NaN and infinity in every weight.")] = False,
+    adapter: Annotated[
+        list[Path] | None, typer.Option(help="Adapter of PEFT: also check that vLLM serves it whole; may be repeated.")
+    ] = None,
     trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
@@ -126,7 +129,9 @@ def verify(
     """
     from fila.conversion.verify import verify as verify_checkpoint
 
-    checks = verify_checkpoint(checkpoint, forward=forward, values=values, trust_remote_code=trust_remote_code)
+    checks = verify_checkpoint(
+        checkpoint, forward=forward, values=values, adapters=adapter or (), trust_remote_code=trust_remote_code
+    )
     print_table([["ok" if check.ok else "FAILED", check.name, " ".join(check.detail.split())] for check in checks])
     if failed := sum(not check.ok for check in checks):
         say(f"error: {failed} of {len(checks)} checks failed for {checkpoint}.")
@@ -254,22 +259,35 @@ def export(
     original: Annotated[
         str | None, typer.Option(help="The checkpoint that was imported, for tensors that have no place here.")
     ] = None,
+    merge: Annotated[
+        Path | None, typer.Option(help="Adapter of PEFT to fold into any checkpoint; names and shapes stay fila's.")
+    ] = None,
     max_shard_size: Shards = MAX_SHARD,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
-    """Write an imported checkpoint in the original system's names and shapes, or the vision half as an ONNX file.
+    """Write an imported checkpoint in the original system's names, or with an adapter folded in, or as an ONNX file.
 
-    Of the original, weights and config.json are written; tokenizer files are the original's own.
+    Of an original, weights and config.json are written; tokenizer files are its own. The ONNX file is the vision half.
     """
     from fila.cli.library_messages import quiet
+    from fila.conversion.adapter import merge_adapter
     from fila.conversion.export_checkpoint import export_checkpoint
 
     if onnx is not None:
+        if merge is not None:
+            raise ValueError("`--onnx` cannot go with `--merge`; merge into a checkpoint first, then export that.")
         _export_onnx(checkpoint, onnx, like)
         return
     if output is None:
         raise ValueError("`fila export` needs `--output`, a folder, or `--onnx`, a file.")
+    if merge is not None:
+        if original is not None:
+            raise ValueError("`--original` cannot go with `--merge`, which writes fila's own names.")
+        with quiet():
+            merge_adapter(checkpoint, merge, output, max_shard_size=max_shard_size, overwrite=overwrite)
+        typer.echo(output)
+        return
     with quiet():
         folder = export_checkpoint(
             checkpoint,

@@ -8,10 +8,11 @@ imported before a command runs: the modules of the command line import late, and
 imports.
 """
 
+import contextlib
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -60,29 +61,36 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapped(**kwargs: object) -> None:
-        try:
-            _run_package()
+        with error_lines(bool(kwargs["debug"])):
             if kwargs.get("trust_remote_code") and (checkpoint := kwargs.get("checkpoint")) is not None:
                 from fila.conversion.own_parts import load_parts
 
                 load_parts(str(checkpoint), trust_remote_code=True)
             command(**kwargs)
-        except typer.Exit:  # a RuntimeError too
-            raise
-        except Exception as error:
-            from huggingface_hub.errors import StrictDataclassError  # a wrong type in a config
-            from safetensors import SafetensorError
-
-            if kwargs["debug"]:
-                raise
-            if isinstance(error, (*_TOLD, StrictDataclassError, SafetensorError)) or type(error) is Exception:
-                say_error(error)  # tokenizers raises plain `Exception`
-                raise typer.Exit(2) from error
-            told, name = " ".join(str(error).split()), type(error).__name__
-            say(f"error: unexpected {name}{told and f': {told}'} (--debug shows where)")
-            raise typer.Exit(1) from error
 
     return wrapped
+
+
+@contextlib.contextmanager
+def error_lines(debug: bool) -> Iterator[None]:
+    """Import the package; turn errors into one line unless `debug`: status 2 if a user can cause them, 1 if not."""
+    try:
+        _run_package()
+        yield
+    except typer.Exit:  # a RuntimeError too
+        raise
+    except Exception as error:
+        from huggingface_hub.errors import StrictDataclassError  # a wrong type in a config
+        from safetensors import SafetensorError
+
+        if debug:
+            raise
+        if isinstance(error, (*_TOLD, StrictDataclassError, SafetensorError)) or type(error) is Exception:
+            say_error(error)  # tokenizers raises plain `Exception`
+            raise typer.Exit(2) from error
+        told, name = " ".join(str(error).split()), type(error).__name__
+        say(f"error: unexpected {name}{told and f': {told}'} (--debug shows where)")
+        raise typer.Exit(1) from error
 
 
 def _run_package() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -57,15 +58,18 @@ print(json.dumps(found))
 """
 
 
-def write_recipe(name: str, folder: Path) -> None:
-    """Write a tiny checkpoint of a recipe, and an image."""
+def write_recipe(name: str, folder: Path, **text: Any) -> None:
+    """Write a tiny checkpoint of a recipe, and an image; `text` are settings of its language model."""
     original = replace(OTHERS.get(name) or ORIGINALS[name], recipe=name)
     config, recipe = tiny_original(original), load_recipe(name)
     tokens = byte_tokenizer(recipe.special_tokens, None)
     tokens.add_tokens([recipe.processor["image_token"]], special_tokens=True)
     if "video_processor" in recipe.processor:
-        tokens.add_tokens([recipe.processor.get("video_token", "<video>")], special_tokens=True)
-    config.text_config.vocab_size = len(tokens)
+        video_token = recipe.processor.get("video_token", "<video>")
+        tokens.add_tokens([video_token], special_tokens=True)
+        config.video_token_id = tokens.convert_tokens_to_ids(video_token)
+    for setting, value in {**text, "vocab_size": len(tokens)}.items():
+        setattr(config.text_config, setting, value)
     config.image_token_id = tokens.convert_tokens_to_ids(recipe.processor["image_token"])
     model = FilaForConditionalGeneration(config)
     randomise(model)

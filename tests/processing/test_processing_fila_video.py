@@ -217,3 +217,15 @@ def test_processor_without_a_video_processor_refuses_videos() -> None:
 def test_tokenizer_without_the_video_token_is_refused() -> None:
     with pytest.raises(ValueError, match=r"The video token '<video>' must be an added token of the tokenizer"):
         FilaProcessor(tiny_image_processor(), tiny_tokenizer(), video_processor=FilaVideoProcessor(**FRAMES))
+
+
+def test_a_server_counts_videos_as_they_are_written() -> None:
+    video = pictures(5)
+    for settings, shown in (({}, 5), ({"do_sample_frames": True}, 3)):
+        ours = processor(video_processor=FilaVideoProcessor(**FRAMES, **settings))
+        metadata = [{"total_num_frames": 5, "fps": 1.0}]
+        batch = ours(text="<video>", videos=[video], video_metadata=metadata, return_tensors="pt")
+        height, width = 30, 50
+        counted = ours._get_num_multimodal_tokens(video_sizes=[(5, height, width)])
+        written = int((batch["input_ids"] == VIDEO_TOKEN_ID).sum())
+        assert counted.num_video_tokens == [written] == [5 * shown]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -26,7 +27,7 @@ import fila
 import fila_cli
 from fila import vllm_plugin
 from fila.pipeline import FilaImageTextToTextPipeline
-from tests.helpers import tiny_config, tiny_processor
+from tests.helpers import tiny_config, tiny_model, tiny_processor
 
 NAMES = {
     "FilaConfig",
@@ -58,6 +59,7 @@ COMMANDS = {
     "pages",
     "plan",
     "recipes",
+    "run",
     "train",
     "verify",
     "view",
@@ -145,21 +147,27 @@ def test_vllm_plugin_registers_in_both_places(vllm: dict[str, Any], monkeypatch:
 
 
 @pytest.mark.parametrize("hook", ["verify_and_update_model_config", "verify_and_update_config"])
-def test_vllm_does_not_start_with_shared_positions(vllm: dict[str, Any], hook: str) -> None:
+def test_vllm_asks_a_model_with_shared_positions_for_them(vllm: dict[str, Any], hook: str) -> None:
     vllm_plugin.register()
-    asked = types.SimpleNamespace(hf_config=tiny_config(shared_positions=True))
-    asked.model_config = asked
-    with pytest.raises(ValueError, match="vLLM cannot serve a fila checkpoint with `shared_positions`"):
+    for shared in (True, False):
+        asked = types.SimpleNamespace(hf_config=tiny_config(shared_positions=shared))
+        asked.model_config = asked
         getattr(vllm["configs"]["FilaForConditionalGeneration"], hook)(asked)
+        assert ("mrope_section" in asked.hf_config.text_config.rope_parameters) is shared
 
 
-def test_vllm_says_that_videos_are_not_served(vllm: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
-    vllm_plugin.register()
-    hook = vllm["configs"]["FilaForConditionalGeneration"].verify_and_update_model_config
-    hook(types.SimpleNamespace(hf_config=tiny_config()))
-    assert not caplog.messages
-    hook(types.SimpleNamespace(hf_config=tiny_config(video_token_id=6)))
-    assert "vLLM refuses a video with the words 'at most 0'" in caplog.text
+def test_positions_as_vllm_asks_for_them() -> None:
+    model = tiny_model(shared_positions=True).model
+    ids = torch.full((1, 7), 9)
+    ids[0, 1:5] = model.config.image_token_id
+    positions, further = vllm_plugin.rope_index(model, ids)
+    assert positions.tolist() == [[[0, 1, 2, 2, 3, 4, 5]]] * 3
+    assert further.tolist() == [[-1]]
+    types_of = (ids == model.config.image_token_id).int()
+    assert torch.equal(vllm_plugin.rope_index(model, torch.zeros_like(ids), mm_token_type_ids=types_of)[0], positions)
+    embeds = model.get_input_embeddings()(ids.clamp(max=8))
+    one_row, three_rows = (model(inputs_embeds=embeds, position_ids=given)[0] for given in (positions[0], positions))
+    assert torch.equal(one_row, three_rows)
 
 
 def test_import_gives_pipelines_of_mixed_rows() -> None:
