@@ -11,6 +11,7 @@ writes.
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -166,10 +167,8 @@ def ask_all(asker: BulkAsker, output: Path, *, shard: tuple[int, int] = (0, 1), 
         ValueError: If the file holds something else than such lines, or two questions have one id.
     """
     index, count = shard
-    output.parent.mkdir(parents=True, exist_ok=True)
     answered = failed = 0
-    with output.open("ab+") as file:
-        done = _resume(file, output)
+    with open_answers(output) as (file, done):
         rows = range(index, len(asker.dataset), count)
         with tqdm(total=len(rows), unit=" rows", disable=not progress) as bar:
             bar_rows = _counted(rows, bar)
@@ -186,6 +185,14 @@ def _counted(rows: Iterable[int], bar: Any) -> Iterator[int]:
     for row in rows:
         yield row
         bar.update()
+
+
+@contextmanager
+def open_answers(output: Path) -> Iterator[tuple[BinaryIO, set[str]]]:
+    """Open a file of lines to append to, and yield it with the ids that it holds; see `ask_all`."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.open("ab+") as file:
+        yield file, _resume(file, output)
 
 
 def _resume(file: BinaryIO, output: Path) -> set[str]:

@@ -3,6 +3,8 @@
 """`fila ask --data`, in this process and in one that is killed."""
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -72,3 +74,22 @@ def test_the_checkpoint_can_be_an_option_beside_an_image(
     assert result.exit_code == 0, result.stderr
     with Image.open(image) as picture:
         assert f"{picture.height} x {picture.width} pixels" in result.stderr
+
+
+@pytest.mark.parametrize("page", ["bulk.md", "evaluation.md"])
+def test_lines_of_the_page_run(
+    page: str, fila: Callable[..., Any], checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    assert len(lines) == 3
+    for name in ("my-data", "my-test"):
+        write_json_lines(tmp_path, make_samples(3)).rename(tmp_path / f"{name}.jsonl")
+    (tmp_path / "my-checkpoint").symlink_to(checkpoint)
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        result = fila(*shlex.split(line)[1:])
+        assert result.exit_code == 0, result.stderr
+    if page == "bulk.md":
+        parts = [Path(f"part-{index}.jsonl").read_text().splitlines() for index in range(2)]
+        assert sorted(parts[0] + parts[1]) == sorted(Path("answers.jsonl").read_text().splitlines())

@@ -3,17 +3,19 @@
 """Bulk answers: one line per question, resumed after any end, whatever some rows hold."""
 
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fila.training.answering import Answerer
 from fila.training.bulk import BulkAsker, Line, ask_all, read_shard
-from fila.training.data import questions
+from fila.training.data import JsonLines, questions
 from fila.training.evaluation import answer_questions
 from tests.helpers import random_image, tiny_model, tiny_processor
-from tests.training.samples import make_samples
+from tests.training.samples import make_samples, write_json_lines
 
 FIELDS = [{"question": "Who?", "answer": "a"}, {"question": "Where to?"}]
 ROWS: list[dict[str, Any]] = [
@@ -53,6 +55,21 @@ def test_a_run_goes_on_from_every_byte_at_which_it_was_killed(tmp_path: Path) ->
         path.write_bytes(whole[:end])
         ask_all(one, path)
         assert path.read_bytes() == whole, end
+
+
+def test_the_actor_of_the_ray_example_answers_as_one_run(tmp_path: Path) -> None:
+    """Without Ray, which `make ray-check` has: the actor gets numbers of rows in arrays."""
+    one = asker()
+    for part in (one.answer.model, one.answer.processor):
+        part.save_pretrained(tmp_path / "checkpoint")
+    data = write_json_lines(tmp_path / "data", make_samples(4))
+    one = BulkAsker(one.answer, JsonLines(data), data.name, batch_size=2)
+    ask_all(one, tmp_path / "one")
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "ray_ask.py"))
+    done = frozenset({"data.jsonl:3:0"})
+    actor = example["Asker"](str(tmp_path / "checkpoint"), str(data), done, batch_size=2, max_new_tokens=5)
+    found = [line for rows in ([0, 2], [1, 3]) for line in actor({"id": np.array(rows)})["line"]]
+    assert sorted(found) == sorted((tmp_path / "one").read_text().splitlines())[:3]
 
 
 def test_shards_together_are_one_run(tmp_path: Path) -> None:
