@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fila.cli.demo import bundled_files
 
-REPEATED = 12  # the bundled pages, so many times
+REPEATED = 3  # the bundled pages, so many times
 EXAMPLE = Path(__file__).parents[1] / "examples" / "ray_ask.py"
 
 
@@ -49,7 +49,7 @@ def main() -> None:
 
         ask = [sys.executable, "-m", "fila", "ask", checkpoint, "--data", str(data), "--max-new-tokens", "32", "-o"]
         ray = [sys.executable, str(EXAMPLE), checkpoint, str(data)]
-        ray_options = ["--max-new-tokens", "32", "--rows", "6"]
+        ray_options = ["--max-new-tokens", "32", "--rows", "2"]
         parts = [folder / "0.jsonl", folder / "1.jsonl"]
         seconds = {
             "one process": timed([*ask, str(folder / "one.jsonl")]),
