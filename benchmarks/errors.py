@@ -13,7 +13,8 @@ import json
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from fila.training.evaluation import LARGE_ENOUGH, SMALL_PRINT, edit_distance
+from fila.training.evaluation import LARGE_ENOUGH, SMALL_PRINT
+from fila.training.metrics import edit_distance
 
 
 def kind(reference: str, prediction: str, others: set[str]) -> str:

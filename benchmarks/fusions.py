@@ -15,7 +15,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fila.training.evaluation import LARGE_ENOUGH, SMALL_PRINT, Score, wilson_interval
+from fila.training.evaluation import LARGE_ENOUGH, SMALL_PRINT, Score
+from fila.training.metrics import wilson_interval
 from projects.default_model.recipe import FINETUNE_PAGES, FINETUNES, assemble_start, call, warm_up
 
 FUSIONS = ("cvfm", "channel_concat", "none")

@@ -190,31 +190,58 @@ def image_size(image: object) -> tuple[int, int]:
     return open_image_size(load_images(source))
 
 
-def questions(samples: Iterable[Mapping[str, Any]]) -> Iterator["Question"]:
+def questions(samples: Iterable[Mapping[str, Any]], *, unanswered: bool = False) -> Iterator["Question"]:
     """Yield one `Question` per field of each sample, or per assistant message if a sample has no fields.
 
     The prompt of a field holds the sample's images and videos and the field's question. The prompt of an assistant
-    message holds all messages before it.
+    message holds all messages before it. `answers` of a field, or of a sample for its last assistant message, are all
+    right answers.
+
+    Args:
+        samples: Samples, as `open_data` gives them.
+        unanswered: Whether a sample whose last message is the user's asks that message too, without a right answer,
+            and fields may lack an answer.
 
     Raises:
         ValueError: If a sample cannot be used, or a field lacks a question or an answer as text.
     """
     for index, each in enumerate(samples):
         sample = read_sample(each, f"Sample {index}")
-        images, videos = sample["images"], sample["videos"]
-        for entry in sample.get("fields") or []:
-            if not all(isinstance(entry.get(name), str) for name in ("question", "answer")):
-                raise ValueError(f"A field must have `question` and `answer`, both text; got {entry!r:.80}.")
-            content = [{"type": "image"} for _ in images] + [{"type": "video"} for _ in videos]
-            content.append({"type": "text", "text": entry["question"]})
-            yield Question(images, [{"role": "user", "content": content}], entry["answer"], entry, videos, index)
-        if sample.get("fields"):
-            continue
-        for number, message in enumerate(sample["messages"]):
-            if message["role"] == "assistant":
-                before = sample["messages"][:number]
-                num_images, num_videos = (count_parts(before, kind) for kind in ("image", "video"))
-                yield Question(images[:num_images], before, message_text(message), None, videos[:num_videos], index)
+        yield from questions_of(sample, index, unanswered=unanswered)
+
+
+def questions_of(sample: Mapping[str, Any], index: int, *, unanswered: bool = False) -> Iterator["Question"]:
+    """Yield the questions of a sample that `read_sample` returned; see `questions`."""
+    images, videos = sample["images"], sample["videos"]
+    for entry in sample.get("fields") or []:
+        answers = _right_answers(entry) or ([""] if unanswered else [])
+        if not isinstance(entry.get("question"), str) or not answers:
+            raise ValueError(
+                f"A field of sample {index} must have `question` and `answer`, both text, or `answers`, a list of "
+                f"texts; got {entry!r:.80}."
+            )
+        content = [{"type": "image"} for _ in images] + [{"type": "video"} for _ in videos]
+        content.append({"type": "text", "text": entry["question"]})
+        yield Question(images, [{"role": "user", "content": content}], answers[0], entry, videos, index, answers)
+    if sample.get("fields"):
+        return
+    messages = sample["messages"]
+    ends = [number for number, message in enumerate(messages) if message["role"] == "assistant"]
+    if unanswered and messages and messages[-1]["role"] == "user":
+        ends.append(len(messages))
+    for number in ends:
+        before = messages[:number]
+        num_images, num_videos = (count_parts(before, kind) for kind in ("image", "video"))
+        answer = message_text(messages[number]) if number < len(messages) else ""
+        answers = (_right_answers(sample) if number == ends[-1] else []) or [answer]
+        yield Question(images[:num_images], before, answer, None, videos[:num_videos], index, answers)
+
+
+def _right_answers(entry: Mapping[str, Any]) -> list[str]:
+    """Return the texts of `answers`, or of `answer`; nothing where there is another type."""
+    answers = entry.get("answers")
+    answers = [entry.get("answer")] if answers is None else list(answers)
+    return answers if all(isinstance(answer, str) for answer in answers) else []
 
 
 @dataclass(frozen=True)
@@ -224,10 +251,11 @@ class Question:
     Attributes:
         images: Images, in the form that the sample has them.
         messages: Messages up to the question, with a part for each image and video.
-        answer: The right answer.
+        answer: The right answer, or the first of several.
         field: Other facts about the question, for buckets.
         videos: As a sample holds them.
         sample: Index of the sample in the data.
+        answers: All right answers; empty means `answer` alone.
     """
 
     images: Sequence[Any]
@@ -236,6 +264,12 @@ class Question:
     field: Mapping[str, Any] | None = None
     videos: Sequence[Any] = ()
     sample: int | None = None
+    answers: Sequence[str] = ()
+
+    @property
+    def references(self) -> Sequence[str]:
+        """Return all right answers."""
+        return self.answers or [self.answer]
 
     @property
     def text(self) -> str:

@@ -1,14 +1,14 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Evaluation by generated answers: exact match and character error rate, split by buckets.
+"""Evaluation by generated answers: metrics of `metrics.py` and character error rate, split by buckets.
 
-Answers are generated greedily in batches; no logits are kept. Intervals are Wilson's, 95 %.
+Answers are generated greedily in batches; no logits are kept. Exact match has Wilson's 95 % interval, and every metric
+one of a bootstrap over pages, because questions about one page are not independent.
 """
 
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -20,8 +20,9 @@ from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageP
 from fila.processing.image_source import shown
 from fila.processing.processing_fila import FilaProcessor
 
-from .collator import FilaCollator
+from .answering import Answerer, source_key
 from .data import Question, image_size
+from .metrics import METRICS, applying_metrics, bootstrap_interval, edit_distance, exact, wilson_interval
 
 Bucket = Callable[[Question], str | None]  # a question's bucket, or None
 CAP_HEIGHTS = (2, 3, 4, 6, 8, 12, 16)
@@ -40,6 +41,8 @@ class Answered:
         sample: Index of the sample.
         images: Files of its images; None for an image given as pixels.
         videos: Likewise.
+        references: All right answers; empty means `reference` alone.
+        page: What the question is about: equal for questions about the same images and videos.
     """
 
     question: str
@@ -49,11 +52,33 @@ class Answered:
     sample: int | None = None
     images: Sequence[str | None] = ()
     videos: Sequence[str | None] = ()
+    references: Sequence[str] = ()
+    page: str = ""
+
+    @property
+    def right_answers(self) -> Sequence[str]:
+        """All right answers."""
+        return self.references or [self.reference]
 
     @property
     def exact(self) -> bool:
-        """Whether both texts are equal apart from white space."""
-        return self.prediction.split() == self.reference.split()
+        """Whether the prediction equals a right answer, white space aside."""
+        return bool(exact(self.prediction, self.right_answers))
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean of a metric over some questions.
+
+    Attributes:
+        value: The mean.
+        low: Lower end of its 95 % interval, by a bootstrap over pages; None where all questions share a page.
+        high: Upper end, likewise.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -63,9 +88,12 @@ class Score:
     Attributes:
         count: Number of questions.
         exact_match: Share of answers that are right.
-        low: Lower end of its 95 % interval.
+        low: Lower end of its 95 % interval, Wilson's.
         high: Upper end.
-        character_error_rate: Edits of all answers over characters of all right answers.
+        character_error_rate: Edits of all answers over characters of the right answers that are closest to them.
+        pages: Number of pages that the questions are about.
+        empty: Number of empty answers; VQA accuracy can count one as right.
+        metrics: Name of each metric to its mean.
     """
 
     count: int
@@ -73,38 +101,14 @@ class Score:
     low: float
     high: float
     character_error_rate: float
+    pages: int = 0
+    empty: int = 0
+    metrics: Mapping[str, Mean] = field(default_factory=dict)
 
 
-def edit_distance(first: str, second: str) -> int:
-    """Return the fewest insertions, deletions and substitutions of characters between two texts.
-
-    Example:
-        >>> edit_distance("12.50", "12,5")
-        2
-    """
-    row = list(range(len(second) + 1))
-    for above, character in enumerate(first, 1):
-        diagonal, row[0] = row[0], above
-        for column, other in enumerate(second, 1):
-            substituted = diagonal + (character != other)
-            diagonal = row[column]
-            row[column] = min(substituted, row[column] + 1, row[column - 1] + 1)
-    return row[-1]
-
-
-def wilson_interval(successes: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return Wilson's interval of a share; (0, 1) without trials.
-
-    Example:
-        >>> [round(end, 3) for end in wilson_interval(9, 10)]
-        [0.596, 0.982]
-    """
-    if count == 0:
-        return 0.0, 1.0
-    share, spread = successes / count, z * z / count
-    centre = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+def page_of(question: Question) -> str:
+    """Return a key that questions about the same images and videos share; empty without any."""
+    return " ".join(source_key(source) for source in [*question.images, *question.videos])
 
 
 def by_number(key: str, edges: Sequence[float] = CAP_HEIGHTS) -> Bucket:
@@ -169,6 +173,8 @@ def answer_questions(
 ) -> Iterator[Answered]:
     """Ask a model batch by batch, and yield answers, which hold text and no tensors.
 
+    An image that several questions follow each other about is encoded once, see `Answerer`.
+
     Args:
         model: A `FilaForConditionalGeneration`; it is in eval mode during the call.
         processor: Its processor.
@@ -179,29 +185,27 @@ def answer_questions(
         progress: Whether to show a bar on standard error.
     """
     buckets = default_buckets(processor) if buckets is None else buckets
-    collate = FilaCollator(processor, generate=True)
+    answer = Answerer(model, processor, max_new_tokens)
     waiting, was_training = iter(questions), model.training
     total = len(questions) if isinstance(questions, Sequence) else None
     model.eval()
     try:
         with tqdm(total=total, unit=" questions", disable=not progress) as bar:
             while batch := list(islice(waiting, batch_size)):
-                names = ("images", "videos", "messages")
-                inputs = collate([{name: getattr(asked, name) for name in names} for asked in batch])
-                inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
-                tokens = model.generate(
-                    **inputs,
-                    max_new_tokens=max_new_tokens,
-                    do_sample=False,
-                    pad_token_id=processor.tokenizer.pad_token_id,
-                )
-                new = tokens[:, inputs["input_ids"].shape[1] :]
-                texts = processor.tokenizer.batch_decode(new, skip_special_tokens=True)
-                for asked, text in zip(batch, texts, strict=True):
+                for asked, (text, _) in zip(batch, answer(batch), strict=True):
                     found = {name: bucket(asked) for name, bucket in buckets.items()}
                     labels = {name: label for name, label in found.items() if label is not None}
-                    files = _files(asked.images), _files(asked.videos)
-                    yield Answered(asked.text, asked.answer, text.strip(), labels, asked.sample, *files)
+                    yield Answered(
+                        asked.text,
+                        asked.answer,
+                        text,
+                        labels,
+                        asked.sample,
+                        _files(asked.images),
+                        _files(asked.videos),
+                        asked.references,
+                        page_of(asked),
+                    )
                 bar.update(len(batch))
     finally:
         model.train(was_training)
@@ -212,24 +216,55 @@ def _files(sources: Sequence[Any]) -> list[str | None]:
     return [shown(source.get("path") if isinstance(source, Mapping) else source) for source in sources]
 
 
-def score(answers: Sequence[Answered]) -> Score:
-    """Score answers together."""
+def score(answers: Sequence[Answered], metrics: Sequence[str] | None = None) -> Score:
+    """Score answers together.
+
+    Args:
+        answers: The answers.
+        metrics: Names of `METRICS`; those that apply by default.
+    """
     right = sum(answer.exact for answer in answers)
-    edits = sum(edit_distance(answer.prediction, answer.reference) for answer in answers)
-    characters = sum(len(answer.reference) for answer in answers)
+    edits = characters = 0
+    for answer in answers:
+        found = [(edit_distance(answer.prediction, text), len(text)) for text in answer.right_answers]
+        distance, length = min(found, key=lambda pair: (pair[0] / max(1, pair[1]), pair[0]))
+        edits, characters = edits + distance, characters + length
     low, high = wilson_interval(right, len(answers))
-    return Score(len(answers), right / max(1, len(answers)), low, high, edits / max(1, characters))
+    pages = [answer.page or f"sample {answer.sample}" for answer in answers]
+    if metrics is None:
+        metrics = applying_metrics([answer.right_answers for answer in answers])
+    means = {}
+    for name in metrics:
+        values = [METRICS[name](answer.prediction, answer.right_answers) for answer in answers]
+        means[name] = Mean(sum(values) / max(1, len(values)), *(bootstrap_interval(values, pages) or (None, None)))
+    return Score(
+        len(answers),
+        right / max(1, len(answers)),
+        low,
+        high,
+        edits / max(1, characters),
+        len(set(pages)),
+        sum(not answer.prediction.strip() for answer in answers),
+        means,
+    )
 
 
-def score_buckets(answers: Sequence[Answered]) -> dict[str, dict[str, Score]]:
-    """Score all answers together, as bucket "all" of split "all", and each bucket of each split."""
-    scores = {"all": {"all": score(answers)}}
+def score_buckets(answers: Sequence[Answered], metrics: Sequence[str] | None = None) -> dict[str, dict[str, Score]]:
+    """Score all answers together, as bucket "all" of split "all", and each bucket of each split.
+
+    Args:
+        answers: The answers.
+        metrics: Names of `METRICS`; by default those that apply to all answers together.
+    """
+    if metrics is None:
+        metrics = applying_metrics([answer.right_answers for answer in answers])
+    scores = {"all": {"all": score(answers, metrics)}}
     for split in dict.fromkeys(name for answer in answers for name in answer.buckets):
         groups: dict[str, list[Answered]] = {}
         for answer in answers:
             if split in answer.buckets:
                 groups.setdefault(answer.buckets[split], []).append(answer)
-        scores[split] = {label: score(groups[label]) for label in sorted(groups, key=_numbers)}
+        scores[split] = {label: score(groups[label], metrics) for label in sorted(groups, key=_numbers)}
     return scores
 
 
@@ -238,6 +273,6 @@ def _numbers(label: str) -> tuple[list[float], str]:
     return [float(number) for number in re.findall(r"\d+(?:\.\d+)?", label)], label
 
 
-def as_json(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, dict[str, dict[str, float]]]:
+def as_json(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, dict[str, dict[str, Any]]]:
     """Convert scores to plain JSON."""
     return {split: {label: asdict(each) for label, each in found.items()} for split, found in scores.items()}

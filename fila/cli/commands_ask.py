@@ -3,6 +3,7 @@
 """The commands `fila ask` and `fila demo`."""
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -15,23 +16,61 @@ from fila.cli.common import Debug, Dtype, Trust, app, one_line_errors, say
 @app.command()
 @one_line_errors
 def ask(
-    checkpoint: Annotated[str, typer.Argument(help="Folder or Hub id.")],
+    checkpoint: Annotated[str | None, typer.Argument(help="Folder or Hub id.", show_default=False)] = None,
     images_and_question: Annotated[
-        list[str], typer.Argument(metavar="IMAGE... QUESTION", help="Image or video files, then the question.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="IMAGE... QUESTION", help="Image or video files, then the question."),
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token; above 0 samples.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Ask all questions of this data instead, in the forms of `fila evaluate`.", metavar="DATA"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="JSON-lines file for the answers to --data; goes on if there."),
+    ] = None,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Ask rows I, I + N, ... of --data, counted from 0; for N processes.")
+    ] = "0/1",
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions of --data at once.")] = 8,
+    named: Annotated[
+        str | None, typer.Option("--checkpoint", help="The checkpoint, where it is not the first argument.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
     dtype: Dtype = "auto",
     trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
-    """Ask a checkpoint about images and videos.
+    """Ask a checkpoint about images and videos, or all questions of a data set.
 
-    The answer streams to standard output; everything else goes to standard error.
+    The answer streams to standard output; everything else goes to standard error. With --data the answers are lines of
+    --output, and a run that was killed goes on where it stopped.
     """
-    *paths, question = images_and_question
+    if named is not None and checkpoint is not None:
+        if data is not None:
+            raise ValueError(f"The checkpoint is given twice, as {checkpoint!r} and as --checkpoint {named!r}.")
+        images_and_question = [checkpoint, *(images_and_question or [])]
+    checkpoint = named or checkpoint
+    if checkpoint is None:
+        raise ValueError(
+            "`fila ask` needs a checkpoint, an image and a question, or --checkpoint, --data and --output."
+        )
+    if trust_remote_code and named:
+        from fila.conversion.own_parts import load_parts
+
+        load_parts(named, trust_remote_code=True)
+    if data is not None or output is not None:
+        if data is None or output is None or images_and_question or temperature:
+            raise ValueError(
+                "--data and --output go together, without images, a question or a temperature; the data has the "
+                "questions, and answers are greedy."
+            )
+        _ask_data(checkpoint, data, output, shard, batch_size, max_new_tokens, device, dtype)
+        return
+    *paths, question = images_and_question or [""]
     if not paths:
         raise ValueError(f"`fila ask` needs an image and a question after the checkpoint; got only {question!r}.")
     started = time.perf_counter()
@@ -61,6 +100,43 @@ def ask(
         seed=seed,
         say=say,
     )
+
+
+def _ask_data(
+    checkpoint: str,
+    data: str,
+    output: Path,
+    shard: str,
+    batch_size: int,
+    max_new_tokens: int,
+    device: str,
+    dtype: str,
+) -> None:
+    """Ask all questions of a data set and append the answers to a file."""
+    from fila.cli.ask import load_checkpoint
+    from fila.cli.library_messages import quiet
+    from fila.conversion.output import refuse_inputs
+    from fila.training.answering import Answerer
+    from fila.training.bulk import BulkAsker, ask_all, read_shard
+    from fila.training.data import MANY_PAGES, open_data
+
+    part = read_shard(shard)
+    refuse_inputs(output, [checkpoint, data], is_new_file=not output.exists())
+    started = time.perf_counter()
+    with quiet():
+        model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
+    dataset = open_data(data, processor)
+    if len(dataset) == MANY_PAGES:
+        raise ValueError(f"Pages to ask about must be counted, as in `{data}:400`.")
+    say(f"model: {checkpoint}; loaded in {time.perf_counter() - started:.1f} s")
+    asker = BulkAsker(Answerer(model, processor, max_new_tokens), dataset, Path(data).name, batch_size=batch_size)
+    started = time.perf_counter()
+    counts = ask_all(asker, output, shard=part, progress=sys.stderr.isatty())
+    say(
+        f"{counts.answered} answers and {counts.failed} errors in {time.perf_counter() - started:.1f} s; "
+        f"{counts.found} were in {output} before"
+    )
+    typer.echo(output)
 
 
 @app.command()

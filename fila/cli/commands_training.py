@@ -258,6 +258,12 @@ def evaluate(
     max_questions: Annotated[int | None, typer.Option(min=1, help="Questions, at most.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions at once.")] = 8,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 64,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="exact, anls, anls_lmms, relaxed, vqa or contains; can be repeated. If not given: all that apply."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
     dtype: Dtype = "auto",
     plots: Plots = True,
@@ -266,7 +272,8 @@ def evaluate(
 ) -> None:
     """Ask a checkpoint the questions of a data set and score its answers.
 
-    The scores are exact match with 95 % intervals and character error rate, for all questions and by bucket.
+    The scores are exact match with 95 % intervals, other metrics and character error rate, for all questions and by
+    bucket. Wilson's interval counts the questions as independent; the other one draws whole pages.
     """
     from itertools import islice
 
@@ -275,7 +282,10 @@ def evaluate(
     from fila.conversion.output import refuse_inputs, written_file
     from fila.training.data import MANY_PAGES, open_data, questions
     from fila.training.evaluation import answer_questions, as_json, score_buckets
+    from fila.training.metrics import METRICS
 
+    if unknown := sorted(set(metric or ()) - METRICS.keys()):
+        raise ValueError(f"`--metric` must be one of {sorted(METRICS)}; got {unknown}.")
     if output is not None:
         for name in ("answers.jsonl", "evaluation.json"):
             refuse_inputs(output / name, [data], is_new_file=True)  # before any work
@@ -297,13 +307,19 @@ def evaluate(
     )
     if not answers:
         raise ValueError(_NOTHING_TO_ASK.format(data))
-    scores = score_buckets(answers)
-    rows = [["split", "bucket", "questions", "exact match", "95 % interval", "character errors"]]
+    names = list(dict.fromkeys(["exact", *metric])) if metric else None
+    scores = score_buckets(answers, names)
+    total = scores["all"]["all"]
+    others = [name for name in total.metrics if name != "exact"]
+    rows = [["split", "bucket", "questions", "exact match", "95 % interval", "by pages", *others, "character errors"]]
     for split, found in scores.items():
         for label, score in found.items():
-            interval = f"{score.low:.1%} to {score.high:.1%}"
-            numbers = [str(score.count), f"{score.exact_match:.1%}", interval, f"{score.character_error_rate:.1%}"]
-            rows.append([split, label, *numbers])
+            by_page = score.metrics["exact"]
+            numbers = [str(score.count), f"{score.exact_match:.1%}", f"{score.low:.1%} to {score.high:.1%}"]
+            numbers.append("one page" if by_page.low is None else f"{by_page.low:.1%} to {by_page.high:.1%}")
+            numbers += [f"{score.metrics[name].value:.1%}" for name in others]
+            rows.append([split, label, *numbers, f"{score.character_error_rate:.1%}"])
+    say(f"{total.count} questions about {total.pages} pages; {total.empty} empty answers")
     print_table(rows)
     if output is None:
         return

@@ -244,7 +244,9 @@ def test_evaluate_prints_a_table_and_writes_what_it_saw(
     result = fila("evaluate", checkpoint, "--data", data, "-o", tmp_path / "out", "--max-new-tokens", 2)
     assert result.exit_code == 0, result.stderr
     table = [line.split() for line in result.stdout.splitlines()]
-    assert table[0] == ["split", "bucket", "questions", "exact", "match", "95", "%", "interval", "character", "errors"]
+    heads = ["split", "bucket", "questions", "exact match", "95 % interval", "by pages", "anls", "character errors"]
+    assert table[0] == " ".join(heads).split()
+    assert "7 questions about 7 pages; " in result.stderr
     assert table[1][:4] == ["all", "all", "7", "0.0%"]
     assert [row[1:3] for row in table if row[0] == "resolution"] == [["2", "tiles"], ["3", "tiles"], ["4", "tiles"]]
     assert table[-1] == [str(tmp_path / "out")]
@@ -304,6 +306,17 @@ def test_evaluate_wants_generated_pages_counted(fila: Callable[..., Any], checkp
     result = fila("evaluate", checkpoint, "--data", "pages:test")
     assert result.exit_code == 2
     assert "as in `pages:test:400`, or --max-questions given" in result.stderr
+
+
+def test_evaluate_refuses_an_unknown_metric_and_takes_several(
+    fila: Callable[..., Any], checkpoint: str, data: str
+) -> None:
+    result = fila("evaluate", checkpoint, "--data", data, "--metric", "bleu")
+    assert result.exit_code == 2
+    assert "`--metric` must be one of ['anls', 'anls_lmms', 'contains', 'exact', 'relaxed', 'vqa']" in result.stderr
+    limits = ("--max-questions", 2, "--max-new-tokens", 1)
+    result = fila("evaluate", checkpoint, "--data", data, "--metric", "vqa", "--metric", "anls_lmms", *limits)
+    assert result.stdout.splitlines()[0].split()[-4:] == ["vqa", "anls_lmms", "character", "errors"]
 
 
 def test_evaluate_asks_no_more_than_it_is_told(fila: Callable[..., Any], checkpoint: str, data: str) -> None:

@@ -200,6 +200,19 @@ def test_sizes_of_everything_that_can_be_an_image(tmp_path: Path) -> None:
     assert image_size(tmp_path / "turned.jpg") == (41, 9)
 
 
+def test_questions_hold_all_right_answers_and_may_lack_one() -> None:
+    sample = {**conversation([random_image(9, 41)], "What?", "a"), "answers": ["a", "A"]}
+    (asked,) = questions([sample])
+    assert (asked.answer, asked.references) == ("a", ["a", "A"])
+    field = {"question": "What?", "answers": ["b", "B"]}
+    (asked,) = questions([{**sample, "fields": [field]}])
+    assert (asked.answer, asked.references) == ("b", ["b", "B"])
+    only = {"messages": [{"role": "user", "content": "Hm?"}]}
+    assert list(questions([only])) == []
+    (asked,) = questions([only], unanswered=True)
+    assert (asked.text, asked.answer) == ("Hm?", "")
+
+
 def test_questions_are_the_fields_or_the_assistants_messages() -> None:
     sample = conversation([random_image(9, 41)], "First?", "one")
     sample["messages"] += [
@@ -217,7 +230,9 @@ def test_questions_are_the_fields_or_the_assistants_messages() -> None:
     assert [part["type"] for part in asked.messages[0]["content"]] == ["image", "image", "text"]
     assert json.dumps(asked.messages)
     for field in ({"question": "Total?", "answer": 7.5}, {"answer": "7"}):
-        with pytest.raises(ValueError, match="A field must have `question` and `answer`, both text; got"):
+        with pytest.raises(
+            ValueError, match="A field of sample 0 must have `question` and `answer`, both text, or `answers`"
+        ):
             next(questions([{**sample, "fields": [field]}]))
 
 

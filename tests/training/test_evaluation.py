@@ -1,15 +1,12 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-import math
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
+from fila.training.answering import _TAKES_FEATURES
 from fila.training.data import Question, questions
 from fila.training.evaluation import (
     Answered,
@@ -18,47 +15,14 @@ from fila.training.evaluation import (
     by_number,
     by_tiles,
     default_buckets,
-    edit_distance,
+    page_of,
     score,
     score_buckets,
     small_print,
-    wilson_interval,
 )
+from fila.training.metrics import wilson_interval
 from tests.helpers import random_image, tiny_model, tiny_processor
 from tests.training.samples import make_samples
-
-
-def slow_distance(first: str, second: str) -> int:
-    """Straight from the definition."""
-
-    @cache
-    def distance(i: int, j: int) -> int:
-        if i == 0 or j == 0:
-            return i + j
-        if first[i - 1] == second[j - 1]:
-            return distance(i - 1, j - 1)
-        return 1 + min(distance(i - 1, j), distance(i, j - 1), distance(i - 1, j - 1))
-
-    return distance(len(first), len(second))
-
-
-@given(st.text("ab 1", max_size=9), st.text("ab 1", max_size=9))
-def test_edit_distance_is_the_slow_ones(first: str, second: str) -> None:
-    assert edit_distance(first, second) == slow_distance(first, second)
-
-
-@pytest.mark.parametrize("count", [1, 7, 100, 1000])
-def test_wilson_interval_solves_its_equation(count: int) -> None:
-    """Its ends are the shares from which the observed one is 1.96 standard deviations away."""
-    for successes in {0, 1, count // 3, count}:
-        for end in wilson_interval(successes, count):
-            assert 0 <= end <= 1
-            if 1e-9 < end < 1 - 1e-9:
-                deviations = abs(successes / count - end) / math.sqrt(end * (1 - end) / count)
-                assert deviations == pytest.approx(1.959964, rel=1e-6)
-    assert wilson_interval(0, 0) == (0.0, 1.0)
-    assert wilson_interval(0, count)[0] == pytest.approx(0)
-    assert wilson_interval(count, count)[1] == pytest.approx(1)
 
 
 def answered(reference: str, prediction: str, **buckets: str) -> Answered:
@@ -72,6 +36,24 @@ def test_scores() -> None:
     assert (found.low, found.high) == wilson_interval(2, 4)
     nothing = score([])
     assert (nothing.count, nothing.exact_match, nothing.low, nothing.high) == (0, 0, 0, 1)
+
+
+def test_several_references_empty_answers_and_metrics() -> None:
+    answers = [
+        Answered("?", "slip A", "Slip A", {}, 0, references=["slip A", "Slip A"], page="a"),
+        Answered("?", "slip A", " ", {}, 1, references=["slip A", "x"], page="a"),
+        Answered("?", "40", "41", {}, 2, page="b"),
+    ]
+    found = score(answers)
+    assert (found.count, found.pages, found.empty, found.exact_match) == (3, 2, 1, 1 / 3)
+    assert list(found.metrics) == ["exact", "anls", "relaxed"]
+    assert found.metrics["exact"].value == found.exact_match
+    assert (found.metrics["exact"].low, found.metrics["exact"].high) == (0, 0.5)
+    assert found.metrics["relaxed"].value == 2 / 3
+    assert found.character_error_rate == (0 + 5 + 1) / (6 + 6 + 2)
+    assert list(score(answers, ["vqa"]).metrics) == ["vqa"]
+    assert as_json(score_buckets(answers))["all"]["all"]["metrics"]["relaxed"]["value"] == 2 / 3
+    assert score(answers[:2]).metrics["anls"].low is None
 
 
 def test_buckets_are_scored_apart_and_ordered_by_number() -> None:
@@ -135,6 +117,38 @@ def test_answers_name_sample_and_files(tmp_path: Path) -> None:
     samples = [{**first, "images": [{"bytes": None, "path": str(path)}]}, second]
     answers = answer_questions(tiny_model(), tiny_processor(), questions(samples), max_new_tokens=1)
     assert [(each.sample, each.images, each.videos) for each in answers] == [(0, [str(path)], []), (1, [None], [])]
+
+
+def test_a_page_is_known_by_its_file_or_its_content() -> None:
+    image, other = random_image(20, 50), random_image(20, 51)
+    pages = [
+        page_of(Question([source], [], "")) for source in (image, image.copy(), other, "a.png", {"path": "a.png"})
+    ]
+    assert pages[0] == pages[1] != pages[2]
+    assert pages[3] == pages[4] == "a.png"
+    assert page_of(Question([], [], "")) == ""
+
+
+def test_an_image_is_encoded_once_for_all_questions_about_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three pages with three questions each, in batches of four: an image of two batches is not encoded again."""
+    model, processor = tiny_model(), tiny_processor()
+    fields = [{"question": text, "answer": "a", "answers": ["b", "a"]} for text in ("Who?", "Where to?", "Hm?")]
+    pages = [random_image(20, 50), random_image(90, 91), random_image(40, 30)]
+    asked = list(questions([{"images": [image], "messages": [], "fields": fields} for image in pages]))
+    apart = [next(answer_questions(model, processor, [one], batch_size=1, max_new_tokens=7)) for one in asked]
+    encoded: list[int] = []
+    tower = model.model.vision_tower.forward
+
+    def spy(pixels: Any, *args: Any, **kwargs: Any) -> Any:
+        encoded.append(len(pixels))
+        return tower(pixels, *args, **kwargs)
+
+    monkeypatch.setattr(model.model.vision_tower, "forward", spy)
+    together = list(answer_questions(model, processor, asked, batch_size=4, max_new_tokens=7))
+    assert together == apart
+    assert len({answer.prediction for answer in apart}) > 3
+    assert together[0].references == ["b", "a"]
+    assert encoded == ([2, 1] if _TAKES_FEATURES else [4, 4, 1])
 
 
 def test_nothing_but_text_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

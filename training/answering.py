@@ -1,0 +1,118 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Greedy answers to batches of questions, with one vision pass for all questions about an image."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from transformers import GenerationMixin
+
+from fila.modeling.image_tokens import take_rows
+from fila.modeling.modeling_fila import IMAGE_INPUTS, FilaForConditionalGeneration
+from fila.modeling.modeling_outputs import FilaImageFeatures
+from fila.processing.processing_fila import FilaProcessor
+
+from .collator import FilaCollator
+from .data import Question
+
+# Older transformers would pass features that were computed before to every step of generation.
+_TAKES_FEATURES = hasattr(GenerationMixin, "_supports_mm_encoder_outputs")
+
+
+class Generated(NamedTuple):
+    """A generated answer.
+
+    Attributes:
+        text: The answer, stripped, without control tokens.
+        tokens: Number of its tokens, the end token too.
+    """
+
+    text: str
+    tokens: int
+
+
+class Answerer:
+    """Model and processor that answer batches of questions.
+
+    An image that several questions of a batch are about is encoded once, and so is one that the batch before had too.
+    The answers are those to the questions asked apart. Older transformers, sharded models and videos encode for each
+    question.
+
+    Args:
+        model: The model, in eval mode.
+        processor: Its processor.
+        max_new_tokens: Longest answer.
+        **generation: Further arguments of `generate`, which is greedy.
+    """
+
+    def __init__(
+        self,
+        model: FilaForConditionalGeneration,
+        processor: FilaProcessor,
+        max_new_tokens: int = 64,
+        **generation: Any,
+    ) -> None:
+        self.model, self.processor = model, processor
+        self.collate = FilaCollator(processor, generate=True)
+        self.generation = {
+            "max_new_tokens": max_new_tokens,
+            "do_sample": False,
+            "pad_token_id": processor.tokenizer.pad_token_id,
+            **generation,
+        }
+        self._features: dict[str, torch.Tensor] = {}  # by image, of the last batch
+
+    @torch.no_grad()
+    def __call__(self, questions: Sequence[Question]) -> list[Generated]:
+        """Answer a batch of questions, padded on the left."""
+        names = ("images", "videos", "messages")
+        inputs = self.collate([{name: getattr(asked, name) for name in names} for asked in questions])
+        inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
+        length = inputs["input_ids"].shape[1]
+        keys = [source_key(image) for asked in questions for image in asked.images]
+        if _TAKES_FEATURES and self.model._supports_mm_encoder_outputs() and keys:
+            inputs["mm_encoder_outputs"] = {"image": self._encoded(inputs, keys)}
+        tokens = self.model.generate(**inputs, **self.generation)[:, length:]
+        texts = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return [Generated(text.strip(), self._length(row)) for text, row in zip(texts, tokens.tolist(), strict=True)]
+
+    def _encoded(self, inputs: dict[str, Any], keys: list[str]) -> FilaImageFeatures:
+        """Take the images out of the inputs and return their features, one entry per image."""
+        kept = {key: self._features[key] for key in keys if key in self._features}
+        new = list(dict.fromkeys(key for key in keys if key not in kept))
+        in_runs = inputs.get("image_token_index") is not None
+        images = take_rows(inputs, IMAGE_INPUTS, [keys.index(key) for key in new])
+        if new:
+            found = self.model.get_image_features(**images, return_dict=True).pooler_output
+            kept |= dict(zip(new, found, strict=True))
+        self._features = kept
+        return FilaImageFeatures(pooler_output=[kept[key] for key in keys], in_runs=in_runs)
+
+    def _length(self, row: list[int]) -> int:
+        """Return the number of tokens before the padding; the end token counts, also where it pads."""
+        ends = self.model.generation_config.eos_token_id
+        ends = set(ends if isinstance(ends, list) else [ends])
+        return next((number for number, token in enumerate(row, 1) if token in ends), len(row))
+
+
+def source_key(source: Any) -> str:
+    """Return a file's name or address, else a digest of an image's bytes or pixels."""
+    if isinstance(source, Mapping):
+        source = source["bytes"] if source.get("bytes") is not None else source.get("path")
+    if isinstance(source, str | Path):
+        text = str(source)
+        return text if len(text) < 1000 else _digest(text.encode())
+    return _digest(source if isinstance(source, bytes) else _pixels(source))
+
+
+def _pixels(image: Any) -> bytes:
+    pixels = np.asarray(image)
+    return f"{getattr(image, 'mode', '')} {pixels.shape} {pixels.dtype} ".encode() + pixels.tobytes()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]

@@ -1,0 +1,222 @@
+# Copyright 2026 The fila authors.
+# Licensed under the Apache License, Version 2.0.
+"""Answers to all questions of a data set, as JSON lines that an interrupted run goes on with.
+
+A line is `{"id", "question", "answer", "tokens"}`; `error` takes the place of `answer` and `tokens` where a question
+could not be asked. Rows are read in windows; in a window the questions are sorted by resolution, so that the images of
+a batch need little padding. The order depends on the data alone: a resumed run writes the file that an undisturbed one
+writes.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tqdm.auto import tqdm
+
+from .answering import Answerer
+from .collator import read_sample
+from .data import Question, image_size, questions_of
+from .sampler import resolution_key
+
+Line = dict[str, Any]
+WINDOW = 64  # batches that are sorted together
+_START = b'{"id": '  # of every line
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question of a row, or the error that keeps it from being asked."""
+
+    id: str
+    question: Question | None
+    error: str | None = None
+
+    def line(self, **found: Any) -> Line:
+        """Return the line of this question with what was found."""
+        return {"id": self.id, "question": self.question.text if self.question else None, **found}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a run did: `answered` and `failed` questions, and `found` ones that the file held before."""
+
+    answered: int
+    failed: int
+    found: int
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """Read `i/n`: the shard of rows i, i + n, i + 2n, ...
+
+    Example:
+        >>> read_shard("0/4")
+        (0, 4)
+    """
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise ValueError(
+            "A shard is i/n, counted from 0: 0/2 and 1/2 are the two halves, as `$RANK/$WORLD_SIZE` has it; got "
+            f"{text!r}."
+        )
+    return int(index), int(count)
+
+
+class BulkAsker:
+    """Asker of all questions of rows of a data set.
+
+    Args:
+        answer: Model and processor.
+        dataset: Dataset of samples, see `open_data`.
+        name: Name of the data in the ids of rows that have no `id`.
+        batch_size: Questions per call of `generate`.
+    """
+
+    def __init__(self, answer: Answerer, dataset: Any, name: str, *, batch_size: int = 8) -> None:
+        self.answer, self.dataset, self.name, self.batch_size = answer, dataset, name, batch_size
+
+    def lines(self, rows: Iterable[int], done: Iterable[str] = ()) -> Iterator[list[Line]]:
+        """Yield the lines of each batch, without those whose id is in `done`.
+
+        A batch with some questions in `done` is asked whole again, so that its answers are those of one run.
+
+        Raises:
+            ValueError: If two questions have one id.
+        """
+        done, seen = set(done), set()
+        asked = (one for row in rows for one in self._of_row(row))
+        while window := list(islice(asked, WINDOW * self.batch_size)):
+            for one in window:
+                if one.id in seen:
+                    raise ValueError(
+                        f"Two questions of {self.name} have the id {one.id!r}. Give each row an `id` of its own, or "
+                        "none."
+                    )
+                seen.add(one.id)
+            window.sort(key=self._key)
+            for start in range(0, len(window), self.batch_size):
+                batch = window[start : start + self.batch_size]
+                if not all(one.id in done for one in batch):
+                    yield [line for line in self._lines(batch) if line["id"] not in done]
+
+    def _of_row(self, row: int) -> list[Asked]:
+        place = f"{self.name}:{row}"
+        try:
+            sample = self.dataset[row]
+            given = sample.get("id")
+            if given is not None:
+                place = str(given)
+            found = list(questions_of(read_sample(sample, f"Row {row} of {self.name}"), row, unanswered=True))
+            if not found:
+                raise ValueError(f"Row {row} of {self.name} asks nothing: it has no messages of a user and no fields.")
+        except Exception as error:  # every library that opens images has its own
+            return [Asked(place, None, _told(error))]
+        if given is not None and len(found) == 1:
+            return [Asked(place, found[0])]
+        return [Asked(f"{place}:{number}", question) for number, question in enumerate(found)]
+
+    def _key(self, one: Asked) -> tuple[Any, ...]:
+        """Return the resolution of the question's images; what cannot be read comes first, and fails when asked."""
+        if one.question is None:
+            return ()
+        try:
+            sizes = [image_size(image) for image in one.question.images]
+        except Exception:
+            return ()
+        return resolution_key(sizes, self.answer.processor.image_processor)
+
+    def _lines(self, batch: Sequence[Asked]) -> list[Line]:
+        """Ask a batch; if that fails, ask one by one, so that only what is at fault fails."""
+        askable = [one for one in batch if one.question is not None]
+        found = {one.id: one.line(error=one.error) for one in batch if one.question is None}
+        try:
+            found |= self._answers(askable) if askable else {}
+        except Exception as error:
+            if len(askable) == 1:
+                found[askable[0].id] = askable[0].line(error=_told(error))
+            else:
+                for one in askable:
+                    found |= {line["id"]: line for line in self._lines([one])}
+        return [found[one.id] for one in batch]
+
+    def _answers(self, asked: Sequence[Asked]) -> dict[str, Line]:
+        generated = self.answer([one.question for one in asked if one.question])
+        return {
+            one.id: one.line(answer=answer.text, tokens=answer.tokens)
+            for one, answer in zip(asked, generated, strict=True)
+        }
+
+
+def ask_all(asker: BulkAsker, output: Path, *, shard: tuple[int, int] = (0, 1), progress: bool = False) -> Counts:
+    """Append the answers of a shard's questions to a file, after those that it holds.
+
+    A torn last line, as a killed process leaves, is cut off. Every batch is written and flushed at once.
+
+    Args:
+        asker: What asks.
+        output: The file of lines.
+        shard: (i, n): rows i, i + n, i + 2n, ...
+        progress: Whether to show a bar on standard error.
+
+    Raises:
+        ValueError: If the file holds something else than such lines, or two questions have one id.
+    """
+    index, count = shard
+    answered = failed = 0
+    with open_answers(output) as (file, done):
+        rows = range(index, len(asker.dataset), count)
+        with tqdm(total=len(rows), unit=" rows", disable=not progress) as bar:
+            bar_rows = _counted(rows, bar)
+            for lines in asker.lines(bar_rows, done):
+                file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+                file.flush()
+                os.fsync(file.fileno())
+                wrong = sum("error" in line for line in lines)
+                answered, failed = answered + len(lines) - wrong, failed + wrong
+    return Counts(answered, failed, len(done))
+
+
+def _counted(rows: Iterable[int], bar: Any) -> Iterator[int]:
+    for row in rows:
+        yield row
+        bar.update()
+
+
+@contextmanager
+def open_answers(output: Path) -> Iterator[tuple[BinaryIO, set[str]]]:
+    """Open a file of lines to append to, and yield it with the ids that it holds; see `ask_all`."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.open("ab+") as file:
+        yield file, _resume(file, output)
+
+
+def _resume(file: BinaryIO, output: Path) -> set[str]:
+    """Return the ids of the whole lines of a file, and cut off a torn last line."""
+    file.seek(0)
+    done: set[str] = set()
+    whole = 0
+    for number, line in enumerate(file, 1):
+        torn = not line.endswith(b"\n")
+        try:
+            if torn:
+                if line[: len(_START)] != _START[: len(line)]:
+                    raise ValueError("it does not begin as a line does")
+                break
+            done.add(json.loads(line)["id"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"Line {number} of {output} is no answer of an earlier run ({error}); name another output."
+            ) from error
+        whole += len(line)
+    file.truncate(whole)
+    file.seek(0, os.SEEK_END)
+    return done
+
+
+def _told(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
