@@ -22,7 +22,7 @@ from fila.cli import commands_training as cli_train
 from fila.cli.commands_training import read_settings
 from fila.conversion.import_checkpoint import import_checkpoint
 from fila.conversion.verify import verify
-from fila.training.data import JsonLines
+from fila.training.data import open_data
 from tests.conversion.originals import ORIGINALS, write_original
 from tests.helpers import tiny_model, tiny_processor
 from tests.training.samples import make_samples, write_json_lines
@@ -224,7 +224,7 @@ def test_evaluate_prints_a_table_and_writes_what_it_saw(
     answers = [json.loads(line) for line in (tmp_path / "out" / "answers.jsonl").read_text().splitlines()]
     assert [answer["reference"] for answer in answers[:2]] == ["aa", "bbb"]
     assert [answer["sample"] for answer in answers] == list(range(7))
-    assert [answer["images"] for answer in answers] == [sample["images"] for sample in JsonLines(Path(data)).samples]
+    assert [answer["images"] for answer in answers] == [sample["images"] for sample in open_data(data)]
     with Image.open(tmp_path / "out" / "accuracy_1.png") as plot:
         assert plot.format == "PNG"
 
