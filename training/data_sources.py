@@ -156,7 +156,7 @@ class JsonList(_JsonRows):
                 yield number, row
                 if text.peek() == "]":
                     break
-                text.skip(",", f"row {number}: ")
+                text.skip(",", f"after row {number} ")
             text.skip("]")
             if rest := text.peek():
                 raise text.wrong(f"must end with the list of its rows; {rest!r} follows")
@@ -369,7 +369,8 @@ def _light(column: Any) -> list[Any]:
     kind = column.type
     if pa.types.is_struct(kind) and {"bytes", "path"} <= {kind.field(i).name for i in range(kind.num_fields)}:
         valid = pc.is_valid(column).to_pylist()
-        sizes = pc.binary_length(pc.struct_field(column, "bytes")).to_pylist()
+        stored = pc.struct_field(column, "bytes")  # of type null in a file whose images all have paths alone
+        sizes = stored.to_pylist() if pa.types.is_null(stored.type) else pc.binary_length(stored).to_pylist()
         paths = pc.struct_field(column, "path").to_pylist()
         return [
             {"bytes": b"." if size else None, "path": path} if is_there else None

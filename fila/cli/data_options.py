@@ -15,8 +15,8 @@ Data = Annotated[
     list[str],
     typer.Option(
         help="LLaVA or ms-swift JSON, InternVL's table of sets, JSON lines, .parquet, .tar, a pattern of these, a "
-        "folder of images or of `save_to_disk`, NAME[split] of the Hub, or pages:SPLIT[:COUNT] for generated pages (train, "
-        "varied, test). Several are joined with + or by repeating the option; *0.4 takes a share, *3 repeats.",
+        "folder of images or of `save_to_disk`, NAME[split] of the Hub, or pages:SPLIT[:COUNT] for generated pages "
+        "(train, varied, test). Several are joined with + or by repeating the option; *0.4 takes a share, *3 repeats.",
         metavar="DATA",
     ),
 ]
