@@ -233,12 +233,13 @@ class _Reader:
         """Return the kind of a row, by its columns."""
         if self.row.get("fields") and not self.row.get("messages"):
             return "fields"
-        found = [kind for kind, (names, _) in KINDS.items() if kind not in _ALONE and self._matches(names)]
+        matching = [kind for kind, choices in _COLUMNS.items() if self._matches(choices)]
+        found = [kind for kind in matching if kind not in _ALONE]
         if len(found) > 1:
             told = " and ".join(f"{kind} ({', '.join(self._present(KINDS[kind][0]))})" for kind in found)
             hidden = self._present(KINDS[found[1]][0])[-1]
             raise RowError("two kinds", f"is of two kinds: {told}; --columns {hidden}= leaves a column out")
-        found = found or [kind for kind in _ALONE if self._matches(KINDS[kind][0])]
+        found = found or matching
         if not found:
             raise RowError(
                 "unknown columns",
@@ -246,8 +247,8 @@ class _Reader:
             )
         return found[0]
 
-    def _matches(self, names: str) -> bool:
-        return all(any(self.has(name) for name in choice.split("|")) for choice in names.split())
+    def _matches(self, choices: Sequence[frozenset[str]]) -> bool:
+        return all(not choice.isdisjoint(self.row) for choice in choices)
 
     def _present(self, names: str) -> list[str]:
         return [name for name in re.findall(r"\w+", names) if self.has(name)]
@@ -283,10 +284,12 @@ class _Reader:
             elif self.rules.image_position == "first":
                 turns = [_tags_first(turn) for turn in turns]
         messages = [self._message(role, content, not has_parts, *more) for role, content, *more in turns]
-        try:
-            sample = read_sample({"messages": messages, "images": self.images, "videos": self.videos}, "it")
-        except ValueError as error:
-            raise RowError("messages", str(error).rstrip(".")) from None
+        sample: dict[str, Any] = {"messages": messages, "images": self.images, "videos": self.videos}
+        if has_parts:  # in texts the tags have been counted
+            try:
+                sample = read_sample(sample, "it")
+            except ValueError as error:
+                raise RowError("messages", str(error).rstrip(".")) from None
         if self.rules.drop_instruction and sample["images"]:
             _drop_instruction(sample["messages"])
         return {
@@ -308,7 +311,7 @@ class _Reader:
                 raise RowError(f"tag without {kind}", told)
             if found[kind] > len(given):
                 raise RowError("surplus tag", told)
-            if found[kind] and found[kind] < len(given):
+            if found and found[kind] < len(given):  # without any tag the images may precede the text
                 raise RowError(f"surplus {kind}", told)
 
     def _with_images_first(self, turns: list[Any], joint: str) -> list[Any]:
@@ -501,6 +504,7 @@ KINDS: dict[str, tuple[str, Callable[[_Reader], list[Any]]]] = {
     "prompt": ("prompt", _Reader.prompt),
     "question": ("question|query", _Reader.question),
 }
+_COLUMNS = {kind: [frozenset(choice.split("|")) for choice in names.split()] for kind, (names, _) in KINDS.items()}
 _ALONE = ("prompt", "question")  # questions without an answer: what a row is if it is nothing else
 # Kinds whose own trainers demand a tag for each image; in the others images precede the first text.
 _TAGGED = ("messages", "conversations", "conversation pairs", "query/response", "instruction/output")

@@ -41,6 +41,11 @@ def asked(content: str, answer: str = "b", **more: Any) -> dict[str, Any]:
         ({"images": ["a", "b"], "conversations": said("<image>a", "b")}, "surplus image", "1 <image> and 2 images"),
         ({"image": "a.png", "conversations": said("a", "b")}, "surplus image", "0 <image> .* --missing-image"),
         ({"video": "a.mp4", "conversations": said("a", "b")}, "surplus video", "has 0 <video> and 1 video"),
+        (
+            {"image": PICTURE, "video": "a.mp4", "conversations": said("<image>a", "b")},
+            "surplus video",
+            "0 <video> and 1 video",
+        ),
         ({"conversations": said("<image>a", "b")}, "tag without image", "has 1 <image> and no image"),
         ({"image": "", "conversations": said("<image>a", "b")}, "tag without image", "has 1 <image> and no image"),
         ({"image": [], "conversations": said("<image>a", "b")}, "tag without image", "has 1 <image> and no image"),
