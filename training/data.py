@@ -55,6 +55,8 @@ class Samples(Dataset[dict[str, Any]]):
     Attributes:
         bad: Rows that were left out: file, row, id, kind and reason.
 
+    A sample has the name of its row in `row`, for errors.
+
     Raises:
         BadRowsError: If rows cannot be used, or more of them than may be left out.
         ValueError: If there are no rows.
@@ -91,11 +93,12 @@ class Samples(Dataset[dict[str, Any]]):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         place = self.kept[index]
+        number = self.source.number(place)
         try:
-            return self.normaliser(self.source.row(place))
+            sample = self.normaliser(self.source.row(place))
         except RowError as error:
-            number = self.source.number(place)
             raise ValueError(f"{row_name(self.source.name, number, error.identity)}: {error.reason}.") from error
+        return {**sample, "row": row_name(self.source.name, number, sample.get("id"))}
 
 
 def row_name(file: str, number: int, identity: object) -> str:
@@ -515,7 +518,8 @@ class StreamReader:
         try:
             if isinstance(found, RowError):
                 raise found
-            return self.normaliser(found)
+            sample = self.normaliser(found)
+            return {**sample, "row": row_name(self.name, index + 1, sample.get("id"))}
         except RowError as error:
             told = f"{row_name(self.name, index + 1, error.identity)}: {error.reason}"
             if not self.skips:

@@ -248,12 +248,13 @@ class Tar:
         return index + 1
 
     def scan(self) -> Iterator[tuple[int, Any]]:
-        number, key, row = 0, None, {}
+        number, key = 0, None
+        row: dict[str, Any] = {}
         with opened(self.path) as file:
             try:
                 tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115  (it is closed with the file)
                 while (member := tar.next()) is not None:
-                    tar.members = []  # type: ignore[misc]  # tarfile keeps every header that it has read
+                    tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header that it has read
                     if not member.isfile():
                         continue
                     if number and _key(member.name) != key:

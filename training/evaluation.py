@@ -21,7 +21,8 @@ from fila.processing.image_source import shown
 from fila.processing.processing_fila import FilaProcessor
 
 from .collator import FilaCollator
-from .data import Question, image_size
+from .data import Question
+from .data_rows import image_size
 
 Bucket = Callable[[Question], str | None]  # a question's bucket, or None
 CAP_HEIGHTS = (2, 3, 4, 6, 8, 12, 16)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from fila.processing.image_input import load_images
-from fila.training.data import image_size, open_data, questions, sample_sizes
+from fila.training.data import open_data, questions, sample_sizes
+from fila.training.data_rows import image_size
 from fila.training.pages import LAYOUTS
 from projects.default_model.model import make_processor
 from tests.helpers import random_image, tiny_processor

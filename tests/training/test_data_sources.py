@@ -12,10 +12,12 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from fila.processing.image_input import ImageInputError
 from fila.training import data_sources
+from fila.training.collator import FilaCollator
 from fila.training.data import BadRowsError, open_data
 from tests.cases import each
-from tests.helpers import random_image
+from tests.helpers import random_image, tiny_processor
 
 ROW = {"question": "ä\u2028 a", "answer": "b"}
 TEXT = json.dumps(ROW, ensure_ascii=False)
@@ -120,6 +122,15 @@ def test_images_that_are_none_are_refused_before_training(tmp_path: Path) -> Non
         (tmp_path / "a.jpg").write_bytes(content)
         with pytest.raises(BadRowsError, match=r"file unreadable, 1 row: .*a\.json row 1: names an image .*a\.jpg"):
             opened(tmp_path, "a.json", json.dumps([row]))
+
+
+def test_an_image_that_is_cut_off_is_named_with_its_row(tmp_path: Path) -> None:
+    random_image(90, 91).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])  # its first bytes are those of an image
+    data = opened(tmp_path, "a.json", json.dumps([{"id": "x", "image": "a.png", **ROW}]))
+    with pytest.raises(ImageInputError, match=r"Image 0 of sample 0 \(.*a\.json row 1 \(id x\)\)"):
+        FilaCollator(tiny_processor())([data[0]])
 
 
 def test_a_folder_is_opened_by_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
