@@ -21,7 +21,8 @@ from tqdm.auto import tqdm
 
 from .answering import Answerer
 from .collator import read_sample
-from .data import Question, image_size, questions_of
+from .data import Question, questions_of
+from .data_rows import image_size
 from .sampler import resolution_key
 
 Line = dict[str, Any]

@@ -25,7 +25,7 @@ from transformers.utils import logging
 
 from fila.processing.chat_messages import SOURCES, MessageError, check_messages
 from fila.processing.chat_template import writes_tool_calls
-from fila.processing.image_input import load_images, to_channels_first
+from fila.processing.image_input import ImageInputError, load_images, to_channels_first
 
 IGNORED = -100
 logger = logging.get_logger(__name__)
@@ -205,7 +205,13 @@ class FilaCollator:
         names = [_long_name(sample, f"Sample {number} of the batch") for number, sample in enumerate(samples)]
         for name, sample in zip(names, samples, strict=True):
             _check_tools(sample, name, str(self.processor.chat_template))
-        images = load_images([[readable_source(image) for image in sample["images"]] for sample in samples])
+        try:
+            images = load_images([[readable_source(image) for image in sample["images"]] for sample in samples])
+        except ImageInputError as error:
+            row = samples[error.sample].get("row") if error.sample is not None else None
+            if not row:
+                raise
+            raise ImageInputError(error.sample, error.image, f"({row}) {error.reason}", error.fix) from error
         if self.random_scale is not None:
             images = [
                 self._rescaled(own, sample, number)
@@ -339,7 +345,9 @@ def _check_tools(sample: Mapping[str, Any], name: str, template: str) -> None:
 
 
 def _long_name(sample: Mapping[str, Any], name: str) -> str:
-    """Return a sample's name for errors: its index, its `id` if it has one, and the beginning of its text."""
+    """Return a sample's name for errors: its row or its index and `id`, and the beginning of its text."""
+    if sample.get("row"):
+        return f"{name} ({sample['row']})"
     identity = f" with id {sample['id']!r}" if sample.get("id") is not None else ""
     words = " ".join(map(message_text, sample["messages"]))
     return f"{name}{identity} ({words[:40]!r})"

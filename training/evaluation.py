@@ -21,7 +21,8 @@ from fila.processing.image_source import shown
 from fila.processing.processing_fila import FilaProcessor
 
 from .answering import Answerer, source_key
-from .data import Question, image_size
+from .data import Question
+from .data_rows import image_size
 from .metrics import METRICS, applying_metrics, bootstrap_interval, edit_distance, exact, wilson_interval
 
 Bucket = Callable[[Question], str | None]  # a question's bucket, or None

@@ -17,7 +17,8 @@ from fila.modeling.modeling_packed_rows import check_packed
 from fila.processing.layout import as_text, lay_out
 
 from .collator import FilaCollator, read_sample
-from .data import image_size, select_sample_columns
+from .data import select_sample_columns
+from .data_rows import image_size
 
 
 def fill_rows(sizes: Sequence[tuple[int, int]], most_tokens: int, most_views: int | None = None) -> list[list[int]]:

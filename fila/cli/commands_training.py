@@ -14,20 +14,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fila.cli.common import Debug, Dtype, Trust, app, one_line_errors, print_table, read_options, say
+from fila.cli.data_options import (
+    BadRows,
+    Boxes,
+    Columns,
+    Data,
+    ImageFolder,
+    ImagePosition,
+    LeadingAnswer,
+    MaxBad,
+    MissingImage,
+    Streaming,
+    data_inputs,
+    open_listed,
+    read_data_options,
+)
 
 if TYPE_CHECKING:
     from fila.training.evaluation_callback import GenerativeEvalCallback
     from fila.training.trainer import FilaTrainer
 
 
-Data = Annotated[
-    str,
-    typer.Option(
-        help="JSON-lines file with `images` and `messages`, folder that `save_to_disk` of `datasets` wrote, or "
-        "pages:SPLIT[:COUNT] for generated pages (train, varied, test).",
-        metavar="DATA",
-    ),
-]
 Device = Annotated[str, typer.Option(help="auto or cpu; CUDA_VISIBLE_DEVICES chooses among GPUs.")]
 Plots = Annotated[bool, typer.Option(help="Draw PNGs, if matplotlib is installed.")]
 
@@ -115,6 +122,18 @@ def train(
     eval_steps: Annotated[int, typer.Option(min=1, help="Steps between two evaluations.")] = 500,
     eval_questions: Annotated[int, typer.Option(min=1, help="Questions per evaluation.")] = 200,
     report_to: Annotated[str, typer.Option(help="none, or tensorboard, trackio, ..., with commas between.")] = "none",
+    image_folder: ImageFolder = None,
+    columns: Columns = None,
+    bad_rows: BadRows = "error",
+    max_bad: MaxBad = "1%",
+    image_position: ImagePosition = "as_written",
+    missing_image: MissingImage = "error",
+    leading_answer: LeadingAnswer = "error",
+    boxes: Boxes = None,
+    streaming: Streaming = False,
+    drop_instruction: Annotated[
+        bool, typer.Option("--drop-instruction", help="Align: leave the user's text out, as LLaVA trains on captions.")
+    ] = False,
     more: Annotated[
         list[str] | None, typer.Option("--set", help="Any other training argument, name=value; can be repeated.")
     ] = None,
@@ -144,18 +163,33 @@ def train(
     from fila.training import scopes as scopes_of_adapters
     from fila.training.arguments import FilaTrainingArguments
     from fila.training.checkpoints import last_complete_checkpoint, last_saved_checkpoint, missing_files
-    from fila.training.data import open_data
+    from fila.training.data import short_name
     from fila.training.final_model import save_final_model
     from fila.training.stages import set_geometry
     from fila.training.trainer import FilaTrainer
 
+    source = "+".join(data)
+    reading = read_data_options(
+        image_folder,
+        columns,
+        bad_rows,
+        max_bad,
+        image_position,
+        missing_image,
+        leading_answer,
+        boxes,
+        streaming,
+    )
+    if drop_instruction and stage != "align":
+        raise ValueError(f"--drop-instruction is for --stage align; got --stage {stage}.")
+    reading["drop_instruction"] = drop_instruction
     known = {field.name for field in dataclasses.fields(FilaTrainingArguments)}
     settings = read_settings(more or [])
     if unknown := sorted(set(settings) - known):
         raise ValueError(f"`--set` takes fields of transformers' TrainingArguments; there is no {unknown}.")
     if max_steps == 0:
         raise ValueError("--max-steps must be positive, or -1 for as many as --epochs takes; got 0.")
-    refuse_inputs(output / "final", [checkpoint, data, eval_data])
+    refuse_inputs(output / "final", [checkpoint, *data_inputs(source, reading), *data_inputs(eval_data, reading)])
     if any(output.glob("checkpoint-*")) and not resume:
         raise ValueError(f"{output} holds checkpoints of a training run; pass --resume to go on, or another --output.")
     found = last_complete_checkpoint(output) if resume else None
@@ -213,7 +247,8 @@ def train(
     elif processor.image_processor.canvas != before and len(before) > 1:
         told = json.dumps(before)
         say(f"canvas {told} is replaced; to get its options back, finetune needs --canvas '{told}'")
-    trainer = FilaTrainer(model, arguments, processing_class=processor, train_dataset=open_data(data, processor))
+    dataset = open_listed(source, processor, reading | {"needs_answer": True}, output)
+    trainer = FilaTrainer(model, arguments, processing_class=processor, train_dataset=dataset)
     what = f"adapters in {scopes}" if scopes else f"stage {stage}"
     sizes = [(parameter.numel() / 1e6, parameter.requires_grad) for parameter in model.parameters()]
     trained, everything = sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
@@ -225,13 +260,15 @@ def train(
         say(f"resuming from {found}" if found else f"no complete checkpoint in {output}: starting from {checkpoint}")
     asked = None
     if eval_data:
-        asked = _evaluation_callback(trainer, open_data(eval_data, processor), eval_steps, eval_questions)
+        asked = _evaluation_callback(
+            trainer, open_listed(eval_data, processor, reading, None), eval_steps, eval_questions
+        )
         trainer.add_callback(asked)
     # Trainer logs to standard output, which is reserved for the result
     with quiet(), contextlib.redirect_stdout(sys.stderr):
         trainer.train(resume_from_checkpoint=str(found) if found else None)
         trainer.save_state()
-        save_final_model(trainer, output / "final", parent=checkpoint, data=data)
+        save_final_model(trainer, output / "final", parent=checkpoint, data=short_name(source))
     if not trainer.is_world_process_zero():
         return
     if plots and _can_plot():
@@ -255,6 +292,15 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the table as JSON, the answers and plots.")
     ] = None,
+    image_folder: ImageFolder = None,
+    columns: Columns = None,
+    bad_rows: BadRows = "error",
+    max_bad: MaxBad = "1%",
+    image_position: ImagePosition = "as_written",
+    missing_image: MissingImage = "error",
+    leading_answer: LeadingAnswer = "error",
+    boxes: Boxes = None,
+    streaming: Streaming = False,
     max_questions: Annotated[int | None, typer.Option(min=1, help="Questions, at most.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions at once.")] = 8,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 64,
@@ -280,21 +326,34 @@ def evaluate(
     from fila.cli.ask import load_checkpoint
     from fila.cli.library_messages import quiet
     from fila.conversion.output import refuse_inputs, written_file
-    from fila.training.data import MANY_PAGES, open_data, questions
+    from fila.training.data import MANY_PAGES, questions, samples_of
     from fila.training.evaluation import answer_questions, as_json, score_buckets
     from fila.training.metrics import METRICS
 
     if unknown := sorted(set(metric or ()) - METRICS.keys()):
         raise ValueError(f"`--metric` must be one of {sorted(METRICS)}; got {unknown}.")
+    source = "+".join(data)
+    reading = read_data_options(
+        image_folder,
+        columns,
+        bad_rows,
+        max_bad,
+        image_position,
+        missing_image,
+        leading_answer,
+        boxes,
+        streaming,
+    )
+    inputs = data_inputs(source, reading)
     if output is not None:
         for name in ("answers.jsonl", "evaluation.json"):
-            refuse_inputs(output / name, [data], is_new_file=True)  # before any work
+            refuse_inputs(output / name, inputs, is_new_file=True)  # before any work
     with quiet():
         model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
-    dataset = open_data(data, processor)
-    if max_questions is None and len(dataset) == MANY_PAGES:
-        raise ValueError(f"Pages to evaluate on must be counted, as in `{data}:400`, or --max-questions given.")
-    asked = islice(questions(dataset[index] for index in range(len(dataset))), max_questions)
+    dataset = open_listed(source, processor, reading, output)
+    if max_questions is None and hasattr(dataset, "__len__") and len(dataset) == MANY_PAGES:
+        raise ValueError(f"Pages to evaluate on must be counted, as in `{source}:400`, or --max-questions given.")
+    asked = islice(questions(samples_of(dataset)), max_questions)
     answers = list(
         answer_questions(
             model,
@@ -306,7 +365,7 @@ def evaluate(
         )
     )
     if not answers:
-        raise ValueError(_NOTHING_TO_ASK.format(data))
+        raise ValueError(_NOTHING_TO_ASK.format(source))
     names = list(dict.fromkeys(["exact", *metric])) if metric else None
     scores = score_buckets(answers, names)
     total = scores["all"]["all"]
@@ -324,11 +383,11 @@ def evaluate(
     if output is None:
         return
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    told = {"checkpoint": checkpoint, "data": data, "date": now, "scores": as_json(scores)}
+    told = {"checkpoint": checkpoint, "data": source, "date": now, "scores": as_json(scores)}
     lines = [json.dumps({**dataclasses.asdict(answer), "exact": answer.exact}) for answer in answers]
     contents = {"answers.jsonl": "\n".join(lines), "evaluation.json": json.dumps(told, indent=2)}
     for name, text in contents.items():
-        with written_file(output / name, inputs=[data]) as partial:
+        with written_file(output / name, inputs=inputs) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
     if plots and _can_plot():
         from fila.training.plots import plot_accuracy
@@ -410,10 +469,10 @@ def _can_plot() -> bool:
 def _evaluation_callback(trainer: "FilaTrainer", dataset: Any, every: int, count: int) -> "GenerativeEvalCallback":
     from itertools import islice
 
-    from fila.training.data import questions
+    from fila.training.data import questions, samples_of
     from fila.training.evaluation_callback import GenerativeEvalCallback
 
-    asked = list(islice(questions(dataset[index] for index in range(len(dataset))), count))
+    asked = list(islice(questions(samples_of(dataset)), count))
     if not asked:
         raise ValueError(_NOTHING_TO_ASK.format("--eval-data"))
     return GenerativeEvalCallback(trainer, asked, every=every)

@@ -36,7 +36,7 @@ from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageP
 from fila.processing.processing_fila import FilaProcessor
 from fila.training.arguments import FilaTrainingArguments
 from fila.training.checkpoints import last_complete_checkpoint
-from fila.training.data import GeneratedSamples, JsonLines, questions
+from fila.training.data import GeneratedSamples, open_data, questions
 from fila.training.evaluation import answer_questions
 from fila.training.page_files import write_sample
 from fila.training.page_fonts import Face
@@ -148,7 +148,7 @@ class _Watch(TrainerCallback):
 
     def __init__(self, run: Path, processor: FilaProcessor, held_out: Path) -> None:
         self.run, self.processor, self.saved, self.began = run, processor, time.time(), time.time()
-        samples = JsonLines(held_out)
+        samples = open_data(held_out)
         asked = questions(samples[number] for number in range(len(samples)))
         self.questions = list(asked)[:VALIDATION_QUESTIONS]
         self.stopped = False

@@ -22,7 +22,7 @@ from fila.cli import commands_training as cli_train
 from fila.cli.commands_training import read_settings
 from fila.conversion.import_checkpoint import import_checkpoint
 from fila.conversion.verify import verify
-from fila.training.data import JsonLines
+from fila.training.data import open_data
 from tests.conversion.originals import ORIGINALS, write_original
 from tests.helpers import tiny_model, tiny_processor
 from tests.training.samples import make_samples, write_json_lines
@@ -259,9 +259,67 @@ def test_evaluate_prints_a_table_and_writes_what_it_saw(
     answers = [json.loads(line) for line in (tmp_path / "out" / "answers.jsonl").read_text().splitlines()]
     assert [answer["reference"] for answer in answers[:2]] == ["aa", "bbb"]
     assert [answer["sample"] for answer in answers] == list(range(7))
-    assert [answer["images"] for answer in answers] == [sample["images"] for sample in JsonLines(Path(data)).samples]
+    assert [answer["images"] for answer in answers] == [sample["images"] for sample in open_data(data)]
     with Image.open(tmp_path / "out" / "accuracy_1.png") as plot:
         assert plot.format == "PNG"
+
+
+def test_llava_rows_train_and_answer_and_bad_ones_are_listed(
+    fila: Callable[..., Any], checkpoint: str, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.new("RGB", (50, 20)).save(images / "a.png")
+    row = {
+        "image": "a.png",
+        "conversations": [{"from": "human", "value": "<image>\na"}, {"from": "gpt", "value": "b"}],
+    }
+    rows = [{"id": number, **row} for number in range(99)] + [{"id": 99, **row, "image": "gone.png"}]
+    data = tmp_path / "rows.json"
+    data.write_text(json.dumps(rows))
+    asked = ("--data", data, "--image-folder", images)
+    result = fila("train", checkpoint, *asked, "-o", tmp_path / "run", *SHORT)
+    assert result.exit_code == 2
+    assert "rows.json row 100 (id 99): names" in result.stderr
+    assert "1 of 100 rows of" in result.stderr
+    result = fila("train", checkpoint, *asked, "-o", tmp_path / "run", "--bad-rows", "skip", *SHORT, "--no-plots")
+    assert result.exit_code == 0, result.stderr
+    (bad,) = (json.loads(line) for line in (tmp_path / "run" / "bad_rows.jsonl").read_text().splitlines())
+    assert (bad["row"], bad["id"], bad["kind"]) == (100, 99, "file missing")
+    assert (
+        "`fila train`: training stage `finetune`, 2 steps on `rows.json`"
+        in (tmp_path / "run" / "final" / "README.md").read_text()
+    )
+    skipped = ("--bad-rows", "skip", "--max-bad", "0.5%")
+    result = fila("evaluate", checkpoint, *asked, *skipped, "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "more than the share 0.005 that may be left out (--max-bad)" in result.stderr
+    assert len((tmp_path / "out" / "bad_rows.jsonl").read_text().splitlines()) == 1
+    columns = tmp_path / "columns.jsonl"
+    columns.write_text(json.dumps({"q": "a", "a": "b"}))
+    more = ("--data", columns, "--data", f"{data}*0.02", "--columns", "question=q,answer=a", "--max-new-tokens", 2)
+    result = fila(
+        "evaluate", checkpoint, *more, *asked[2:], "--bad-rows", "skip", "-o", tmp_path / "out", "--no-plots"
+    )
+    assert result.exit_code == 0, result.stderr
+    answers = [json.loads(line) for line in (tmp_path / "out" / "answers.jsonl").read_text().splitlines()]
+    assert [answer["question"] for answer in answers] == ["a", "\na"]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (("--max-bad", "few"), "--max-bad must be a share such as 1% or 0.01; got 'few'"),
+        (("--columns", "question"), "--columns must be name=column, with commas between; got 'question'"),
+        (("--drop-instruction",), "--drop-instruction is for --stage align; got --stage finetune"),
+    ],
+)
+def test_options_of_data_that_cannot_be_read_are_refused(
+    options: tuple[str, ...], match: str, fila: Callable[..., Any], checkpoint: str, data: str, tmp_path: Path
+) -> None:
+    result = fila("train", checkpoint, "--data", data, "-o", tmp_path / "run", *options)
+    assert result.exit_code == 2
+    assert match in result.stderr
 
 
 @pytest.mark.parametrize("options", [("--dense",), ("--read", 2), ("--split", "train"), ("--fonts", "fonts")])

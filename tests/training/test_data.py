@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from fila.processing.image_input import load_images
-from fila.training.data import image_size, open_data, questions, sample_sizes
+from fila.training.data import open_data, questions, sample_sizes
+from fila.training.data_rows import image_size
 from fila.training.pages import LAYOUTS
 from projects.default_model.model import make_processor
 from tests.helpers import random_image, tiny_processor
@@ -48,32 +49,28 @@ def line(kind: str, **columns: Any) -> str:
 @pytest.mark.parametrize(
     ("line", "match"),
     [
-        ("{", r"Line 2 of .*data\.jsonl is not JSON: "),
-        ('{"images": []}', r"Line 2 of .* must be an object with `messages` .*; got '\{\"images\": \[\]\}'"),
-        ("[]", "Line 2 of .* must be an object with `messages`"),
+        ("{", r"data\.jsonl row 2: is not JSON: "),
+        ('{"images": []}', r"row 2: has unknown columns \['images'\]"),
+        ("[]", r"row 2: must be an object; got \[\]"),
         (
             line("image", images=["gone.png"]),
-            r"Line 2 of .* names .*gone\.png among its `images`, which is no file",
+            r"data\.jsonl row 2: names .*gone\.png, which is no file",
         ),
         (
             line("image", images=["gone.gif#frame=1"]),
-            r"names .*gone\.gif#frame=1 among its `images`, which is",
+            r"row 2: names .*gone\.gif#frame=1, which is no file",
         ),
-        (
-            '{"messages": [], "images": "gone.png"}',
-            "Line 2 of .* must have a list of paths as `images`; got 'gone.png'",
-        ),
-        ('{"messages": [], "image": ["gone.png"]}', r"Line 2 of .* must have a path as `image`; got \['gone.png'\]"),
-        (line("image"), r"Line 2 of .* must have one .* it has 1 parts and 0 images"),
-        (line("image", image="gone.png"), r"Line 2 of .* names .*gone\.png among its `images`, which is no file"),
-        ('{"messages": [{"role": "user", "content": 5}]}', r"Line 2 of .* Message 0 must have a `content`"),
-        (
-            '{"messages": [], "videos": [{"path": "a"}]}',
-            r"must have a list of paths as `videos`; got \[\{'path': 'a'\}\]",
-        ),
+        (line("image", images="gone.png"), r"row 2: names .*gone\.png, which is no file"),
+        (line("image", image=["gone.png"]), r"row 2: names .*gone\.png, which is no file"),
+        (line("image", image=5), r"row 2: must have a path, bytes or a picture as image 0; got 5"),
+        (line("image", images=["a.png", None]), r"row 2: must have a path, .* as image 1; got None"),
+        ('{"messages": []}', r"row 2: must have a list of messages as `messages`"),
+        (line("image"), r"row 2: .* must have one .* it has 1 parts and 0 images"),
+        (line("image", image="gone.png"), r"data\.jsonl row 2: names .*gone\.png, which is no file"),
+        ('{"messages": [{"role": "user", "content": 5}]}', r"row 2: must have text as content of each message; got 5"),
         (
             line("video", videos=["gone.mp4"]),
-            r"Line 2 of .* names .*gone\.mp4 among its `videos`, which is no",
+            r"row 2: names .*gone\.mp4, which is no file",
         ),
     ],
 )
@@ -122,29 +119,29 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
 
     path = write_json_lines(tmp_path, make_samples(1))
     monkeypatch.setattr(Path, "open", denied)
-    with pytest.raises(ValueError, match=rf"data.jsonl cannot be read as text in UTF-8: .*{error.strerror}"):
+    with pytest.raises(ValueError, match=rf"data.jsonl cannot be read: {error.strerror}"):
         open_data(str(path))
 
 
 def test_a_file_of_other_bytes_is_named(tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_bytes(b"\xff\xfe{}")
-    with pytest.raises(ValueError, match=r"data.jsonl cannot be read as text in UTF-8: 'utf-8' codec"):
+    with pytest.raises(ValueError, match=r"data.jsonl row 1: cannot be read as text in UTF-8: 'utf-8' codec"):
         open_data(str(tmp_path / "data.jsonl"))
 
 
 def test_a_file_without_samples_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_text("\n")
-    with pytest.raises(ValueError, match="must hold one sample per line; it holds none"):
+    with pytest.raises(ValueError, match="must hold one sample per line or row; it holds none"):
         open_data(str(tmp_path / "data.jsonl"))
 
 
 def test_folders_of_datasets_open(tmp_path: Path) -> None:
     data = datasets.Dataset.from_list(make_samples(3)).cast_column("images", datasets.List(datasets.Image()))
     data.save_to_disk(tmp_path / "one")
-    datasets.DatasetDict({"train": data}).save_to_disk(tmp_path / "splits")
+    datasets.DatasetDict({"train": data, "test": data}).save_to_disk(tmp_path / "splits")
     opened = open_data(str(tmp_path / "one"))
     assert list(sample_sizes(opened)) == [[size] for size in SIZES[:3]]
-    with pytest.raises(ValueError, match=r"holds the splits \['train'\]; pass the folder of one of them"):
+    with pytest.raises(ValueError, match=r"holds the splits \['test', 'train'\]; name one of them: .*#test"):
         open_data(str(tmp_path / "splits"))
     with pytest.raises(ValueError, match="was not written by `save_to_disk` of `datasets`"):
         open_data(str(tmp_path))
