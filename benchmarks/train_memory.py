@@ -6,7 +6,9 @@
 
 Random weights in the sizes of SmolLM2-135M, a ViT-S/14 at 336 pixels and ConvNeXt-Femto, float32, AdamW, one image
 with a question. Every row is a process of its own. "activations" is what the process has grown by after the forward
-pass; freed memory goes back to the system at once (MALLOC_MMAP_THRESHOLD_). Prints rows of a Markdown table.
+pass; freed memory goes back to the system at once (MALLOC_MMAP_THRESHOLD_). "peak" is the most that the process held
+above what it held before the model was made; "estimated" is what `fila estimate --train` says without running it.
+Prints rows of a Markdown table.
 """
 
 import json
@@ -41,10 +43,14 @@ def measure(stage: str, canvas: str, checkpointing: bool) -> dict[str, float]:
     from transformers.utils import logging
 
     from fila import FilaConfig, FilaForConditionalGeneration
+    from fila.look.training_cost import TrainingPass, state_bytes
+    from fila.processing.canvas_plan import Size
+    from fila.systems.meta_model import model_on_meta
     from fila.training.stages import select_trained
 
     logging.set_verbosity_error()
     torch.manual_seed(0)
+    started = resident()
     config = FilaConfig(
         vision_config={
             "model_type": "clip_vision_model",
@@ -91,8 +97,25 @@ def measure(stage: str, canvas: str, checkpointing: bool) -> dict[str, float]:
         optimizer.zero_grad()
     found["trained"] = sum(parameter.numel() for parameter in trained) / 1e6
     found["image tokens"] = int((batch["input_ids"] == config.image_token_id).sum())
-    found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - started
+    blank = model_on_meta(config).train()
+    select_trained(blank, stage)
+    if checkpointing:
+        enable = getattr(blank, "activation_checkpointing_enable", None) or blank.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    one = TrainingPass(blank, make_processor(canvas, config), Size(*IMAGE_SIZE), text_tokens=32)
+    found["estimated"] = (state_bytes(blank) + one.count_bytes()) / MIB
     return found
+
+
+def make_processor(canvas: str, config):  # type: ignore[no-untyped-def]
+    """The processor of the canvas, with a tokenizer that knows the placeholder alone."""
+    from fila import FilaImageProcessorPil, FilaProcessor
+    from fila.look.view_settings import placeholder_tokenizer
+
+    images = FilaImageProcessorPil(canvas={"type": canvas})
+    rows, cols = config.patch_grid
+    return FilaProcessor(images, placeholder_tokenizer(), tokens_per_tile=rows * cols)
 
 
 def make_batch(canvas: str, image_token_id: int):  # type: ignore[no-untyped-def]
@@ -113,8 +136,8 @@ def make_batch(canvas: str, image_token_id: int):  # type: ignore[no-untyped-def
 
 def main() -> None:
     """Print the table."""
-    print("| trains | canvas | checkpointing | image tokens | trained | activations | peak |")
-    print("|---|---|---|---|---|---|---|")
+    print("| trains | canvas | checkpointing | image tokens | trained | activations | peak | estimated |")
+    print("|---|---|---|---|---|---|---|---|")
     for row in ROWS:
         found = json.loads(
             subprocess.run(
@@ -126,7 +149,8 @@ def main() -> None:
         )
         print(
             f"| {row[0]} | {row[1]} | {'yes' if row[2] else 'no'} | {found['image tokens']:,} "
-            f"| {found['trained']:.1f} M | {found['activations']:,.0f} MiB | {found['peak']:,.0f} MiB |",
+            f"| {found['trained']:.1f} M | {found['activations']:,.0f} MiB | {found['peak']:,.0f} MiB "
+            f"| {found['estimated']:,.0f} MiB |",
             flush=True,
         )
 

@@ -13,7 +13,9 @@ from fila.cli.common import Debug, Trust, app, one_line_errors, print_table, rea
 if TYPE_CHECKING:
     from transformers.image_utils import ImageInput
 
+    from fila.look.estimate import Estimator
     from fila.look.view_settings import Eyes
+    from fila.processing.canvas_plan import Size
 
 
 Told = TypeVar("Told")  # a command's result for one image
@@ -191,6 +193,23 @@ def _of_each(images: list[str], tell: Callable[[int, str], Told], debug: bool) -
     return found
 
 
+def _print_training_costs(
+    estimator: "Estimator", sizes: "list[Size]", text_tokens: int, samples: int | None, tflops: float, as_json: bool
+) -> None:
+    from fila.look import training_cost
+
+    costs = training_cost.stage_costs(estimator.config, estimator.processor, sizes, text_tokens)
+    if as_json:
+        typer.echo(training_cost.as_json(costs))
+        return
+    counts = {cost.stage: samples or training_cost.SAMPLES[cost.stage] for cost in costs}
+    typer.echo("one sample, computed in bfloat16 with activation checkpointing:")
+    print_table(training_cost.as_rows(costs))
+    told = " and ".join(f"{count:,} samples of {stage}" for stage, count in counts.items())
+    typer.echo(f"\nFSDP2, one sample at a time on each GPU; {told} at {tflops:g} TFLOP/s for each GPU:")
+    print_table(training_cost.gpu_rows(costs, counts, tflops))
+
+
 @app.command()
 @one_line_errors
 def estimate(
@@ -200,15 +219,27 @@ def estimate(
         typer.Option(help="Of this checkpoint: folder or Hub id; a model of FILA's own sizes if not given."),
     ] = None,
     model: Annotated[str | None, typer.Option(hidden=True, help="What --checkpoint was called.")] = None,
+    train: Annotated[bool, typer.Option("--train", help="Print the cost of training on such images instead.")] = False,
+    text_tokens: Annotated[int, typer.Option(min=1, help="With --train: tokens of text in a sample.")] = 256,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --train: samples of each stage; if not given, as many as LLaVA-1.5's stages."),
+    ] = None,
+    tflops: Annotated[
+        float,
+        typer.Option(
+            min=1, help="With --train: 10^12 operations per second that a GPU sustains; 400 is 40 % of an H100."
+        ),
+    ] = 400,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
-    """Print the cost of images under every canvas strategy.
+    """Print the cost of images under every canvas strategy, or of training on them.
 
     Only the headers of files are read. The table has tiles, image tokens, operations of the encoder and of the
     language model reading the image tokens, and the bytes of their keys and values. The model's own strategy comes
-    first.
+    first. With --train it has memory, operations and days of both training stages, by number of GPUs.
     """
     from fila.cli.library_messages import quiet
     from fila.look.estimate import Estimator, as_rows
@@ -219,6 +250,13 @@ def estimate(
         raise ValueError("--model is the old name of --checkpoint; give --checkpoint alone.")
     with quiet():
         estimator = Estimator(checkpoint or model)
+    if train:
+        sizes = _of_each(images, lambda number, source: read_size(source, number), debug)
+        if sizes:
+            _print_training_costs(estimator, sizes, text_tokens, samples, tflops, as_json)
+        if len(sizes) < len(images):
+            raise typer.Exit(2)
+        return
     found = _of_each(images, lambda number, source: estimator.all_canvases(source, read_size(source, number)), debug)
     made = [each for canvases in found for each in canvases]
     if as_json:

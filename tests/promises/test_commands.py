@@ -85,6 +85,14 @@ def test_estimate_tells_costs_from_headers(fila: Callable[[str], Any]) -> None:
     assert json.loads(fila("fila estimate page.png --json").stdout)
 
 
+def test_estimate_tells_what_training_costs(fila: Callable[[str], Any]) -> None:
+    told = fila("fila estimate --train --checkpoint my-checkpoint page.png --samples 1000").stdout
+    assert "GPUs" in told
+    assert "1,000 samples of finetune" in told
+    stages = json.loads(fila("fila estimate --train --checkpoint my-checkpoint page.png --json").stdout)
+    assert [stage["stage"] for stage in stages] == ["align", "finetune"]
+
+
 def test_recipes_are_listed_and_shown(fila: Callable[[str], Any]) -> None:
     listed = fila("fila recipes").stdout
     for name in ("llava-hr", "internvl2", "mini-gemini-hd"):
