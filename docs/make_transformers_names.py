@@ -63,6 +63,7 @@ PRIVATE = {
     "SiglipEncoderLayer": LAYERS,
     "SiglipVisionEmbeddings": LAYERS,
     "_adjust_assistant_masks_indices": "newer versions mark the assistant's tokens, of dropped samples too",
+    "_scaled_dot_product_flash_attention": "torch's operator; on meta its public function counts another one",
     "_auto_class": "a processor writes its own `auto_map`, and only this says that one is wanted",
     "_expand_inputs_for_generation": "older versions repeat images row by row for beams, which mixes samples up",
     "_from_model_config": "settings made of a config are saved as settings of their own, and no argument says so",

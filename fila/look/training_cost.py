@@ -9,6 +9,7 @@ or an addition; those that checkpointing repeats count again.
 """
 
 import copy
+import functools
 import gc
 import json
 import weakref
@@ -99,7 +100,8 @@ def training_cost(
     """
     processor = copy.deepcopy(processor)
     set_geometry(processor, stage)
-    model = model_on_meta(config).to(dtype).train()
+    model = model_on_meta(config).train()
+    cast(nn.Module, model).to(dtype)
     select_trained(model, stage)
     if checkpointing:  # the name that every supported transformers has; a subclass of ours may have overridden it
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
@@ -144,7 +146,7 @@ class TrainingPass:
     ) -> None:
         self.model = model
         blank = Image.new("RGB", (size[1], size[0]))
-        inputs: Any = processor(images=blank, text=processor.image_token, return_tensors="pt")
+        inputs = cast(Any, processor)(images=blank, text=processor.image_token, return_tensors="pt")
         self.tokens = inputs.pop("input_ids").shape[1] + text_tokens
         inputs.pop("attention_mask", None)
         pixels = {
@@ -224,7 +226,7 @@ class LiveBytes(TorchDispatchMode):
         super().__init__()
         self.alive = 0
         self.most = 0
-        self.storages: dict[int, Any] = {each.untyped_storage()._cdata: each for each in known}
+        self.storages: dict[int, Any] = {id(each.untyped_storage()): each.untyped_storage() for each in known}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator and count the bytes of what it makes."""
@@ -232,14 +234,14 @@ class LiveBytes(TorchDispatchMode):
         for made in tree_leaves(result):
             if isinstance(made, torch.Tensor):
                 storage = made.untyped_storage()
-                key, size = storage._cdata, storage.nbytes()
+                key, size = id(storage), storage.nbytes()
                 if key not in self.storages:
                     self.alive += size
                     self.most = max(self.most, self.alive)
-                    self.storages[key] = weakref.ref(storage, lambda _, key=key, size=size: self._drop(key, size))
+                    self.storages[key] = weakref.ref(storage, functools.partial(self._drop, key, size))
         return result
 
-    def _drop(self, key: int, size: int) -> None:
+    def _drop(self, key: int, size: int, _: object) -> None:
         del self.storages[key]
         self.alive -= size
 
