@@ -57,7 +57,9 @@ def main() -> None:
     data = str(Path(given.data).resolve())
     with open_answers(given.output) as (file, done):
         options = {"batch_size": given.batch_size, "max_new_tokens": given.max_new_tokens}
-        rows = ray.data.range(len(open_data(data)), override_num_blocks=4 * given.actors)
+        # no `ray.data.range`: its tasks would wait for a CPU that no actor takes
+        numbers = [{"id": row} for row in range(len(open_data(data)))]
+        rows = ray.data.from_items(numbers, override_num_blocks=min(len(numbers), 4 * given.actors))
         lines = rows.map_batches(
             Asker,
             fn_constructor_args=(str(Path(given.checkpoint).resolve()), data, frozenset(done)),

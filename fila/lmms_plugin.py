@@ -2,18 +2,16 @@
 # Licensed under the Apache License, Version 2.0.
 """The model `fila` of lmms-eval, which finds this module through the entry points of its group `lmms_eval.models`.
 
-Nothing in fila imports this module: it needs lmms-eval.
+lmms-eval is imported only when it asks for the manifest or the class, so that everything can import this module.
 """
 
+import functools
 import json
+import types
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
-from lmms_eval.api.model import lmms
-from lmms_eval.models.registry_v2 import ModelManifest
-from lmms_eval.protocol import ChatMessages
 from tqdm.auto import tqdm
 
 from fila.cli.ask import load_checkpoint
@@ -26,12 +24,27 @@ from fila.training.sampler import resolution_key
 _TAKEN = ("max_new_tokens", "num_beams", "top_k", "top_p")  # of a task's `generation_kwargs`, as `generate` has them
 
 
-def manifest() -> ModelManifest:
+def manifest() -> Any:
     """Return what lmms-eval registers."""
+    from lmms_eval.models.registry_v2 import ModelManifest
+
     return ModelManifest(model_id="fila", chat_class_path="fila.lmms_plugin.Fila")
 
 
-class Fila(lmms):
+def __getattr__(name: str) -> Any:
+    if name == "Fila":
+        return _model_class()
+    raise AttributeError(name)
+
+
+@functools.cache
+def _model_class() -> Any:
+    from lmms_eval.api.model import lmms
+
+    return types.new_class("Fila", (AskedByLmmsEval, lmms))
+
+
+class AskedByLmmsEval:
     """Checkpoint that lmms-eval asks.
 
     Args:
@@ -44,6 +57,9 @@ class Fila(lmms):
     """
 
     is_simple = False
+    _rank: int
+    _world_size: int
+    task_dict: dict[str, Any]
 
     def __init__(
         self,
@@ -91,13 +107,13 @@ class Fila(lmms):
         """Return the number of processes."""
         return self._world_size
 
-    def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
+    def generate_until(self, requests: list[Any]) -> list[Any]:
         """Answer requests; the answers are in the order of the requests."""
         asked = [self._question(request) for request in requests]
         settings = [json.dumps(request.args[2], sort_keys=True) for request in requests]
         image_processor = self.processor.image_processor
         keys = [resolution_key([image_size(image) for image in one.images], image_processor) for one in asked]
-        answers: dict[int, GenerationResult] = {}
+        answers: dict[int, Any] = {}
         with tqdm(total=len(requests), unit=" questions", disable=self.rank != 0) as bar:
             for setting in dict.fromkeys(settings):
                 options = json.loads(setting)
@@ -110,20 +126,22 @@ class Fila(lmms):
                     bar.update(len(batch))
         return [answers[number] for number in range(len(requests))]
 
-    def _question(self, request: Instance) -> Question:
+    def _question(self, request: Any) -> Question:
+        from lmms_eval.protocol import ChatMessages
+
         _, doc_to_messages, _, doc_id, task, split = request.args
         messages = ChatMessages(messages=doc_to_messages(self.task_dict[task][split][doc_id])).to_hf_messages()
         sample = read_sample({"messages": messages}, f"Document {doc_id} of {task}")
         *_, question = questions_of(sample, doc_id, unanswered=True)
         return question
 
-    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+    def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
         """Refuse tasks that compare likelihoods."""
         raise NotImplementedError(
             "fila answers tasks of the type `generate_until` only; this one has `loglikelihood`."
         )
 
-    def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
+    def generate_until_multi_round(self, requests: list[Any]) -> list[str]:
         """Refuse tasks of several rounds."""
         raise NotImplementedError("fila answers tasks of the type `generate_until` only, in one round.")
 
@@ -136,7 +154,9 @@ def _generation(options: dict[str, Any]) -> dict[str, Any]:
     return {"max_new_tokens": 256, **{name: value for name, value in found.items() if not name.startswith("top_")}}
 
 
-def _result(found: Generated, until: str | Sequence[str]) -> GenerationResult:
+def _result(found: Generated, until: str | Sequence[str]) -> Any:
+    from lmms_eval.api.instance import GenerationResult, TokenCounts
+
     text = found.text
     for end in [until] if isinstance(until, str) else until:
         text = text.partition(end)[0] if end else text
