@@ -8,6 +8,7 @@ are kept in `.cache/serve-check`, so a second run does what is missing. The tabl
 
     python benchmarks/serve_check.py             all rows, then the table
     python benchmarks/serve_check.py fila leo    these rows again, then the table
+    python benchmarks/serve_check.py --table     the table of the rows that are kept
 """
 
 import json
@@ -161,21 +162,29 @@ def check_recipe(recipe: str) -> dict[str, str]:
         flat = [tuple(answer) for answers in expected.values() for answer in answers]
         takes_videos = processor.video_processor is not None
         timed = takes_videos and bool(getattr(processor.video_processor, "do_sample_frames", False))
-        try:
-            engine = vllm.LLM(
-                name,
-                dtype="float32",
-                enforce_eager=True,
-                max_model_len=LENGTH,
-                max_num_seqs=16,
-                max_num_batched_tokens=CHUNK,
-                enable_prefix_caching=True,
-                distributed_executor_backend="uni",
-                limit_mm_per_prompt={"image": 2, **({"video": 2} if takes_videos else {})},
-                enable_lora=recipe == SERVED,
-            )
-        except Exception as error:
-            return dict.fromkeys(FEATURES, f"refused: {' '.join(str(error).split())[:300]}")
+        refused = ""
+        for most in (2, 1):  # images per prompt: of some layouts the engine takes one
+            try:
+                engine = vllm.LLM(
+                    name,
+                    dtype="float32",
+                    enforce_eager=True,
+                    max_model_len=LENGTH,
+                    max_num_seqs=16,
+                    max_num_batched_tokens=CHUNK,
+                    enable_prefix_caching=True,
+                    distributed_executor_backend="uni",
+                    limit_mm_per_prompt={"image": most, **({"video": 2} if takes_videos else {})},
+                    enable_lora=recipe == SERVED,
+                )
+                break
+            except Exception as error:
+                refused = f"refused: {' '.join(str(error).split())[:300]}"
+        else:
+            return dict.fromkeys(FEATURES, refused)
+        if most == 1:
+            prompts["two images"] = prompts["one image"]
+            expected["two images"] = expected["one image"]
         placeholders = [model.config.image_token_id, model.config.video_token_id]
         greedy = {"temperature": 0.0, "max_tokens": NEW_TOKENS, "ignore_eos": True}
         greedy["logit_bias"] = {token: -100.0 for token in placeholders if token is not None}
@@ -227,6 +236,8 @@ def check_recipe(recipe: str) -> dict[str, str]:
             except Exception as error:
                 traceback.print_exc()
                 row[feature] = f"refused: {' '.join(str(error).split())[:300]}"
+        if most == 1:
+            row["two images"] = refused
         if len(set(flat)) < 4:
             row["one image"] = f"DIFFERENT: the answers are too much alike to prove anything: {sorted(set(flat))}"
         if recipe == SERVED:
@@ -340,11 +351,15 @@ def machine() -> str:
     return f"fila {fila.__version__}, {versions}; {os.cpu_count()} cores of {name}"
 
 
+def _cell(told: str) -> str:
+    return "DIFFERENT" if told.startswith("DIFFERENT") else told.replace("|", "/")
+
+
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """Return the matrix as Markdown."""
     lines = ["| recipe | " + " | ".join(FEATURES) + " |", "|---" * (len(FEATURES) + 1) + "|"]
     for recipe, row in rows.items():
-        lines.append(f"| {recipe} | " + " | ".join(row[name].replace("|", "/") for name in FEATURES) + " |")
+        lines.append(f"| {recipe} | " + " | ".join(_cell(row[name]) for name in FEATURES) + " |")
     versions = sorted({row["machine"] for row in rows.values()})
     return "\n".join([*lines, "", *(f"Measured with {line}." for line in versions), ""])
 
@@ -358,14 +373,16 @@ def main() -> int:
             print(recipe, json.dumps(row, indent=1), flush=True)
         return 0
     KEPT.mkdir(parents=True, exist_ok=True)
+    only_table = sys.argv[1:] == ["--table"]
     for recipe in sys.argv[1:]:
         (KEPT / f"{recipe}.json").unlink(missing_ok=True)
-    for recipe in recipe_names():  # a process for each: vLLM changes transformers' classes
+    for recipe in [] if only_table else recipe_names():  # a process for each: vLLM changes transformers' classes
         kept = KEPT / f"{recipe}.json"
         if not kept.is_file() and subprocess.run([sys.executable, __file__, "--rows", recipe], check=False).returncode:
             row = dict.fromkeys(FEATURES, "DIFFERENT: the process ended") | {"machine": machine()}
             kept.write_text(json.dumps(row), encoding="utf-8")
-    rows = {recipe: json.loads((KEPT / f"{recipe}.json").read_text(encoding="utf-8")) for recipe in recipe_names()}
+    kept = [recipe for recipe in recipe_names() if (KEPT / f"{recipe}.json").is_file()]
+    rows = {recipe: json.loads((KEPT / f"{recipe}.json").read_text(encoding="utf-8")) for recipe in kept}
     shown = table(rows)
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(TABLE.sub(lambda found: found[1] + shown + found[2], page), encoding="utf-8")

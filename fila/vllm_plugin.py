@@ -13,6 +13,8 @@ import torch
 
 from fila.modeling.modeling_fila import FilaModel
 from fila.modeling.modeling_shared_positions import shared_positions
+from fila.processing.layout import build_layout
+from fila.processing.processing_fila import FilaProcessor
 
 if TYPE_CHECKING:
     from vllm.config import ModelConfig, VllmConfig
@@ -66,13 +68,32 @@ def rope_index(
     return positions.expand(3, -1, -1), positions.amax(dim=1, keepdim=True) + 1 - input_ids.shape[1]
 
 
+def _numbers_images(checkpoint: str) -> bool:
+    """Return whether a checkpoint's prompts hold the number of each image."""
+    settings, _ = FilaProcessor.get_processor_dict(checkpoint)
+    layout = build_layout(settings.get("layout") or {"type": "fila"})
+    return bool(layout.image_id_start or layout.image_id_end)
+
+
 class FilaVllmConfig:
     """Settings of an engine for a fila checkpoint, with the interface of vLLM's `VerifyAndUpdateConfig`."""
 
     @staticmethod
     def verify_and_update_model_config(model_config: "ModelConfig") -> None:
-        """Let vLLM ask a model with `shared_positions` for its positions, in the config of this engine alone."""
+        """Let vLLM ask a model with `shared_positions` for its positions, in the config of this engine alone.
+
+        Raises:
+            ValueError: If prompts number their images and the engine would take several, whose numbers vLLM's cache of
+                single images does not know.
+        """
         config = model_config.hf_config
+        images = model_config.multimodal_config
+        if images is not None and images.get_limit_per_prompt("image") > 1 and _numbers_images(model_config.model):
+            raise ValueError(
+                "vLLM writes the placeholders of each image without its neighbours, so it cannot serve several images "
+                "per prompt of a checkpoint whose layout numbers them, such as MiniCPM-V 2.6: each would be number 0. "
+                "Start with `--limit-mm-per-prompt '{\"image\": 1}'`, or use transformers' `generate`."
+            )
         if config.shared_positions:
             text = config.get_text_config()
             text.rope_parameters = {**(text.rope_parameters or {}), "mrope_section": [1, 1, 1]}

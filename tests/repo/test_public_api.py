@@ -3,6 +3,7 @@
 """What other software and other people's code calls; a change here is a change for them."""
 
 import importlib
+import json
 import subprocess
 import sys
 import types
@@ -150,10 +151,24 @@ def test_vllm_plugin_registers_in_both_places(vllm: dict[str, Any], monkeypatch:
 def test_vllm_asks_a_model_with_shared_positions_for_them(vllm: dict[str, Any], hook: str) -> None:
     vllm_plugin.register()
     for shared in (True, False):
-        asked = types.SimpleNamespace(hf_config=tiny_config(shared_positions=shared))
+        asked = types.SimpleNamespace(hf_config=tiny_config(shared_positions=shared), multimodal_config=None)
         asked.model_config = asked
         getattr(vllm["configs"]["FilaForConditionalGeneration"], hook)(asked)
         assert ("mrope_section" in asked.hf_config.text_config.rope_parameters) is shared
+
+
+def test_vllm_does_not_number_several_images(vllm: dict[str, Any], tmp_path: Path) -> None:
+    vllm_plugin.register()
+    hook = vllm["configs"]["FilaForConditionalGeneration"].verify_and_update_model_config
+    for layout, limit in (("minicpm_v_2_6", 1), ("fila", 999), ("minicpm_v_2_6", 2)):
+        (tmp_path / "processor_config.json").write_text(json.dumps({"layout": {"type": layout}}), encoding="utf-8")
+        images = types.SimpleNamespace(get_limit_per_prompt=lambda modality, limit=limit: limit)
+        asked = types.SimpleNamespace(hf_config=tiny_config(), multimodal_config=images, model=str(tmp_path))
+        if limit == 2:
+            with pytest.raises(ValueError, match=r"cannot serve several images per prompt .* such as MiniCPM-V 2\.6"):
+                hook(asked)
+        else:
+            hook(asked)
 
 
 def test_positions_as_vllm_asks_for_them() -> None:
