@@ -12,8 +12,8 @@ from tests.cases import each
 
 ROOT = Path(__file__).resolve().parents[2]
 # Lines of code that are neither blank, comment nor docstring.
-MOST_LINES = {"modeling": 5960, "processing": 4630, "conversion": 3460, "training": 2180, "fila": 2760}
-MOST_LINES_IN_ALL = 22_300  # with those of projects/
+MOST_LINES = {"modeling": 6040, "processing": 4700, "conversion": 3740, "training": 3800, "fila": 3520}
+MOST_LINES_IN_ALL = 25_070  # with those of projects/
 # Arguments and results of functions whose type is `Any`, as ruff's ANN401 counts them.
 MOST_ANY = 99
 # Items that pytest collects; each costs every process of pytest milliseconds. `tests.cases.each` makes one of many.
