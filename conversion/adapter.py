@@ -8,6 +8,7 @@ that changes other parts is merged into a checkpoint of its own.
 
 import re
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -56,7 +57,7 @@ def check_text_adapter(folder: str | Path) -> int:
     return len(names)
 
 
-def _read_adapter(folder: Path) -> tuple[dict[str, object], list[str]]:
+def _read_adapter(folder: Path) -> tuple[dict[str, Any], list[str]]:
     """Return an adapter's config and the names of its tensors."""
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():

@@ -18,7 +18,8 @@ from fila.cli.ask import load_checkpoint
 from fila.conversion.own_parts import load_parts
 from fila.training.answering import Answerer, Generated
 from fila.training.collator import read_sample
-from fila.training.data import Question, image_size, questions_of
+from fila.training.data import Question, questions_of
+from fila.training.data_rows import image_size
 from fila.training.sampler import resolution_key
 
 _TAKEN = ("max_new_tokens", "num_beams", "top_k", "top_p")  # of a task's `generation_kwargs`, as `generate` has them

@@ -5,7 +5,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -90,7 +90,7 @@ class Answerer:
             found = self.model.get_image_features(**images, return_dict=True).pooler_output
             kept |= dict(zip(new, found, strict=True))
         self._features = kept
-        return FilaImageFeatures(pooler_output=[kept[key] for key in keys], in_runs=in_runs)
+        return FilaImageFeatures(pooler_output=cast(Any, [kept[key] for key in keys]), in_runs=in_runs)
 
     def _length(self, row: list[int]) -> int:
         """Return the number of tokens before the padding; the end token counts, also where it pads."""

@@ -6,11 +6,24 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from fila.cli.common import Debug, Dtype, Trust, app, one_line_errors, say
+from fila.cli.data_options import (
+    BadRows,
+    Boxes,
+    Columns,
+    ImageFolder,
+    ImagePosition,
+    LeadingAnswer,
+    MaxBad,
+    MissingImage,
+    data_inputs,
+    open_listed,
+    read_data_options,
+)
 
 
 @app.command()
@@ -36,6 +49,14 @@ def ask(
         str, typer.Option(metavar="I/N", help="Ask rows I, I + N, ... of --data, counted from 0; for N processes.")
     ] = "0/1",
     batch_size: Annotated[int, typer.Option(min=1, help="Questions of --data at once.")] = 8,
+    image_folder: ImageFolder = None,
+    columns: Columns = None,
+    bad_rows: BadRows = "error",
+    max_bad: MaxBad = "1%",
+    image_position: ImagePosition = "as_written",
+    missing_image: MissingImage = "error",
+    leading_answer: LeadingAnswer = "error",
+    boxes: Boxes = None,
     named: Annotated[
         str | None, typer.Option("--checkpoint", help="The checkpoint, where it is not the first argument.")
     ] = None,
@@ -68,7 +89,10 @@ def ask(
                 "--data and --output go together, without images, a question or a temperature; the data has the "
                 "questions, and answers are greedy."
             )
-        _ask_data(checkpoint, data, output, shard, batch_size, max_new_tokens, device, dtype)
+        reading = read_data_options(
+            image_folder, columns, bad_rows, max_bad, image_position, missing_image, leading_answer, boxes, False
+        )
+        _ask_data(checkpoint, data, reading, output, shard, batch_size, max_new_tokens, device, dtype)
         return
     *paths, question = images_and_question or [""]
     if not paths:
@@ -105,6 +129,7 @@ def ask(
 def _ask_data(
     checkpoint: str,
     data: str,
+    reading: dict[str, Any],
     output: Path,
     shard: str,
     batch_size: int,
@@ -118,14 +143,14 @@ def _ask_data(
     from fila.conversion.output import refuse_inputs
     from fila.training.answering import Answerer
     from fila.training.bulk import BulkAsker, ask_all, read_shard
-    from fila.training.data import MANY_PAGES, open_data
+    from fila.training.data import MANY_PAGES
 
     part = read_shard(shard)
-    refuse_inputs(output, [checkpoint, data], is_new_file=not output.exists())
+    refuse_inputs(output, [checkpoint, *data_inputs(data, reading)], is_new_file=not output.exists())
     started = time.perf_counter()
     with quiet():
         model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
-    dataset = open_data(data, processor)
+    dataset = open_listed(data, processor, reading, output.parent)
     if len(dataset) == MANY_PAGES:
         raise ValueError(f"Pages to ask about must be counted, as in `{data}:400`.")
     say(f"model: {checkpoint}; loaded in {time.perf_counter() - started:.1f} s")

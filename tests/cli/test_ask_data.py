@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """`fila ask --data`, in this process and in one that is killed."""
 
+import json
 import os
 import re
 import shlex
@@ -93,3 +94,17 @@ def test_lines_of_the_page_run(
     if page == "bulk.md":
         parts = [Path(f"part-{index}.jsonl").read_text().splitlines() for index in range(2)]
         assert sorted(parts[0] + parts[1]) == sorted(Path("answers.jsonl").read_text().splitlines())
+
+
+def test_questions_without_an_answer_are_asked_of_a_llava_file(
+    fila: Callable[..., Any], checkpoint: str, image: str, tmp_path: Path
+) -> None:
+    """Rows as a test split has them: images in a folder of their own, and nothing to compare with."""
+    rows = [{"id": f"r{n}", "image": Path(image).name, "question": "Which?", "answers": None} for n in range(3)]
+    (tmp_path / "test.json").write_text(json.dumps(rows))
+    words = ("--checkpoint", checkpoint, "--data", tmp_path / "test.json", "--max-new-tokens", 2)
+    result = fila("ask", *words, "--image-folder", Path(image).parent, "-o", tmp_path / "answers.jsonl")
+    assert result.exit_code == 0, result.stderr
+    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert [answer["question"] for answer in answers] == ["Which?"] * 3
+    assert not any("error" in answer for answer in answers)
