@@ -48,6 +48,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.nightly  # a hundred seconds each; the next tests run the same steps, but not to their end
 @pytest.mark.parametrize("fusion", ["cvfm", "none"])
 def test_warm_ups_end_in_a_checkpoint_that_holds_them(fusion: str, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in recipe.WARM_UPS:
