@@ -472,7 +472,7 @@ class FilaModel(FilaPreTrainedModel):
             raise ValueError("`pixel_values` and `mm_encoder_outputs` both hold the images; pass one of them.")
         if pixel_values_videos is not None and encoded_videos is not None:
             raise ValueError("`pixel_values_videos` and `mm_encoder_outputs` both hold the videos; pass one.")
-        if is_packed(position_ids, attention_mask):
+        if is_packed(position_ids, attention_mask, self.language_model.config._attn_implementation):
             given = {
                 "attention_mask": attention_mask is not None,
                 CACHE_NAME: cache is not None,

@@ -28,18 +28,24 @@ READ_OVER_BORDERS = (
     "xglm",
 )
 
+# Attentions of engines that put the requests of a step into one row and know themselves where each begins.
+OF_ENGINES = ("vllm",)
 
-def is_packed(position_ids: torch.Tensor | None, attention_mask: object) -> bool:
+
+def is_packed(position_ids: torch.Tensor | None, attention_mask: object, attention: str | None = None) -> bool:
     """Return whether the positions of a row start again between two tokens that are not padding.
 
     The check waits for the device, so it reads only positions of several tokens that the caller passed, and none in a
-    compiled graph.
+    compiled graph or of an engine that separates its requests itself.
 
     Args:
         position_ids: `(B, L)` int; None or another shape means not packed.
         attention_mask: `(B, S)`, 0 for padding, S at least L if a cache precedes; a mask of another shape decides
             itself which token reads which.
+        attention: Name of the language model's attention.
     """
+    if attention in OF_ENGINES:
+        return False
     if position_ids is None or position_ids.ndim != 2 or position_ids.shape[1] < 2 or is_torchdynamo_compiling():
         return False
     restarts = position_ids[:, 1:] < position_ids[:, :-1]

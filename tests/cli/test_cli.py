@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
+from tests.conversion.test_adapter import save_adapter
 from tests.helpers import TOKENS_PER_TILE
 
 Run = Callable[..., Any]
@@ -302,6 +304,26 @@ def test_verify_refuses_a_missing_folder(fila: Run, tmp_path: Path) -> None:
     result = fila("verify", tmp_path / "absent")
     assert result.exit_code == 2
     assert result.stderr.endswith("absent is not a folder.\n")
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # of PEFT
+def test_adapter_is_verified_and_merged(fila: Run, checkpoint: str, tmp_path: Path) -> None:
+    for scope in ("text", "connector"):
+        save_adapter(tmp_path / scope, scope)
+    result = fila(
+        "verify", checkpoint, "--no-forward", "--adapter", tmp_path / "text", "--adapter", tmp_path / "connector"
+    )
+    rows = {line[8:].split("  ")[0]: line.split()[0] for line in result.stdout.splitlines()}
+    assert rows["text is an adapter that vLLM serves"] == "ok"
+    assert rows["connector is an adapter that vLLM serves"] == "FAILED"
+    assert result.exit_code == 1
+
+    merged = tmp_path / "merged"
+    result = fila("export", checkpoint, "--merge", tmp_path / "connector", "--output", merged)
+    assert (result.exit_code, result.stdout) == (0, f"{merged}\n"), result.stderr
+    before, after = (load_file(Path(folder) / "model.safetensors") for folder in (checkpoint, merged))
+    changed = {name.split(".")[1] for name in before if not before[name].equal(after[name])}
+    assert (before.keys(), changed) == (after.keys(), {"multi_modal_projector"})
 
 
 def test_python_m_fila_is_the_command() -> None:

@@ -7,6 +7,7 @@ test_scopes.py, the one of docs/serving.md, which needs vLLM, by no test.
 """
 
 import importlib.util
+import json
 import re
 import shlex
 from pathlib import Path
@@ -20,6 +21,7 @@ from typer.main import get_command
 
 from fila import VarImageProcessorPil
 from fila.cli import app
+from fila.cli.launcher import lora_paths
 from fila.look.processed_image import Seen, look
 from fila.modeling import connector, fusion
 from fila.processing import canvas
@@ -174,6 +176,25 @@ def test_commands_have_the_options_that_are_written(page: Path) -> None:
         _, name, *words = shlex.split(own, comments=True)
         known = {option for parameter in commands[name].params for option in parameter.opts}
         assert {word for word in words if word.startswith("-")} <= known, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_has_the_targets_that_are_written(page: Path) -> None:
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    text = page.read_text(encoding="utf-8")
+    assert set(re.findall(r"(?:`|^)make ([a-z][\w-]*)", text, re.MULTILINE)) <= set(targets)
+
+
+def test_serving_page_gives_vllm_what_it_can_read() -> None:
+    text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    (words,) = [shlex.split(line) for line in blocks[0].splitlines() if line.startswith("vllm serve")]
+    assert json.loads(words[words.index("--limit-mm-per-prompt") + 1]) == {"image": 2}
+    request = json.loads(shlex.split(blocks[0])[-1])
+    assert request["model"] == words[2]
+    assert [part["type"] for part in request["messages"][0]["content"]] == ["image_url", "text"]
+    (words,) = [shlex.split(line) for block in blocks for line in block.splitlines() if "--lora-modules" in line]
+    assert lora_paths(words[3:]) == ["my-adapter"]
 
 
 def test_index_lists_every_command() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import DynamicCache
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from fila.modeling.modeling_cache_name import CACHE_NAME
 from fila.modeling.modeling_packed_rows import READ_OVER_BORDERS, check_packed
@@ -71,6 +72,19 @@ def test_attention_that_does_not_see_borders_is_refused(monkeypatch: pytest.Monk
     monkeypatch.setattr(config, "_attn_implementation_internal", "my_own")
     with pytest.raises(ValueError, match=r"'my_own' takes no packed row"):
         model(input_ids=IDS, position_ids=POSITIONS)
+
+
+def test_requests_in_the_row_of_an_engine_are_left_to_its_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, seen = tiny_model(), []
+
+    def attention(module: Any, query: Any, key: Any, value: Any, mask: Any, **_: Any) -> tuple[Any, None]:
+        seen.append(mask)
+        return query.transpose(1, 2), None
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, "vllm", attention)
+    monkeypatch.setattr(model.model.language_model.config, "_attn_implementation_internal", "vllm")
+    assert model(input_ids=IDS, position_ids=POSITIONS, use_cache=False).logits.isfinite().all()
+    assert seen == [None] * model.config.text_config.num_hidden_layers
 
 
 def test_families_keep_packed_samples_apart_or_are_refused_by_name() -> None:
