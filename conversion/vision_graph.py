@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.export import Dim
+from transformers.utils import logging
 
 from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.fusion_align import overlap_matrix
@@ -28,6 +29,7 @@ from fila.modeling.towers import locate_stage
 from fila.modeling.view_high_res import EncodedViews
 from fila.modeling.view_layout import ViewLayout
 
+logger = logging.get_logger(__name__)
 # Inputs of the graph, by the processor's names.
 INPUTS = ("pixel_values", "high_res_pixel_values", "view_boxes", "view_positions", "image_token_index")
 MAX_TILES = 64  # per axis of a tile grid
@@ -191,6 +193,8 @@ def export_vision(
             f"The views of canvas {processor.image_processor.canvas['type']!r} differ in size; the vision half of a "
             "canvas of equal views can be exported."
         )
+    if model.config.video_token_id is not None:
+        logger.warning("The graph takes images. The model's videos are not exported: they have no graph.")
     like_was_given = like is not None
     sizes = [(height, width) for height in _PROBES for width in _PROBES]
     plans = {processor.image_processor.plan(*size): size for size in sizes}

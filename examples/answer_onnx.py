@@ -23,9 +23,11 @@ from fila.conversion.export_onnx import export_onnx
 
 def export(checkpoint: str, folder: str) -> None:
     """Write three graphs and the processor: fila's of the vision half, transformers' of the embedding and the rest."""
+    model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32).eval().requires_grad_(False)
+    if model.config.shared_positions:
+        raise ValueError("The graph counts positions by itself; those of a model with `shared_positions` are others.")
     export_onnx(checkpoint, Path(folder, "vision.onnx"))
     AutoProcessor.from_pretrained(checkpoint).save_pretrained(folder)
-    model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32).eval().requires_grad_(False)
     model.generation_config.save_pretrained(folder)
     ids = torch.ones(1, 10, dtype=torch.int64)
     embed = model.get_input_embeddings()

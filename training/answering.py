@@ -3,12 +3,13 @@
 """Greedy answers to batches of questions, with one vision pass for all questions about an image."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from PIL import Image
 from transformers import GenerationMixin
 
 from fila.modeling.image_tokens import take_rows
@@ -16,7 +17,7 @@ from fila.modeling.modeling_fila import IMAGE_INPUTS, FilaForConditionalGenerati
 from fila.modeling.modeling_outputs import FilaImageFeatures
 from fila.processing.processing_fila import FilaProcessor
 
-from .collator import FilaCollator
+from .collator import FilaCollator, readable_source
 from .data import Question
 
 # Older transformers would pass features that were computed before to every step of generation.
@@ -73,12 +74,21 @@ class Answerer:
         inputs = self.collate([{name: getattr(asked, name) for name in names} for asked in questions])
         inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
         length = inputs["input_ids"].shape[1]
-        keys = [source_key(image) for asked in questions for image in asked.images]
-        if _TAKES_FEATURES and self.model._supports_mm_encoder_outputs() and keys:
+        keys = [key for asked in questions for key in self._keys(asked)]
+        can_share = _TAKES_FEATURES and self.model._supports_mm_encoder_outputs()
+        if can_share and keys and "image_position_ids" not in inputs:  # rows of `packed_images` are left as they are
             inputs["mm_encoder_outputs"] = {"image": self._encoded(inputs, keys)}
         tokens = self.model.generate(**inputs, **self.generation)[:, length:]
         texts = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [Generated(text.strip(), self._length(row)) for text, row in zip(texts, tokens.tolist(), strict=True)]
+
+    def _keys(self, asked: Question) -> list[str]:
+        """Return a key of each image, equal for images that become the same features."""
+        keys = [source_key(image) for image in asked.images]
+        if self.processor.max_prompt_image_tokens and self.processor.image_token_policy == "shrink_images":
+            # then the size of an image depends on its place among those of its prompt
+            return [f"{number} of {keys}" for number in range(len(keys))]
+        return keys
 
     def _encoded(self, inputs: dict[str, Any], keys: list[str]) -> FilaImageFeatures:
         """Take the images out of the inputs and return their features, one entry per image."""
@@ -101,8 +111,7 @@ class Answerer:
 
 def source_key(source: Any) -> str:
     """Return a file's name or address, else a digest of an image's bytes or pixels."""
-    if isinstance(source, Mapping):
-        source = source["bytes"] if source.get("bytes") is not None else source.get("path")
+    source = readable_source(source)
     if isinstance(source, str | Path):
         text = str(source)
         return text if len(text) < 1000 else _digest(text.encode())
@@ -111,7 +120,10 @@ def source_key(source: Any) -> str:
 
 def _pixels(image: Any) -> bytes:
     pixels = np.asarray(image)
-    return f"{getattr(image, 'mode', '')} {pixels.shape} {pixels.dtype} ".encode() + pixels.tobytes()
+    told: list[Any] = [pixels.shape, pixels.dtype]
+    if isinstance(image, Image.Image):  # what its stored pixels mean
+        told += [image.mode, image.getpalette(), image.info.get("transparency"), image.getexif().get(0x0112)]
+    return str(told).encode() + pixels.tobytes()
 
 
 def _digest(content: bytes) -> str:

@@ -205,6 +205,8 @@ class FilaCollator:
         names = [_long_name(sample, f"Sample {number} of the batch") for number, sample in enumerate(samples)]
         for name, sample in zip(names, samples, strict=True):
             _check_tools(sample, name, str(self.processor.chat_template))
+            if not self.generate and any(message.get("loss") not in (None, 1) for message in sample["messages"]):
+                raise ValueError(f"{name} has a message whose `loss` is not true; all answers are learnt alike.")
         try:
             images = load_images([[readable_source(image) for image in sample["images"]] for sample in samples])
         except ImageInputError as error:

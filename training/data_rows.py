@@ -32,6 +32,7 @@ _MEDIA = ("image", "images", "video", "videos")
 _TAG = re.compile(r"<(image|video|audio)>")
 _BOX_TAG = re.compile(r"<(ref-object|bbox)>")
 _ANNOTATORS = 10  # TextVQA and VQAv2 have the answers of ten people; elsewhere the first answer is the canonical one
+_LONGEST_PATH = 4096
 BOXES = ("norm1000", "norm1", "pixels")
 
 
@@ -267,6 +268,8 @@ class _Reader:
             turns = _checked_turns(turns, self.rules.leading_answer)
         if self.rules.needs_answer and not any(role == "assistant" for role, *_ in turns):
             raise RowError("no answer", "has no answer to learn")
+        if self.rules.needs_answer and any(own.get("loss") not in (None, 1) for _, _, *more in turns for own in more):
+            raise RowError("loss", "has a message whose `loss` is not true, which would be learnt like the others")
         turns = self._with_boxes(turns)
         if not has_parts:
             self._check_tags(turns)
@@ -343,6 +346,12 @@ class _Reader:
             source = os.fspath(source)
         if not isinstance(source, str) or is_address(source) or source[:5].lower() == "data:":
             return source
+        if len(source) > _LONGEST_PATH:
+            raise RowError(
+                "file missing",
+                f"has {len(source)} characters as the path of an image, {source[:20]!r}...; base64 must begin with "
+                "data:image/jpeg;base64, or what it is",
+            )
         path = os.path.join(self.rules.root, source)
         if not os.path.exists(split_frame(path)[0]):
             raise RowError(
@@ -414,7 +423,7 @@ class _Reader:
         if "rejected_images" in self.row:
             raise RowError("two kinds", "has `rejected_images`, for which there is no place")
         if rejected is not None:
-            self.rejected = _answer_turns(rejected, "rejected_messages")
+            self.rejected = _answer_turns(rejected, "rejected_messages", turns)
         return turns
 
     def conversations(self) -> list[Turn]:
@@ -449,23 +458,30 @@ class _Reader:
         return [("user", "\n".join(filter(None, asked))), ("assistant", _as_text(self.take("output"), "output"))]
 
     def completion(self) -> list[Any]:
-        return [*self.prompt(), *_answer_turns(self.take("completion"), "completion")]
+        return _continued(self.prompt(), self.take("completion"), "completion")
 
     def chosen(self) -> list[Any]:
-        return [*self.prompt(), *self._wanted()]
+        return self._wanted(self.prompt())
 
-    def _wanted(self) -> list[Any]:
-        """Return the answer that is wanted, and keep the other."""
+    def _wanted(self, prompt: list[Any]) -> list[Any]:
+        """Return the turns with the answer that is wanted, and keep the other."""
+        turns = _continued(prompt, self.take("chosen"), "chosen")
         if (rejected := self.take("rejected")) is not None:
-            self.rejected = _answer_turns(rejected, "rejected")
-        return _answer_turns(self.take("chosen"), "chosen")
+            self.rejected = _answer_turns(rejected, "rejected", turns)
+        return turns
+
+    def whole(self) -> list[Any]:
+        """Return the turns of a preference between two whole conversations, which begin with the prompt."""
+        turns = _role_turns(self.take("chosen"), "chosen")
+        self.rejected = _answer_turns(self.take("rejected"), "rejected", turns)
+        return turns
 
     def prompt(self) -> list[Any]:
         prompt = self.take("prompt")
         return [("user", prompt)] if isinstance(prompt, str) else _role_turns(prompt, "prompt")
 
     def preference(self) -> list[Any]:
-        return [*self.question(), *self._wanted()]
+        return self._wanted(self.question())
 
     def answer(self) -> list[Turn]:
         self.answers = [*_references(self.take(*_ANSWERS))]
@@ -501,11 +517,12 @@ KINDS: dict[str, tuple[str, Callable[[_Reader], list[Any]]]] = {
     "question/chosen": ("question|query chosen", _Reader.preference),
     "question/answer": ("question|query answers|answer|label", _Reader.answer),
     "image/caption": ("image|images caption|text|txt", _Reader.caption),
+    "chosen/rejected": ("chosen rejected", _Reader.whole),
     "prompt": ("prompt", _Reader.prompt),
     "question": ("question|query", _Reader.question),
 }
 _COLUMNS = {kind: [frozenset(choice.split("|")) for choice in names.split()] for kind, (names, _) in KINDS.items()}
-_ALONE = ("prompt", "question")  # questions without an answer: what a row is if it is nothing else
+_ALONE = ("chosen/rejected", "prompt", "question")  # what a row is if it is nothing else
 # Kinds whose own trainers demand a tag for each image; in the others images precede the first text.
 _TAGGED = ("messages", "conversations", "conversation pairs", "query/response", "instruction/output")
 
@@ -536,11 +553,33 @@ def _joined(content: Any) -> Any:
     ]
 
 
-def _answer_turns(answer: Any, name: str) -> list[Any]:
-    """Return the last turns of an answer that is text or messages."""
+def _answer_turns(answer: Any, name: str, wanted: Sequence[Any]) -> list[Any]:
+    """Return the turns of an answer that is text or messages, without those with which `wanted` begins too.
+
+    The last turn is always one of the answer.
+    """
+    turns = _text_or_turns(answer, name)
+    pairs = enumerate(zip(turns, wanted, strict=False))
+    return turns[next((number for number, (own, other) in pairs if own != other), len(turns) - 1) :]
+
+
+def _text_or_turns(answer: Any, name: str) -> list[Any]:
     if isinstance(answer, list | tuple):
-        return _role_turns(answer, name)[-1:]
+        return _role_turns(answer, name)
     return [("assistant", _as_text(answer, name))]
+
+
+def _continued(prompt: list[Any], answer: Any, name: str) -> list[Any]:
+    """Return a prompt and its answer, which is text, messages, or the whole conversation once more."""
+    turns = _text_or_turns(answer, name)
+    if turns[0][0] in ("assistant", "tool"):
+        return [*prompt, *turns]
+    start = next((number for number, turn in enumerate(turns) if turn[0] != "system"), 0)
+    if any(turns[first : first + len(prompt)] == prompt for first in (0, start)):
+        return turns
+    raise RowError(
+        "not a sample", f"must have `{name}` that begins with the assistant or with the prompt; got {answer!r:.60}"
+    )
 
 
 def _pairs(entries: Any, name: str, user: str, assistant: str) -> Iterator[Turn]:

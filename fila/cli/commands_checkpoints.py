@@ -277,8 +277,12 @@ def export(
     if onnx is not None:
         if merge is not None:
             raise ValueError("`--onnx` cannot go with `--merge`; merge into a checkpoint first, then export that.")
+        if given := [name for name, value in (("--output", output), ("--original", original)) if value is not None]:
+            raise ValueError(f"`--onnx` writes one file and nothing else; leave {given} out.")
         _export_onnx(checkpoint, onnx, like)
         return
+    if like is not None:
+        raise ValueError("`--like` is an image whose size fixes the views of an ONNX file; it goes with `--onnx`.")
     if output is None:
         raise ValueError("`fila export` needs `--output`, a folder, or `--onnx`, a file.")
     if merge is not None:

@@ -17,7 +17,8 @@ import fila
 from fila import FilaForConditionalGeneration, FilaProcessor
 from fila.cli import app
 from fila.cli.ask import ask, load_checkpoint, open_images
-from tests.helpers import assert_close, random_image, save_smallest
+from tests.cases import each
+from tests.helpers import assert_close, random_image, save_smallest, tiny_model
 
 ASSETS = Path(fila.__file__).parent / "assets"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "answer_onnx.py"
@@ -96,6 +97,21 @@ def test_onnx_files_give_tokens_and_answers_of_the_model(tmp_path: Path, monkeyp
 def test_command_names_what_is_missing(tmp_path: Path) -> None:
     result = runner("export", tmp_path)
     assert (result.exit_code, "needs `--output`, a folder, or `--onnx`, a file" in result.stderr) == (2, True)
+
+
+@each("options, message", [
+    (["--onnx", "a.onnx", "--output", "b"], "leave ['--output'] out"),
+    (["--like", "a.png", "--output", "b"], "it goes with `--onnx`"),
+])  # fmt: skip
+def test_command_refuses_options_that_it_would_not_follow(tmp_path: Path, options: list[str], message: str) -> None:
+    result = runner("export", tmp_path, *options)
+    assert (result.exit_code, message in " ".join(result.stderr.split())) == (2, True)
+
+
+def test_example_refuses_positions_that_the_graph_does_not_count(tmp_path: Path) -> None:
+    tiny_model(shared_positions=True).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="a model with `shared_positions`"):
+        runpy.run_path(str(EXAMPLE))["export"](str(tmp_path), str(tmp_path / "exported"))
 
 
 @pytest.mark.nightly  # a minute

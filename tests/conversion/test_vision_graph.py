@@ -105,6 +105,15 @@ def test_refusals_name_the_setting(settings: dict[str, Any], canvas: str, messag
         export_vision(model, processor)
 
 
+def test_a_model_of_videos_says_that_they_have_no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, said = tiny_model(high_res_overview="encode"), list[str]()
+    model.config.video_token_id = 5
+    monkeypatch.setattr("fila.conversion.vision_graph.logger.warning", said.append)
+    with pytest.raises(NotExportableError):
+        export_vision(model, canvas_processor(model))
+    assert said == ["The graph takes images. The model's videos are not exported: they have no graph."]
+
+
 PARTS = {
     **{f"fusion {name}": fusion_settings(name) for name in FUSIONS},
     **{f"connector {name}": connector_settings(name) for name in CONNECTORS},

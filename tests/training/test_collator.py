@@ -131,6 +131,8 @@ def test_tools_are_refused(processor: FilaProcessor) -> None:
     refused(
         FilaCollator(processor), {**make_sample(0), "tools": tools}, r"Sample 1 of the batch .* has `tools`, which"
     )
+    unlearnt = [{**message, "loss": False} for message in make_sample(0)["messages"]]
+    refused(FilaCollator(processor), {**make_sample(0), "messages": unlearnt}, r"whose `loss` is not true")
     assert FilaCollator(processor)([{**make_sample(0), "tools": []}, {**make_sample(1), "tools": None}])
 
 

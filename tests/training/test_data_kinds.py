@@ -159,7 +159,7 @@ def test_every_right_answer_is_kept(kind: str, learnt: str, answers: list[str]) 
     data = opened(kind)
     assert data[0]["answers"] == answers
     (asked,) = questions(data)
-    assert (asked.answer, list(asked.answers)) == (learnt, answers)
+    assert (asked.answer, asked.answers) == (learnt, answers)
 
 
 def test_prompts_without_an_answer_are_questions() -> None:

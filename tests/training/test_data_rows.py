@@ -23,6 +23,10 @@ def text(words: str) -> dict[str, str]:
     return {"type": "text", "text": words}
 
 
+def said_by(role: str, content: str, **more: Any) -> dict[str, Any]:
+    return {"role": role, "content": content, **more}
+
+
 def contents(sample: dict[str, Any]) -> list[Any]:
     return [message["content"] for message in sample["messages"]]
 
@@ -37,6 +41,21 @@ def asked(content: str, answer: str = "b", **more: Any) -> dict[str, Any]:
 @each(
     "row, kind, match",
     [
+        (
+            {"messages": [said_by("user", "a"), said_by("assistant", "b", loss=False)]},
+            "loss",
+            "whose `loss` is not true",
+        ),
+        (
+            {"prompt": "a", "chosen": [said_by("user", "b"), said_by("assistant", "c")]},
+            "not a sample",
+            "begins with the",
+        ),
+        (
+            {"image": "/9j/" * 9999, "question": "a", "answer": "b"},
+            "file missing",
+            r"39996 characters .*'/9j/.{16}'\.\.\.; base64 must begin",
+        ),
         ({"image": PICTURE, "conversations": said("<image><image>a", "b")}, "surplus tag", "2 <image> and 1 image"),
         ({"images": ["a", "b"], "conversations": said("<image>a", "b")}, "surplus image", "1 <image> and 2 images"),
         ({"image": "a.png", "conversations": said("a", "b")}, "surplus image", "0 <image> .* --missing-image"),
@@ -102,6 +121,17 @@ def test_rows_are_refused_by_name(row: dict[str, Any], kind: str, match: str) ->
         ({"query": "a", "response": "b", "history": [["c", "d"]], "system": "s"}, ["s", "c", "d", "a", "b"]),
         ({"prompt": "a", "completion": "b"}, ["a", "b"]),
         ({"prompt": [{"role": "user", "content": "a"}], "chosen": "b", "rejected": "c"}, ["a", "b"]),
+        (
+            {
+                "prompt": "a",
+                "completion": [said_by("assistant", "b"), said_by("user", "c"), said_by("assistant", "d")],
+            },
+            [*"abcd"],
+        ),
+        (
+            {"prompt": "a", "chosen": [said_by("system", "s"), said_by("user", "a"), said_by("assistant", "b")]},
+            ["s", "a", "b"],
+        ),
         ({"question": "a", "answer": 40.0, "query": None}, ["a", "40.0"]),
         ({"question": "a", "answers": [{"answer": "b"}, {"answer": "c"}]}, ["a", "b"]),
         ({"question": "a", "answers": {"text": ["b"], "answer_start": [0]}}, ["a", "b"]),
@@ -126,6 +156,14 @@ def test_rows_of_text_are_read(row: dict[str, Any], expected: list[str]) -> None
 ])  # fmt: skip
 def test_images_precede_the_first_question_where_rows_have_no_tags(row: dict[str, Any]) -> None:
     assert contents(normalise(row)) == [[IMAGE, text("a")], [text("b")]]
+
+
+@each("prompt", [{}, {"prompt": "a"}, {"prompt": [said_by("user", "a")]}])
+def test_preferences_may_be_whole_conversations(prompt: dict[str, Any]) -> None:
+    answers = {name: [said_by("user", "a"), said_by("assistant", name)] for name in ("chosen", "rejected")}
+    sample = normalise({"images": [PICTURE], **prompt, **answers})
+    assert contents(sample) == [[IMAGE, text("a")], [text("chosen")]]
+    assert sample["rejected"] == [{"role": "assistant", "content": [text("rejected")]}]
 
 
 def test_images_of_a_conversation_precede_it_if_asked_for(tmp_path: Path) -> None:

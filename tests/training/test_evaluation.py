@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from fila.training.answering import _TAKES_FEATURES
+from fila.training.answering import _TAKES_FEATURES, Answerer, source_key
 from fila.training.data import Question, questions
 from fila.training.evaluation import (
     Answered,
@@ -21,6 +23,7 @@ from fila.training.evaluation import (
     small_print,
 )
 from fila.training.metrics import wilson_interval
+from tests.cases import each
 from tests.helpers import random_image, tiny_model, tiny_processor
 from tests.training.samples import make_samples
 
@@ -149,6 +152,32 @@ def test_an_image_is_encoded_once_for_all_questions_about_it(monkeypatch: pytest
     assert len({answer.prediction for answer in apart}) > 3
     assert together[0].references == ["b", "a"]
     assert encoded == ([2, 1] if _TAKES_FEATURES else [4, 4, 1])
+
+
+def test_pictures_of_equal_pixels_are_told_apart_by_what_the_pixels_mean() -> None:
+    image = random_image(20, 50)
+    turned, grey = image.copy(), Image.fromarray(np.zeros((9, 9), np.uint8), "P")
+    turned.getexif()[0x0112] = 3
+    red = grey.copy()
+    grey.putpalette([9, 9, 9]), red.putpalette([255, 0, 0])
+    files = [{"bytes": b"", "path": path} for path in ("a.png", "b.png")]
+    for one, other in ((image, turned), (grey, red), files):
+        assert source_key(one) != source_key(other)
+
+
+@each("settings", [{"max_prompt_image_tokens": 128, "image_token_policy": "shrink_images"}, {"packed_images": True}])
+def test_an_image_answers_alone_as_beside_others(settings: dict[str, Any]) -> None:
+    """A budget makes an image smaller beside another one."""
+    model, processor = tiny_model(), tiny_processor()
+    first, second = random_image(130, 130), random_image(128, 140)
+    content = [{"type": "image"}, {"type": "text", "text": "Hm?"}]
+    asked = [Question(own, [{"role": "user", "content": content[:1] * len(own) + content[1:]}], "a")
+             for own in ([second], [first, second])]  # fmt: skip
+    apart = [Answerer(model.eval(), processor, 5)([one])[0] for one in asked] if "packed_images" in settings else None
+    for name, value in settings.items():
+        setattr(processor, name, value)
+    apart = apart or [Answerer(model.eval(), processor, 5)([one])[0] for one in asked]
+    assert Answerer(model, processor, 5)(asked) == apart
 
 
 def test_nothing_but_text_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
