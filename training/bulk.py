@@ -95,8 +95,9 @@ class BulkAsker:
             for one in window:
                 if one.id in seen:
                     raise ValueError(
-                        f"Two questions of {self.name} have the id {one.id!r}. Give each row an `id` of its own, or "
-                        "none."
+                        f"Two questions of {self.name} have the id {one.id!r}, as rows of LLaVA about one picture "
+                        "have. `--columns id=` leaves ids out: each row is then named by its place. Or give each its "
+                        "own."
                     )
                 seen.add(one.id)
             window.sort(key=self._key)

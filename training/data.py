@@ -189,6 +189,11 @@ class Mixture(Dataset[dict[str, Any]]):
     def __init__(self, parts: Sequence[tuple[Any, float]]) -> None:
         self.parts = [data for data, _ in parts]
         sizes = [round(len(data) * times, 6) for data, times in parts]
+        for (data, times), size in zip(parts, sizes, strict=True):
+            if size < 1:
+                raise ValueError(
+                    f"A mixture must take a sample of each of its parts; {times:g} of {len(data)} is none."
+                )
         self.ends = list(accumulate(int(size) for size in sizes))
         self.bad = [row for data in self.parts for row in getattr(data, "bad", ())]
 
@@ -228,7 +233,18 @@ class GeneratedSamples(Dataset[dict[str, Any]]):
         return self.make(self.first_seed + index)
 
 
+def is_generated(dataset: Any) -> bool:
+    """Return whether samples of a dataset are made on access, which it would take days to look at."""
+    parts = dataset.parts if isinstance(dataset, Mixture) else [dataset]
+    return any(isinstance(part, GeneratedSamples) for part in parts)
+
+
 MANY_PAGES = 1_000_000  # default count: more pages than a training run reads
+
+
+def has_uncounted_pages(dataset: Any) -> bool:
+    """Return whether a dataset has generated pages as many as nobody asked for."""
+    return is_generated(dataset) and len(dataset) >= MANY_PAGES
 
 
 def _open_pages(rest: str, processor: FilaProcessor | None) -> Dataset[dict[str, Any]]:
@@ -625,7 +641,8 @@ def questions_of(sample: Mapping[str, Any], index: int, *, unanswered: bool = Fa
         before = messages[:number]
         num_images, num_videos = (count_parts(before, kind) for kind in ("image", "video"))
         answer = message_text(messages[number]) if number < len(messages) else ""
-        answers = (_right_answers(sample) if number == ends[-1] else []) or [answer]
+        answers = _right_answers(sample) if number == ends[-1] else []
+        answers = answers if any(answers) else [answer]  # an empty column beside the messages says nothing
         yield Question(images[:num_images], before, answer, None, videos[:num_videos], index, answers)
 
 

@@ -20,7 +20,7 @@ from fila.processing.processing_fila import FilaProcessor
 from .arguments import FilaTrainingArguments
 from .checkpoints import last_complete_checkpoint, missing_files
 from .collator import FilaCollator
-from .data import GeneratedSamples, sample_sizes
+from .data import is_generated, sample_sizes
 from .loss_weight import weighted_loss
 from .packing import PackedSamples, check_packing
 from .sampler import ResolutionSampler, resolution_key
@@ -186,7 +186,7 @@ class FilaTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return Trainer's loader; raise an error if grouping needs sizes that the dataset cannot give."""
         data = self.train_dataset
-        if self.args.group_by_resolution and (isinstance(data, GeneratedSamples) or not hasattr(data, "__len__")):
+        if self.args.group_by_resolution and (is_generated(data) or not hasattr(data, "__len__")):
             raise ValueError(
                 "`group_by_resolution` looks at the sizes of all images before the first step, so it needs a training "
                 f"set that is neither a stream nor generated; got {type(data).__name__}."
@@ -253,7 +253,7 @@ def _packed(dataset: Any, args: FilaTrainingArguments, processor: FilaProcessor)
     """Distribute the samples of a dataset over rows."""
     if isinstance(dataset, PackedSamples):
         return dataset
-    if isinstance(dataset, GeneratedSamples):
+    if is_generated(dataset):
         raise ValueError(
             "`packing` measures all samples before the first step, so it needs a training set that is not generated; "
             f"got {type(dataset).__name__}."

@@ -143,7 +143,7 @@ def _ask_data(
     from fila.conversion.output import refuse_inputs
     from fila.training.answering import Answerer
     from fila.training.bulk import BulkAsker, ask_all, read_shard
-    from fila.training.data import MANY_PAGES
+    from fila.training.data import has_uncounted_pages
 
     part = read_shard(shard)
     refuse_inputs(output, [checkpoint, *data_inputs(data, reading)], is_new_file=not output.exists())
@@ -151,7 +151,7 @@ def _ask_data(
     with quiet():
         model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
     dataset = open_listed(data, processor, reading, output.parent)
-    if len(dataset) == MANY_PAGES:
+    if has_uncounted_pages(dataset):
         raise ValueError(f"Pages to ask about must be counted, as in `{data}:400`.")
     say(f"model: {checkpoint}; loaded in {time.perf_counter() - started:.1f} s")
     asker = BulkAsker(Answerer(model, processor, max_new_tokens), dataset, Path(data).name, batch_size=batch_size)

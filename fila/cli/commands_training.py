@@ -326,7 +326,7 @@ def evaluate(
     from fila.cli.ask import load_checkpoint
     from fila.cli.library_messages import quiet
     from fila.conversion.output import refuse_inputs, written_file
-    from fila.training.data import MANY_PAGES, questions, samples_of
+    from fila.training.data import has_uncounted_pages, questions, samples_of
     from fila.training.evaluation import answer_questions, as_json, score_buckets
     from fila.training.metrics import METRICS
 
@@ -351,7 +351,7 @@ def evaluate(
     with quiet():
         model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
     dataset = open_listed(source, processor, reading, output)
-    if max_questions is None and hasattr(dataset, "__len__") and len(dataset) == MANY_PAGES:
+    if max_questions is None and has_uncounted_pages(dataset):
         raise ValueError(f"Pages to evaluate on must be counted, as in `{source}:400`, or --max-questions given.")
     asked = islice(questions(samples_of(dataset)), max_questions)
     answers = list(

@@ -126,7 +126,7 @@ def test_a_file_of_something_else_is_left_alone(content: str, tmp_path: Path) ->
 
 def test_ids_that_come_twice_are_refused(tmp_path: Path) -> None:
     rows = [{**sample, "id": "same"} for sample in make_samples(2)]
-    with pytest.raises(ValueError, match=r"Two questions of my\.jsonl have the id 'same'"):
+    with pytest.raises(ValueError, match=r"Two questions of my\.jsonl have the id 'same'.*--columns id="):
         ask_all(asker(rows), tmp_path / "answers.jsonl")
 
 

@@ -210,6 +210,11 @@ def test_questions_hold_all_right_answers_and_may_lack_one() -> None:
     assert (asked.text, asked.answer) == ("Hm?", "")
 
 
+def test_an_empty_column_beside_the_messages_is_no_answer() -> None:
+    (asked,) = questions([{**make_samples(1)[0], "answer": ""}])
+    assert asked.references == [asked.answer] != [""]
+
+
 def test_questions_are_the_fields_or_the_assistants_messages() -> None:
     sample = conversation([random_image(9, 41)], "First?", "one")
     sample["messages"] += [

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from fila.processing.image_input import load_images
 from fila.training.collator import FilaCollator, readable_source
-from fila.training.data import open_data, questions, sample_sizes
+from fila.training.data import has_uncounted_pages, is_generated, open_data, questions, sample_sizes
 from fila.training.data_rows import normalise
 from fila.training.evaluation import answer_questions
 from fila.training.trainer import FilaTrainer
@@ -210,9 +210,13 @@ def test_mixtures_take_shares_and_repetitions(tmp_path: Path) -> None:
         (f"{swift}+", "must have a name on both sides"),
         (f"{swift}*0", "more than 0 and at most 1000 times"),
         (f"{swift}*1001", "at most 1000 times"),
+        (f"{wds}+{swift}*0.1", "a sample of each of its parts; 0.1 of 5 is none"),
     ):
         with pytest.raises(ValueError, match=match):
             open_data(spec)
+    pages = open_data(f"{swift}+pages:train", tiny_processor())
+    assert (is_generated(pages), has_uncounted_pages(pages), is_generated(data)) == (True, True, False)
+    assert not has_uncounted_pages(open_data(f"{swift}+pages:train:4", tiny_processor()))
 
 
 def test_our_own_rows_stay_as_they_are(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoProcessor, TrainerCallback, TrainingArguments
 
 from fila.training.collator import FilaCollator
-from fila.training.data import GeneratedSamples
+from fila.training.data import GeneratedSamples, Mixture
 from fila.training.loss_weight import ResolutionWeight
 from fila.training.stages import select_trained
 from fila.training.trainer import FilaTrainer
@@ -336,7 +336,8 @@ def test_streams_and_generated_samples_cannot_be_grouped(tmp_path: Path) -> None
         def __iter__(self) -> Any:
             yield make_sample(0)
 
-    for data in (Stream(), GeneratedSamples(make_sample, 5)):
+    pages = GeneratedSamples(make_sample, 5)
+    for data in (Stream(), pages, Mixture([(pages, 1), (make_samples(2), 1)])):
         trainer, _ = make_trainer(tmp_path, data, group_by_resolution=True)  # type: ignore[arg-type]
         match = f"looks at the sizes of all images.*neither a stream nor generated; got {type(data).__name__}"
         with pytest.raises(ValueError, match=match):
