@@ -261,7 +261,10 @@ def train(
     asked = None
     if eval_data:
         asked = _evaluation_callback(
-            trainer, open_listed(eval_data, processor, reading, None), eval_steps, eval_questions
+            trainer,
+            open_listed(eval_data, processor, reading | {"drop_instruction": False}, None),
+            eval_steps,
+            eval_questions,
         )
         trainer.add_callback(asked)
     # Trainer logs to standard output, which is reserved for the result

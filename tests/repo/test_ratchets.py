@@ -12,10 +12,10 @@ from tests.cases import each
 
 ROOT = Path(__file__).resolve().parents[2]
 # Lines of code that are neither blank, comment nor docstring.
-MOST_LINES = {"modeling": 6040, "processing": 4700, "conversion": 3740, "training": 3800, "fila": 3540}
-MOST_LINES_IN_ALL = 25_090  # with those of projects/
+MOST_LINES = {"modeling": 6040, "processing": 4700, "conversion": 3745, "training": 3850, "fila": 3540}
+MOST_LINES_IN_ALL = 25_160  # with those of projects/
 # Arguments and results of functions whose type is `Any`, as ruff's ANN401 counts them.
-MOST_ANY = 181
+MOST_ANY = 185
 # Items that pytest collects; each costs every process of pytest milliseconds. `tests.cases.each` makes one of many.
 MOST_ITEMS = 5020
 MARKS = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
