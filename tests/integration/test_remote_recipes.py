@@ -25,7 +25,24 @@ BRAVE = [
 ]
 # Recipes whose checkpoints nothing imports, or whose systems share another's tiny sizes.
 OTHERS = {
-    "brave": Original("", 0, "brave", CLIP, BRAVE[0], {"extra_vision_configs": BRAVE[1:], "high_res_tile_size": 28}),
+    "brave": Original(
+        "",
+        0,
+        "brave",
+        CLIP,
+        BRAVE[0],
+        {
+            "extra_vision_configs": BRAVE[1:],
+            "high_res_tile_size": 28,
+            "fusion": {
+                "type": "multi_encoder_queries",
+                "hidden_size": 32,
+                "key_size": 48,
+                "num_layers": 4,
+                "num_heads": 4,
+            },
+        },
+    ),
     "cogvlm2-video-base": ORIGINALS["cogvlm2-video"],
     "fila": Original("", 0, "fila", CLIP, CONVNEXT_SIZES, {"high_res_tile_size": 128}),
     "llava-hr-x-13b": ORIGINALS["llava-hr"],
