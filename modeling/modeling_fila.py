@@ -158,7 +158,8 @@ class FilaModel(FilaPreTrainedModel):
         views: list[torch.Tensor] = []
         for chunk in chunks_of(sum(plan.num_views), views_per_chunk):
             own = grid[chunk] if isinstance(grid, torch.Tensor) else grid
-            tokens = connector(at_entry(connector, features[chunk]), own)
+            # some fusions end in a transposed view, which not every engine's linear layer takes
+            tokens = connector(at_entry(connector, features[chunk].contiguous()), own)
             views.extend(self._placed(tokens, view_positions, plan.num_views, chunk).unbind())
         if isinstance(grid, torch.Tensor):
             lengths = _tokens_of_views(connector, grid)

@@ -110,7 +110,8 @@ def count(processor: "FilaProcessor", sizes: Sequence[Sequence[int]]) -> list[in
     """Count the placeholders of videos of (frames, height, width); those that are sampled have a frame per second."""
     counts = []
     for num_frames, height, width in sizes:
-        chosen = list(range(num_frames))
+        # a server asks about one frame before it knows a video; one that is too short is refused when it comes
+        chosen = list(range(max(num_frames, (processor.clip_tokens or {}).get("size", 1))))
         if getattr(processor.video_processor, "do_sample_frames", None):  # else a server's frames are all shown
             chosen = sample(processor.video_processor.sampling, Clip(num_frames, fps=1.0))
         plan = processor.video_processor.plan(height, width)

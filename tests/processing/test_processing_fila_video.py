@@ -219,6 +219,16 @@ def test_tokenizer_without_the_video_token_is_refused() -> None:
         FilaProcessor(tiny_image_processor(), tiny_tokenizer(), video_processor=FilaVideoProcessor(**FRAMES))
 
 
+def test_a_server_may_ask_about_fewer_frames_than_a_connector_joins() -> None:
+    """A server such as vLLM does when it starts, before it knows a video."""
+    joins = {"size": 2, "stride": 2, "before": 0, "after": 0, "per_step": 3}
+    ours = processor(video_processor=FilaVideoProcessor(**FRAMES), clip_tokens=joins)
+    counted = [
+        ours._get_num_multimodal_tokens(video_sizes=[(frames, 30, 50)]).num_video_tokens for frames in (1, 2, 4)
+    ]
+    assert counted == [[3], [3], [6]]
+
+
 def test_a_server_counts_videos_as_they_are_written() -> None:
     video = pictures(5)
     for settings, shown in (({}, 5), ({"do_sample_frames": True}, 3)):

@@ -12,7 +12,7 @@ from tests.cases import each
 
 ROOT = Path(__file__).resolve().parents[2]
 # Lines of code that are neither blank, comment nor docstring.
-MOST_LINES = {"modeling": 6040, "processing": 4700, "conversion": 3745, "training": 3850, "fila": 3540}
+MOST_LINES = {"modeling": 6040, "processing": 4700, "conversion": 3745, "training": 3850, "fila": 3545}
 MOST_LINES_IN_ALL = 25_160  # with those of projects/
 # Arguments and results of functions whose type is `Any`, as ruff's ANN401 counts them.
 MOST_ANY = 185
