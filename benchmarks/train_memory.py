@@ -43,10 +43,9 @@ def measure(stage: str, canvas: str, checkpointing: bool) -> dict[str, float]:
     from transformers.utils import logging
 
     from fila import FilaConfig, FilaForConditionalGeneration
-    from fila.look.training_cost import TrainingPass, state_bytes
+    from fila.look.training_cost import TrainingPass, make_trainable, state_bytes
     from fila.processing.canvas_plan import Size
     from fila.systems.meta_model import model_on_meta
-    from fila.training.stages import select_trained
 
     logging.set_verbosity_error()
     torch.manual_seed(0)
@@ -78,11 +77,8 @@ def measure(stage: str, canvas: str, checkpointing: bool) -> dict[str, float]:
         },
         image_token_id=49151,
     )
-    model = FilaForConditionalGeneration(config).train()
-    select_trained(model, stage)
-    if checkpointing:
-        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
+    model = FilaForConditionalGeneration(config)
+    make_trainable(model, stage, checkpointing=checkpointing)
     batch = make_batch(canvas, config.image_token_id)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained)
@@ -98,11 +94,8 @@ def measure(stage: str, canvas: str, checkpointing: bool) -> dict[str, float]:
     found["trained"] = sum(parameter.numel() for parameter in trained) / 1e6
     found["image tokens"] = int((batch["input_ids"] == config.image_token_id).sum())
     found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - started
-    blank = model_on_meta(config).train()
-    select_trained(blank, stage)
-    if checkpointing:
-        enable = getattr(blank, "activation_checkpointing_enable", None) or blank.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
+    blank = model_on_meta(config)
+    make_trainable(blank, stage, checkpointing=checkpointing)
     one = TrainingPass(blank, make_processor(canvas, config), Size(*IMAGE_SIZE), text_tokens=32)
     found["estimated"] = (state_bytes(blank) + one.count_bytes()) / MIB
     return found

@@ -79,10 +79,6 @@ def ask(
         raise ValueError(
             "`fila ask` needs a checkpoint, an image and a question, or --checkpoint, --data and --output."
         )
-    if trust_remote_code and named:
-        from fila.conversion.own_parts import load_parts
-
-        load_parts(named, trust_remote_code=True)
     if data is not None or output is not None:
         if data is None or output is None or images_and_question or temperature:
             raise ValueError(

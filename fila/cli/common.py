@@ -62,7 +62,9 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(**kwargs: object) -> None:
         with error_lines(bool(kwargs["debug"])):
-            if kwargs.get("trust_remote_code") and (checkpoint := kwargs.get("checkpoint")) is not None:
+            # `fila ask` takes the checkpoint as an option too; its first argument is an image then
+            checkpoint = kwargs.get("named") or kwargs.get("checkpoint")
+            if kwargs.get("trust_remote_code") and checkpoint is not None:
                 from fila.conversion.own_parts import load_parts
 
                 load_parts(str(checkpoint), trust_remote_code=True)

@@ -100,11 +100,9 @@ def training_cost(
     """
     processor = copy.deepcopy(processor)
     set_geometry(processor, stage)
-    model = model_on_meta(config).train()
+    model = model_on_meta(config)
     cast(nn.Module, model).to(dtype)
-    select_trained(model, stage)
-    if checkpointing:  # the name that every supported transformers has; a subclass of ours may have overridden it
-        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+    make_trainable(model, stage, checkpointing=checkpointing)
     passes = [TrainingPass(model, processor, size, text_tokens) for size in sizes]
     return TrainingCost(
         stage=stage,
@@ -116,6 +114,14 @@ def training_cost(
         state_bytes=state_bytes(model),
         gathered_bytes=_gathered(model) * torch.bfloat16.itemsize,
     )
+
+
+def make_trainable(model: FilaForConditionalGeneration, stage: str, *, checkpointing: bool) -> None:
+    """Bring a model into the state in which a stage trains it, with or without activation checkpointing."""
+    select_trained(model.train(), stage)
+    if checkpointing:  # older transformers has the second name, newer ones warn of it
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
 
 
 def state_bytes(model: FilaForConditionalGeneration) -> int:

@@ -71,7 +71,7 @@ def test_what_does_not_go_together_is_refused(
 def test_the_checkpoint_can_be_an_option_beside_an_image(
     fila: Callable[..., Any], checkpoint: str, image: str
 ) -> None:
-    result = fila("ask", "--checkpoint", checkpoint, image, "Why?", "--max-new-tokens", 1)
+    result = fila("ask", "--checkpoint", checkpoint, image, "Why?", "--max-new-tokens", 1, "--trust-remote-code")
     assert result.exit_code == 0, result.stderr
     with Image.open(image) as picture:
         assert f"{picture.height} x {picture.width} pixels" in result.stderr

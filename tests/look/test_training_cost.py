@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fila.look.training_cost import TrainingCost, TrainingPass, flash_attention, gpu_rows, training_cost
+from fila.look.training_cost import (
+    TrainingCost,
+    TrainingPass,
+    flash_attention,
+    gpu_rows,
+    make_trainable,
+    training_cost,
+)
 from fila.processing.canvas_plan import Size
 from fila.systems.meta_model import model_on_meta
 from fila.training.stages import STAGES, select_trained, set_geometry
@@ -39,9 +46,7 @@ def passes(stage: str, checkpointing: bool, canvas: str = "fila", **changes: Any
     set_geometry(processor, stage)
     made = []
     for model in (model_on_meta(config), tiny_model(**changes)):
-        select_trained(model.train(), stage)
-        if checkpointing:
-            getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+        make_trainable(model, stage, checkpointing=checkpointing)
         made.append(TrainingPass(model, copy.deepcopy(processor), SIZE, text_tokens=20))
     return made
 
