@@ -7,6 +7,7 @@ NEWEST := .venv-newest
 VLLM := .venv-vllm
 LMMS := .venv-lmms
 RAY := .venv-ray
+DOCS := .venv-docs
 TORCHVISION := .cache/torchvision
 # without bytecode for every file of every package: what is imported is compiled then, and most never is. It is kept,
 # whatever the machine says: without it each start of Python compiles all that it imports, 10 CPU seconds of 17.
@@ -45,7 +46,7 @@ BIN := $(VENV)/bin/python
 .DEFAULT_GOAL := help
 .PHONY: help install environments demo test test-numeric test-numeric-whole test-rounding test-shuffled nightly \
 	test-nightly one fmt lint types check wheel upstream upstream-oldest upstream-oldest-whole test-torchvision \
-	test-torchvision-oldest test-oldest test-oldest-whole newest test-slow test-gpu serve-check eval-check ray-check bench-preprocess pictures \
+	test-torchvision-oldest test-oldest test-oldest-whole newest test-slow test-gpu docs docs-pages release-check serve-check eval-check ray-check bench-preprocess pictures \
 	report-check default-model-pages default-model clean
 
 help:            ## list the targets
@@ -90,12 +91,28 @@ $(RAY)/installed: pyproject.toml constraints.txt
 	@$(RAY)/bin/python $(PIP) "ray[data]==2.60.0"
 	@touch $@
 
+$(DOCS)/installed: docs/requirements.txt
+	@echo "installing the site's generator into $(DOCS)"
+	@$(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/python $(PIP) -r docs/requirements.txt
+	@touch $@
+
 install: $(VENV)/installed    ## make the virtual environment in .venv
 
 environments: $(VENV)/installed $(OLDEST)/installed $(TORCHVISION)/installed    ## all that .ci/run needs: make -j 2 environments
 
 pictures: $(VENV)/installed   ## draw the pictures of docs/images.md again
 	$(BIN) docs/make_pictures.py docs/images
+
+docs: $(DOCS)/installed       ## the site, into build/site: open build/site/index.html; needs no network and warns of nothing
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --quiet --clean
+
+docs-pages: $(VENV)/installed    ## write the pages again that scripts write
+	$(BIN) docs/make_messages.py docs
+	$(BIN) docs/make_commands.py docs
+	$(BIN) docs/make_systems.py docs
+	$(BIN) docs/make_remote_code.py docs
+	$(BIN) docs/make_transformers_names.py docs
 
 BROWSER ?= chromium-headless-shell
 report-check: $(VENV)/installed    ## try the HTML report in a browser: make report-check BROWSER=chromium
@@ -161,6 +178,9 @@ wheel: $(VENV)/installed      ## build the wheel and import every part of the pa
 	@$(BIN) -m pip --disable-pip-version-check -qq wheel --no-deps -w dist .
 	$(BIN) -P tests/repo/import_wheel.py dist/*.whl
 
+release-check:   ## wheel and sdist in empty environments; the README's commands run out of the wheel
+	$(PYTHON) tests/release_check.py $(ARGS)
+
 upstream: $(TORCHVISION)/installed    ## transformers' own common tests on our classes
 	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(TORCHVISION) $(BIN) tests/upstream/run.py $(ARGS)
 
@@ -217,4 +237,4 @@ default-model: $(VENV)/installed    ## train the default model, or what is left 
 	$(BIN) -m projects.default_model.recipe train $(RUN)
 
 clean:           ## remove environments, caches and builds
-	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(VLLM) $(LMMS) $(RAY) .cache build dist fila_vlm.egg-info
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(VLLM) $(LMMS) $(RAY) $(DOCS) .cache build dist fila_vlm.egg-info

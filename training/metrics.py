@@ -199,8 +199,8 @@ def wilson_interval(successes: int, count: int, z: float = 1.959964) -> tuple[fl
     """Return Wilson's interval of a share; (0, 1) without trials.
 
     Example:
-        >>> [round(end, 3) for end in wilson_interval(9, 10)]
-        [0.596, 0.982]
+        >>> tuple(round(end, 3) for end in wilson_interval(9, 10))
+        (0.596, 0.982)
     """
     if count == 0:
         return 0.0, 1.0
