@@ -33,7 +33,7 @@ from .fusion_align import area_resample, interpolate_box, stack_stages
 from .image_plan import ImagePixels, ImagePlan, PerImage
 from .module_dtypes import at_entry
 from .module_layers import layers_of
-from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage
+from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage, low_res_grid
 from .view_high_res import (
     EncodedViews,
     has_overview,
@@ -43,6 +43,7 @@ from .view_high_res import (
     scaled_box,
 )
 from .view_layout import ViewLayout, check_views, chunks_of, packed_views
+from .view_patch_grid import Grid
 
 if TYPE_CHECKING:
     from .towers import CanvasTower
@@ -236,6 +237,19 @@ class FilaVisionModel(FilaPreTrainedModel):
         """The first high-res tower and the extra ones."""
         return [] if self.high_res_tower is None else [self.high_res_tower, *self.extra_towers]
 
+    def grid_of(self, patch_grids: torch.Tensor | None) -> Grid:
+        """Return the grid of the features of all views, or one grid per view, `(T, 2)` int64, for views of any size.
+
+        Args:
+            patch_grids: `(T, 2)` int, the patches per axis of each view; None for equal views.
+        """
+        if patch_grids is None:
+            grid: tuple[int, int] = self.fusion.output_grid
+            return grid
+        vision, patch = self.config.vision_config, self.config.patch_size
+        grids = [low_res_grid(vision, rows * patch, cols * patch) for rows, cols in patch_grids.tolist()]
+        return torch.tensor(grids, device=patch_grids.device)
+
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     def forward(
@@ -266,9 +280,9 @@ class FilaVisionModel(FilaPreTrainedModel):
 
         Returns:
             `last_hidden_state` is `(T, P', output_size of the fusion)`, P' the tokens of the fusion's `output_grid`;
-            views image by image. With `patch_grids`, P' is the number of patches of the largest view, and rows
-            beyond a view's patches are padding. `hidden_states` and `attentions`, if requested, are those of the
-            low-res tower.
+            views image by image. With `patch_grids`, P' is the number of cells of the largest view's grid, see
+            `grid_of`, and rows beyond a view's cells are padding. `hidden_states` and `attentions`, if requested, are
+            those of the low-res tower.
 
         Raises:
             ValueError: If an input is missing or the sizes contradict each other.

@@ -28,7 +28,7 @@ from transformers.utils.output_capturing import OutputRecorder
 from .image_resize import resize
 from .module_gradients import graph_if_needed
 from .part_options import one_of
-from .tower_options import TowerError, cells_per_side, square, tower_options
+from .tower_options import TowerError, cells_per_side, square, tower_options, whole_patches
 from .tower_positions import RULES, patch_mask
 
 LOW_RES_OPTIONS: dict[str, Any] = {"positions": None, "prefix": "keep", "norm": None}
@@ -81,6 +81,11 @@ class VitTower:
     def num_prefix(config: PreTrainedConfig) -> int:
         """Return N from the config."""
         return 1 if vit_options(config).prefix == "keep" else 0
+
+    @staticmethod
+    def patch_grid(config: PreTrainedConfig, height: int, width: int) -> tuple[int, int]:
+        """Return (rows, cols) of the features of a view of `height` x `width` pixels; see `LowResTower.patch_grid`."""
+        return whole_patches(config, height, width)
 
     @staticmethod
     def count_stages(config: PreTrainedConfig) -> int:

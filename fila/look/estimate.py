@@ -204,7 +204,7 @@ class EncoderFlops:
         """Return the operations for an image whose views differ in size; each is padded to the longest."""
         import torch
 
-        tower, patch = self.encoder.low_res_tower, self.tile // self.config.patch_grid[0]
+        tower, patch = self.encoder.low_res_tower, self.config.patch_size
         grids = torch.tensor([(height // patch, width // patch) for height, width in plan.view_sizes])
         longest = int(grids.prod(dim=1).max())
         patches = torch.empty(1, 3, patch, longest * patch, device="meta")

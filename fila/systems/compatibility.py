@@ -72,7 +72,7 @@ def _check_unequal_views(
 ) -> None:
     """Check that patches, tower, fusion and connector support views that differ in size."""
     start = f"The views of canvas {options['type']!r} differ in size, and"
-    if canvas.patch_size != (patch := config.tile_size // config.patch_grid[0]):
+    if canvas.patch_size != (patch := config.patch_size):
         raise ValueError(
             f"The patches of canvas {options['type']!r} must be those of the low-res tower, {patch} pixels; got "
             f"{canvas.patch_size}. Set the canvas's `patch_size`."
