@@ -219,6 +219,13 @@ class FilaVisionModel(FilaPreTrainedModel):
         self.low_res_tower: Any = build_low_res_tower(
             config.vision_config, config.num_vision_layers
         )  # a `LowResTower` that is a model
+        merge_after = getattr(getattr(self.low_res_tower, "vit_merger", None), "after", 0)
+        if early := [layer for layer, _ in self.fusion.taps if layer < merge_after]:
+            raise ValueError(
+                f"Fusion {config.fusion['type']!r} reads layers {early} of the low-res tower, whose patches are "
+                f"joined behind layer {merge_after}, and all its maps have the grid behind that layer. Choose later "
+                "layers, or another fusion, or set `tower_options.merge_after` to null."
+            )
         self.read_stages = [stage for _, stage in self.fusion.taps] + [
             stage for group in self.fusion.final_stages for stage in group
         ]
@@ -350,6 +357,8 @@ class FilaVisionModel(FilaPreTrainedModel):
         """Return the inputs of `fusion.finish` for a chunk of views: `(T, P, D)`, and `(T, E, s, s)` per group."""
         low = self.low_res_tower.embed(views, grids)
         options = {**kwargs, "attention_mask": self.low_res_tower.attention_mask(low, grids)}
+        if grids is not None and hasattr(self.low_res_tower, "vit_merger"):
+            options["patch_grids"] = grids
         done = 0
         for tap, (layer, stage) in enumerate(self.fusion.taps):
             low = self.low_res_tower.run_layers(low, done, layer, **options)

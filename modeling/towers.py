@@ -75,7 +75,12 @@ class LowResTower(Protocol):
         stop: int,
         attention_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> torch.Tensor: ...
+    ) -> torch.Tensor:
+        """Run layers `start` (inclusive, from 0) to `stop` (exclusive).
+
+        A tower that joins patches gets `patch_grids` too, where views differ in size.
+        """
+        ...
 
     def finish(self, hidden_states: torch.Tensor) -> torch.Tensor: ...
 
