@@ -183,8 +183,8 @@ def _config(recipe: Recipe, source: Source, given: Mapping[str, Any], changes: M
     for section, field in _SECTIONS.items():
         whole, change = getattr(settings, field), given[section]
         if whole is not None:
-            options = {"tower_options": kept} if (kept := (made[section] or {}).get("tower_options")) else {}
-            made[section] = {**whole, **options}
+            options = {**((made[section] or {}).get("tower_options") or {}), **whole.get("tower_options", {})}
+            made[section] = {**whole, **({"tower_options": options} if options else {})}
         if change is not None:
             made[section] = replaced(made[section] or {}, change, section)
     image_token = image_token_of(tokens, recipe.processor["image_token"])

@@ -68,7 +68,7 @@ def save_processor(
         **normalization(low_res, config.vision_config),
     }
     if canvas is not None:
-        own = {} if build_canvas(canvas, (side, side)).equal_views else {"patch_size": side // config.patch_grid[0]}
+        own = {} if build_canvas(canvas, (side, side)).equal_views else {"patch_size": config.patch_size}
         settings["canvas"] = {**own, **as_options(canvas)}
     if high_res is not None:
         found = normalization(high_res, config.high_res_vision_config)

@@ -82,8 +82,14 @@ def processor_code(processor: object) -> Code:
 def model_entries(config: "FilaConfig") -> dict[str, set[str]]:
     """Return the names that each table of the model needs."""
     low = config.vision_config.model_type
-    high = {tower.model_type for tower in (config.high_res_vision_config, *config.extra_vision_configs) if tower}
-    features = {"shared_positions": config.shared_positions, "slice_positions": config.slice_positions}
+    towers = [tower for tower in (config.high_res_vision_config, *config.extra_vision_configs) if tower]
+    high = {tower.model_type for tower in towers}
+    options = [getattr(tower, "tower_options", None) or {} for tower in (config.vision_config, *towers)]
+    features = {
+        "shared_positions": config.shared_positions,
+        "slice_positions": config.slice_positions,
+        "vit_merger": any(of_tower.get("merge_after") for of_tower in options),
+    }
     return {
         "FUSIONS": {config.fusion["type"]},
         "CONNECTORS": {config.connector["type"], *_types_in(config.fusion), *_types_in(config.connector)},

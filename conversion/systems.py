@@ -6,6 +6,7 @@ from .source_system import SourceSystem
 from .system_cogvlm2 import COGVLM2_VIDEO
 from .system_internvl_leo_minicpm import INTERNVL, LEO, MINICPM_V
 from .system_llava import EAGLE, LLAVA_HR, LLAVA_NEXT, LLAVA_UHD, MINI_GEMINI
+from .system_minicpm_v_4_6 import MINICPM_V_4_6
 from .system_video import VIDEOLLAMA2
 
 SYSTEMS: dict[str, SourceSystem] = {
@@ -20,6 +21,7 @@ SYSTEMS: dict[str, SourceSystem] = {
         LLAVA_UHD,
         MINI_GEMINI,
         MINICPM_V,
+        MINICPM_V_4_6,
         VIDEOLLAMA2,
     )
 }

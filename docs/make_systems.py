@@ -55,10 +55,10 @@ The pictures show the processor's plan for an image of {height} x {width} pixels
 numbered in the order of the tensors, and below them the prompt, with the number of image tokens of each view. Grey is
 padding.
 
-Tests check that transformers' own LLaVA-NeXT and InternVL, tiny and random, give the same logits after import, for
-images and text, without any difference. LLaVA-HR's recorded towers, imported, give the recorded features. For every
-system the key templates give the recorded keys and shapes at real sizes. For every system a tiny original imports
-without leftovers, answers, and is exported unchanged. No released checkpoint was available.
+Tests check that transformers' own LLaVA-NeXT, InternVL and MiniCPM-V 4.6, tiny and random, give the same logits after
+import, for images and text, without any difference. LLaVA-HR's recorded towers, imported, give the recorded features.
+For every system the key templates give the recorded keys and shapes at real sizes. For every system a tiny original
+imports without leftovers, answers, and is exported unchanged. No released checkpoint was available.
 
 To train an imported checkpoint, read [training.md](training.md#a-checkpoint-of-another-system) first: `fila train`
 keeps the canvas, but turns `single` into `fila` in the stage `finetune`. Videos are in [video.md](video.md), VAR's

@@ -361,11 +361,7 @@ class FilaConfig(PreTrainedConfig):
         for name in ("image_token_id", "video_token_id"):
             if (value := getattr(self, name)) is not None and not 0 <= value <= MAX_TOKEN_ID:
                 raise ValueError(f"`{name}` must be an id of a token, in 0..{MAX_TOKEN_ID}; got {value}.")
-        patch = _side(self.vision_config.patch_size)
-        if self.tile_size % patch:
-            own = self.tile_size == _side(self.vision_config.image_size)
-            name = "vision_config.image_size" if own else "tile_size"
-            raise ValueError(f"`{name}` must be a multiple of `patch_size`; got {self.tile_size} and {patch}.")
+        _ = self.patch_grid  # which the low-res tower must have
         depth = self.vision_config.num_hidden_layers
         if not 1 <= self.num_vision_layers <= depth:
             raise ValueError(
@@ -381,10 +377,15 @@ class FilaConfig(PreTrainedConfig):
 
     @property
     def patch_grid(self) -> tuple[int, int]:
-        """Patches per axis of one view, (rows, cols)."""
-        assert self.tile_size is not None
-        side = self.tile_size // _side(self.vision_config.patch_size)
-        return side, side
+        """(rows, cols) of the low-res tower's features of one view; its patches, unless the tower joins some."""
+        from .towers import low_res_grid  # which imports this file
+
+        return low_res_grid(self.vision_config, self.tile_size, self.tile_size)
+
+    @property
+    def patch_size(self) -> int:
+        """Pixels per side of a patch of the low-res tower; views of unequal size come as patches side by side."""
+        return _side(self.vision_config.patch_size)
 
 
 def _side(value: int | list[int] | tuple[int, ...]) -> int:

@@ -14,6 +14,7 @@ from .connector_conv_glu import ConvGluConnector
 from .connector_dual_path import DualPathConnector
 from .connector_identity import IdentityConnector
 from .connector_linear import LinearConnector
+from .connector_merger import MergerConnector
 from .connector_mlp import MlpConnector
 from .connector_pixel_shuffle import PixelShuffleConnector
 from .connector_resampler import ResamplerConnector
@@ -94,6 +95,7 @@ CONNECTORS: dict[str, Callable[..., Connector]] = {
     "dual_path": DualPathConnector,
     "identity": IdentityConnector,
     "linear": LinearConnector,
+    "merger": MergerConnector,
     "mlp": MlpConnector,
     "pixel_shuffle": PixelShuffleConnector,
     "resampler": ResamplerConnector,

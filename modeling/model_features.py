@@ -6,6 +6,7 @@ from typing import Any
 
 from .image_carrier import unpack_images
 from .modeling_shared_positions import shared_positions
+from .tower_merger import VitMerger
 from .video_features import VideoFeatures
 from .view_tile_positions import SlicePositions
 
@@ -14,4 +15,5 @@ FEATURES: dict[str, Any] = {
     "shared_positions": shared_positions,
     "slice_positions": SlicePositions,
     "videos": VideoFeatures,
+    "vit_merger": VitMerger,
 }

@@ -154,7 +154,7 @@ class FilaModel(FilaPreTrainedModel):
     ) -> list[torch.Tensor]:
         """Turn features `(T, P, D)` of all views into each image's tokens `(N_i, M)`, in the order of its views."""
         connector = self.multi_modal_projector
-        grid: Grid = self.vision_tower.fusion.output_grid if plan.patch_grids is None else torch.cat(plan.patch_grids)
+        grid: Grid = self.vision_tower.grid_of(None if plan.patch_grids is None else torch.cat(plan.patch_grids))
         views: list[torch.Tensor] = []
         for chunk in chunks_of(sum(plan.num_views), views_per_chunk):
             own = grid[chunk] if isinstance(grid, torch.Tensor) else grid
@@ -773,7 +773,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         if (patch_grids := inputs.get("patch_grids")) is None:
             return [count * self.model.tokens_per_tile for count in num_views]
         return [
-            sum(_tokens_of_views(self.model.multi_modal_projector, grids[:count]))
+            sum(_tokens_of_views(self.model.multi_modal_projector, self.model.vision_tower.grid_of(grids[:count])))
             for grids, count in zip(patch_grids, num_views, strict=True)
         ]
 
@@ -794,8 +794,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             placeholders = self.model.find_placeholders(self.config.image_token_id, ids, embeds)
             yield IMAGE_INPUTS, images_per_sample(placeholders, lengths, contiguous=not in_runs), lengths, placeholders
         if inputs.get("pixel_values_videos") is not None:
-            grid = self.model.vision_tower.fusion.output_grid
-            lengths = FEATURES["videos"].lengths(self.model.multi_modal_projector, grid, inputs)
+            lengths = FEATURES["videos"].lengths(self.model.multi_modal_projector, self.model.vision_tower, inputs)
             placeholders = self.model.find_placeholders(self.model.video_token(), ids, embeds)
             counts = images_per_sample(placeholders, lengths, contiguous=False, noun="video")
             yield (*VIDEO_INPUTS.values(), "video_token_index"), counts, lengths, placeholders
@@ -914,9 +913,9 @@ def _refuse_filled(cache: Cache | None) -> None:
         )
 
 
-def _tokens_of_views(connector: Connector, patch_grids: torch.Tensor) -> list[int]:
-    """Return the number of image tokens of each view of these patch grids."""
-    return [connector.tokens_per_tile((rows, cols)) for rows, cols in patch_grids.tolist()]
+def _tokens_of_views(connector: Connector, grids: torch.Tensor) -> list[int]:
+    """Return the number of image tokens of each view whose features have these grids."""
+    return [connector.tokens_per_tile((rows, cols)) for rows, cols in grids.tolist()]
 
 
 __all__ = ["FilaForConditionalGeneration", "FilaModel", "FilaPreTrainedModel", "FilaVisionModel"]

@@ -33,7 +33,7 @@ from .fusion_align import area_resample, interpolate_box, stack_stages
 from .image_plan import ImagePixels, ImagePlan, PerImage
 from .module_dtypes import at_entry
 from .module_layers import layers_of
-from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage
+from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage, low_res_grid
 from .view_high_res import (
     EncodedViews,
     has_overview,
@@ -43,6 +43,7 @@ from .view_high_res import (
     scaled_box,
 )
 from .view_layout import ViewLayout, check_views, chunks_of, packed_views
+from .view_patch_grid import Grid
 
 if TYPE_CHECKING:
     from .towers import CanvasTower
@@ -218,6 +219,13 @@ class FilaVisionModel(FilaPreTrainedModel):
         self.low_res_tower: Any = build_low_res_tower(
             config.vision_config, config.num_vision_layers
         )  # a `LowResTower` that is a model
+        merge_after = getattr(getattr(self.low_res_tower, "vit_merger", None), "after", 0)
+        if early := [layer for layer, _ in self.fusion.taps if layer < merge_after]:
+            raise ValueError(
+                f"Fusion {config.fusion['type']!r} reads layers {early} of the low-res tower, whose patches are "
+                f"joined behind layer {merge_after}, and all its maps have the grid behind that layer. Choose later "
+                "layers, or another fusion, or set `tower_options.merge_after` to null."
+            )
         self.read_stages = [stage for _, stage in self.fusion.taps] + [
             stage for group in self.fusion.final_stages for stage in group
         ]
@@ -235,6 +243,19 @@ class FilaVisionModel(FilaPreTrainedModel):
     def high_res_towers(self) -> list[Any]:
         """The first high-res tower and the extra ones."""
         return [] if self.high_res_tower is None else [self.high_res_tower, *self.extra_towers]
+
+    def grid_of(self, patch_grids: torch.Tensor | None) -> Grid:
+        """Return the grid of the features of all views, or one grid per view, `(T, 2)` int64, for views of any size.
+
+        Args:
+            patch_grids: `(T, 2)` int, the patches per axis of each view; None for equal views.
+        """
+        if patch_grids is None:
+            grid: tuple[int, int] = self.fusion.output_grid
+            return grid
+        vision, patch = self.config.vision_config, self.config.patch_size
+        grids = [low_res_grid(vision, rows * patch, cols * patch) for rows, cols in patch_grids.tolist()]
+        return torch.tensor(grids, device=patch_grids.device)
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
@@ -266,9 +287,9 @@ class FilaVisionModel(FilaPreTrainedModel):
 
         Returns:
             `last_hidden_state` is `(T, P', output_size of the fusion)`, P' the tokens of the fusion's `output_grid`;
-            views image by image. With `patch_grids`, P' is the number of patches of the largest view, and rows
-            beyond a view's patches are padding. `hidden_states` and `attentions`, if requested, are those of the
-            low-res tower.
+            views image by image. With `patch_grids`, P' is the number of cells of the largest view's grid, see
+            `grid_of`, and rows beyond a view's cells are padding. `hidden_states` and `attentions`, if requested, are
+            those of the low-res tower.
 
         Raises:
             ValueError: If an input is missing or the sizes contradict each other.
@@ -336,6 +357,8 @@ class FilaVisionModel(FilaPreTrainedModel):
         """Return the inputs of `fusion.finish` for a chunk of views: `(T, P, D)`, and `(T, E, s, s)` per group."""
         low = self.low_res_tower.embed(views, grids)
         options = {**kwargs, "attention_mask": self.low_res_tower.attention_mask(low, grids)}
+        if grids is not None and hasattr(self.low_res_tower, "vit_merger"):
+            options["patch_grids"] = grids
         done = 0
         for tap, (layer, stage) in enumerate(self.fusion.taps):
             low = self.low_res_tower.run_layers(low, done, layer, **options)

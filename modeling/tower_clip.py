@@ -53,7 +53,7 @@ class ClipTower(VitTower, CLIPVisionModel):
     """
 
     # CLIP's list includes a class of its text model, and accelerate fails on a class that the model does not have
-    _no_split_modules = ["ClipEmbeddings", "CLIPEncoderLayer"]  # noqa: RUF012
+    _no_split_modules = ["ClipEmbeddings", "CLIPEncoderLayer", "VitMerger"]  # noqa: RUF012
     _can_record_outputs = of_low_res_tower(CLIPEncoderLayer, CLIPAttention)
 
     def __init__(self, config: CLIPVisionConfig, num_layers: int | None = None) -> None:
@@ -61,6 +61,7 @@ class ClipTower(VitTower, CLIPVisionModel):
         self.embeddings = ClipEmbeddings(config)
         self.encoder.layers = self.encoder.layers[:num_layers]
         del self.post_layernorm
+        self.add_merger(config, num_layers)
 
     @classmethod
     def is_custom_code(cls) -> bool:

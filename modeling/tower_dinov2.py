@@ -229,7 +229,7 @@ class Dinov2Tower(VitTower, PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image",)  # type: ignore[assignment]
     supports_gradient_checkpointing = True
-    _no_split_modules = ["Dinov2Embeddings", "Dinov2Block"]  # noqa: RUF012
+    _no_split_modules = ["Dinov2Embeddings", "Dinov2Block", "VitMerger"]  # noqa: RUF012
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -244,6 +244,7 @@ class Dinov2Tower(VitTower, PreTrainedModel):
         self.layernorm: nn.LayerNorm | None = None
         if has_final_norm(config, num_layers):
             self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.add_merger(config, num_layers)
         self.post_init()
 
     @classmethod

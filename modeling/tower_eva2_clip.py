@@ -62,7 +62,7 @@ class Eva2ClipTower(ClipTower):
 
     config_class = Eva2ClipConfig
     config: Any
-    _no_split_modules = ["Eva2ClipEmbeddings", "Eva2ClipLayer"]  # noqa: RUF012
+    _no_split_modules = ["Eva2ClipEmbeddings", "Eva2ClipLayer", "VitMerger"]  # noqa: RUF012
 
     def __init__(self, config: Eva2ClipConfig, num_layers: int | None = None) -> None:
         super().__init__(config, num_layers)

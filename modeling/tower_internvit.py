@@ -65,7 +65,7 @@ class InternVitTower(VitTower, InternVLVisionModel):
     """
 
     takes_mask = False
-    _no_split_modules = ["InternVitEmbeddings", "InternVLVisionLayer"]  # noqa: RUF012
+    _no_split_modules = ["InternVitEmbeddings", "InternVLVisionLayer", "VitMerger"]  # noqa: RUF012
     _can_record_outputs = of_low_res_tower(InternVLVisionLayer, InternVLVisionAttention)
 
     def __init__(self, config: InternVLVisionConfig, num_layers: int | None = None) -> None:
@@ -74,6 +74,7 @@ class InternVitTower(VitTower, InternVLVisionModel):
         self.encoder.layer = self.encoder.layer[:num_layers]
         if not has_final_norm(config, num_layers):
             self.layernorm = nn.Identity()
+        self.add_merger(config, num_layers)
 
     @classmethod
     def is_custom_code(cls) -> bool:

@@ -49,6 +49,22 @@ def square(config: PreTrainedConfig, name: str) -> int:
     return int(value)
 
 
+def whole_patches(config: PreTrainedConfig, height: int, width: int) -> tuple[int, int]:
+    """Return (rows, cols) of the patches of a view of `height` x `width` pixels.
+
+    Raises:
+        TowerError: If the view is not whole patches.
+    """
+    patch = square(config, "patch_size")
+    for side in (height, width):
+        if side % patch:
+            raise TowerError(
+                f"`tile_size` must be a multiple of `patch_size`; got {side} and {patch}. It is the `image_size` of "
+                "`vision_config` by default."
+            )
+    return height // patch, width // patch
+
+
 def cells_per_side(config: PreTrainedConfig, tile: int, *, patch: int, unshuffle: int = 1) -> int:
     """Return the cells per side of a view tower's map for high-res views of `tile` pixels.
 

@@ -44,7 +44,7 @@ class SiglipTower(VitTower, SiglipVisionModel):
     """
 
     # SigLIP's list includes classes of its text model and head
-    _no_split_modules = ["SiglipEmbeddings", "SiglipEncoderLayer"]  # noqa: RUF012
+    _no_split_modules = ["SiglipEmbeddings", "SiglipEncoderLayer", "VitMerger"]  # noqa: RUF012
     _can_record_outputs = of_low_res_tower(SiglipEncoderLayer, SiglipAttention)
 
     def __init__(self, config: SiglipVisionConfig, num_layers: int | None = None) -> None:
@@ -55,6 +55,7 @@ class SiglipTower(VitTower, SiglipVisionModel):
             del self.head
         if not has_final_norm(config, num_layers):
             del self.post_layernorm
+        self.add_merger(config, num_layers)
 
     @classmethod
     def is_custom_code(cls) -> bool:

@@ -9,12 +9,16 @@ Options, in `tower_options` of the tower's config:
 - `prefix`: `keep`, or `drop` to leave CLS and registers out from the first layer on (LLaVA-HR, EAGLE).
 - `norm`: whether the final norm is applied. `None` applies it only if the tower keeps its last layer. CLIP's final
   norm acts on the pooled CLS token, so `ClipTower` never applies it.
+- `merge_after`: the layer, counted from 1, behind which windows of 2 x 2 patches become one patch, so that the layers
+  behind it run on a quarter of the patches (MiniCPM-V 4.6: 7; see `tower_merger.py`). Only without prefix tokens.
 - For high-res towers only: `layer`, the layer that is read, counted as `vision_feature_layer`; `input_size` and
   `resize`, the size at which views are encoded, and the rule that resizes them.
 
 Shapes: T views, S pixels per side, N prefix tokens, P patches, L patches of the largest view, D width.
 """
 
+import functools
+import math
 from types import SimpleNamespace
 from typing import Any, ClassVar, Unpack, cast
 
@@ -26,12 +30,13 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.output_capturing import OutputRecorder
 
 from .image_resize import resize
+from .model_features import FEATURES
 from .module_gradients import graph_if_needed
 from .part_options import one_of
-from .tower_options import TowerError, cells_per_side, square, tower_options
+from .tower_options import TowerError, cells_per_side, square, tower_options, whole_patches
 from .tower_positions import RULES, patch_mask
 
-LOW_RES_OPTIONS: dict[str, Any] = {"positions": None, "prefix": "keep", "norm": None}
+LOW_RES_OPTIONS: dict[str, Any] = {"positions": None, "prefix": "keep", "norm": None, "merge_after": None}
 HIGH_RES_OPTIONS: dict[str, Any] = {"layer": -1, "input_size": None, "resize": "corners"}
 
 
@@ -74,6 +79,7 @@ class VitTower:
 
     config: Any
     embeddings: Any  # each tower has its own module
+    vit_merger: Any  # with `merge_after`
     encodes_views: ClassVar[bool] = True
     takes_mask: ClassVar[bool] = True
 
@@ -81,6 +87,26 @@ class VitTower:
     def num_prefix(config: PreTrainedConfig) -> int:
         """Return N from the config."""
         return 1 if vit_options(config).prefix == "keep" else 0
+
+    @classmethod
+    def patch_grid(cls, config: PreTrainedConfig, height: int, width: int) -> tuple[int, int]:
+        """Return (rows, cols) of the features of a view of `height` x `width` pixels; see `LowResTower.patch_grid`."""
+        grid = whole_patches(config, height, width)
+        if vit_options(config).merge_after is None:
+            return grid
+        joined: tuple[int, int] = FEATURES["vit_merger"].joined_grid(config, grid, cls.num_prefix(config))
+        return joined
+
+    def add_merger(self, config: PreTrainedConfig, num_layers: int | None) -> None:
+        """Add the merger of `merge_after`, if there is one, to a tower that keeps `num_layers` layers."""
+        if vit_options(config).merge_after is not None:
+            self.vit_merger = FEATURES["vit_merger"](config, num_layers)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)  # type: ignore[misc]  # of transformers' model
+        if callable(initialise := getattr(module, "set_initial_weights", None)):
+            initialise(getattr(self.config, "initializer_range", 0.02))
 
     @staticmethod
     def count_stages(config: PreTrainedConfig) -> int:
@@ -90,7 +116,8 @@ class VitTower:
     @classmethod
     def stage_shape(cls, config: PreTrainedConfig, stage: int, tile: int) -> tuple[int, int]:
         """Return (channels, cells per side) of the map of a view of `tile` pixels."""
-        return config.hidden_size, cells_per_side(config, tile, patch=square(config, "patch_size"))
+        window = 1 if vit_options(config).merge_after is None else 2
+        return config.hidden_size, cells_per_side(config, tile, patch=square(config, "patch_size"), unshuffle=window)
 
     @property
     def num_prefix_tokens(self) -> int:
@@ -138,7 +165,7 @@ class VitTower:
         """
         if patch_grids is None:
             return None
-        mask = patch_mask(patch_grids.to(hidden_states.device), hidden_states.shape[1] - self.num_prefix_tokens)
+        mask = patch_mask(patch_grids, hidden_states.shape[1] - self.num_prefix_tokens)
         if bool(mask.all()):
             return None
         if not self.takes_mask:
@@ -147,7 +174,7 @@ class VitTower:
                 f"different numbers of patches: {patch_grids.prod(dim=-1).unique().tolist()}. Choose a canvas of "
                 "equal views."
             )
-        mask = torch.nn.functional.pad(mask, (self.num_prefix_tokens, 0), value=True)
+        mask = torch.nn.functional.pad(mask.to(hidden_states.device), (self.num_prefix_tokens, 0), value=True)
         made: Any = create_bidirectional_mask(
             config=self.config, inputs_embeds=hidden_states, attention_mask=mask.to(torch.int64)
         )
@@ -160,9 +187,25 @@ class VitTower:
         start: int,
         stop: int,
         attention_mask: torch.Tensor | None = None,
+        patch_grids: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
-        """Run layers `start` (inclusive, from 0) to `stop` (exclusive) on `(T, N + P, D)`."""
+        """Run layers `start` (inclusive, from 0) to `stop` (exclusive) on `(T, N + P, D)`.
+
+        With `merge_after`, P is a quarter behind that layer, and `attention_mask` and `patch_grids` are those of the
+        patches before it; without `patch_grids` all views are squares.
+        """
+        run = functools.partial(self._run_layers, **kwargs)
+        if (merger := getattr(self, "vit_merger", None)) is None:
+            return run(hidden_states, start, stop, attention_mask)
+        merged: torch.Tensor = merger.run_layers(
+            run, self.attention_mask, hidden_states, start, stop, attention_mask, patch_grids
+        )
+        return merged
+
+    def _run_layers(
+        self, hidden_states: torch.Tensor, start: int, stop: int, attention_mask: torch.Tensor | None, **kwargs: Any
+    ) -> torch.Tensor:
         for layer in self.layers[start:stop]:
             hidden_states = layer(hidden_states, attention_mask, **kwargs) if self.takes_mask else layer(hidden_states)
         return hidden_states
@@ -180,5 +223,5 @@ class VitTower:
         hidden_states = self.embed(resize(views, (size, size), options.resize))
         hidden_states = self.finish(self.run_layers(hidden_states, 0, self.num_layers))
         patches = hidden_states[:, self.num_prefix_tokens :]
-        side = size // square(self.config, "patch_size")
+        side = math.isqrt(patches.shape[1])
         return patches.transpose(1, 2).unflatten(2, (side, side))

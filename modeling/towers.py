@@ -23,7 +23,7 @@ from .tower_dinov2 import Dinov2Tower
 from .tower_eva02 import Eva02Tower
 from .tower_eva2_clip import Eva2ClipTower
 from .tower_internvit import InternVitTower
-from .tower_options import TowerError
+from .tower_options import TowerError, whole_patches
 from .tower_pix2struct import Pix2StructTower
 from .tower_sam import SamTower
 from .tower_siglip import SiglipTower
@@ -52,6 +52,18 @@ class LowResTower(Protocol):
     @staticmethod
     def num_prefix(config: PreTrainedConfig) -> int: ...
 
+    @staticmethod
+    def patch_grid(config: PreTrainedConfig, height: int, width: int) -> tuple[int, int]:
+        """Return (rows, cols) of the features behind the last layer, for a view of `height` x `width` pixels.
+
+        All token counts and all checks of grids ask it. It is the grid of patches, unless the tower joins patches or
+        reads the map of another tower.
+
+        Raises:
+            TowerError: If a view of that size has no such grid; the message names `tile_size`.
+        """
+        ...
+
     def embed(self, pixel_values: torch.Tensor, patch_grids: torch.Tensor | None = None) -> torch.Tensor: ...
 
     def attention_mask(self, hidden_states: torch.Tensor, patch_grids: torch.Tensor | None) -> torch.Tensor | None: ...
@@ -63,7 +75,12 @@ class LowResTower(Protocol):
         stop: int,
         attention_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> torch.Tensor: ...
+    ) -> torch.Tensor:
+        """Run layers `start` (inclusive, from 0) to `stop` (exclusive).
+
+        A tower that joins patches gets `patch_grids` too, where views differ in size.
+        """
+        ...
 
     def finish(self, hidden_states: torch.Tensor) -> torch.Tensor: ...
 
@@ -216,6 +233,22 @@ def stage_shape(config: FilaConfig, stage: int) -> tuple[int, int]:
     tower = high_res_configs(config)[index]
     channels, side = HIGH_RES_TOWERS[tower.model_type].stage_shape(tower, own, int(config.high_res_tile_size))
     return int(channels), int(side)
+
+
+def low_res_grid(config: PreTrainedConfig, height: int, width: int) -> tuple[int, int]:
+    """Return (rows, cols) of a low-res tower's features of a view of `height` x `width` pixels.
+
+    Args:
+        config: The tower's config.
+        height: Pixels of the view.
+        width: Pixels of the view.
+
+    Raises:
+        TowerError: If a view of that size has no such grid.
+    """
+    find_missing("low_res_tower", config.model_type, LOW_RES_TOWERS)
+    tower = LOW_RES_TOWERS.get(config.model_type)  # `check_tower_types` rejects an unknown one with the model
+    return whole_patches(config, height, width) if tower is None else tower.patch_grid(config, height, width)
 
 
 def build_low_res_tower(config: PreTrainedConfig, num_layers: int) -> "LowResTower":

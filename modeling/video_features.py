@@ -50,13 +50,13 @@ class Video:
         """Return the encoder's inputs for frames [first, last)."""
         return {name: rows[first:last] for name, rows in self.rows.items()}
 
-    def grid(self, default: tuple[int, int], first: int, last: int) -> Grid:
-        """Return the patch grid of the views of frames [first, last)."""
+    def grid(self, tower: "FilaVisionModel", first: int, last: int) -> Grid:
+        """Return the grid of the features of the views of frames [first, last)."""
         if "patch_grids" not in self.rows:
-            return default
+            return tower.grid_of(None)
         views = [stop - start for start, stop in zip(self.starts, self.starts[1:], strict=False)]
         rows = zip(self.rows["patch_grids"][first:last], views[first:last], strict=True)
-        return torch.cat([torch.as_tensor(grids)[:count] for grids, count in rows])
+        return tower.grid_of(torch.cat([torch.as_tensor(grids)[:count] for grids, count in rows]))
 
 
 def videos_of(inputs: dict[str, Any]) -> list[Video]:
@@ -146,7 +146,7 @@ def encode_videos(
     if not whole:
         chunked = [_of_tower(tower, video, kwargs) for video in videos]
         return None, [
-            _tokens(connector, read, video, tower.fusion.output_grid, frames_per_chunk)
+            _tokens(connector, read, video, tower, frames_per_chunk)
             for read, video in zip(chunked, videos, strict=True)
         ]
     joined: dict[str, list[torch.Tensor]] = {}
@@ -156,7 +156,7 @@ def encode_videos(
     outputs = tower(**joined, return_dict=True, **kwargs)
     features = outputs.last_hidden_state.split([video.starts[-1] for video in videos])
     return outputs, [
-        _tokens(connector, _of_features(own, video), video, tower.fusion.output_grid, None)
+        _tokens(connector, _of_features(own, video), video, tower, None)
         for own, video in zip(features, videos, strict=True)
     ]
 
@@ -174,16 +174,16 @@ def _of_features(features: torch.Tensor, video: Video) -> Read:
 
 
 def _tokens(
-    connector: "Connector", read: Read, video: Video, default: tuple[int, int], frames_per_chunk: int | None
+    connector: "Connector", read: Read, video: Video, tower: "FilaVisionModel", frames_per_chunk: int | None
 ) -> torch.Tensor:
-    if isinstance(grid := video.grid(default, 0, video.num_frames), torch.Tensor):
+    if isinstance(grid := video.grid(tower, 0, video.num_frames), torch.Tensor):
         read = _without_padding(read, int(grid.prod(-1).max()))
     if joins_frames(connector):
         check_one_view(video, "A connector that joins frames")
         return clip_tokens(connector, read, video.num_frames, _one(grid), frames_per_chunk)
     parts: list[torch.Tensor] = []
     for piece in TimeWindow().pieces(video.num_frames, frames_per_chunk):
-        grid = video.grid(default, piece.first, piece.last)
+        grid = video.grid(tower, piece.first, piece.last)
         views = connector(at_entry(cast(nn.Module, connector), read(piece.first, piece.last)), grid)
         parts += [view[:length] for view, length in zip(views, _lengths(connector, grid, len(views)), strict=True)]
     return torch.cat(parts)
@@ -225,13 +225,13 @@ def check_one_view(video: Video, who: str) -> None:
         )
 
 
-def video_lengths(connector: "Connector", output_grid: tuple[int, int], inputs: dict[str, Any]) -> list[int]:
+def video_lengths(connector: "Connector", tower: "FilaVisionModel", inputs: dict[str, Any]) -> list[int]:
     """Return the number of placeholders of each video of a batch."""
     if (index := inputs.get("video_token_index")) is not None:
         return [int((torch.as_tensor(row) >= -1).sum()) for row in index]
     lengths = []
     for video in videos_of(inputs):
-        grid = video.grid(output_grid, 0, video.num_frames)
+        grid = video.grid(tower, 0, video.num_frames)
         if joins_frames(connector):
             lengths.append(tokens_per_clip(connector, video.num_frames, _one(grid)))
         else:

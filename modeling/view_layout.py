@@ -96,7 +96,7 @@ def check_views(
         )
     side, named, fix = config.tile_size, "views", "the model's `tile_size` or the image processor's `size`"
     if are_packed:
-        side, named, fix = side // config.patch_grid[0], "patches", "`patch_size` of the processor's `canvas`"
+        side, named, fix = config.patch_size, "patches", "`patch_size` of the processor's `canvas`"
     for index, (pixels, count) in enumerate(zip(pixel_values, num_views, strict=True)):
         if len(pixels) < count:
             raise ValueError(

@@ -2,6 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """MiniCPM-V's slices: up to nine of about 448x448 pixels, sides in whole patches by rounding, and an overview.
 
+MiniCPM-V 4.6 rounds sides to whole blocks of 4x4 patches, or of 2x2 in its mode "4x": `multiple`.
+
 Paper: Yao et al., "MiniCPM-V: A GPT-4V Level MLLM on Your Phone", arXiv:2408.01800, section 3.2.
 Code: openbmb/MiniCPM-V-2_6, `image_processing_minicpmv.py` (as kept in 404805854/minicpmv2.6-onnx @ 8490e59).
 
@@ -13,7 +15,7 @@ Deviations: no view has more patches than `max_view_area` times those of 448x448
 aspect ratio beyond about 2000 reach that. `max_view_area=None` is the source's behaviour.
 """
 
-from .canvas_plan import CanvasPlan, Size, Views
+from .canvas_plan import CanvasPlan, Size, Views, check_count
 from .canvas_slices import check_slicing_options, rounded, sliced_plan, sliced_views
 
 
@@ -24,6 +26,7 @@ class MinicpmCanvas:
         tile_size: R x R pixels, the area of a slice.
         max_slices: Most slices, the overview not counted.
         patch_size: Pixels per patch side.
+        multiple: Patches per side of a block; views are whole blocks.
         max_view_area: Most patches of one view, as a multiple of those of R x R pixels; None: no limit, as in the
             source.
 
@@ -44,15 +47,23 @@ class MinicpmCanvas:
     centred = False
     tiles_overlap = False
     patch_size: int
-    patch_block = 1
+    patch_block: int
 
     def __init__(
-        self, tile_size: Size, *, max_slices: int = 9, patch_size: int = 14, max_view_area: int | None = 2
+        self,
+        tile_size: Size,
+        *,
+        max_slices: int = 9,
+        patch_size: int = 14,
+        multiple: int = 1,
+        max_view_area: int | None = 2,
     ) -> None:
         check_slicing_options(tile_size, max_slices, patch_size, max_view_area)
+        check_count("multiple", multiple)
         self.resolution = tile_size.height
         self.max_slices = max_slices
         self.patch_size = patch_size
+        self.patch_block = multiple
         self.max_view_area = max_view_area
 
     def __call__(self, height: int, width: int) -> CanvasPlan:
@@ -65,7 +76,7 @@ class MinicpmCanvas:
             height,
             width,
             resolution=self.resolution,
-            patch_size=self.patch_size,
+            patch_size=self.patch_size * self.patch_block,
             max_slices=self.max_slices,
             max_view_area=self.max_view_area,
             whole_patches=rounded,

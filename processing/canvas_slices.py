@@ -126,7 +126,7 @@ def sliced_views(
         height: Pixels of the image.
         width: Pixels of the image.
         resolution: R, pixels.
-        patch_size: Pixels per patch side.
+        patch_size: Pixels per side of a patch, or of a block of patches where sides are whole blocks.
         max_slices: Most slices, the overview not counted.
         max_view_area: Most patches of one view, as a multiple of those of R x R pixels; None: no limit, as in the
             sources, where 10000x1 pixels are one view of 2857 patches and 250000x1 one of 5952.

@@ -23,6 +23,7 @@ IMPORTED = (
     "llava-uhd",
     "mini-gemini",
     "minicpm-v-2.6",
+    "minicpm-v-4.6",
     "var",
     "videollama2",
 )

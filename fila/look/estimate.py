@@ -204,16 +204,18 @@ class EncoderFlops:
         """Return the operations for an image whose views differ in size; each is padded to the longest."""
         import torch
 
-        tower, patch = self.encoder.low_res_tower, self.tile // self.config.patch_grid[0]
+        tower, patch = self.encoder.low_res_tower, self.config.patch_size
         grids = torch.tensor([(height // patch, width // patch) for height, width in plan.view_sizes])
-        longest = int(grids.prod(dim=1).max())
-        patches = torch.empty(1, 3, patch, longest * patch, device="meta")
+        longest = grids[grids.prod(dim=1).argmax()][None]
+        patches = torch.empty(1, 3, patch, int(longest.prod()) * patch, device="meta")
+        options = {"patch_grids": longest} if hasattr(tower, "vit_merger") else {}
+        joined = self.encoder.grid_of(grids)
 
         def run() -> None:
             for _ in grids:
-                low = tower.embed(patches, torch.tensor([[1, longest]]))
-                low = tower.finish(tower.run_layers(low, 0, tower.num_layers))
-            self.connector(low[:, tower.num_prefix_tokens :].expand(len(grids), -1, -1), grids)
+                low = tower.embed(patches, longest)
+                low = tower.finish(tower.run_layers(low, 0, tower.num_layers, **options))
+            self.connector(low[:, tower.num_prefix_tokens :].expand(len(grids), -1, -1), joined)
 
         return self._count(run)
 

@@ -52,8 +52,7 @@ class Eyes:
     @classmethod
     def of(cls, config: FilaConfig, processor: FilaProcessor, name: str) -> "Eyes":
         """Make the eyes of a model's config and processor."""
-        patch_size = processor.image_processor.size["height"] // config.patch_grid[0]
-        return cls(processor, token_grid(config), patch_size, name)
+        return cls(processor, token_grid(config), config.patch_size, name)
 
     @property
     def image_processor(self) -> FilaImageProcessor | FilaImageProcessorPil:

@@ -38,6 +38,7 @@ def fitting_settings(
     encoder, connector = model.vision_tower, model.multi_modal_projector
     if not canvas.equal_views:
         _check_unequal_views(config, encoder, connector, unequal, options)
+        block = _block_size(config, connector, unequal, options)
     if (image_processor.high_res_size is None) != (encoder.high_res_tower is None):
         raise ValueError(
             "The processor's `high_res_size` must be set if and only if the model has a high-res tower; got "
@@ -57,7 +58,7 @@ def fitting_settings(
     if config.video_token_id is not None:
         settings["clip_tokens"] = model.clip_tokens
     if follows_size:
-        settings["token_size"] = _block_size(config, connector, unequal, options)
+        settings["token_size"] = block
     elif layout.row_newlines and grid is not None:
         settings["token_size"] = _token_size(image_processor.size["height"], *grid)
     return settings
@@ -72,7 +73,7 @@ def _check_unequal_views(
 ) -> None:
     """Check that patches, tower, fusion and connector support views that differ in size."""
     start = f"The views of canvas {options['type']!r} differ in size, and"
-    if canvas.patch_size != (patch := config.tile_size // config.patch_grid[0]):
+    if canvas.patch_size != (patch := config.patch_size):
         raise ValueError(
             f"The patches of canvas {options['type']!r} must be those of the low-res tower, {patch} pixels; got "
             f"{canvas.patch_size}. Set the canvas's `patch_size`."
@@ -125,13 +126,15 @@ def _check_layout(config: FilaConfig, layout: Layout) -> None:
 
 
 def _block_size(config: FilaConfig, connector: Connector, canvas: UnequalCanvas, options: Mapping[str, Any]) -> int:
-    """Return the pixels per side of a token where views differ: the block of patches that the connector joins."""
-    block = connector.patch_block
-    assert block is not None
+    """Return the pixels per side of a token where views differ: the block of patches of one image token."""
+    joined = config.tile_size // config.patch_size // config.patch_grid[0]  # patches per side of a feature
+    block = joined * (connector.patch_block or 1)
     if canvas.patch_block % block:
+        tower = f"The low-res tower joins {joined}x{joined} patches. " if joined > 1 else ""
         raise ValueError(
-            f"Connector {config.connector['type']!r} joins {block}x{block} patches, and the views of canvas "
-            f"{options['type']!r} are not whole blocks. Choose canvas 'native' with `multiple`, or another connector."
+            f"{tower}Connector {config.connector['type']!r} joins {block}x{block} patches, and the views of canvas "
+            f"{options['type']!r} are not whole blocks. Choose canvas 'native' or 'minicpm' with `multiple` {block}, "
+            "or another connector."
         )
     return block * int(canvas.patch_size)
 

@@ -64,6 +64,15 @@ PIX2STRUCT = {
     "seq_len": 100,
     "tower_options": {"patch_size": 8, "input_size": 40},
 }
+# of its layers, one of each kind
+QWEN3_5 = {
+    "head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 4,
+    "linear_value_head_dim": 6,
+    "layer_types": ["linear_attention", "full_attention"],
+}
 EVA2_CLIP = {**VIT, "image_size": 28, "patch_size": 7}
 TEXT = LLAMA_SIZES
 
@@ -80,6 +89,7 @@ class Original:
         source: Further entries of the original's config.json.
         extra: Keys to shapes of what is left behind.
         text_in: Name of the language model's section in config.json; None where it is the config itself.
+        text: Sizes of the language model that LLaMA's do not include.
     """
 
     system: str
@@ -93,6 +103,7 @@ class Original:
     extra: dict[str, tuple[int, ...]] = field(default_factory=dict)
     text_in: str | None = None
     model_type: str = "llama"
+    text: dict[str, Any] = field(default_factory=dict)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -215,6 +226,18 @@ ORIGINALS = {
         images={"canvas": {"type": "minicpm", "patch_size": 7}},
         model_type="qwen2",
     ),
+    "minicpm-v-4.6": Original(
+        "minicpm-v-4.6",
+        0,
+        "minicpm-v-4.6",
+        low_res=SIGLIP | {"tower_options": {"positions": "buckets", "norm": True, "merge_after": 2}},
+        config={"tile_size": 56},
+        images={"canvas": {"type": "minicpm", "patch_size": 7, "multiple": 4}},
+        source={"vision_config": SIGLIP, "insert_layer_id": 1, "image_size": 56},
+        text_in="text_config",
+        model_type="qwen3_5_text",
+        text=QWEN3_5,
+    ),
 }
 
 
@@ -222,7 +245,7 @@ def tiny_original(original: Original) -> FilaConfig:
     """Config of the tiny model before it is exported; its vocabulary is that of the original."""
     recipe = load_recipe(original.recipe)
     tokens = tokenizer_of(original)
-    text: Any = {"vocab_size": len(tokens), **TEXT, "rms_norm_eps": 1e-5}
+    text: Any = {"vocab_size": len(tokens), **TEXT, "rms_norm_eps": 1e-5, **original.text}
     if original.model_type != recipe.config["text_config"]["model_type"] and original.model_type != "internlm2":
         text = {**text, "model_type": original.model_type}
     return FilaConfig.from_recipe(
@@ -257,7 +280,7 @@ def write_original(folder: Path, original: Original, *, shards: int = 1) -> dict
     folder.mkdir(parents=True, exist_ok=True)
     tokens = tokenizer_of(original)
     tokens.save_pretrained(folder)
-    text = {"vocab_size": len(tokens), **TEXT, "rms_norm_eps": 1e-5}
+    text = {"vocab_size": len(tokens), **TEXT, "rms_norm_eps": 1e-5, **original.text}
     section = text if original.text_in is None else {original.text_in: {**text, "model_type": original.model_type}}
     (folder / "config.json").write_text(json.dumps({"model_type": original.system, **section, **original.source}))
     _save(folder, state, shards)

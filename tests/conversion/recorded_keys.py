@@ -20,6 +20,18 @@ _LLAMA = {
 }
 
 
+_TOWER_4_6, _BASE = r"model\.vision_tower\.", r"model\."
+_QWEN3_5 = {
+    r"model\.embed_tokens\.weight": (248320, 1024),
+    r"model\.layers\.\d+\.linear_attn\.(?:conv1d\.weight|dt_bias|A_log|norm\.weight)": None,
+    r"model\.layers\.\d+\.linear_attn\.(?:in_proj_(?:qkv|z|b|a)|out_proj)\.weight": None,
+    r"model\.layers\.\d+\.self_attn\.(?:[qkvo]_proj|[qk]_norm)\.weight": None,
+    r"model\.layers\.\d+\.mlp\.(?:gate|up|down)_proj\.weight": None,
+    r"model\.layers\.\d+\.(?:input|post_attention)_layernorm\.weight": None,
+    r"model\.norm\.weight": None,
+}
+
+
 def _clip(prefix: str, *, cls: bool = True) -> dict[str, Shape]:
     found: dict[str, Shape] = {
         prefix + r"embeddings\.patch_embedding\.weight": (1024, 3, 14, 14),
@@ -288,6 +300,31 @@ RECORDED = {
             _VPM + r"encoder\.layers\.\d+\.mlp\.fc[12]" + _WB: None,
             _VPM + r"post_layernorm" + _WB: (1152,),
             **_resampler(r"resampler\.", 3584, 1152, 64),
+        },
+    ),
+    "minicpm-v-4.6": Recorded(
+        "minicpm-v-4.6",
+        0,
+        {
+            **{rf"model\.language_model\.{key.removeprefix(_BASE)}": shape for key, shape in _QWEN3_5.items()},
+            _TOWER_4_6 + r"embeddings\.patch_embedding\.weight": (1152, 3, 14, 14),
+            _TOWER_4_6 + r"embeddings\.patch_embedding\.bias": (1152,),
+            _TOWER_4_6 + r"embeddings\.position_embedding\.weight": (4900, 1152),
+            _TOWER_4_6 + r"encoder\.layers\.\d+\.layer_norm[12]" + _WB: (1152,),
+            _TOWER_4_6 + r"encoder\.layers\.\d+\.self_attn\.(?:q|k|v|out)_proj" + _WB: None,
+            _TOWER_4_6 + r"encoder\.layers\.\d+\.mlp\.fc[12]" + _WB: None,
+            _TOWER_4_6 + r"post_layernorm" + _WB: (1152,),
+            _TOWER_4_6 + r"vit_merger\.layer_norm1" + _WB: (1152,),
+            _TOWER_4_6 + r"vit_merger\.self_attn\.(?:q|k|v|out)_proj" + _WB: None,
+            _TOWER_4_6 + r"vit_merger\.pre_norm" + _WB: (4 * 1152,),
+            _TOWER_4_6 + r"vit_merger\.linear_1\.weight": (4 * 4304, 4 * 1152),
+            _TOWER_4_6 + r"vit_merger\.linear_2\.weight": (1152, 4 * 4304),
+            _TOWER_4_6 + r"vit_merger\.linear_[12]\.bias": None,
+            r"model\.merger\.mlp\.0\.pre_norm" + _WB: (4 * 1152,),
+            r"model\.merger\.mlp\.0\.linear_1\.weight": (4 * 1152, 4 * 1152),
+            r"model\.merger\.mlp\.0\.linear_2\.weight": (1024, 4 * 1152),
+            r"model\.merger\.mlp\.0\.linear_[12]\.bias": None,
+            r"lm_head\.weight": None,
         },
     ),
 }

@@ -11,11 +11,18 @@ from transformers import (
     ConvNextModel,
     ConvNextV2Config,
     ConvNextV2Model,
+    PreTrainedConfig,
 )
 
+from fila import FilaForConditionalGeneration
+from fila.modeling.modeling_fila import IMAGE_INPUTS
 from fila.modeling.tower_clip import ClipTower
 from fila.modeling.tower_convnext import ConvNextTower, pack, unpack
-from tests.helpers import assert_close, randomise
+from fila.modeling.tower_siglip import SiglipTower
+from fila.modeling.towers import LOW_RES_TOWERS
+from tests.contract.settings import fitting_processor
+from tests.helpers import assert_close, random_image, randomise, single_tower, tiny_config
+from tests.modeling.tiny_towers import low_res
 
 CLIP = CLIPVisionConfig(
     hidden_size=20, intermediate_size=37, num_hidden_layers=5, num_attention_heads=4, image_size=28, patch_size=7
@@ -120,3 +127,25 @@ def test_packing_is_undone_without_a_copy() -> None:
     alone, (shape,) = pack(unpack(cells, shapes)[:1])
     assert shape == (2, 3, 7)
     assert alone.untyped_storage().data_ptr() == cells.untyped_storage().data_ptr()
+
+
+class _HalvingTower(SiglipTower):
+    """A tower whose features are 2 x 2 patches each."""
+
+    @staticmethod
+    def patch_grid(config: PreTrainedConfig, height: int, width: int) -> tuple[int, int]:
+        return height // (2 * config.patch_size), width // (2 * config.patch_size)
+
+    def finish(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return hidden_states.unflatten(1, (2, 2, 2, 2)).mean((2, 4)).flatten(1, 2)
+
+
+def test_every_count_asks_the_tower_for_its_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LOW_RES_TOWERS, "siglip_vision_model", _HalvingTower)
+    config = tiny_config(vision_config=low_res("siglip_vision_model"), **single_tower())
+    assert (config.patch_grid, config.patch_size) == ((2, 2), 7)
+    model = FilaForConditionalGeneration(config).eval()
+    batch = fitting_processor(model)(text="<image> ab", images=random_image(20, 50), return_tensors="pt")
+    features = model.model.get_image_features(**{key: batch[key] for key in IMAGE_INPUTS if key in batch})
+    assert features.pooler_output[0].shape[0] == 4 * len(batch["view_boxes"][0])
+    assert model.model.vision_tower.grid_of(torch.tensor([[4, 4], [2, 6]])).tolist() == [[2, 2], [1, 3]]

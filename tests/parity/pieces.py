@@ -154,6 +154,14 @@ PIECES = (
         "minicpmv26_sincos*.safetensors",
         minicpm_v.sincos,
     ),
+    # worst measured: 5.0e-7
+    Piece(
+        "MiniCPM-V 4.6",
+        "merger inside the tower and final merger, both modes",
+        "modeling/tower_merger.py, connector_merger.py, tower_vit.py",
+        "minicpmv46_vision*.safetensors",
+        minicpm_v.merger_inside,
+    ),
     # worst measured: 2.4e-6
     Piece(
         "LLaVA-UHD v1",

@@ -76,6 +76,31 @@ def test_minicpm_patch_grids_golden() -> None:
             assert grids == [overview, *([tile] * (count - 1))]
 
 
+def test_minicpm_4_6_slicing_golden() -> None:
+    for table in rows_of("minicpmv46_slicing.json"):
+        for values in table["rows"]:
+            row = dict(zip(table["columns"], values, strict=True))
+            side, multiple = row["scale_resolution"], {"16x": 4, "4x": 2}[row["mode"]]
+            canvas = MinicpmCanvas(
+                Size(side, side),
+                max_slices=row["max_slice_nums"],
+                patch_size=row["patch"],
+                multiple=multiple,
+                max_view_area=None,
+            )
+            found = as_recorded(plan := canvas(row["h"], row["w"]))
+            sizes = plan.view_sizes
+            tokens = [height * width // (row["patch"] * multiple) ** 2 for height, width in sizes]
+            assert canvas.patch_block == multiple
+            assert found == {
+                "grid": [row["cols"], row["rows"]] if row["rows"] else None,
+                "overview": [row["source_w"], row["source_h"]],
+                "refine": [row["refine_w"], row["refine_h"]] if row["rows"] else None,
+                "slice": [row["slice_w"], row["slice_h"]] if row["rows"] else None,
+            }, row
+            assert tokens == [row["tokens_source"], *[row["tokens_slice"]] * (len(sizes) - 1)], row
+
+
 @each("size", [(1, 10_000), (10_000, 1), (1, 250_000), (250_000, 1), (3, 99_991)], ids=str)
 @each("strategy", [MinicpmCanvas, UhdCanvas])
 def test_strips_cost_a_bounded_number_of_patches(strategy: Any, size: tuple[int, int]) -> None:
