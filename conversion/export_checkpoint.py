@@ -22,6 +22,7 @@ from .key_rules import Origin, export_plan
 from .output import parse_size, write_json, write_weights, written_atomically
 from .pretrained_part import open_part
 from .safetensors_file import StoredTensor, TensorStream
+from .shared_templates import TEXT
 from .systems import find_system
 
 
@@ -71,7 +72,10 @@ def export_checkpoint(
     system = find_system(record["system"])
     (layout,) = [one for one in system.layouts if one.name == record["layout"]]
     config = FilaConfig.from_pretrained(part.folder)
-    plan = export_plan(part.tensors, layout.templates(config), name=part.name)
+    own = part.tensors
+    if "text" in record:  # the original's language model was replaced by another one, which stays here
+        own = {key: tensor for key, tensor in own.items() if not key.startswith((TEXT, "lm_head."))}
+    plan = export_plan(own, layout.templates(config), name=part.name)
     streams: dict[str, TensorStream] = {
         key: _stream(origin, part.tensors, record["rows"].get(key)) for key, origin in plan.items()
     }

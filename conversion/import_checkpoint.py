@@ -21,7 +21,7 @@ from fila.systems.chat_templates import choose_chat_template
 from fila.systems.meta_model import model_on_meta
 from fila.systems.recipes import MEDIA_END, Recipe, chat_template, config_settings, load_recipe, processor, replaced
 
-from .assemble import parse_dtype, stored_dtype
+from .assemble import declared, parse_dtype, stored_dtype
 from .damage import naming_damage
 from .key_rules import Drop, Pair, Rule, apply_rules, check_targets
 from .model_card import PartEntry, write_model_card
@@ -30,8 +30,9 @@ from .output import parse_size, write_json, write_weights, written_atomically
 from .pickled_weights import has_pickled_weights, read_pickled_weights
 from .pretrained_part import Part, open_part, resolve_folder
 from .processor_files import save_generation_config
+from .rules_text import text_base_prefix, text_config, text_rules
 from .shared_templates import CONSTANT
-from .source_system import Settings, SourceLayout
+from .source_system import Settings, SourceLayout, SourceSystem
 from .systems import find_system
 from .tokens import add_image_token, ensure_pad_token, image_token_of, padded_vocabulary
 from .weights import Account, high_res_rules, low_res_rules
@@ -42,7 +43,7 @@ _SECTIONS = {"vision_config": "low_res", "high_res_vision_config": "high_res", "
 
 @dataclass(frozen=True)
 class Source:
-    """An import's inputs: the original, its key layout, its config settings, its text side and further towers."""
+    """An import's inputs: the original, its layout and settings, its text side, further towers and language model."""
 
     part: Part
     layout: SourceLayout
@@ -51,6 +52,7 @@ class Source:
     chat_template: str
     low_res: Part | None
     high_res: Part | None
+    text: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def import_checkpoint(
     tokenizer: str | Path | None = None,
     low_res_weights: str | Path | None = None,
     high_res_weights: str | Path | None = None,
+    text_weights: str | Path | None = None,
     dtype: str | torch.dtype | None = None,
     max_shard_size: int | str = "5GB",
     overwrite: bool = False,
@@ -98,6 +101,8 @@ def import_checkpoint(
         low_res_weights: Checkpoint of the low-res tower alone, in transformers' names, if the original was saved
             without its frozen tower.
         high_res_weights: Of the high-res tower, likewise.
+        text_weights: Checkpoint of a causal language model, for a system whose own cannot be imported; its tokenizer
+            is taken too.
         dtype: dtype of all weights; by default the widest that the source stores.
         max_shard_size: Largest weight file, in bytes or as `"5GB"`.
         overwrite: Replace an existing output.
@@ -111,16 +116,17 @@ def import_checkpoint(
     found = find_system(system)
     output, shard_bytes, chosen = Path(output), parse_size(max_shard_size), parse_dtype(dtype)
     given = {"vision_config": low_res, "high_res_vision_config": high_res, "text_config": text}
-    inputs = [source, tokenizer, low_res_weights, high_res_weights]
+    inputs = [source, tokenizer, low_res_weights, high_res_weights, text_weights]
     with written_atomically(output, overwrite=overwrite, inputs=inputs) as folder:
         scratch = folder / "pickled.partial"
         part = open_source(source, scratch)
         names = found.recipes if recipe is None else (recipe,)
         settings = found.settings(part.config)
+        text_part = _text_part(found, part, text_weights)
         # must run before vocabulary rows are counted; all recipes of a system share one prompt format
-        own = part.folder if tokenizer is None else resolve_folder(tokenizer)[1]
+        own = (text_part or part).folder if tokenizer is None else resolve_folder(tokenizer)[1]
         with naming_damage(own):
-            tokens, template = _text_side(own, part, load_recipe(names[0]), settings)
+            tokens, template = _text_side(own, text_part or part, load_recipe(names[0]), settings)
         opened = Source(
             part=part,
             layout=found.layout_of(part.tensors, part.name),
@@ -129,6 +135,7 @@ def import_checkpoint(
             chat_template=template,
             low_res=None if low_res_weights is None else open_part(low_res_weights),
             high_res=None if high_res_weights is None else open_part(high_res_weights),
+            text=text_part,
         )
         fit = _first_fit(names, opened, given, config or {})
         values_dtype = chosen or stored_dtype(part)
@@ -157,11 +164,29 @@ def open_source(source: str | Path, scratch: Path) -> Part:
     return Part(part.name, part.folder, part.config, tensors, part.card)
 
 
+def _text_part(system: SourceSystem, part: Part, text_weights: str | Path | None) -> Part | None:
+    """Open the language model that replaces the original's.
+
+    Raises:
+        ValueError: If there must be one and there is none, or the other way round.
+    """
+    if not system.text_is_replaced and text_weights is not None:
+        raise ValueError(f"`text_weights` must be left out: {system.name} is imported with its own language model.")
+    if not system.text_is_replaced:
+        return None
+    if text_weights is None:
+        raise ValueError(
+            f"{part.name} can be imported without its language model alone: {system.text_is_replaced}. Pass "
+            "`text_weights` (`--text-weights`), a causal language model of the projector's width."
+        )
+    return open_part(text_weights)
+
+
 def layout_rules(layout: SourceLayout, config: FilaConfig) -> list[Rule]:
     """Return all key rules of a layout for a model of `config`."""
     templates, drops = layout.templates(config), list(layout.drops(config))
-    if config.tie_word_embeddings:
-        (head,) = [rule for rule in templates if isinstance(rule, Pair) and rule.target == "lm_head.weight"]
+    heads = [rule for rule in templates if isinstance(rule, Pair) and rule.target == "lm_head.weight"]
+    for head in heads if config.tie_word_embeddings else ():
         drops.append(Drop(head.source, "the head is the input embedding, by the source's own config"))
     return [*drops, *templates]
 
@@ -187,6 +212,8 @@ def _config(recipe: Recipe, source: Source, given: Mapping[str, Any], changes: M
             made[section] = {**whole, **({"tower_options": options} if options else {})}
         if change is not None:
             made[section] = replaced(made[section] or {}, change, section)
+    if source.text is not None:
+        made["text_config"] = declared(text_config(source.text))
     image_token = image_token_of(tokens, recipe.processor["image_token"])
     made |= {**settings.config, **changes, "image_token_id": tokens.convert_tokens_to_ids(image_token)}
     if video_token := recipe.processor.get("video_token"):
@@ -198,14 +225,22 @@ def _config(recipe: Recipe, source: Source, given: Mapping[str, Any], changes: M
 def _fit(recipe: Recipe, config: FilaConfig, source: Source) -> Fit:
     part, name = source.part, "model.language_model.embed_tokens.weight"
     rules = layout_rules(source.layout, config)
-    embedding = [move.source for move in apply_rules(part.tensors, rules, name=part.name).moves if move.target == name]
+    text, of_text = part, rules
+    if source.text is not None:
+        text, base = source.text, text_base_prefix(config.text_config)
+        of_text = text_rules(base_prefix=base, tied=bool(config.tie_word_embeddings))
+    embedding = [
+        move.source for move in apply_rules(text.tensors, of_text, name=text.name).moves if move.target == name
+    ]
     if not embedding:
-        raise RuntimeError(f"{part.name} has no input embedding.")
-    rows = padded_vocabulary(source.tokens, part.tensors[embedding[0]].shape[0])
+        raise RuntimeError(f"{text.name} has no input embedding.")
+    rows = padded_vocabulary(source.tokens, text.tensors[embedding[0]].shape[0])
     config.text_config.vocab_size = rows
     model = model_on_meta(config)
-    account = Account()
-    account.add_part(part, rules, extended={name: rows, "lm_head.weight": rows})
+    account, extended = Account(), {name: rows, "lm_head.weight": rows}
+    account.add_part(part, rules, extended=extended)
+    if source.text is not None:
+        account.add_part(source.text, of_text, extended=extended)
     if source.low_res is not None:
         account.add_part(source.low_res, low_res_rules(model))
     if source.high_res is not None:
@@ -256,7 +291,7 @@ def _save_processor(folder: Path, fit: Fit, source: Source, images: Mapping[str,
 
 
 def _save_card(folder: Path, name: str, fit: Fit, source: Source) -> None:
-    roles = {"low-res tower": source.low_res, "high-res tower": source.high_res}
+    roles = {"low-res tower": source.low_res, "high-res tower": source.high_res, "language model": source.text}
     parts = {"the rest" if any(roles.values()) else "the whole model": source.part, **roles}
     entries = [
         PartEntry(role, part.name, trained=True, license=part.license)
@@ -272,7 +307,8 @@ def _record(system: str, fit: Fit, source: Source) -> dict[str, Any]:
     part = source.part
     plan = apply_rules(part.tensors, layout_rules(source.layout, fit.config), name=part.name)
     by_token = {"model.language_model.embed_tokens.weight", "lm_head.weight"}
-    return {
+    record = {} if source.text is None else {"text": source.text.name}
+    return record | {
         "system": system,
         "recipe": fit.recipe.name,
         "source": part.name,

@@ -86,6 +86,7 @@ def model_entries(config: "FilaConfig") -> dict[str, set[str]]:
     high = {tower.model_type for tower in towers}
     options = [getattr(tower, "tower_options", None) or {} for tower in (config.vision_config, *towers)]
     features = {
+        "serial_towers": config.has_serial_towers,
         "shared_positions": config.shared_positions,
         "slice_positions": config.slice_positions,
         "vit_merger": any(of_tower.get("merge_after") for of_tower in options),
@@ -107,7 +108,7 @@ def processor_entries(processor: object) -> dict[str, set[str]]:
     images: Any = getattr(processor, "image_processor", processor)
     features = {
         "budget": getattr(processor, "max_image_tokens", None) or getattr(processor, "max_prompt_image_tokens", None),
-        "token_map": getattr(getattr(processor, "_layout", None), "row_newlines", False),
+        "token_map": getattr(getattr(processor, "_layout", None), "has_newlines", False),
         "videos": videos is not None,
     }
     return {

@@ -62,6 +62,8 @@ class SourceSystem:
         layouts: Naming schemes of its weights.
         settings: Function that reads the original's config.
         refused: Key templates of related systems that cannot be imported, and the reasons.
+        text_is_replaced: Why the original's language model cannot be imported, so that another one of its width takes
+            its place; empty where it is imported.
     """
 
     name: str
@@ -69,6 +71,7 @@ class SourceSystem:
     layouts: tuple[SourceLayout, ...]
     settings: Callable[[Mapping[str, Any]], Settings]
     refused: Mapping[str, str] = field(default_factory=dict)
+    text_is_replaced: str = ""
 
     def layout_of(self, keys: Iterable[str], name: str) -> SourceLayout:
         """Return the layout whose marker is among `keys`.

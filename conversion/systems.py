@@ -4,6 +4,7 @@
 
 from .source_system import SourceSystem
 from .system_cogvlm2 import COGVLM2_VIDEO
+from .system_deepseek_ocr import DEEPSEEK_OCR
 from .system_internvl_leo_minicpm import INTERNVL, LEO, MINICPM_V
 from .system_llava import EAGLE, LLAVA_HR, LLAVA_NEXT, LLAVA_UHD, MINI_GEMINI
 from .system_minicpm_v_4_6 import MINICPM_V_4_6
@@ -13,6 +14,7 @@ SYSTEMS: dict[str, SourceSystem] = {
     system.name: system
     for system in (
         COGVLM2_VIDEO,
+        DEEPSEEK_OCR,
         EAGLE,
         INTERNVL,
         LEO,

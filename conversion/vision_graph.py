@@ -22,6 +22,7 @@ from transformers.utils import logging
 from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.fusion_align import overlap_matrix
 from fila.modeling.image_plan import ImagePixels, ImagePlan
+from fila.modeling.image_tokens import NEWLINE, SEPARATOR
 from fila.modeling.modeling_fila import FilaForConditionalGeneration, FilaModel
 from fila.modeling.modeling_hybrid_encoder import Canvases
 from fila.modeling.module_dtypes import at_entry
@@ -145,10 +146,12 @@ class VisionGraph(nn.Module):
             (tokens,) = model.image_tokens(features, self.plan, view_positions)
         if image_token_index is None:
             return tokens
-        if model.image_newline is not None:
-            tokens = torch.cat([tokens, model.image_newline[None].to(tokens)])
         index = image_token_index[0]
-        return tokens[torch.where(index < 0, tokens.shape[0] - 1, index)]
+        for number, vector in ((NEWLINE, model.image_newline), (SEPARATOR, model.view_separator)):
+            if vector is not None:
+                index = torch.where(index == number, tokens.shape[0], index)
+                tokens = torch.cat([tokens, vector[None].to(tokens)])
+        return tokens[index]
 
     def _of_any_grid(
         self, pixel_values: torch.Tensor, canvas: torch.Tensor | None, view_boxes: torch.Tensor | None
@@ -166,6 +169,8 @@ class VisionGraph(nn.Module):
                 else:
                     kept = {stage for number, stage in final if number == index}
                     maps.append(TracedCanvas(config, tower, canvas, boxes, kept))
+        if vision.serial is not None:
+            maps = vision.serial.maps_of(vision.high_res_towers, pixel_values[0])
         low, *rest = vision._encode(slice(None), pixel_values[0], None, maps)
         features: torch.Tensor = vision._finished(low, tuple(rest), ViewLayout((), ()))
         # a linear layer asks whether its input is contiguous, which a slice of one view is
@@ -210,7 +215,7 @@ def export_vision(
         fixed_plan = ImagePlan.of(inputs["view_boxes"], inputs["tile_grid"], inputs.get("high_res_sizes"))
     else:
         _check_any_grid(model.model)
-        if model.model.vision_tower.high_res_tower is None:
+        if model.config.high_res_tile_size is None:
             del given["view_boxes"]
     fewest_views = min(plan.num_views for plan in plans)
     was_training = model.training
@@ -259,9 +264,9 @@ def _check_any_grid(model: FilaModel) -> None:
     cause = ""
     if model.vision_tower.fusion.joins_views:
         cause = f"Its fusion {config.fusion['type']!r} reads the views of an image together"
-    elif config.low_res_views != "processor":
+    elif config.low_res_views != "processor" and not config.has_serial_towers:
         cause = f"`low_res_views` {config.low_res_views!r} resizes parts of the canvas"
-    elif config.high_res_overview != "pool" and model.vision_tower.high_res_tower is not None:
+    elif config.high_res_overview != "pool" and config.high_res_tile_size is not None:
         cause = f"`high_res_overview` {config.high_res_overview!r} resizes a part of the canvas"
     if cause:
         raise NotExportableError(

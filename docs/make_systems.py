@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from fila import FilaConfig
 from fila.conversion.systems import SYSTEMS
-from fila.processing.layout import NEWLINE, Piece, lay_out
+from fila.processing.layout import NEWLINE, SEPARATOR, Piece, lay_out
 from fila.systems.recipes import Recipe, load_recipe, processor, recipe_names, tower_names
 
 IMAGE_SIZE = 600, 900  # height, width: two by three tiles where a system may choose
@@ -49,7 +49,8 @@ Sizes come from the recipe and from the original's config.json, if it has them; 
 
 The tokenizer must load without remote code. If the original's does not (InternLM2's, in InternVL and LEO),
 `--tokenizer` names a folder or Hub id with a tokenizer.json. If the original was saved without a frozen tower,
-`--low-res-weights` and `--high-res-weights` name a checkpoint of that tower in transformers' names.
+`--low-res-weights` and `--high-res-weights` name a checkpoint of that tower in transformers' names. Where no model of
+transformers is the original's language model (DeepSeek-OCR's), `--text-weights` names another one of its width.
 
 The pictures show the processor's plan for an image of {height} x {width} pixels (height x width): its views,
 numbered in the order of the tensors, and below them the prompt, with the number of image tokens of each view. Grey is
@@ -142,10 +143,10 @@ def _visible(text: str) -> str:
 def _runs(piece: Piece, starts: list[int], geometry: Any) -> list[tuple[str, str]]:
     """The views in a sequence of token indices, or the map that newline vectors cut in rows."""
     if NEWLINE in piece and len(piece) > 1:
-        rows = sum(index == NEWLINE for index in piece)
-        return [(f"{rows} rows of {len(piece) // rows - 1} + newline", TILE)]
-    if list(piece) == [NEWLINE]:
-        return [("newline", PAPER)]
+        rows, shows_overview = sum(index == NEWLINE for index in piece), geometry.has_overview and piece[0] < starts[1]
+        return [(f"{rows} rows of {len(piece) // rows - 1} + newline", OVERVIEW if shows_overview else TILE)]
+    if list(piece) in ([NEWLINE], [SEPARATOR]):
+        return [("newline" if piece[0] == NEWLINE else "separator", PAPER)]
     view = next(number for number, (first, last) in enumerate(pairwise(starts)) if first <= piece[0] < last)
     return [(f"{view + 1}: {len(piece)}", OVERVIEW if view == 0 and geometry.has_overview else TILE)]
 
@@ -191,6 +192,7 @@ def section(recipe: Recipe, config: FilaConfig, made: Any) -> str:
         lines += ["No checkpoint was published that could be imported.", ""]
     else:
         command = f"fila import --system {system.name} SRC --output DIR"
+        command += " --text-weights LANGUAGE_MODEL" * bool(system.text_is_replaced)
         suffix = "" if system.recipes[0] == recipe.name else f" --recipe {recipe.name}"
         lines += [f"Import: `{command}{suffix}`. Layouts known:", ""]
         lines += [f"- {layout.name}" for layout in system.layouts] + [""]

@@ -125,10 +125,13 @@ class FilaConfig(PreTrainedConfig):
             Pixels per side of the high-res view that belongs to a view of `tile_size` pixels. By default the last
             stage of a ConvNeXt has the low-res tower's patch grid (768 for 336 pixels at patch 14), and another
             tower gets its `image_size`.
-        low_res_views (`"processor"`, `"corners"` or `"edges"`, *optional*, defaults to `"processor"`):
-            Source of the low-res tower's views: the processor draws them, or the model resizes them from the
-            high-res canvas, bilinearly without antialiasing, with the corners' centres aligned (LLaVA-HR, EAGLE) or
-            the edges (Mini-Gemini). For the latter two the processor must normalise both alike.
+        low_res_views (`str`, *optional*, defaults to `"processor"`):
+            Source of the low-res tower's views: the processor draws them (`"processor"`), or the model resizes them
+            from the high-res canvas, bilinearly without antialiasing, with the corners' centres aligned (`"corners"`,
+            LLaVA-HR, EAGLE) or the edges (`"edges"`, Mini-Gemini). For the latter two
+            the processor must normalise both alike. `"high_res_map"`: the towers are serial (DeepSeek-OCR). The
+            low-res tower has no patch embedding: it reads the last map of the first high-res tower, which encodes the
+            processor's views. There is no high-res canvas.
         high_res_overview (`"pool"`, `"interpolate"` or `"encode"`, *optional*, defaults to `"pool"`):
             High-res features of the overview: the canvas's map averaged onto the overview, or interpolated bilinearly
             without antialiasing (Mini-Gemini), or a second pass of the tower over the whole image at
@@ -136,6 +139,8 @@ class FilaConfig(PreTrainedConfig):
         image_newline (`bool`, *optional*, defaults to `False`):
             Whether the model has a learned newline vector, which layouts with `row_newlines` put after each row of
             image tokens.
+        view_separator (`bool`, *optional*, defaults to `False`):
+            Whether the model has a learned vector that layouts with `separator` put behind an image's tokens.
         slice_positions (`int`, *optional*, defaults to 0):
             Most rows and columns of tiles that have learned positions; 0 turns the positions off. The processor's
             layout needs `slice_positions` too. With them, frames of videos must be one view each.
@@ -190,8 +195,9 @@ class FilaConfig(PreTrainedConfig):
     vision_feature_layer: int = -2
     vision_feature_select: Literal["patch", "cls_patch"] = "patch"
     high_res_overview: Literal["pool", "interpolate", "encode"] = "pool"
-    low_res_views: Literal["processor", "corners", "edges"] = "processor"
+    low_res_views: Literal["processor", "corners", "edges", "high_res_map"] = "processor"
     image_newline: bool = False
+    view_separator: bool = False
     slice_positions: int = 0
     image_token_id: int = 128256
     video_token_id: int | None = None
@@ -248,8 +254,9 @@ class FilaConfig(PreTrainedConfig):
                 "`image_size` and a `patch_size`, such as 'clip_vision_model'."
             )
         if self.tile_size is None:
-            self.tile_size = _side(self.vision_config.image_size)
-        if not single_tower and self.high_res_tile_size is None:
+            first = self.high_res_vision_config if self.has_serial_towers else None
+            self.tile_size = _side(getattr(first, "image_size", self.vision_config.image_size))
+        if not (single_tower or self.has_serial_towers) and self.high_res_tile_size is None:
             self.high_res_tile_size = self._default_high_res_tile_size()
         for name in ("fusion", "connector"):
             check_layers(name, getattr(self, name))
@@ -351,8 +358,13 @@ class FilaConfig(PreTrainedConfig):
             )
         if self.low_res_views != "processor" and single_tower:
             raise ValueError(
-                f"`low_res_views` {self.low_res_views!r} draws views out of the high-res canvas, but "
-                "`high_res_vision_config` is None: there is no such canvas. Use 'processor'."
+                f"`low_res_views` {self.low_res_views!r} draws views out of the high-res canvas, or reads the map of "
+                "the high-res tower, but `high_res_vision_config` is None. Use 'processor'."
+            )
+        if self.has_serial_towers and self.high_res_tile_size is not None:
+            raise ValueError(
+                f"`high_res_tile_size` is {self.high_res_tile_size}, but with `low_res_views` 'high_res_map' the "
+                "high-res tower encodes the views themselves, and there is no high-res canvas. Drop it."
             )
         assert self.tile_size is not None
         for name, least in (("tile_size", 1), ("high_res_tile_size", 1), ("slice_positions", 0)):
@@ -380,12 +392,17 @@ class FilaConfig(PreTrainedConfig):
         """(rows, cols) of the low-res tower's features of one view; its patches, unless the tower joins some."""
         from .towers import low_res_grid  # which imports this file
 
-        return low_res_grid(self.vision_config, self.tile_size, self.tile_size)
+        return low_res_grid(self, self.tile_size, self.tile_size)
 
     @property
     def patch_size(self) -> int:
-        """Pixels per side of a patch of the low-res tower; views of unequal size come as patches side by side."""
-        return _side(self.vision_config.patch_size)
+        """Pixels per side of a patch of the views; views of unequal size come as patches side by side."""
+        return _side((self.high_res_vision_config if self.has_serial_towers else self.vision_config).patch_size)
+
+    @property
+    def has_serial_towers(self) -> bool:
+        """Whether the low-res tower reads the high-res tower's map in place of pixels."""
+        return self.low_res_views == "high_res_map" and self.high_res_vision_config is not None
 
 
 def _side(value: int | list[int] | tuple[int, ...]) -> int:

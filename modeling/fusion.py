@@ -126,7 +126,7 @@ def build_fusion(config: FilaConfig) -> Fusion:
             '`fusion={"type": "none"}`.'
         )
     fusion = build_part("fusion", FUSIONS, config.fusion, config)
-    if not (single_tower or fusion.taps or fusion.final_stages):
+    if not (single_tower or fusion.taps or fusion.final_stages or config.has_serial_towers):
         raise ValueError(
             f"`fusion.type` {name!r} reads no high-res tower, but `high_res_vision_config` is set. Set "
             "`high_res_vision_config=None`."

@@ -78,6 +78,7 @@ class CbamFusion(Concat1x1Fusion):
             raise ValueError(f"`fusion.reduction` must be at least 1; got {reduction}.")
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"`fusion.kernel_size` must be odd and positive; got {kernel_size}.")
+        self.takes_unequal_views = False
         self.gate = ConvolutionalGate(self.project.in_features, reduction, config.patch_grid, kernel_size)
 
     def finish(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:

@@ -10,6 +10,9 @@ Code: NVlabs/EAGLE @ fef95f1, `multi_backbone_channel_concatenation_encoder.py`.
 EAGLE's alignment is `align="corners"` with its grid, `grid=32`: maps of another width are resized bilinearly with
 aligned corners, in float32; maps of that width stay unchanged.
 
+DeepSeek-OCR's [V ; map] of serial towers needs no alignment, and takes views of several sizes: V and the map that it
+was made from have one grid, whatever the view.
+
 Deviations: the grid is the low-res tower's unless `grid` is set, and `bilinear` (antialiased) is the default: 64 cells
 to 32 with aligned corners reads two cells of four.
 
@@ -68,9 +71,12 @@ class ChannelConcatFusion(FusionAtEnd):
         self.output_size = sum(channels for channels, _ in shapes)
         self.output_grid = grid, grid
         self.align = nn.ModuleList(Align(align, channels=width, side=cells, grid=grid) for width, cells in shapes)
+        self.takes_unequal_views = config.has_serial_towers and len(shapes) == 2 and {s for _, s in shapes} == {grid}
 
     def concat(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Map `(low (T, P, D), maps (T, E, s, s)) -> (T, g^2, D + sum of E)`."""
+        if self.takes_unequal_views:  # of any size, none of which needs alignment
+            return torch.cat([low, maps[0].to(low.dtype).flatten(2).transpose(1, 2)], dim=2)
         low_TDrc = low.transpose(1, 2).unflatten(2, self.patch_grid)
         features = [low_TDrc, *[features.to(low.dtype) for features in maps]]
         return concat_channels([align(map_) for align, map_ in zip(self.align, features, strict=True)])

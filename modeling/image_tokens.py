@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+# Of `image_token_index`, as the processor's layout writes them.
+NEWLINE, PADDING, SEPARATOR = -1, -2, -3
 _FIX = "Load processor and model from one checkpoint and pass the processor's output unchanged."
 _GENERATED = (
     "or a model generated placeholders, which the `suppress_tokens` of its generation config should prevent: drop "
@@ -81,39 +83,52 @@ def images_per_sample(
 
 
 def select_tokens(
-    tokens: torch.Tensor, index: torch.Tensor, newline: torch.Tensor | None, image: int, noun: str = "image"
+    tokens: torch.Tensor,
+    index: torch.Tensor,
+    newline: torch.Tensor | None,
+    image: int,
+    noun: str = "image",
+    separator: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Sort the tokens of an image, or of a video, into the order of its placeholders.
 
     Args:
         tokens: `(N, M)` float, the tokens of all its views, overview first.
-        index: `(P,)` int, for each placeholder its token; -1 the newline vector, -2 padding at the end.
+        index: `(P,)` int, for each placeholder its token; -1 the newline vector, -2 padding at the end, -3 the
+            separator vector.
         newline: `(M,)` float, or None.
         image: Number of the image, for errors.
         noun: Word for it in errors: "image" or "video".
+        separator: `(M,)` float, or None.
 
     Returns:
         One row per placeholder, `(at most P, M)`.
 
     Raises:
-        ValueError: If a token, or the newline vector, does not exist.
+        ValueError: If a token, the newline vector or the separator vector does not exist.
     """
     index = torch.as_tensor(index, device=tokens.device)
-    index = index[index >= -1]
+    index = index[index != PADDING]
     if index.numel() and int(index.max()) >= len(tokens):
         raise ValueError(
             f"`{noun}_token_index` names token {int(index.max())} of {noun} {image}, which has {len(tokens)} tokens. "
             f"{_CAUSES.format(noun=noun)}"
         )
-    if newline is None:
-        if bool((index < 0).any()):
+    if newline is None and separator is None and not bool((index < 0).any()):
+        return tokens[index]
+    rows = [tokens]
+    for number, vector, word in ((NEWLINE, newline, "newline"), (SEPARATOR, separator, "separator")):
+        wanted = index == number
+        if vector is not None:
+            index = torch.where(wanted, sum(map(len, rows)), index)
+            rows.append(vector[None].to(tokens))
+        elif bool(wanted.any()):
+            setting = "image_newline" if number == NEWLINE else "view_separator"
             raise ValueError(
-                f"The layout of {noun} {image} has newline vectors, but the model has none. Set `image_newline=True` "
+                f"The layout of {noun} {image} has {word} vectors, but the model has none. Set `{setting}=True` "
                 "in the model's config, or choose another layout."
             )
-        return tokens[index]
-    table = torch.cat([tokens, newline[None].to(tokens)])
-    return table[torch.where(index < 0, len(tokens), index)]
+    return torch.cat(rows)[index]
 
 
 def repeated_rows(counts: list[int], times: int) -> list[int]:

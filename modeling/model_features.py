@@ -6,12 +6,14 @@ from typing import Any
 
 from .image_carrier import unpack_images
 from .modeling_shared_positions import shared_positions
+from .serial_towers import SerialTowers
 from .tower_merger import VitMerger
 from .video_features import VideoFeatures
 from .view_tile_positions import SlicePositions
 
 FEATURES: dict[str, Any] = {
     "packed_images": unpack_images,
+    "serial_towers": SerialTowers,
     "shared_positions": shared_positions,
     "slice_positions": SlicePositions,
     "videos": VideoFeatures,

@@ -23,7 +23,17 @@ from transformers.utils.import_utils import is_torchdynamo_compiling, torch_comp
 from .configuration_fila import FilaConfig
 from .connector import Connector, build_connector
 from .image_plan import ImagePlan, PerImage, real_view_boxes
-from .image_tokens import CACHED, images_per_sample, repeated_rows, select_tokens, take_rows, uncached_rows
+from .image_tokens import (
+    CACHED,
+    NEWLINE,
+    PADDING,
+    SEPARATOR,
+    images_per_sample,
+    repeated_rows,
+    select_tokens,
+    take_rows,
+    uncached_rows,
+)
 from .model_features import FEATURES
 from .modeling_cache_name import CACHE_NAME, named_cache
 from .modeling_causal_head import CausalHead, check_takes_embeddings
@@ -60,6 +70,9 @@ class FilaModel(FilaPreTrainedModel):
         self.image_newline = None
         if config.image_newline:
             self.image_newline = nn.Parameter(torch.empty(config.text_config.hidden_size))
+        self.view_separator = None
+        if config.view_separator:
+            self.view_separator = nn.Parameter(torch.empty(config.text_config.hidden_size))
         self.views_per_chunk: int | None = VIEWS_PER_CHUNK
         self.frames_per_chunk = FRAMES_PER_CHUNK
         self.slice_positions = FEATURES["slice_positions"](config) if config.slice_positions else None
@@ -101,7 +114,8 @@ class FilaModel(FilaPreTrainedModel):
             patch_grids: `(I, V, 2)` int, (rows, cols) of each view's patches, if views differ in size; `pixel_values`
                 is then `(I, V, 3, p, L * p)`, with the patches of a view side by side.
             image_token_index: `(I, N)` int, the token of each placeholder of an image, counted over the image's views;
-                -1 is the newline vector, -2 padding. None: all tokens in the order of the views.
+                -1 is the newline vector, -2 padding, -3 the separator vector. None: all tokens in the order of the
+                views.
             view_positions: `(I, V, 2)` int, (row, col) of each view in the tile grid, -1 for an overview; only for
                 models with slice positions.
             image_position_ids: `(I, K)` int, all integers of each image, from a processor with `packed_images`:
@@ -140,7 +154,7 @@ class FilaModel(FilaPreTrainedModel):
         if image_token_index is None:
             return outputs
         ordered = [
-            select_tokens(tokens, index, self.image_newline, image)
+            select_tokens(tokens, index, self.image_newline, image, separator=self.view_separator)
             for image, (tokens, index) in enumerate(zip(outputs.pooler_output, image_token_index, strict=True))
         ]
         return FilaImageFeatures(**{**outputs, "pooler_output": ordered}, in_runs=True)
@@ -403,8 +417,9 @@ class FilaModel(FilaPreTrainedModel):
         }
         if self.slice_positions is not None:
             images["view_positions"] = torch.full((1, 1, 2), -1)
-        if self.image_newline is not None:
-            images["image_token_index"] = torch.tensor([[0, -1]])
+        if self.image_newline is not None or self.view_separator is not None:
+            learned = (NEWLINE, self.image_newline), (SEPARATOR, self.view_separator)
+            images["image_token_index"] = torch.tensor([[0, *(n for n, vector in learned if vector is not None)]])
         (features,) = self.get_image_features(**images, return_dict=True).pooler_output
         return inputs_embeds + features[:0].sum().to(inputs_embeds)  # zero, even if a feature is not finite
 
@@ -539,7 +554,9 @@ class FilaModel(FilaPreTrainedModel):
             inputs_embeds, _ = self._filled(
                 input_ids, inputs_embeds, encoded_videos, pre_encoded=pre_encoded_videos, noun="video"
             )
-        of_images_alone = self.image_newline is not None or self.slice_positions is not None
+        of_images_alone = any(
+            part is not None for part in (self.image_newline, self.view_separator, self.slice_positions)
+        )
         if encoded is None and (encoded_videos is None or of_images_alone or is_sharded(self.vision_tower)):
             inputs_embeds = self._touch_vision_parameters(inputs_embeds, cache)
 
@@ -768,7 +785,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
     def _image_lengths(self, inputs: dict[str, Any]) -> list[int]:
         """Return the number of placeholders of each image."""
         if (index := inputs.get("image_token_index")) is not None:
-            return [int((torch.as_tensor(row) >= -1).sum()) for row in index]
+            return [int((torch.as_tensor(row) != PADDING).sum()) for row in index]
         num_views = [len(boxes) for boxes in real_view_boxes(inputs["view_boxes"])]
         if (patch_grids := inputs.get("patch_grids")) is None:
             return [count * self.model.tokens_per_tile for count in num_views]

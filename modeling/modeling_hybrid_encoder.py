@@ -31,8 +31,10 @@ from .configuration_stored_layers import check_stored_layers
 from .fusion import build_fusion
 from .fusion_align import area_resample, interpolate_box, stack_stages
 from .image_plan import ImagePixels, ImagePlan, PerImage
+from .model_features import FEATURES
 from .module_dtypes import at_entry
 from .module_layers import layers_of
+from .module_sharding import is_sharded
 from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage, low_res_grid
 from .view_high_res import (
     EncodedViews,
@@ -100,8 +102,10 @@ class FilaPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(getattr(module, "image_newline", None), nn.Parameter):
-            init.normal_(cast(nn.Parameter, module.image_newline), std=self.config.initializer_range)
+        learned = [getattr(module, name, None) for name in ("image_newline", "view_separator")]
+        if vectors := [vector for vector in learned if isinstance(vector, nn.Parameter)]:
+            for vector in vectors:
+                init.normal_(vector, std=self.config.initializer_range)
         elif callable(initialise := getattr(module, "set_initial_weights", None)):
             initialise(self.config.initializer_range)
 
@@ -226,9 +230,13 @@ class FilaVisionModel(FilaPreTrainedModel):
                 f"joined behind layer {merge_after}, and all its maps have the grid behind that layer. Choose later "
                 "layers, or another fusion, or set `tower_options.merge_after` to null."
             )
+        self.serial: Any = None  # the rules of serial towers
+        if config.has_serial_towers:
+            self.serial = FEATURES["serial_towers"](config, self.low_res_tower)
         self.read_stages = [stage for _, stage in self.fusion.taps] + [
             stage for group in self.fusion.final_stages for stage in group
         ]
+        self.read_stages += [] if self.serial is None else [self.serial.stage]
         towers = build_high_res_towers(config, self.read_stages)
         self.high_res_tower = towers[0] if towers else None
         self.extra_towers = nn.ModuleList(towers[1:])
@@ -253,8 +261,8 @@ class FilaVisionModel(FilaPreTrainedModel):
         if patch_grids is None:
             grid: tuple[int, int] = self.fusion.output_grid
             return grid
-        vision, patch = self.config.vision_config, self.config.patch_size
-        grids = [low_res_grid(vision, rows * patch, cols * patch) for rows, cols in patch_grids.tolist()]
+        config, patch = self.config, self.config.patch_size
+        grids = [low_res_grid(config, rows * patch, cols * patch) for rows, cols in patch_grids.tolist()]
         return torch.tensor(grids, device=patch_grids.device)
 
     @merge_with_config_defaults
@@ -324,7 +332,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         if plan.patch_grids is not None:
             self._check_takes_any_views()
         canvases: list[torch.Tensor] = []
-        if self.high_res_tower is not None:
+        if self.config.high_res_tile_size is not None:
             if pixels.high_res is None or plan.high_res_sizes is None:
                 raise ValueError(
                     "A model with a high-res tower needs `high_res_pixel_values` and `high_res_sizes`, which are "
@@ -332,11 +340,29 @@ class FilaVisionModel(FilaPreTrainedModel):
                 )
             canvases = real_canvases(self.config, pixels.high_res, plan.high_res_sizes, plan.boxes)
         views, grids = self._low_res_input(pixels.views, canvases, plan)
-        records = any(
-            kwargs.get(name, getattr(self.config, name)) for name in ("output_hidden_states", "output_attentions")
-        )
-        chunks = chunks_of(len(views), None if records else views_per_chunk)
-        maps_of = self._high_res_maps(canvases, plan, self.read_stages if len(chunks) > 1 else None)
+        if any(kwargs.get(name, getattr(self.config, name)) for name in ("output_hidden_states", "output_attentions")):
+            views_per_chunk = None
+
+        def encode(own: torch.Tensor, own_grids: torch.Tensor | None = None) -> torch.Tensor:
+            return self._encode_views(own, own_grids, canvases, plan, views_per_chunk, **kwargs)
+
+        if self.serial is None:
+            return encode(views, grids)
+        encoded: torch.Tensor = self.serial.encode(views, grids, encode, is_sharded=is_sharded(self))
+        return encoded
+
+    def _encode_views(
+        self,
+        views: torch.Tensor,
+        grids: torch.Tensor | None,
+        canvases: list[torch.Tensor],
+        plan: ImagePlan,
+        views_per_chunk: int | None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
+        """Encode views that run together, chunk by chunk: `(T, P', output_size of the fusion)`."""
+        chunks = chunks_of(len(views), views_per_chunk)
+        maps_of = self._high_res_maps(views, canvases, plan, self.read_stages if len(chunks) > 1 else None)
         found = []
         for chunk in chunks:
             own = self._encode(chunk, views[chunk], None if grids is None else grids[chunk], maps_of, **kwargs)
@@ -355,7 +381,10 @@ class FilaVisionModel(FilaPreTrainedModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, ...]:
         """Return the inputs of `fusion.finish` for a chunk of views: `(T, P, D)`, and `(T, E, s, s)` per group."""
-        low = self.low_res_tower.embed(views, grids)
+        if self.serial is None:
+            low = self.low_res_tower.embed(views, grids)
+        else:
+            low = self.low_res_tower.embed(self._read(maps_of, (self.serial.stage,), chunk))
         options = {**kwargs, "attention_mask": self.low_res_tower.attention_mask(low, grids)}
         if grids is not None and hasattr(self.low_res_tower, "vit_merger"):
             options["patch_grids"] = grids
@@ -379,7 +408,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         """Check that the model accepts views of different sizes."""
         if not self.fusion.takes_unequal_views or self.config.vision_feature_select != "patch":
             raise ValueError(
-                "`patch_grids` says that the views differ in size; a model with a high-res tower takes equal "
+                "`patch_grids` says that the views differ in size; a model with a high-res canvas takes equal "
                 f"views, and so do 'cls_patch' and a fusion, here {self.config.fusion}. Choose another canvas, or "
                 '`high_res_vision_config=None` and `fusion={"type": "none"}`.'
             )
@@ -391,7 +420,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         plan: ImagePlan,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the real views `(T, 3, S, S)`, or `(T, 3, p, L * p)` with their patch grids `(T, 2)`."""
-        if self.config.low_res_views != "processor":
+        if canvases and self.config.low_res_views != "processor":
             return low_res_views(self.config, canvases, plan.boxes), None
         num_views = list(plan.num_views)
         check_views(self.config, pixel_values, num_views, are_packed=plan.patch_grids is not None)
@@ -401,12 +430,16 @@ class FilaVisionModel(FilaPreTrainedModel):
 
     def _high_res_maps(
         self,
+        low_res: torch.Tensor,
         canvases: list[torch.Tensor],
         plan: ImagePlan,
         read_again: Sequence[int] | None,
     ) -> list[Canvases | EncodedViews]:
         """Prepare the maps of each high-res tower; those of the last stages, or of `read_again`, will be kept."""
         towers = self.high_res_towers
+        if self.serial is not None:
+            maps: list[Canvases | EncodedViews] = self.serial.maps_of(towers, low_res)
+            return maps
         final = [stage for group in self.fusion.final_stages for stage in group]
         kept = [locate_stage(self.config, stage) for stage in (final if read_again is None else read_again)]
         views = None

@@ -4,18 +4,24 @@
 
 Paper: Kirillov et al., "Segment Anything", arXiv:2304.02643.
 Code: transformers, `models/sam/modeling_sam.py::SamVisionEncoder`; the weights keep its names. EAGLE @ fef95f1,
-`sam_encoder.py`: the short neck and the unshuffle. LEO @ d2787c6: the full neck.
+`sam_encoder.py`: the short neck and the unshuffle. LEO @ d2787c6: the full neck. transformers,
+`models/unlimited_ocr`, of DeepSeek-OCR: the convolutions behind it, and views of any size.
 
 Options, in `tower_options` of the tower's config:
 
 - `neck`: `full`; `short` is its first convolution and norm (EAGLE); `none` gives the layers' own features.
+- `downsample`: channels of 3x3 convolutions behind the neck, each of which halves the map; there is no activation
+  (DeepSeek-OCR: 512 and 1024).
 - `unshuffle`: r x r cells become the channels of one, channel slowest (EAGLE: 2).
-- `input_size` and `resize`: the size at which views are encoded, and the rule that resizes them. The size must be
-  `image_size`, the size of the position table.
+- `input_size` and `resize`: the size at which views are encoded, and the rule that resizes them.
+- `positions`: rule that fits the position table to views of another size than `image_size`: `bicubic_antialias`
+  (DeepSeek-OCR) or `bicubic`; views are any whole number of patches then. None refuses another size. The relative
+  positions of the global layers are resampled by SAM's own attention.
 
 Shapes: T views, t pixels per side, E channels, s cells per side.
 """
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -29,6 +35,7 @@ from .image_resize import resize
 from .module_gradients import graph_if_needed
 from .part_options import one_of
 from .tower_options import TowerError, cells_per_side, square, tower_options
+from .tower_positions import interpolated_positions
 
 
 def sam_options(config: PreTrainedConfig) -> SimpleNamespace:
@@ -37,8 +44,14 @@ def sam_options(config: PreTrainedConfig) -> SimpleNamespace:
     Raises:
         ValueError: If an option or its value is not accepted.
     """
-    options = tower_options(config, neck="full", unshuffle=1, input_size=None, resize="corners")
+    defaults: dict[str, Any] = {"neck": "full", "unshuffle": 1, "input_size": None, "resize": "corners"}
+    options = tower_options(config, **defaults, downsample=(), positions=None)
     one_of("tower_options.neck", options.neck, ("full", "short", "none"))
+    if options.positions is not None:
+        one_of("tower_options.positions", options.positions, ("bicubic", "bicubic_antialias"))
+    widths = options.downsample
+    if not isinstance(widths, list | tuple) or any(type(width) is not int or width < 1 for width in widths):
+        raise TowerError(f"`tower_options.downsample` must be a list of numbers of channels; got {widths!r}.")
     if options.unshuffle < 1:
         raise TowerError(f"`tower_options.unshuffle` must be at least 1; got {options.unshuffle}.")
     return options
@@ -66,6 +79,16 @@ class NoNeck(nn.Module):
         return hidden_states.permute(0, 3, 1, 2)
 
 
+class Downsample(nn.Sequential):
+    """3x3 convolutions of stride 2 behind the neck: a side of n cells becomes ceil(n / 2), once per convolution."""
+
+    def __init__(self, channels: int, widths: Sequence[int]) -> None:
+        sizes = zip((channels, *widths), widths, strict=False)
+        super().__init__(
+            *[nn.Conv2d(size, width, kernel_size=3, stride=2, padding=1, bias=False) for size, width in sizes]
+        )
+
+
 class SamTower(SamVisionEncoder):
     """SAM's image encoder.
 
@@ -84,6 +107,7 @@ class SamTower(SamVisionEncoder):
         if self.options.neck != "full":
             neck: Any = ShortNeck(config) if self.options.neck == "short" else NoNeck()
             self.neck = neck
+        self.downsample = Downsample(neck_channels(config), self.options.downsample)
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -100,24 +124,49 @@ class SamTower(SamVisionEncoder):
         """Return (channels, cells per side) of the map of a view of `tile` pixels."""
         options = sam_options(config)
         size = square(config, "image_size")
-        if (options.input_size or tile) != size:
+        if (options.input_size or tile) != size and options.positions is None:
             raise TowerError(
                 f"Tower 'sam_vision_model' encodes views of its `image_size`, {size} pixels; high-res views have "
-                f"{options.input_size or tile}. Set `input_size` in its `tower_options` to {size}."
+                f"{options.input_size or tile}. Set `input_size` in its `tower_options` to {size}, or `positions` to "
+                "'bicubic_antialias' for views of any whole number of patches."
             )
-        channels = config.hidden_size if options.neck == "none" else config.output_channels
-        side = cells_per_side(config, tile, patch=square(config, "patch_size"), unshuffle=options.unshuffle)
-        return channels * options.unshuffle**2, side
+        unshuffle, channels = options.unshuffle, (neck_channels(config), *options.downsample)[-1]
+        if not options.downsample:
+            side = cells_per_side(config, tile, patch=square(config, "patch_size"), unshuffle=unshuffle)
+            return channels * unshuffle**2, side
+        side = cells_per_side(config, tile, patch=square(config, "patch_size"))
+        for _ in options.downsample:
+            side = -(-side // 2)
+        if side % unshuffle:
+            raise TowerError(
+                f"`tower_options.unshuffle` must divide the {side} cells per side of the map; got {unshuffle}."
+            )
+        return channels * unshuffle**2, side // unshuffle
 
     @graph_if_needed
     def forward(self, views: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """Encode views `(T, 3, t, t)` of the high-res canvas: one map `(T, E, s, s)`."""
-        size = square(self.config, "image_size")
+        own = square(self.config, "image_size")
+        size = own if self.options.positions is None else self.options.input_size or views.shape[-1]
         views = resize(views, (size, size), self.options.resize)
-        hidden_states = self.patch_embed(views.to(self.patch_embed.projection.weight.dtype))
+        projection = self.patch_embed.projection  # the module around it takes its own size alone
+        hidden_states = projection(views.to(projection.weight.dtype)).permute(0, 2, 3, 1)
         if self.pos_embed is not None:
-            hidden_states = hidden_states + self.pos_embed
+            hidden_states = hidden_states + self.positions((hidden_states.shape[1], hidden_states.shape[2]))
         for layer in self.layers:
             hidden_states = layer(hidden_states)
-        features: torch.Tensor = self.neck(hidden_states)
+        features: torch.Tensor = self.downsample(self.neck(hidden_states))
         return F.pixel_unshuffle(features, self.options.unshuffle)
+
+    def positions(self, grid: tuple[int, int]) -> torch.Tensor:
+        """Return the position table `(1, rows, cols, D)`, resampled for another grid than its own."""
+        table: torch.Tensor = self.pos_embed
+        if table.shape[1:3] == grid:
+            return table
+        antialias = self.options.positions == "bicubic_antialias"
+        return interpolated_positions(table[0].flatten(0, 1), grid, antialias=antialias).unflatten(0, grid)[None]
+
+
+def neck_channels(config: PreTrainedConfig) -> int:
+    """Return the channels behind the neck."""
+    return int(config.hidden_size if sam_options(config).neck == "none" else config.output_channels)

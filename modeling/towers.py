@@ -231,24 +231,32 @@ def stage_shape(config: FilaConfig, stage: int) -> tuple[int, int]:
     """
     index, own = locate_stage(config, stage)
     tower = high_res_configs(config)[index]
-    channels, side = HIGH_RES_TOWERS[tower.model_type].stage_shape(tower, own, int(config.high_res_tile_size))
+    tile = config.tile_size if config.high_res_tile_size is None else config.high_res_tile_size
+    channels, side = HIGH_RES_TOWERS[tower.model_type].stage_shape(tower, own, int(tile))
     return int(channels), int(side)
 
 
-def low_res_grid(config: PreTrainedConfig, height: int, width: int) -> tuple[int, int]:
-    """Return (rows, cols) of a low-res tower's features of a view of `height` x `width` pixels.
+def low_res_grid(config: FilaConfig, height: int, width: int) -> tuple[int, int]:
+    """Return (rows, cols) of the low-res tower's features of a view of `height` x `width` pixels.
 
     Args:
-        config: The tower's config.
+        config: The `FilaConfig`.
         height: Pixels of the view.
         width: Pixels of the view.
 
     Raises:
         TowerError: If a view of that size has no such grid.
     """
-    find_missing("low_res_tower", config.model_type, LOW_RES_TOWERS)
-    tower = LOW_RES_TOWERS.get(config.model_type)  # `check_tower_types` rejects an unknown one with the model
-    return whole_patches(config, height, width) if tower is None else tower.patch_grid(config, height, width)
+    if config.has_serial_towers:
+        first = config.high_res_vision_config
+        find_missing("high_res_tower", first.model_type, HIGH_RES_TOWERS)
+        if (source := HIGH_RES_TOWERS.get(first.model_type)) is not None:
+            last = source.count_stages(first)
+            return source.stage_shape(first, last, height)[1], source.stage_shape(first, last, width)[1]
+    vision = config.vision_config
+    find_missing("low_res_tower", vision.model_type, LOW_RES_TOWERS)
+    tower = LOW_RES_TOWERS.get(vision.model_type)  # `check_tower_types` rejects an unknown one with the model
+    return whole_patches(vision, height, width) if tower is None else tower.patch_grid(vision, height, width)
 
 
 def build_low_res_tower(config: PreTrainedConfig, num_layers: int) -> "LowResTower":

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers.utils import TransformersKwargs
 
-from .image_tokens import select_tokens
+from .image_tokens import PADDING, select_tokens
 from .module_dtypes import at_entry
 from .module_sharding import is_sharded
 from .video_clips import Read, TimeWindow, clip_token_rule, clip_tokens, joins_frames, tokens_per_clip
@@ -115,7 +115,7 @@ def video_features(
     )
     if (order := inputs.get("video_token_index")) is not None:
         tokens = [
-            select_tokens(own, index, model.image_newline, video, "video")
+            select_tokens(own, index, model.image_newline, video, "video", model.view_separator)
             for video, (own, index) in enumerate(zip(tokens, order, strict=True))
         ]
     return outputs, tokens
@@ -228,7 +228,7 @@ def check_one_view(video: Video, who: str) -> None:
 def video_lengths(connector: "Connector", tower: "FilaVisionModel", inputs: dict[str, Any]) -> list[int]:
     """Return the number of placeholders of each video of a batch."""
     if (index := inputs.get("video_token_index")) is not None:
-        return [int((torch.as_tensor(row) >= -1).sum()) for row in index]
+        return [int((torch.as_tensor(row) != PADDING).sum()) for row in index]
     lengths = []
     for video in videos_of(inputs):
         grid = video.grid(tower, 0, video.num_frames)

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from .canvas_deepseek_ocr import DeepseekOcrCanvas
 from .canvas_fila import FilaCanvas
 from .canvas_internvl import InternvlCanvas
 from .canvas_llava_next import LlavaNextCanvas
@@ -58,6 +59,7 @@ class UnequalCanvas(Canvas, Protocol):
 
 
 CANVASES: dict[str, Callable[..., Canvas]] = {
+    "deepseek_ocr": DeepseekOcrCanvas,
     "fila": FilaCanvas,
     "internvl": InternvlCanvas,
     "llava_next": LlavaNextCanvas,

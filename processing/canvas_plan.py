@@ -56,6 +56,8 @@ class CanvasPlan:
         overview_size: Pixels of the overview, or None without an overview.
         overview_box: The part of the canvas that the overview shows, or None for the content box: the whole image
             stretched, without padding.
+        overview_content: The part of the overview that the image covers, in pixels of the overview, where the overview
+            has padding that the canvas has not; None: it follows from `overview_box`.
         fill: Gray levels of the padding, (red, green, blue).
         padded_size: If given, the image is first centred, in its own pixels, on a picture of this size, which is then
             resized to the canvas; otherwise the image is resized to its content box.
@@ -74,6 +76,7 @@ class CanvasPlan:
     overview_box: Box | None = None
     fill: tuple[int, int, int] = (0, 0, 0)
     padded_size: Size | None = None
+    overview_content: Box | None = None
 
     def __post_init__(self) -> None:
         sizes = [("image_size", self.image_size), ("canvas_size", self.canvas_size)]
@@ -95,6 +98,8 @@ class CanvasPlan:
                 )
         if self.overview_box is not None:
             self._check_overview_box(self.overview_box)
+        if self.overview_content is not None:
+            self._check_overview_content(self.overview_content)
         if self.padded_size is not None and not (
             self.image_size[0] <= self.padded_size[0] and self.image_size[1] <= self.padded_size[1]
         ):
@@ -113,6 +118,16 @@ class CanvasPlan:
             raise ValueError(
                 f"The overview {tuple(box)} must lie on the {canvas.bottom}x{canvas.right} canvas and hold the "
                 f"content box {tuple(content)}."
+            )
+
+    def _check_overview_content(self, box: Box) -> None:
+        height, width = self.overview_size or Size(0, 0)
+        if self.overview_box is not None or not (
+            0 <= box.top < box.bottom <= height and 0 <= box.left < box.right <= width
+        ):
+            raise ValueError(
+                f"`overview_content` {tuple(box)} must be a part of the {height}x{width} overview, which then shows "
+                "the whole image: `overview_box` must be None."
             )
 
     @property
@@ -147,8 +162,8 @@ class CanvasPlan:
 
         Edges are rounded half up; at least one pixel is kept.
         """
-        if self.overview_size is None:
-            return None
+        if self.overview_size is None or self.overview_content is not None:
+            return self.overview_content
         shown, content = self._overview_box, self.content_box
         top, bottom = scaled_span(
             content.top - shown.top, content.bottom - shown.top, shown.size.height, self.overview_size.height
@@ -227,6 +242,13 @@ def check_choice(option: str, value: object, choices: Sequence[str]) -> None:
     """Check that the value of a canvas option is one of `choices`; raise a `ValueError` otherwise."""
     if value not in choices:
         raise ValueError(f"`canvas.{option}` must be one of {list(choices)}; got {value!r}.")
+
+
+def check_fill(value: Sequence[int]) -> tuple[int, int, int]:
+    """Return the gray levels of a canvas's padding; raise a `ValueError` if they are not three of 0..255."""
+    if not isinstance(value, Sequence) or len(value) != 3 or any(level not in range(256) for level in value):
+        raise ValueError(f"`canvas.fill` must be three gray levels of 0..255; got {value!r}.")
+    return value[0], value[1], value[2]
 
 
 def check_count(option: str, value: object, *, optional: bool = False) -> None:

@@ -26,6 +26,7 @@ from .canvas_plan import (
     check_bool,
     check_choice,
     check_count,
+    check_fill,
     check_image_size,
     even_tile_boxes,
     inscribed_size,
@@ -75,8 +76,7 @@ class SquarePadCanvas:
         check_bool("overview", overview)
         check_choice("fit", fit, FITS)
         check_bool("exact", exact)
-        if not isinstance(fill, Sequence) or len(fill) != 3 or any(level not in range(256) for level in fill):
-            raise ValueError(f"`canvas.fill` must be three gray levels of 0..255; got {fill!r}.")
+        self.fill = check_fill(fill)
         if exact and fit != "center":
             raise ValueError(f"`canvas.exact` pads around the image and goes with `fit` 'center'; got {fit!r}.")
         self.tile_size = tile_size
@@ -85,7 +85,6 @@ class SquarePadCanvas:
         self.overview_size = tile_size if overview else None
         self.fit = fit
         self.centred = fit == "center"
-        self.fill = (fill[0], fill[1], fill[2])
         self.exact = exact
 
     def __call__(self, height: int, width: int) -> CanvasPlan:

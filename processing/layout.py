@@ -11,10 +11,13 @@ A layout is data. `{"type": name, ...}` takes a preset of `LAYOUTS` and replaces
         row_separator                                                                      between rows of tiles
         ...
     tiles_end
+    separator vector
     image_end
 
 With `row_newlines` the tiles are not laid out one by one: their tokens form one map, which is read row by row, with
-the learned newline vector after every row of tokens; `unpad` first drops the rows and columns that show padding.
+the learned newline vector after every row of tokens; `unpad` first drops the rows and columns that show padding. With
+`overview_newlines` the overview, or the only view, has newline vectors after its rows too; `separator` puts a learned
+vector behind all of an image's tokens (DeepSeek-OCR).
 
 An image that is not cut has one view. The layout writes it in the place of the overview.
 
@@ -29,8 +32,7 @@ from typing import Any
 
 from .canvas import as_options, find_missing
 
-NEWLINE = -1
-PADDING = -2
+NEWLINE, PADDING, SEPARATOR = -1, -2, -3
 OVERVIEWS = ("first", "last", "none")
 UNPADS = ("no", "rounded", "truncated")
 
@@ -53,6 +55,8 @@ class Layout:
         row_newlines: Whether the tiles' tokens are read as one map, a newline vector after each of its rows.
         unpad: "no", or how the map's rows and columns of padding are found and dropped, with `row_newlines`:
             "rounded" as transformers does, "truncated" as LLaVA itself.
+        overview_newlines: Whether the overview, or the only view, has a newline vector after each of its rows.
+        separator: Whether the learned separator vector follows an image's tokens.
         slice_positions: Whether the (row, col) of each view in the tile grid goes to the model.
     """
 
@@ -73,6 +77,18 @@ class Layout:
     row_newlines: bool = False
     unpad: str = "no"
     slice_positions: bool = False
+    overview_newlines: bool = False
+    separator: bool = False
+
+    @property
+    def has_newlines(self) -> bool:
+        """Whether the layout has newline vectors."""
+        return self.row_newlines or self.overview_newlines
+
+    @property
+    def has_learned_vectors(self) -> bool:
+        """Whether the layout has tokens that are no view's."""
+        return self.has_newlines or self.separator
 
     @property
     def texts(self) -> dict[str, str]:
@@ -92,10 +108,11 @@ class Layout:
             "image_id_start",
             "image_id_end",
         }
-        return self.overview == "first" and not self.row_newlines and not between
+        return self.overview == "first" and not self.has_learned_vectors and not between
 
 
 LAYOUTS: dict[str, Layout] = {
+    "deepseek_ocr": Layout(overview="last", row_newlines=True, overview_newlines=True, separator=True),
     "fila": Layout(),
     "internvl": Layout(overview="last", image_start="<img>", image_end="</img>"),
     "leo": Layout(overview="last", image_start="<img>", image_end="</img>"),
@@ -193,12 +210,14 @@ class Geometry:
         token_counts: Image tokens of each view, overview first.
         image_size: Pixels, (height, width); for `unpad`.
         tile_token_grid: Tokens per axis of a tile, (rows, cols); for `row_newlines`.
+        overview_token_grid: Tokens per axis of the overview, or of the only view; for `overview_newlines`.
     """
 
     tile_grid: tuple[int, int]
     token_counts: tuple[int, ...]
     image_size: tuple[int, int] | None = None
     tile_token_grid: tuple[int, int] | None = None
+    overview_token_grid: tuple[int, int] | None = None
 
     @property
     def has_overview(self) -> bool:
@@ -219,7 +238,7 @@ def lay_out(layout: Layout, geometry: Geometry, number: int = 0) -> list[Piece]:
 
     Returns:
         Strings, and sequences of token indices: a token of view v has the index of its place among all tokens of the
-        views; `NEWLINE` is the newline vector.
+        views; `NEWLINE` is the newline vector, `SEPARATOR` the separator vector.
 
     Raises:
         ValueError: If the layout needs what the geometry lacks.
@@ -237,13 +256,14 @@ def lay_out(layout: Layout, geometry: Geometry, number: int = 0) -> list[Piece]:
         )
         tiles = [layout.tiles_start, *tiles, layout.tiles_end]
     if len(views) == 1 or (first_tile and layout.overview != "none"):
-        newline = [NEWLINE] if layout.row_newlines and len(views) == 1 else []
-        overview = [layout.overview_start, views[0], newline, layout.overview_end]
+        newline = [NEWLINE] if layout.row_newlines and len(views) == 1 and not layout.overview_newlines else []
+        shown = _token_map().overview(geometry) if layout.overview_newlines else views[0]
+        overview = [layout.overview_start, shown, newline, layout.overview_end]
     image_id = [layout.image_id_start, str(number), layout.image_id_end]
     pieces: list[Piece] = [layout.image_start]
     pieces += image_id if layout.image_id_start or layout.image_id_end else []
     pieces += tiles + overview if layout.overview == "last" else overview + tiles
-    pieces.append(layout.image_end)
+    pieces += [[SEPARATOR] if layout.separator else "", layout.image_end]
     return [piece for piece in pieces if piece]
 
 
@@ -269,10 +289,12 @@ def count_tokens(layout: Layout, geometry: Geometry, image_size: tuple[int, int]
         ValueError: If the layout needs what the geometry lacks.
     """
     counts = geometry.token_counts
+    newlines = _token_map().overview_rows(geometry) if layout.overview_newlines else 0
     if len(counts) == 1:
-        return counts[0] + layout.row_newlines
+        return counts[0] + (newlines or layout.row_newlines) + layout.separator
     overview = counts[0] if geometry.has_overview else 0
-    total = overview if layout.overview != "none" else 0
+    total = overview + newlines * bool(overview) if layout.overview != "none" else 0
+    total += layout.separator
     if not layout.row_newlines:
         return total + sum(counts) - overview
     top, left, bottom, right = _token_map().kept(layout, geometry, image_size)

@@ -9,7 +9,8 @@ one run of `views x tokens_per_tile` placeholders.
 If the layout reorders views or puts text or newline vectors between them, the processor adds one row per image of:
 
     image_token_index  (I, N)     int64  for each placeholder its token, counted over the image's views, overview
-                                         first; -1 the newline vector, -2 beyond an image's placeholders
+                                         first; -1 the newline vector, -2 beyond an image's placeholders, -3 the
+                                         separator vector
     view_positions     (I, V, 2)  int64  with `slice_positions`: (row, col) of each tile, -1 for an overview, -2 beyond
                                          an image's views
 """
@@ -514,7 +515,7 @@ class FilaProcessor(ProcessorMixin):
                     "processor's `token_size`). Set the canvas's `patch_size` or `multiple` accordingly."
                 )
         grids = [(height // self.token_size, width // self.token_size) for height, width in view_sizes]
-        return Geometry(tile_grid, tuple(rows * cols for rows, cols in grids), image_size, grids[-1])
+        return Geometry(tile_grid, tuple(rows * cols for rows, cols in grids), image_size, grids[-1], grids[0])
 
     def _get_num_multimodal_tokens(
         self,
@@ -575,7 +576,7 @@ class FilaProcessor(ProcessorMixin):
 
         def count(height: int, width: int) -> int:
             (rows, cols), tile, overview = views = views_of(height, width)
-            if not layout.row_newlines:
+            if not layout.has_learned_vectors:
                 tiles = rows * cols * tokens(tile)
                 return tiles if overview is None or layout.overview == "none" else tiles + tokens(overview)
             if views not in of_views:

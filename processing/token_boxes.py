@@ -39,7 +39,7 @@ def token_box(plan: CanvasPlan, place: TokenPlace, token_grid: tuple[int, int]) 
         >>> token_box(plan, TokenPlace(0, 0, 3), (4, 4)) is None
         True
     """
-    view, content = plan.view_boxes[place.view], plan.content_box
+    view, content = _view_and_content(plan, place.view)
     rows = _pixels(
         place.row, token_grid[0], (view.top, view.bottom), (content.top, content.bottom), plan.image_size[0]
     )
@@ -63,9 +63,9 @@ def tokens_in(plan: CanvasPlan, box: Box, token_grids: Sequence[tuple[int, int]]
     height, width = plan.image_size
     if not (0 <= box.top < box.bottom <= height and 0 <= box.left < box.right <= width):
         raise ValueError(f"The box {tuple(box)} is empty or leaves the {height}x{width} image.")
-    content = plan.content_box
     found = []
-    for number, (view, grid) in enumerate(zip(plan.view_boxes, token_grids, strict=True)):
+    for number, (_, grid) in enumerate(zip(plan.view_boxes, token_grids, strict=True)):
+        view, content = _view_and_content(plan, number)
         rows = _tokens(grid[0], (view.top, view.bottom), (content.top, content.bottom), height, (box.top, box.bottom))
         cols = list(
             _tokens(grid[1], (view.left, view.right), (content.left, content.right), width, (box.left, box.right))
@@ -91,6 +91,13 @@ def image_to_canvas(plan: CanvasPlan, box: Box) -> Box:
         content.top - (-box.bottom * content.size.height // height),
         content.left - (-box.right * content.size.width // width),
     )
+
+
+def _view_and_content(plan: CanvasPlan, number: int) -> tuple[Box, Box]:
+    """Return a view and the whole image, as boxes of the canvas, or of an overview with padding of its own."""
+    if number == 0 and plan.overview_content is not None and plan.overview_size is not None:
+        return Box(0, 0, *plan.overview_size), plan.overview_content
+    return plan.view_boxes[number], plan.content_box
 
 
 def _edge(index: int, count: int, view: tuple[int, int], content: tuple[int, int], length: int) -> int:

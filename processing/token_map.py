@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The tokens of all tiles as one map that is read row by row, for layouts with `row_newlines`, see `layout.py`."""
+"""Rows of tokens that newline vectors end: of all tiles as one map, and of the overview; see `layout.py`."""
 
 from .layout import NEWLINE, Geometry, Layout
 
@@ -42,16 +42,36 @@ def drawn_length(length: int, scale: float, *, rounded: bool) -> int:
     return int(round(length * scale, 7)) if rounded else int(length * scale)
 
 
+def known_grid(grid: tuple[int, int] | None) -> tuple[int, int]:
+    """Return a grid of tokens.
+
+    Raises:
+        ValueError: If it is None.
+    """
+    if grid is None:
+        raise ValueError(
+            "`layout.row_newlines` needs the rows and columns of a tile's tokens, and `overview_newlines` those of "
+            "the overview's; set the processor's `token_size`, the pixels that one image token covers."
+        )
+    return grid
+
+
+def overview_rows(geometry: Geometry) -> int:
+    """Return the number of rows of tokens of the overview, or of the only view."""
+    return known_grid(geometry.overview_token_grid)[0]
+
+
+def overview_map(geometry: Geometry) -> list[int]:
+    """Return the tokens of the overview, or of the only view, a newline vector after each row."""
+    rows, cols = known_grid(geometry.overview_token_grid)
+    return [token for row in range(rows) for token in (*range(row * cols, (row + 1) * cols), NEWLINE)]
+
+
 def kept_box(
     layout: Layout, geometry: Geometry, image_size: tuple[int, int] | None = None
 ) -> tuple[int, int, int, int]:
     """Return the (top, left, bottom, right) box of the map's tokens that the prompt keeps."""
-    if geometry.tile_token_grid is None:
-        raise ValueError(
-            "`layout.row_newlines` needs the rows and columns of a tile's tokens; set the processor's `token_size`, "
-            "the pixels that one image token covers."
-        )
-    (rows, cols), (token_rows, token_cols) = geometry.tile_grid, geometry.tile_token_grid
+    (rows, cols), (token_rows, token_cols) = geometry.tile_grid, known_grid(geometry.tile_token_grid)
     map_size = rows * token_rows, cols * token_cols
     if layout.unpad == "no":
         return 0, 0, *map_size
@@ -80,4 +100,6 @@ class TokenMap:
     """The functions of this file that a layout calls."""
 
     kept = staticmethod(kept_box)
+    overview = staticmethod(overview_map)
+    overview_rows = staticmethod(overview_rows)
     rows = staticmethod(map_rows)

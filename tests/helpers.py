@@ -108,6 +108,7 @@ def tiny_image_processor(**changes: Any) -> FilaImageProcessorPil:
 
 # Options that make a canvas fit the tiny towers; a strategy whose views differ needs a line.
 TINY_CANVASES: dict[str, dict[str, Any]] = {
+    "deepseek_ocr": {"patch_size": PATCH, "multiple": 1, "overview_size": 6 * PATCH},
     "long_edge_tiers": {"tiers": [[100, 50], [40, 30]]},
     "minicpm": {"patch_size": PATCH},
     "native": {"patch_size": PATCH, "max_patches": 60},

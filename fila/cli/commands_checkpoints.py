@@ -178,6 +178,9 @@ def import_(
     high_res_weights: Annotated[
         str | None, typer.Option(help="Checkpoint of the high-res tower, where the original was saved without it.")
     ] = None,
+    text_weights: Annotated[
+        str | None, typer.Option(help="Checkpoint of a language model, where the original's own cannot be imported.")
+    ] = None,
     dtype: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or float16; the widest of the source if not given.")
     ] = None,
@@ -202,6 +205,7 @@ def import_(
             raise ValueError(f"{option} takes a JSON object of settings; got {value!r}{weights}.")
     if system == "var":
         others = {"recipe": recipe, "low-res-weights": low_res_weights, "high-res-weights": high_res_weights}
+        others |= {"text-weights": text_weights}
         others |= {"dtype": dtype, "max-shard-size": None if max_shard_size == MAX_SHARD else max_shard_size}
         others |= {name.replace("_", "-"): value for name, value in given.items() if name != "config"}
         _import_var(source, output, tokenizer, config, overwrite, others)
@@ -215,6 +219,7 @@ def import_(
             tokenizer=tokenizer,
             low_res_weights=low_res_weights,
             high_res_weights=high_res_weights,
+            text_weights=text_weights,
             dtype=dtype,
             max_shard_size=max_shard_size,
             overwrite=overwrite,

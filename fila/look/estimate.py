@@ -168,7 +168,9 @@ class EncoderFlops:
             connector = module.eval().requires_grad_(False)
         self.encoder, self.connector, low = encoder, connector, encoder.low_res_tower
         self.takes_unequal_views = (
-            encoder.fusion.takes_unequal_views and connector.takes_unequal_views and low.takes_mask
+            encoder.fusion.takes_unequal_views
+            and connector.takes_unequal_views
+            and (low.takes_mask or config.has_serial_towers)
         )
         self.counter: Any = None
         self.repeated = 0  # operations of calls that were not run again
@@ -201,9 +203,14 @@ class EncoderFlops:
         return self._count(run)
 
     def of_unequal_views(self, plan: CanvasPlan) -> int:
-        """Return the operations for an image whose views differ in size; each is padded to the longest."""
+        """Return the operations for an image whose views differ in size.
+
+        Each is padded to the longest, but for serial towers, which encode views of one size together.
+        """
         import torch
 
+        if self.config.has_serial_towers:
+            return self._of_serial_towers(plan)
         tower, patch = self.encoder.low_res_tower, self.config.patch_size
         grids = torch.tensor([(height // patch, width // patch) for height, width in plan.view_sizes])
         longest = grids[grids.prod(dim=1).argmax()][None]
@@ -216,6 +223,25 @@ class EncoderFlops:
                 low = tower.embed(patches, longest)
                 low = tower.finish(tower.run_layers(low, 0, tower.num_layers, **options))
             self.connector(low[:, tower.num_prefix_tokens :].expand(len(grids), -1, -1), joined)
+
+        return self._count(run)
+
+    def _of_serial_towers(self, plan: CanvasPlan) -> int:
+        import torch
+
+        patch = self.config.patch_size
+        grids = torch.tensor([[(height // patch, width // patch) for height, width in plan.view_sizes]])
+        shape = 1, plan.num_views, 3, patch, int(grids.prod(dim=-1).max()) * patch
+        inputs = {
+            "pixel_values": torch.empty(shape, device="meta"),
+            "view_boxes": torch.tensor([plan.view_boxes]),
+            "tile_grid": torch.tensor([plan.tile_grid]),
+            "patch_grids": grids,
+        }
+
+        def run() -> None:
+            features = self.encoder(**inputs, views_per_chunk=1).last_hidden_state
+            self.connector(features, self.encoder.grid_of(grids[0]))
 
         return self._count(run)
 

@@ -57,7 +57,7 @@ class Seen:
 
     @cached_property
     def tokens(self) -> list[int]:
-        """Index among the tokens of the views for each image token of the prompt, or `NEWLINE`."""
+        """Index among the tokens of the views for each image token of the prompt, or `NEWLINE` or `SEPARATOR`."""
         return token_indices(self.pieces)
 
     @property
@@ -73,7 +73,7 @@ class Seen:
     @cached_property
     def view_order(self) -> list[int]:
         """Views with tokens, in the order of their first tokens in the prompt."""
-        return list(dict.fromkeys(self.place(token)[0] for token in self.tokens if token != NEWLINE))
+        return list(dict.fromkeys(self.place(token)[0] for token in self.tokens if token >= 0))
 
     @property
     def real_share(self) -> float:
@@ -108,15 +108,15 @@ class Seen:
             number: Of the image token, from 0.
 
         Returns:
-            The place, None for a newline; and the box in pixels of the image as it came, None for a newline and for
-            a token that shows padding only. A token without a place shows its whole view.
+            The place, None for a learned vector; and the box in pixels of the image as it came, None for a learned
+            vector and for a token that shows padding only. A token without a place shows its whole view.
 
         Raises:
             ValueError: If the image has no such token.
         """
         if not 0 <= number < self.num_tokens:
             raise ValueError(f"The image has tokens 0 to {self.num_tokens - 1}; got {number}.")
-        if self.tokens[number] == NEWLINE:
+        if self.tokens[number] < 0:
             return None, None
         place = self.place(self.tokens[number])
         grid = self.token_grids[place.view]
@@ -126,7 +126,7 @@ class Seen:
         """Return one line about a token: its view, its place in the view, its pixels."""
         place, box = self.shown_by(number)
         if place is None:
-            return f"token {number}: newline"
+            return f"token {number}: {'newline' if self.tokens[number] == NEWLINE else 'separator'}"
         on_grid = self.token_grids[place.view] is not None
         inside = f"row {place.row + 1}, col {place.col + 1}" if on_grid else f"no. {place.col + 1}"
         pixels = "padding only" if box is None else f"pixels {box.top}, {box.left} to {box.bottom}, {box.right}"

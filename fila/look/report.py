@@ -23,7 +23,6 @@ from fila.look.drawing import cross
 from fila.look.processed_image import Seen
 from fila.look.token_strip import prompt_told, sum_told
 from fila.processing.canvas_plan import Box
-from fila.processing.layout import NEWLINE
 from fila.processing.token_boxes import TokenPlace
 
 # Longest sides, in pixels, at which pictures are stored; the page draws them at any size.
@@ -179,7 +178,7 @@ def _runs(tokens: Sequence[int]) -> list[list[int]]:
     """
     runs: list[list[int]] = []
     for place, token in enumerate(tokens):
-        if token == NEWLINE:
+        if token < 0:  # a learned vector, which is no view's
             continue
         if runs and token == runs[-1][0] + runs[-1][2] and place == runs[-1][1] + runs[-1][2]:
             runs[-1][2] += 1

@@ -46,21 +46,20 @@ def segments(seen: Seen) -> list[Segment]:
         if isinstance(piece, str):
             found.append(Segment(piece.replace("\n", "\\n"), "", QUIET, 0))
             continue
-        views = {seen.place(token).view for token in piece if token != NEWLINE}
+        views, newlines = {seen.place(token).view for token in piece if token >= 0}, list(piece).count(NEWLINE)
         if len(views) == 1:
-            found.append(_of_view(seen, views.pop(), len(piece)))
+            found.append(_of_view(seen, views.pop(), len(piece), newlines))
         elif views:
-            label, newlines = "tiles, read as one map row by row", list(piece).count(NEWLINE)
-            found.append(Segment(label, "tiles", TILE, len(piece), newlines))
+            found.append(Segment("tiles, read as one map row by row", "tiles", TILE, len(piece), newlines))
         else:
-            found.append(Segment("newline", "", QUIET, len(piece), len(piece)))
+            found.append(Segment("newline" if newlines else "separator", "", QUIET, len(piece), newlines))
     return found
 
 
-def _of_view(seen: Seen, view: int, length: int) -> Segment:
+def _of_view(seen: Seen, view: int, length: int, newlines: int) -> Segment:
     number = str(seen.view_order.index(view) + 1)
     fill = OVERVIEW if view < seen.first_tile else TILE
-    return Segment(f"{number}  {seen.view_name(view)}", number, fill, length)
+    return Segment(f"{number}  {seen.view_name(view)}", number, fill, length, newlines)
 
 
 def sum_told(seen: Seen) -> str:

@@ -39,14 +39,16 @@ def fitting_settings(
     if not canvas.equal_views:
         _check_unequal_views(config, encoder, connector, unequal, options)
         block = _block_size(config, connector, unequal, options)
-    if (image_processor.high_res_size is None) != (encoder.high_res_tower is None):
+    if (image_processor.high_res_size is None) != (config.high_res_tile_size is None):
         raise ValueError(
             "The processor's `high_res_size` must be set if and only if the model has a high-res tower; got "
             f"{image_processor.high_res_size} and {getattr(config.high_res_vision_config, 'model_type', None)!r}."
+            + " (Serial towers have no high-res canvas.)"
+            * config.has_serial_towers
         )
     grid = token_grid(encoder.fusion, connector)
     follows_size = not canvas.equal_views and connector.patch_block is not None
-    if layout.row_newlines:
+    if layout.has_newlines:
         if grid is None or not (canvas.equal_views or follows_size):
             raise ValueError(
                 "A layout with `row_newlines` reads the tokens of a view row by row; those of connector "
@@ -59,7 +61,7 @@ def fitting_settings(
         settings["clip_tokens"] = model.clip_tokens
     if follows_size:
         settings["token_size"] = block
-    elif layout.row_newlines and grid is not None:
+    elif layout.has_newlines and grid is not None:
         settings["token_size"] = _token_size(image_processor.size["height"], *grid)
     return settings
 
@@ -89,7 +91,7 @@ def _check_unequal_views(
             f"{start} connector {config.connector['type']!r} reads views of one patch grid. Choose another canvas or "
             "connector."
         )
-    if not encoder.low_res_tower.takes_mask:
+    if not (encoder.low_res_tower.takes_mask or config.has_serial_towers):  # which encode views size by size
         raise ValueError(
             f"{start} the layers of {config.vision_config.model_type!r} take no mask for what pads them. Choose "
             "another canvas or tower."
@@ -113,10 +115,15 @@ def _check_map(layout: Layout, canvas: Canvas, options: Mapping[str, Any]) -> No
 
 def _check_layout(config: FilaConfig, layout: Layout) -> None:
     """Check that the model provides what the layout requires, and the layout what the model requires."""
-    if layout.row_newlines != config.image_newline:
+    if layout.has_newlines != config.image_newline:
         raise ValueError(
             "A layout with `row_newlines` needs a model with `image_newline`, and the other way round; got "
-            f"{layout.row_newlines} and {config.image_newline}."
+            f"{layout.has_newlines} and {config.image_newline}."
+        )
+    if layout.separator != config.view_separator:
+        raise ValueError(
+            "A layout with `separator` needs a model with `view_separator`, and the other way round; got "
+            f"{layout.separator} and {config.view_separator}."
         )
     if layout.slice_positions != bool(config.slice_positions):
         raise ValueError(

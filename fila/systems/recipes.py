@@ -128,7 +128,8 @@ def chat_template(
     Args:
         recipe: The recipe. Its `prompt` names a `file` beside the recipes and what the file's template takes, such as
             the system message. `only_without_own` is for systems that were released with several language models,
-            each with its own format, of which some have no template.
+            each with its own format, of which some have no template. `tasks` are texts that the system was trained
+            to obey, by what they ask for; no template takes them.
         own: The language model's own template.
         image_token: What stands for an image; the recipe's if not given.
         changes: Values that replace single ones of `prompt`.
@@ -137,7 +138,11 @@ def chat_template(
         The template, or `None` if the recipe has none or leaves it to the language model.
     """
     values = {**recipe.prompt, **changes}
-    file, only_without_own = values.pop("file", None), values.pop("only_without_own", False)
+    file, only_without_own, _ = (
+        values.pop("file", None),
+        values.pop("only_without_own", False),
+        values.pop("tasks", {}),
+    )
     if file is None or (own and only_without_own):
         return None
     template, image_token = (FOLDER / file).read_text(encoding="utf-8"), image_token or recipe.processor["image_token"]

@@ -58,7 +58,9 @@ def refused_blocks(canvas: str, connector: str) -> bool:
 def takes_layout(canvas: str, connector: str, layout: str) -> bool:
     """Whether a processor can lay out the tokens; where there is one view, there is nothing to lay out."""
     has_rows = CONNECTOR_PARTS[connector].patch_block is not None
-    return not LAYOUTS[layout].row_newlines or has_rows or canvas in ("native", "single")
+    asked = LAYOUTS[layout]
+    only_views = canvas in ("native", "single") and not asked.overview_newlines
+    return not asked.has_newlines or has_rows or only_views
 
 
 def options_of(canvas: str, connector: str) -> dict[str, Any]:
@@ -78,7 +80,12 @@ CHOSEN = covering(FITTING) + covering([combination for combination in ALL if not
 def parts(canvas: str, connector: str, layout: str) -> tuple[FilaForConditionalGeneration, FilaProcessor]:
     options = options_of(canvas, connector)
     equal_views = has_equal_views(options)
-    settings = {"image_newline": LAYOUTS[layout].row_newlines, **connector_settings(connector)}
+    asked = LAYOUTS[layout]
+    settings = {
+        "image_newline": asked.has_newlines,
+        "view_separator": asked.separator,
+        **connector_settings(connector),
+    }
     config = tiny_config(**settings, **({} if equal_views else single_tower()))
     model = FilaForConditionalGeneration(config).eval()
     tokens = model.model.tokens_per_tile
@@ -99,7 +106,8 @@ def refusal(processor: FilaProcessor, layout: str, sizes: list[tuple[int, int]])
     plans, unit = [processor.image_processor.plan(*size) for size in sizes], processor.token_size or 1
     if any(side % unit for plan in plans for view in plan.view_sizes for side in view):
         return f"must be whole tokens of {unit} pixels"
-    if processor.token_size is None and LAYOUTS[layout].row_newlines and any(plan.num_views > 1 for plan in plans):
+    asked, several = LAYOUTS[layout], any(plan.num_views > 1 for plan in plans)
+    if processor.token_size is None and (asked.overview_newlines or (asked.row_newlines and several)):
         return "needs the rows and columns of a tile's tokens"
     return None
 

@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 
 from fila import FilaConfig, FilaForConditionalGeneration
 from fila.conversion.key_rules import export_plan
+from fila.conversion.shared_templates import TEXT as LANGUAGE_MODEL
 from fila.conversion.systems import SYSTEMS
 from fila.systems.recipes import load_recipe
-from tests.conversion.parts import CLIP_SIZES, CONVNEXT_SIZES, LLAMA_SIZES, byte_tokenizer
+from tests.conversion.parts import CLIP_SIZES, CONVNEXT_SIZES, LLAMA_SIZES, byte_tokenizer, write_text
 from tests.helpers import randomise
 
 CLIP = {key: value for key, value in CLIP_SIZES.items() if key != "projection_dim"}
@@ -162,6 +163,22 @@ ORIGINALS = {
         extra={f"{_CLIP}post_layernorm.bias": (20,)},
         model_type="mistral",
     ),
+    "deepseek-ocr": Original(
+        "deepseek-ocr",
+        0,
+        "deepseek-ocr",
+        low_res=CLIP | {"tower_options": {"positions": "bicubic_antialias"}},
+        high_res=SAM | {"tower_options": {"positions": "bicubic_antialias", "downsample": [7, 20]}},
+        config={"tile_size": 64},
+        images={"canvas": {"type": "deepseek_ocr", "patch_size": 8, "overview_size": 96}},
+        extra={
+            "model.vision_model.embeddings.patch_embedding.weight": (20, 3, 7, 7),
+            "model.embed_tokens.weight": (9, 24),
+            "model.layers.1.self_attn.q_proj.weight": (24, 24),
+            "model.norm.weight": (24,),
+            "lm_head.weight": (9, 24),
+        },
+    ),
     "llava-next": Original("llava-next", 4, "llava-next", low_res=CLIP, extra={f"{_CLIP}post_layernorm.bias": (20,)}),
     "llava-hr": Original(
         "llava-hr",
@@ -241,6 +258,17 @@ ORIGINALS = {
 }
 
 
+def text_beside(folder: Path) -> Path:
+    """The language model beside an original whose own cannot be imported."""
+    return folder.with_name(f"{folder.name}-text")
+
+
+def import_settings(original: Original, folder: Path) -> dict[str, Any]:
+    """Keyword arguments of `import_checkpoint` for what `write_original` wrote."""
+    is_replaced = SYSTEMS[original.system].text_is_replaced
+    return original.settings | ({"text_weights": text_beside(folder)} if is_replaced else {})
+
+
 def tiny_original(original: Original) -> FilaConfig:
     """Config of the tiny model before it is exported; its vocabulary is that of the original."""
     recipe = load_recipe(original.recipe)
@@ -273,7 +301,11 @@ def write_original(folder: Path, original: Original, *, shards: int = 1) -> dict
     model = FilaForConditionalGeneration(config)
     randomise(model)
     ours = {key: tensor for key, tensor in model.state_dict().items() if key not in model.all_tied_weights_keys}
-    layout = SYSTEMS[original.system].layouts[original.layout]
+    system = SYSTEMS[original.system]
+    layout = system.layouts[original.layout]
+    if system.text_is_replaced:
+        write_text(text_beside(folder))
+        ours = {key: tensor for key, tensor in ours.items() if not key.startswith((LANGUAGE_MODEL, "lm_head."))}
     plan = export_plan(ours, layout.templates(config), name=original.recipe)
     state = {key: origin.function([ours[name] for name in origin.sources]).clone() for key, origin in plan.items()}
     state |= {key: torch.rand(shape) for key, shape in original.extra.items()}

@@ -245,7 +245,34 @@ _COGVLM2_VIDEO: dict[str, Shape] = {
     _COG_LAYER + r"(?:attention\.dense|mlp\.fc2)\.bias": (1792,),
 }
 
+_SAM_BLOCK, _CLIP_LAYER = r"model\.sam_model\.blocks\.\d+\.", r"model\.vision_model\.transformer\.layers\.\d+\."
+# as in tests/golden/deepseek_ocr_state_keys.json
+_DEEPSEEK_OCR: dict[str, Shape] = {
+    r"model\.(?:image_newline|view_seperator)": (1280,),
+    r"model\.projector\.layers\.weight": (1280, 2048),
+    r"model\.projector\.layers\.bias": (1280,),
+    r"model\.sam_model\.pos_embed": (1, 64, 64, 768),
+    r"model\.sam_model\.patch_embed\.proj\.weight": (768, 3, 16, 16),
+    r"model\.sam_model\.patch_embed\.proj\.bias": (768,),
+    _SAM_BLOCK + r"(?:norm[12]|attn\.proj|mlp\.lin[12])" + _WB: None,
+    _SAM_BLOCK + r"attn\.qkv\.weight": (2304, 768),
+    _SAM_BLOCK + r"attn\.qkv\.bias": (2304,),
+    _SAM_BLOCK + r"attn\.rel_pos_[hw]": None,
+    r"model\.sam_model\.neck\.0\.weight": (256, 768, 1, 1),
+    r"model\.sam_model\.neck\.2\.weight": (256, 256, 3, 3),
+    r"model\.sam_model\.neck\.[13]" + _WB: (256,),
+    r"model\.sam_model\.net_2\.weight": (512, 256, 3, 3),
+    r"model\.sam_model\.net_3\.weight": (1024, 512, 3, 3),
+    r"model\.vision_model\.embeddings\.class_embedding": (1024,),
+    r"model\.vision_model\.embeddings\.position_embedding\.weight": (257, 1024),
+    r"model\.vision_model\.pre_layrnorm" + _WB: (1024,),
+    _CLIP_LAYER + r"self_attn\.qkv_proj\.weight": (3072, 1024),
+    _CLIP_LAYER + r"self_attn\.qkv_proj\.bias": (3072,),
+    _CLIP_LAYER + r"(?:self_attn\.out_proj|layer_norm[12]|mlp\.fc[12])" + _WB: None,
+}
+
 RECORDED = {
+    "deepseek-ocr": Recorded("deepseek-ocr", 0, _DEEPSEEK_OCR),
     "cogvlm2-video": Recorded("cogvlm2-video", 0, _COGVLM2_VIDEO),
     "cogvlm2-video-base": Recorded("cogvlm2-video", 0, _COGVLM2_VIDEO),
     "videollama2-7b": Recorded("videollama2", 0, _videollama2("stc_connector", _clip(_CLIP_PREFIX))),

@@ -15,15 +15,14 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from fila.conversion import pretrained_part as part
 from fila.conversion.export_checkpoint import export_checkpoint
 from fila.conversion.import_checkpoint import import_checkpoint, open_source
-from tests.conversion.originals import ORIGINALS, write_original
+from tests.conversion.originals import ORIGINALS, import_settings, write_original
 from tests.conversion.parts import write_clip, write_convnext
 from tests.helpers import random_image
 
 
 def imported(folder: Path, name: str, **changes: Any) -> Path:
-    return import_checkpoint(
-        folder / "theirs", folder / "ours", progress=False, **{**ORIGINALS[name].settings, **changes}
-    )
+    settings = import_settings(ORIGINALS[name], folder / "theirs")
+    return import_checkpoint(folder / "theirs", folder / "ours", progress=False, **{**settings, **changes})
 
 
 @pytest.mark.parametrize("name", ORIGINALS)

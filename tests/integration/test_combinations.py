@@ -104,7 +104,7 @@ def reasons(combination: Combination) -> list[str]:
         found.append("differ in size")
     has_rows = read.tokens_are_places and joins.token_grid((4, 4)) is not None
     asked = LAYOUTS.get(layout, LAYOUTS["fila"])
-    if asked.row_newlines and not (has_rows and (joins.patch_block is not None or not unequal)):
+    if asked.has_newlines and not (has_rows and (joins.patch_block is not None or not unequal)):
         found.append("lie on no grid")
     if asked.unpad != "no" and not views.centred:
         found.append("drops the rows and columns around an image in the middle")
@@ -124,7 +124,9 @@ def build(combination: Combination) -> tuple[FilaConfig, FilaProcessor]:
     settings |= {"connector": {"type": connector}, **CONNECTOR_CHANGES.get(connector, {})}
     if connector == "adaptive_resampler":
         settings["connector"] = {"type": connector, "grid_size": 4}
-    settings |= {"image_newline": layout == "llava_next", "slice_positions": 60 * (layout == "placed")}
+    asked = LAYOUTS.get(layout, LAYOUTS["fila"])
+    settings |= {"image_newline": asked.has_newlines, "view_separator": asked.separator}
+    settings |= {"slice_positions": 60 * (layout == "placed")}
     config = tiny_config(**settings, image_token_id=SPECIALS.index(PLACEHOLDER))
     options = tiny_canvas(canvas) | multiple(canvas, connector)
     side = config.high_res_tile_size

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tests.parity import (
     cogvlm2,
+    deepseek_ocr,
     eagle,
     internvl,
     leo,
@@ -328,6 +329,14 @@ PIECES = (
         "modeling/connector_conv_glu.py",
         "cogvlm2*_adapter_reconstructed*.safetensors",
         cogvlm2.adapter,
+    ),
+    # worst measured: 1.2e-6
+    Piece(
+        "DeepSeek-OCR",
+        "SAM, CLIP on its map, projector, order of the tokens",
+        "modeling/serial_towers.py, tower_sam.py, tower_clip.py, fusion_channel_concat.py",
+        "deepseek_ocr_encoder*.safetensors",
+        deepseek_ocr.encoder,
     ),
 )
 

@@ -12,6 +12,9 @@ TILE = Size(7, 11)
 SQUARE = Size(28, 28)  # strategies that count in patches take a square tile
 
 SETTINGS: list[tuple[dict[str, Any], Size]] = [
+    ({"type": "deepseek_ocr", "patch_size": 7, "multiple": 2, "overview_size": 42}, SQUARE),
+    ({"type": "deepseek_ocr", "patch_size": 7, "multiple": 2, "overview_size": 42, "rounding": "pillow"}, SQUARE),
+    ({"type": "deepseek_ocr", "patch_size": 7, "multiple": 2, "overview_size": 42, "tiles": False}, SQUARE),
     ({"type": "fila"}, TILE),
     ({"type": "fila", "rule": "llava_next"}, TILE),
     ({"type": "fila", "overview": False}, TILE),

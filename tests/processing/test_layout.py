@@ -249,3 +249,39 @@ def test_maps_need_the_grid_of_a_tile_and_unpadding_the_size() -> None:
         count_tokens(LAYOUTS["llava_next"], FOUR)
     with pytest.raises(ValueError, match=r"`layout.unpad` needs the size of the image\."):
         count_tokens(LAYOUTS["llava_next"], Geometry((1, 2), (4, 4, 4), None, (2, 2)))
+
+
+def test_deepseek_ocr_token_order_golden() -> None:
+    checked = 0
+    for table in rows_of("deepseek_ocr_token_order.json"):
+        for values in table["rows"]:
+            row = dict(zip(table["columns"], values, strict=True))
+            overview, tile = row["side_global"], row["side_local"]
+            num_tiles = row["rows"] * row["cols"]
+            geometry = Geometry(
+                (row["rows"], row["cols"]) if num_tiles else (1, 1),
+                (overview**2, *[tile**2] * num_tiles),
+                tile_token_grid=(tile, tile),
+                overview_token_grid=(overview, overview),
+            )
+            tokens = token_indices(lay_out(LAYOUTS["deepseek_ocr"], geometry))
+            assert tokens == row["order"]
+            assert count_tokens(LAYOUTS["deepseek_ocr"], geometry) == len(tokens)
+            checked += 1
+    assert checked >= 6
+
+
+def test_overview_newlines_and_separator_alone() -> None:
+    geometry = Geometry((1, 2), (4, 1, 1), tile_token_grid=(1, 1), overview_token_grid=(2, 2))
+    for options, expected in (
+        ({"overview_newlines": True}, [0, 1, -1, 2, 3, -1, 4, 5]),
+        ({"separator": True}, [0, 1, 2, 3, 4, 5, -3]),
+        ({"overview": "none", "overview_newlines": True, "separator": True}, [4, 5, -3]),
+    ):
+        layout = build_layout({"type": "fila", **options})
+        tokens = token_indices(lay_out(layout, geometry))
+        assert tokens == expected
+        assert count_tokens(layout, geometry) == len(tokens)
+        assert not layout.is_one_run
+    with pytest.raises(ValueError, match=r"`overview_newlines` those of the overview's; set the processor's"):
+        lay_out(build_layout({"type": "fila", "overview_newlines": True}), Geometry((1, 1), (4,)))
