@@ -43,7 +43,7 @@ TABLES = {
     "image_drawings.py": ("DRAWINGS",),
     "model_features.py": ("FEATURES",),
     "processor_features.py": ("FEATURES",),
-    "tower_configs.py": ("TOWER_CONFIGS",),
+    "tower_configs.py": ("TOWER_CONFIGS", "TOWER_FEATURES"),
     "towers.py": ("LOW_RES_TOWERS", "HIGH_RES_TOWERS"),
 }
 SETTINGS_FILES = ("config.json", "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
@@ -89,14 +89,15 @@ def model_entries(config: "FilaConfig") -> dict[str, set[str]]:
         "serial_towers": config.has_serial_towers,
         "shared_positions": config.shared_positions,
         "slice_positions": config.slice_positions,
-        "vit_merger": any(of_tower.get("merge_after") for of_tower in options),
     }
+    has_merger = any(of_tower.get("merge_after") for of_tower in options)
     return {
         "FUSIONS": {config.fusion["type"]},
         "CONNECTORS": {config.connector["type"], *_types_in(config.fusion), *_types_in(config.connector)},
         "LOW_RES_TOWERS": {low, *high},
         "HIGH_RES_TOWERS": high,
         "TOWER_CONFIGS": {low, *high},
+        "TOWER_FEATURES": {"vit_merger"} if has_merger else set(),
         "FEATURES": {name for name, is_used in features.items() if is_used}
         | ({"videos"} if config.video_token_id is not None else set()),
     }

@@ -7,7 +7,6 @@ from typing import Any
 from .image_carrier import unpack_images
 from .modeling_shared_positions import shared_positions
 from .serial_towers import SerialTowers
-from .tower_merger import VitMerger
 from .video_features import VideoFeatures
 from .view_tile_positions import SlicePositions
 
@@ -17,5 +16,4 @@ FEATURES: dict[str, Any] = {
     "shared_positions": shared_positions,
     "slice_positions": SlicePositions,
     "videos": VideoFeatures,
-    "vit_merger": VitMerger,
 }

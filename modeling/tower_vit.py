@@ -30,9 +30,9 @@ from transformers.utils import TransformersKwargs
 from transformers.utils.output_capturing import OutputRecorder
 
 from .image_resize import resize
-from .model_features import FEATURES
 from .module_gradients import graph_if_needed
 from .part_options import one_of
+from .tower_configs import TOWER_FEATURES
 from .tower_options import TowerError, cells_per_side, square, tower_options, whole_patches
 from .tower_positions import RULES, patch_mask
 
@@ -94,13 +94,13 @@ class VitTower:
         grid = whole_patches(config, height, width)
         if vit_options(config).merge_after is None:
             return grid
-        joined: tuple[int, int] = FEATURES["vit_merger"].joined_grid(config, grid, cls.num_prefix(config))
+        joined: tuple[int, int] = TOWER_FEATURES["vit_merger"].joined_grid(config, grid, cls.num_prefix(config))
         return joined
 
     def add_merger(self, config: PreTrainedConfig, num_layers: int | None) -> None:
         """Add the merger of `merge_after`, if there is one, to a tower that keeps `num_layers` layers."""
         if vit_options(config).merge_after is not None:
-            self.vit_merger = FEATURES["vit_merger"](config, num_layers)
+            self.vit_merger = TOWER_FEATURES["vit_merger"](config, num_layers)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
