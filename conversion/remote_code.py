@@ -41,6 +41,7 @@ TABLES = {
     "connector.py": ("CONNECTORS",),
     "fusion.py": ("FUSIONS",),
     "image_drawings.py": ("DRAWINGS",),
+    "injection.py": ("INJECTIONS",),
     "model_features.py": ("FEATURES",),
     "processor_features.py": ("FEATURES",),
     "tower_configs.py": ("TOWER_CONFIGS",),
@@ -48,7 +49,10 @@ TABLES = {
 }
 SETTINGS_FILES = ("config.json", "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
 # Functions of the tables that only registration calls.
-CHECKS = {f"check_{kind}" for kind in ("canvas", "connector", "fusion", "high_res_tower", "layout", "low_res_tower")}
+CHECKS = {
+    f"check_{kind}"
+    for kind in ("canvas", "connector", "fusion", "high_res_tower", "injection", "layout", "low_res_tower")
+}
 # As transformers looks for them.
 RELATIVE_IMPORT = re.compile(r"^\s*from\s+\.(\w+)\s+import", re.MULTILINE)
 Code = dict[str, bytes]
@@ -83,10 +87,19 @@ def model_entries(config: "FilaConfig") -> dict[str, set[str]]:
     """Return the names that each table of the model needs."""
     low = config.vision_config.model_type
     high = {tower.model_type for tower in (config.high_res_vision_config, *config.extra_vision_configs) if tower}
-    features = {"shared_positions": config.shared_positions, "slice_positions": config.slice_positions}
+    injection = config.injection["type"]
+    features = {
+        "injection": injection != "none",
+        "shared_positions": config.shared_positions,
+        "slice_positions": config.slice_positions,
+    }
     return {
         "FUSIONS": {config.fusion["type"]},
-        "CONNECTORS": {config.connector["type"], *_types_in(config.fusion), *_types_in(config.connector)},
+        "CONNECTORS": {
+            config.connector["type"],
+            *_types_in([config.fusion, config.connector, config.injection]),
+        },
+        "INJECTIONS": {injection} - {"none"},
         "LOW_RES_TOWERS": {low, *high},
         "HIGH_RES_TOWERS": high,
         "TOWER_CONFIGS": {low, *high},

@@ -4,6 +4,7 @@
 
 from .source_system import SourceSystem
 from .system_cogvlm2 import COGVLM2_VIDEO
+from .system_granite import GRANITE4_VISION
 from .system_internvl_leo_minicpm import INTERNVL, LEO, MINICPM_V
 from .system_llava import EAGLE, LLAVA_HR, LLAVA_NEXT, LLAVA_UHD, MINI_GEMINI
 from .system_video import VIDEOLLAMA2
@@ -13,6 +14,7 @@ SYSTEMS: dict[str, SourceSystem] = {
     for system in (
         COGVLM2_VIDEO,
         EAGLE,
+        GRANITE4_VISION,
         INTERNVL,
         LEO,
         LLAVA_HR,

@@ -5,11 +5,13 @@
 from typing import Any
 
 from .image_carrier import unpack_images
+from .injection import build_injection
 from .modeling_shared_positions import shared_positions
 from .video_features import VideoFeatures
 from .view_tile_positions import SlicePositions
 
 FEATURES: dict[str, Any] = {
+    "injection": build_injection,
     "packed_images": unpack_images,
     "shared_positions": shared_positions,
     "slice_positions": SlicePositions,

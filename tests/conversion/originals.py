@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from fila import FilaConfig, FilaForConditionalGeneration
 from fila.conversion.key_rules import export_plan
+from fila.conversion.system_granite import granite4_settings
 from fila.conversion.systems import SYSTEMS
 from fila.systems.recipes import load_recipe
 from tests.conversion.parts import CLIP_SIZES, CONVNEXT_SIZES, LLAMA_SIZES, byte_tokenizer
@@ -68,6 +69,22 @@ EVA2_CLIP = {**VIT, "image_size": 28, "patch_size": 7}
 TEXT = LLAMA_SIZES
 
 
+GRANITE_SIGLIP = VIT | {"image_size": 28, "patch_size": 7}
+GRANITE = {
+    "downsample_rate": "1/2",
+    "deepstack_layer_map": [[-3, 0], [1, 2]],
+    "spatial_target_layers": [1, 3, 4, 5],
+    "qformer_config": {"intermediate_size": 17},
+    "vision_feature_select_strategy": "full",
+}
+
+
+def projected(source: dict[str, Any]) -> dict[str, Any]:
+    """Settings of `FilaConfig` that follow from a Granite 4 Vision's config."""
+    settings = granite4_settings(source | {"vision_config": GRANITE_SIGLIP | {"model_type": "siglip_vision_model"}})
+    return {key: settings.config[key] for key in ("connector", "injection", "vision_feature_layer")}
+
+
 @dataclass(frozen=True)
 class Original:
     """A tiny checkpoint of a system.
@@ -80,6 +97,7 @@ class Original:
         source: Further entries of the original's config.json.
         extra: Keys to shapes of what is left behind.
         text_in: Name of the language model's section in config.json; None where it is the config itself.
+        text: Sizes of the language model that differ from the others'.
     """
 
     system: str
@@ -92,6 +110,7 @@ class Original:
     source: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, tuple[int, ...]] = field(default_factory=dict)
     text_in: str | None = None
+    text: dict[str, Any] = field(default_factory=dict)
     model_type: str = "llama"
 
     @property
@@ -152,6 +171,18 @@ ORIGINALS = {
         model_type="mistral",
     ),
     "llava-next": Original("llava-next", 4, "llava-next", low_res=CLIP, extra={f"{_CLIP}post_layernorm.bias": (20,)}),
+    "granite4-vision": Original(
+        "granite4-vision",
+        0,
+        "granite4-vision",
+        low_res=GRANITE_SIGLIP | {"tower_options": {"norm": False}},
+        config=projected(GRANITE),
+        source=GRANITE | {"vision_config": GRANITE_SIGLIP | {"model_type": "siglip_vision_model"}},
+        extra={"model.vision_tower.post_layernorm.bias": (20,)},
+        text_in="text_config",
+        text={"num_hidden_layers": 6},
+        model_type="granite",
+    ),
     "llava-hr": Original(
         "llava-hr",
         0,
@@ -222,7 +253,7 @@ def tiny_original(original: Original) -> FilaConfig:
     """Config of the tiny model before it is exported; its vocabulary is that of the original."""
     recipe = load_recipe(original.recipe)
     tokens = tokenizer_of(original)
-    text: Any = {"vocab_size": len(tokens), **TEXT, "rms_norm_eps": 1e-5}
+    text: Any = {"vocab_size": len(tokens), **TEXT, **original.text, "rms_norm_eps": 1e-5}
     if original.model_type != recipe.config["text_config"]["model_type"] and original.model_type != "internlm2":
         text = {**text, "model_type": original.model_type}
     return FilaConfig.from_recipe(
@@ -257,7 +288,7 @@ def write_original(folder: Path, original: Original, *, shards: int = 1) -> dict
     folder.mkdir(parents=True, exist_ok=True)
     tokens = tokenizer_of(original)
     tokens.save_pretrained(folder)
-    text = {"vocab_size": len(tokens), **TEXT, "rms_norm_eps": 1e-5}
+    text = {"vocab_size": len(tokens), **TEXT, **original.text, "rms_norm_eps": 1e-5}
     section = text if original.text_in is None else {original.text_in: {**text, "model_type": original.model_type}}
     (folder / "config.json").write_text(json.dumps({"model_type": original.system, **section, **original.source}))
     _save(folder, state, shards)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tests.parity import (
     cogvlm2,
     eagle,
+    granite4,
     internvl,
     leo,
     llava_hr,
@@ -14,6 +15,7 @@ from tests.parity import (
     mini_gemini,
     minicpm_v,
     open_autoglm,
+    qwen3_vl,
     var,
     videollama2,
 )
@@ -320,6 +322,38 @@ PIECES = (
         "modeling/connector_conv_glu.py",
         "cogvlm2*_adapter_reconstructed*.safetensors",
         cogvlm2.adapter,
+    ),
+    # worst measured: 3.4e-7
+    Piece(
+        "Granite 4 Vision",
+        "window Q-Former, from the mean and from a corner",
+        "modeling/connector_window_qformer.py",
+        "granite4_projector*.safetensors",
+        granite4.projector,
+    ),
+    # worst measured: 3.8e-7
+    Piece(
+        "Granite 4 Vision",
+        "streams before layers of the language model",
+        "modeling/injection_layers.py",
+        "granite4_injection*.safetensors",
+        granite4.language_model,
+    ),
+    # worst measured: 8.8e-7
+    Piece(
+        "Granite 4 Vision",
+        "the whole model: streams, hidden states, logits, answers",
+        "modeling/injection_streams.py, modeling_fila.py",
+        "granite4_vision*.safetensors",
+        granite4.whole_model,
+    ),
+    # worst measured: 4.8e-7
+    Piece(
+        "Qwen3-VL",
+        "streams between layers of the language model",
+        "modeling/injection_layers.py",
+        "qwen3_vl_injection*.safetensors",
+        qwen3_vl.language_model,
     ),
 )
 
