@@ -46,7 +46,13 @@ CONNECTOR_CHANGES: dict[str, dict[str, Any]] = {
     },
     **dict.fromkeys(("identity", "spatial_conv", "spatial_pool"), EQUAL_WIDTHS),
     "window_qformer": {
-        "connector": {"type": "window_qformer", "query_side": 1, "window_side": 2, "intermediate_size": 17}
+        "connector": {
+            "type": "window_qformer",
+            "query_side": 1,
+            "window_side": 2,
+            "intermediate_size": 17,
+            "dropout": 0.0,
+        }
     },
     **{name: {"connector": {"type": name, "depth": 1, "image_frames": 3}} for name in ("stc", "stc_v35", "stp")},
 }
