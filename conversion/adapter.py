@@ -21,6 +21,7 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _TEXT = re.compile(r"base_model\.model\.model\.language_model\..+\.lora_(A|B)\.weight")
 _PARTS = {
     "the connector": "base_model.model.model.multi_modal_projector.",
+    "the connectors of the injection": "base_model.model.model.injection.",
     "the vision towers or their fusion": "base_model.model.model.vision_tower.",
     "the output head": "base_model.model.lm_head.",
     "a part that was trained whole in the language model": "base_model.model.model.language_model.",

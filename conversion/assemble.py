@@ -48,6 +48,7 @@ def assemble(
     text_gguf_file: str | None = None,
     fusion: Mapping[str, Any] | str | None = None,
     connector: Mapping[str, Any] | str | None = None,
+    injection: Mapping[str, Any] | None = None,
     canvas: Mapping[str, Any] | str | None = None,
     vision_feature_layer: int = -2,
     tile_size: int | None = None,
@@ -75,6 +76,7 @@ def assemble(
         text_gguf_file: Name of a GGUF file in the Hub repository `text`.
         fusion: Name or option dict of the fusion; FILA's by default. `"none"` for a single-tower model.
         connector: Name or option dict of the connector.
+        injection: Option dict of the injection; none by default.
         canvas: Name or option dict of the canvas strategy.
         vision_feature_layer: Layer of the low-res tower that the connector reads; later ones are left behind.
         tile_size: Pixels per side of a view, where the low-res tower's own size is not whole patches or too small.
@@ -124,6 +126,7 @@ def assemble(
         options = {
             "fusion": fusion,
             "connector": connector,
+            "injection": injection,
             "vision_feature_layer": vision_feature_layer,
             "tile_size": tile_size,
             "high_res_tile_size": high_res_tile_size,
@@ -272,6 +275,9 @@ def _entries(
     if fusion.taps or fusion.final_stages or next(fusion.parameters(), None) is not None:
         entries.append(PartEntry("fusion", f"new weights, `{model.config.fusion['type']}`"))
     entries.append(PartEntry("connector", f"new weights, `{model.config.connector['type']}`"))
+    if (streams := model.model.injection) is not None:
+        layers = ", ".join(map(str, sorted(streams.before)))
+        entries.append(PartEntry("injection", f"new weights, streams before layers {layers} of the language model"))
     return entries
 
 

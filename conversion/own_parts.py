@@ -20,7 +20,7 @@ from transformers import CONFIG_MAPPING
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.utils import cached_file
 
-from fila.modeling import connector, fusion, tower_configs, towers
+from fila.modeling import connector, fusion, injection, tower_configs, towers
 from fila.processing import canvas, layout
 
 from .pretrained_part import read_json
@@ -30,6 +30,7 @@ GROUP = "fila.parts"
 KINDS: dict[str, tuple[str, dict[str, Any], Any]] = {
     "fusion": ("FUSIONS", fusion.FUSIONS, fusion.check_fusion),
     "connector": ("CONNECTORS", connector.CONNECTORS, connector.check_connector),
+    "injection": ("INJECTIONS", injection.INJECTIONS, injection.check_injection),
     "low_res_tower": ("LOW_RES_TOWERS", towers.LOW_RES_TOWERS, towers.check_low_res_tower),
     "high_res_tower": ("HIGH_RES_TOWERS", towers.HIGH_RES_TOWERS, towers.check_high_res_tower),
     "canvas": ("CANVASES", canvas.CANVASES, canvas.check_canvas),
@@ -39,6 +40,7 @@ KINDS: dict[str, tuple[str, dict[str, Any], Any]] = {
 FILES = {
     "FUSIONS": "fusion",
     "CONNECTORS": "connector",
+    "INJECTIONS": "injection",
     "LOW_RES_TOWERS": "towers",
     "HIGH_RES_TOWERS": "towers",
     "TOWER_CONFIGS": "tower_configs",
@@ -58,8 +60,8 @@ def register_part(kind: str, name: str, part: type | layout.Layout) -> None:
     """Register a part of your own, so that configs can name it and it works like fila's own parts.
 
     Args:
-        kind: `fusion`, `connector`, `canvas`, `layout`, `low_res_tower` or `high_res_tower`; `tower` is whichever of
-            the two the class can be.
+        kind: `fusion`, `connector`, `injection`, `canvas`, `layout`, `low_res_tower` or `high_res_tower`; `tower` is
+            whichever of the two the class can be.
         name: Name in configs: the `type` of the part's options, or the `model_type` of a tower's config.
         part: The class, or the `Layout`.
 

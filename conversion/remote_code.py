@@ -41,6 +41,7 @@ TABLES = {
     "connector.py": ("CONNECTORS",),
     "fusion.py": ("FUSIONS",),
     "image_drawings.py": ("DRAWINGS",),
+    "injection.py": ("INJECTIONS",),
     "model_features.py": ("FEATURES",),
     "processor_features.py": ("FEATURES",),
     "tower_configs.py": ("TOWER_CONFIGS", "TOWER_FEATURES"),
@@ -48,7 +49,10 @@ TABLES = {
 }
 SETTINGS_FILES = ("config.json", "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
 # Functions of the tables that only registration calls.
-CHECKS = {f"check_{kind}" for kind in ("canvas", "connector", "fusion", "high_res_tower", "layout", "low_res_tower")}
+CHECKS = {
+    f"check_{kind}"
+    for kind in ("canvas", "connector", "fusion", "high_res_tower", "injection", "layout", "low_res_tower")
+}
 # As transformers looks for them.
 RELATIVE_IMPORT = re.compile(r"^\s*from\s+\.(\w+)\s+import", re.MULTILINE)
 Code = dict[str, bytes]
@@ -85,7 +89,9 @@ def model_entries(config: "FilaConfig") -> dict[str, set[str]]:
     towers = [tower for tower in (config.high_res_vision_config, *config.extra_vision_configs) if tower]
     high = {tower.model_type for tower in towers}
     options = [getattr(tower, "tower_options", None) or {} for tower in (config.vision_config, *towers)]
+    injection = config.injection["type"]
     features = {
+        "injection": injection != "none",
         "serial_towers": config.has_serial_towers,
         "shared_positions": config.shared_positions,
         "slice_positions": config.slice_positions,
@@ -93,7 +99,11 @@ def model_entries(config: "FilaConfig") -> dict[str, set[str]]:
     has_merger = any(of_tower.get("merge_after") for of_tower in options)
     return {
         "FUSIONS": {config.fusion["type"]},
-        "CONNECTORS": {config.connector["type"], *_types_in(config.fusion), *_types_in(config.connector)},
+        "CONNECTORS": {
+            config.connector["type"],
+            *_types_in([config.fusion, config.connector, config.injection]),
+        },
+        "INJECTIONS": {injection} - {"none"},
         "LOW_RES_TOWERS": {low, *high},
         "HIGH_RES_TOWERS": high,
         "TOWER_CONFIGS": {low, *high},

@@ -5,6 +5,7 @@
 from .source_system import SourceSystem
 from .system_cogvlm2 import COGVLM2_VIDEO
 from .system_deepseek_ocr import DEEPSEEK_OCR
+from .system_granite import GRANITE4_VISION
 from .system_internvl_leo_minicpm import INTERNVL, LEO, MINICPM_V
 from .system_llava import EAGLE, LLAVA_HR, LLAVA_NEXT, LLAVA_UHD, MINI_GEMINI
 from .system_minicpm_v_4_6 import MINICPM_V_4_6
@@ -16,6 +17,7 @@ SYSTEMS: dict[str, SourceSystem] = {
         COGVLM2_VIDEO,
         DEEPSEEK_OCR,
         EAGLE,
+        GRANITE4_VISION,
         INTERNVL,
         LEO,
         LLAVA_HR,

@@ -193,6 +193,11 @@ def export_vision(
     Raises:
         NotExportableError: If one graph cannot serve every image; the message names the setting.
     """
+    if model.config.injection["type"] != "none":
+        raise NotExportableError(
+            "The graph returns the image tokens alone, and so do the files that other programs read; the streams of "
+            "`injection` would be lost, and with them most of what the model reads. Use a model without injection."
+        )
     if not processor.image_processor.plans().equal_views:
         raise NotExportableError(
             f"The views of canvas {processor.image_processor.canvas['type']!r} differ in size; the vision half of a "

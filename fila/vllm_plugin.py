@@ -83,10 +83,16 @@ class FilaVllmConfig:
         """Let vLLM ask a model with `shared_positions` for its positions, in the config of this engine alone.
 
         Raises:
-            ValueError: If prompts number their images and the engine would take several, whose numbers vLLM's cache of
-                single images does not know.
+            ValueError: If the model has an injection, whose streams vLLM would not pass on; or if prompts number their
+                images and the engine would take several, whose numbers vLLM's cache of single images does not know.
         """
         config = model_config.hf_config
+        if config.injection["type"] != "none":
+            raise ValueError(
+                "vLLM asks a model of transformers for its pooled image features alone, so the streams of `injection` "
+                "would be lost without a word, and with them most of what the model reads. Use transformers' "
+                "`generate`; vLLM serves the original of Granite 4 Vision and of Qwen3-VL by classes of its own."
+            )
         images = model_config.multimodal_config
         if images is not None and images.get_limit_per_prompt("image") > 1 and _numbers_images(model_config.model):
             raise ValueError(

@@ -113,6 +113,9 @@ class FilaConfig(PreTrainedConfig):
             Fusion that joins the towers: `type` and that fusion's options, or its name.
         connector (`dict` or `str`, *optional*, defaults to `{"type": "mlp"}`):
             Connector from vision width to language-model width: `type` and its options, or its name.
+        injection (`dict` or `str`, *optional*, defaults to `{"type": "none"}`):
+            Streams of image features that are added before layers of the language model: `type` and its options, see
+            `injection_streams.py`.
         vision_feature_layer (`int`, *optional*, defaults to -2):
             Layer of the low-res tower that the connector reads: negative counts from the end (-1 is the last),
             positive counts from 1. Later layers are neither run nor kept.
@@ -185,11 +188,13 @@ class FilaConfig(PreTrainedConfig):
     if TYPE_CHECKING:  # as they are after construction
         fusion: Any = None
         connector: Any = None
+        injection: Any = None
         tile_size: int = 0
         high_res_tile_size: Any = None
     else:
         fusion: dict[str, Any] | str | None = None
         connector: dict[str, Any] | str | None = None
+        injection: dict[str, Any] | str | None = None
         tile_size: int | None = None
         high_res_tile_size: int | None = None
     vision_feature_layer: int = -2
@@ -246,6 +251,7 @@ class FilaConfig(PreTrainedConfig):
         self.fusion, self.connector = as_options(self.fusion), as_options(self.connector)
         if self.fusion is None:
             self.fusion = {"type": "none" if single_tower else "cvfm"}
+        self.injection = {"type": "none"} if self.injection is None else as_options(self.injection)
         if self.connector is None:
             self.connector = {"type": "mlp"}
         if not hasattr(self.vision_config, "image_size") or not hasattr(self.vision_config, "patch_size"):
@@ -258,7 +264,7 @@ class FilaConfig(PreTrainedConfig):
             self.tile_size = _side(getattr(first, "image_size", self.vision_config.image_size))
         if not (single_tower or self.has_serial_towers) and self.high_res_tile_size is None:
             self.high_res_tile_size = self._default_high_res_tile_size()
-        for name in ("fusion", "connector"):
+        for name in ("fusion", "connector", "injection"):
             check_layers(name, getattr(self, name))
         self._check_parts()
         super().__post_init__(**kwargs)

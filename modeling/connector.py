@@ -25,6 +25,7 @@ from .connector_stc import (
     StcV35Connector,
     StpConnector,
 )
+from .connector_window_qformer import WindowQFormerConnector
 from .part_options import build_part, check_answers
 from .video_clips import Read, TimeWindow
 from .view_patch_grid import Grid
@@ -104,6 +105,7 @@ CONNECTORS: dict[str, Callable[..., Connector]] = {
     "stc": StcConnector,
     "stc_v35": StcV35Connector,
     "stp": StpConnector,
+    "window_qformer": WindowQFormerConnector,
 }
 
 

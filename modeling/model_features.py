@@ -5,12 +5,14 @@
 from typing import Any
 
 from .image_carrier import unpack_images
+from .injection import build_injection
 from .modeling_shared_positions import shared_positions
 from .serial_towers import SerialTowers
 from .video_features import VideoFeatures
 from .view_tile_positions import SlicePositions
 
 FEATURES: dict[str, Any] = {
+    "injection": build_injection,
     "packed_images": unpack_images,
     "serial_towers": SerialTowers,
     "shared_positions": shared_positions,

@@ -9,6 +9,7 @@ image i, M language-model width.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Unpack, cast
 
 import torch
@@ -64,8 +65,14 @@ class FilaModel(FilaPreTrainedModel):
     def __init__(self, config: FilaConfig) -> None:
         super().__init__(config)
         self.vision_tower = FilaVisionModel._from_config(config)
-        self.multi_modal_projector: Any = build_connector(  # a `Connector` that is a module
-            config, self.vision_tower.fusion.output_size
+        fusion = self.vision_tower.fusion
+        self.injection: Any = None  # an `Injection` that is a module
+        if config.injection["type"] != "none":
+            self.injection = FEATURES["injection"](config, fusion)
+        self.multi_modal_projector: Any = (  # a `Connector` that is a module
+            build_connector(config, fusion.output_size)
+            if self.injection is None
+            else self.injection.input_connector(config, fusion)
         )
         self.image_newline = None
         if config.image_newline:
@@ -83,6 +90,8 @@ class FilaModel(FilaPreTrainedModel):
             self.clip_tokens = FEATURES["videos"].clip_token_rule(self.multi_modal_projector, grid)
         check_takes_embeddings(config.text_config)
         self.language_model = AutoModel.from_config(config.text_config)
+        if self.injection is not None:
+            self.injection.attach(self.vision_tower.low_res_tower, self.language_model)
         self._can_compile_fullgraph = self.language_model._can_compile_fullgraph
         self.post_init()
 
@@ -146,18 +155,27 @@ class FilaModel(FilaPreTrainedModel):
             high_res_sizes=high_res_sizes,
             patch_grids=patch_grids,
             views_per_chunk=views_per_chunk,
+            feature_layers=() if self.injection is None else self.injection.feature_layers,
             return_dict=True,
             **kwargs,
         )
         plan = ImagePlan.of(view_boxes, tile_grid, high_res_sizes, patch_grids)
-        outputs.pooler_output = self.image_tokens(outputs.last_hidden_state, plan, view_positions, views_per_chunk)
-        if image_token_index is None:
-            return outputs
-        ordered = [
-            select_tokens(tokens, index, self.image_newline, image, separator=self.view_separator)
-            for image, (tokens, index) in enumerate(zip(outputs.pooler_output, image_token_index, strict=True))
-        ]
-        return FilaImageFeatures(**{**outputs, "pooler_output": ordered}, in_runs=True)
+
+        def laid_out(features: torch.Tensor, connector: Any = None, grid: Grid | None = None) -> list[torch.Tensor]:
+            tokens = self.image_tokens(features, plan, view_positions, views_per_chunk, connector=connector, grid=grid)
+            if image_token_index is None:
+                return tokens
+            return [
+                select_tokens(own, index, self.image_newline, image, separator=self.view_separator)
+                for image, (own, index) in enumerate(zip(tokens, image_token_index, strict=True))
+            ]
+
+        in_runs = None if image_token_index is None else True
+        if self.injection is None:
+            outputs.pooler_output = laid_out(outputs.last_hidden_state)
+            return outputs if in_runs is None else FilaImageFeatures(**outputs, in_runs=in_runs)
+        features: FilaImageFeatures = self.injection.image_features(outputs, laid_out, in_runs)
+        return features
 
     def image_tokens(
         self,
@@ -165,10 +183,14 @@ class FilaModel(FilaPreTrainedModel):
         plan: ImagePlan,
         view_positions: PerImage | None = None,
         views_per_chunk: int | None = None,
+        *,
+        connector: Any = None,
+        grid: Grid | None = None,
     ) -> list[torch.Tensor]:
         """Turn features `(T, P, D)` of all views into each image's tokens `(N_i, M)`, in the order of its views."""
-        connector = self.multi_modal_projector
-        grid: Grid = self.vision_tower.grid_of(None if plan.patch_grids is None else torch.cat(plan.patch_grids))
+        connector = self.multi_modal_projector if connector is None else connector
+        if grid is None or plan.patch_grids is not None:
+            grid = self.vision_tower.grid_of(None if plan.patch_grids is None else torch.cat(plan.patch_grids))
         views: list[torch.Tensor] = []
         for chunk in chunks_of(sum(plan.num_views), views_per_chunk):
             own = grid[chunk] if isinstance(grid, torch.Tensor) else grid
@@ -349,11 +371,11 @@ class FilaModel(FilaPreTrainedModel):
         *,
         pre_encoded: bool,
         noun: str,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Replace the placeholders with the tokens of images or of videos.
 
         Returns:
-            Embeddings `(B, L, M)`, and the tokens `(N, M)` that were inserted.
+            Embeddings `(B, L, M)`, the tokens `(N, M)` that were inserted, and where, `(B, L, 1)` bool.
         """
         tokens = list(cast("list[torch.Tensor]", encoded.pooler_output))
         in_runs = noun == "video" or bool(getattr(encoded, "in_runs", None))
@@ -361,7 +383,7 @@ class FilaModel(FilaPreTrainedModel):
             input_ids, inputs_embeds, tokens, pre_encoded=pre_encoded, in_runs=in_runs, noun=noun
         )
         features = torch.cat(tokens).to(inputs_embeds.device, inputs_embeds.dtype)
-        return inputs_embeds.masked_scatter(mask, features), features
+        return inputs_embeds.masked_scatter(mask, features), features, mask
 
     def video_token(self) -> int:
         """Return the placeholder id of videos.
@@ -400,7 +422,7 @@ class FilaModel(FilaPreTrainedModel):
         model alone on every process. Videos cannot replace images here: they use neither newline nor slice positions,
         and they are encoded in a call of their own.
         """
-        vision = (self.vision_tower, self.multi_modal_projector)
+        vision = [part for part in (self.vision_tower, self.multi_modal_projector, self.injection) if part is not None]
         trains = self.training and torch.is_grad_enabled()
         if not (trains and any(weight.requires_grad for part in vision for weight in part.parameters())):
             # check the cache last: a static cache returns a tensor, which breaks a compiled graph
@@ -420,8 +442,10 @@ class FilaModel(FilaPreTrainedModel):
         if self.image_newline is not None or self.view_separator is not None:
             learned = (NEWLINE, self.image_newline), (SEPARATOR, self.view_separator)
             images["image_token_index"] = torch.tensor([[0, *(n for n, vector in learned if vector is not None)]])
-        (features,) = self.get_image_features(**images, return_dict=True).pooler_output
-        return inputs_embeds + features[:0].sum().to(inputs_embeds)  # zero, even if a feature is not finite
+        outputs = self.get_image_features(**images, return_dict=True)
+        for (features,) in (outputs.pooler_output, *(getattr(outputs, "deepstack_features", None) or ())):
+            inputs_embeds = inputs_embeds + features[:0].sum().to(inputs_embeds)  # zero, even if one is not finite
+        return inputs_embeds
 
     @merge_with_config_defaults
     @can_return_tuple
@@ -545,13 +569,13 @@ class FilaModel(FilaPreTrainedModel):
         # 3. Replace their placeholders, image by image.
         if input_ids is not None:
             self._refuse_bare_placeholders(input_ids, cache, images=encoded, videos=encoded_videos)
-        image_features = None
+        image_features, placeholders = None, None
         if encoded is not None:
-            inputs_embeds, image_features = self._filled(
+            inputs_embeds, image_features, placeholders = self._filled(
                 input_ids, inputs_embeds, encoded, pre_encoded=pre_encoded, noun="image"
             )
         if encoded_videos is not None:
-            inputs_embeds, _ = self._filled(
+            inputs_embeds, _, _ = self._filled(
                 input_ids, inputs_embeds, encoded_videos, pre_encoded=pre_encoded_videos, noun="video"
             )
         of_images_alone = any(
@@ -561,7 +585,10 @@ class FilaModel(FilaPreTrainedModel):
             inputs_embeds = self._touch_vision_parameters(inputs_embeds, cache)
 
         # 4. Run the language model.
-        outputs = self.language_model(
+        run: Any = self.language_model
+        if self.injection is not None and encoded is not None:
+            run = partial(self.injection.run, self.language_model, placeholders, encoded)
+        outputs = run(
             attention_mask=attention_mask,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,

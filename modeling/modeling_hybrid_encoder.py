@@ -21,7 +21,6 @@ import torch
 from torch import nn
 from transformers import CLIPVisionModel, PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
@@ -32,6 +31,7 @@ from .fusion import build_fusion
 from .fusion_align import area_resample, interpolate_box, stack_stages
 from .image_plan import ImagePixels, ImagePlan, PerImage
 from .model_features import FEATURES
+from .modeling_outputs import FilaVisionOutput
 from .module_dtypes import at_entry
 from .module_layers import layers_of
 from .module_sharding import is_sharded
@@ -276,8 +276,9 @@ class FilaVisionModel(FilaPreTrainedModel):
         high_res_sizes: PerImage | None = None,
         patch_grids: PerImage | None = None,
         views_per_chunk: int | None = None,
+        feature_layers: Sequence[int] = (),
         **kwargs: Unpack[TransformersKwargs],
-    ) -> BaseModelOutputWithPooling:
+    ) -> FilaVisionOutput:
         """Encode all views of all images.
 
         Args:
@@ -292,6 +293,8 @@ class FilaVisionModel(FilaPreTrainedModel):
                 size. `pixel_values` then holds their patches side by side; see `packed_views`.
             views_per_chunk: Views that the view towers and the fusion process at a time; None: all. Requests for
                 hidden states or attentions process all too. A high-res canvas is always encoded whole.
+            feature_layers: Hidden states of the low-res tower to return as `layer_features`: 0 for the output of the
+                embeddings, i for that of layer i, after a tap of the fusion there and before any final norm.
 
         Returns:
             `last_hidden_state` is `(T, P', output_size of the fusion)`, P' the tokens of the fusion's `output_grid`;
@@ -304,14 +307,18 @@ class FilaVisionModel(FilaPreTrainedModel):
         """
         plan = ImagePlan.of(view_boxes, tile_grid, high_res_sizes, patch_grids)
         pixels = ImagePixels(pixel_values, high_res_pixel_values)
-        encoded = self.encode(plan, pixels, views_per_chunk, **kwargs)
-        return BaseModelOutputWithPooling(last_hidden_state=encoded)  # type: ignore[arg-type]
+        states: dict[int, list[torch.Tensor]] = {layer: [] for layer in feature_layers}
+        encoded = self.encode(plan, pixels, views_per_chunk, states, **kwargs)
+        joined = {layer: torch.cat(chunks) for layer, chunks in states.items()}
+        features = tuple(joined[layer] for layer in feature_layers) or None
+        return FilaVisionOutput(last_hidden_state=encoded, layer_features=features)  # type: ignore[arg-type]
 
     def encode(
         self,
         plan: ImagePlan,
         pixels: ImagePixels,
         views_per_chunk: int | None = None,
+        states: dict[int, list[torch.Tensor]] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
         """Encode all views of a batch, see `forward`.
@@ -325,6 +332,7 @@ class FilaVisionModel(FilaPreTrainedModel):
             plan: The views of each image and their boxes.
             pixels: Their pixels.
             views_per_chunk: As in `forward`.
+            states: By layer of the low-res tower a list, to which each chunk's hidden state `(T, P, D)` is appended.
 
         Returns:
             `(T, P', output_size of the fusion)`.
@@ -344,7 +352,7 @@ class FilaVisionModel(FilaPreTrainedModel):
             views_per_chunk = None
 
         def encode(own: torch.Tensor, own_grids: torch.Tensor | None = None) -> torch.Tensor:
-            return self._encode_views(own, own_grids, canvases, plan, views_per_chunk, **kwargs)
+            return self._encode_views(own, own_grids, canvases, plan, views_per_chunk, states, **kwargs)
 
         if self.serial is None:
             return encode(views, grids)
@@ -358,6 +366,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         canvases: list[torch.Tensor],
         plan: ImagePlan,
         views_per_chunk: int | None,
+        states: dict[int, list[torch.Tensor]] | None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
         """Encode views that run together, chunk by chunk: `(T, P', output_size of the fusion)`."""
@@ -365,7 +374,8 @@ class FilaVisionModel(FilaPreTrainedModel):
         maps_of = self._high_res_maps(views, canvases, plan, self.read_stages if len(chunks) > 1 else None)
         found = []
         for chunk in chunks:
-            own = self._encode(chunk, views[chunk], None if grids is None else grids[chunk], maps_of, **kwargs)
+            own_grids = None if grids is None else grids[chunk]
+            own = self._encode(chunk, views[chunk], own_grids, maps_of, states, **kwargs)
             found.append(own if self.fusion.joins_views else (self._finished(own[0], own[1:], plan.layout),))
         low, *maps = (own[0] if len(own) == 1 else torch.cat(own) for own in zip(*found, strict=True))
         if self.fusion.joins_views:
@@ -378,6 +388,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         views: torch.Tensor,
         grids: torch.Tensor | None,
         maps_of: list[Canvases | EncodedViews],
+        states: dict[int, list[torch.Tensor]] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, ...]:
         """Return the inputs of `fusion.finish` for a chunk of views: `(T, P, D)`, and `(T, E, s, s)` per group."""
@@ -389,16 +400,22 @@ class FilaVisionModel(FilaPreTrainedModel):
         if grids is not None and hasattr(self.low_res_tower, "vit_merger"):
             options["patch_grids"] = grids
         done = 0
-        for tap, (layer, stage) in enumerate(self.fusion.taps):
+        stops = [(layer, 0, tap) for tap, (layer, _) in enumerate(self.fusion.taps)]
+        for layer, is_read, tap in sorted([*stops, *((layer, 1, 0) for layer in states or ())]):
             low = self.low_res_tower.run_layers(low, done, layer, **options)
             done = layer
-            high = self._read(maps_of, (stage,), chunk).to(low.device)
+            if is_read and states is not None:
+                states[layer].append(self._selected(low))
+                continue
+            high = self._read(maps_of, (self.fusion.taps[tap][1],), chunk).to(low.device)
             low = self.fusion.fuse(tap, at_entry(self.fusion, low), high).to(low.dtype)
         low = self.low_res_tower.run_layers(low, done, self.low_res_tower.num_layers, **options)
-        low = self.low_res_tower.finish(low)
-        if self.config.vision_feature_select == "patch":
-            low = low[:, self.low_res_tower.num_prefix_tokens :]
+        low = self._selected(self.low_res_tower.finish(low))
         return low, *(self._read(maps_of, group, chunk).to(low.device) for group in self.fusion.final_stages)
+
+    def _selected(self, low: torch.Tensor) -> torch.Tensor:
+        """Return the tokens `(T, P, D)` that `vision_feature_select` keeps of `(T, N + P, D)`."""
+        return low[:, self.low_res_tower.num_prefix_tokens :] if self.config.vision_feature_select == "patch" else low
 
     def _finished(self, low: torch.Tensor, maps: tuple[torch.Tensor, ...], layout: ViewLayout) -> torch.Tensor:
         finished: torch.Tensor = self.fusion.finish(at_entry(self.fusion, low), maps, layout)

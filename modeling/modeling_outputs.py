@@ -48,12 +48,28 @@ class FilaCausalLMOutputWithPast(CausalLMOutputWithPast):
 
 
 @dataclass
+class FilaVisionOutput(BaseModelOutputWithPooling):
+    """Output of [`FilaVisionModel`].
+
+    Args:
+        layer_features (`tuple` of `torch.Tensor` of shape `(T, P, D)`, *optional*):
+            Hidden states of the low-res tower, one for each of the `feature_layers` that were asked for.
+    """
+
+    layer_features: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
 class FilaImageFeatures(BaseModelOutputWithPooling):
     """Image features whose placeholders may form several runs.
 
     Args:
         in_runs (`bool`, *optional*):
             True if a layout puts text between the placeholders of one image.
+        deepstack_features (`list`, *optional*):
+            For each stream of the injection a list with one `(N_i, M)` per image, as `pooler_output` is. transformers
+            repeats and cuts the field of this name together with `pooler_output`.
     """
 
     in_runs: bool | None = None
+    deepstack_features: list[list[torch.Tensor]] | None = None

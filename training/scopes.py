@@ -6,8 +6,8 @@ Both libraries choose modules by name patterns, and a wrong pattern raises no er
 tower too, and transformers ignores the skip list `["vision_tower"]` of a quantisation and then quantises the head as
 well. So this module builds the patterns from the module tree, and the audits inspect the resulting model.
 
-Scopes: `text` (the language model), `connector`, `fusion`, `low_res` and `high_res` (the towers; `high_res` all
-of them), `lm_head`.
+Scopes: `text` (the language model), `connector` (those of the injection too), `fusion`, `low_res` and `high_res` (the
+towers; `high_res` all of them), `lm_head`.
 """
 
 import re
@@ -49,7 +49,7 @@ def _roots(model: nn.Module) -> dict[str, list[str]]:
     encoder = base.vision_tower
     roots: dict[str, list[nn.Module | None]] = {
         "text": [base.language_model],
-        "connector": [base.multi_modal_projector],
+        "connector": [base.multi_modal_projector, base.injection],
         "fusion": [encoder.fusion],
         "low_res": [encoder.low_res_tower],
         "high_res": [encoder.high_res_tower, *encoder.extra_towers],

@@ -46,7 +46,7 @@ STAGES = {
     for stage in (
         Stage(
             "align",
-            trained=("model.vision_tower.fusion.", "model.multi_modal_projector."),
+            trained=("model.vision_tower.fusion.", "model.multi_modal_projector.", "model.injection."),
             image_processor=MappingProxyType({"canvas": {"type": "single"}}),
             arguments=MappingProxyType({"learning_rate": 1e-3, **_SCHEDULE}),
         ),

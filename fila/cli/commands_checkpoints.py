@@ -56,6 +56,9 @@ def assemble(
     connector: Annotated[
         str | None, typer.Option(help="Name, or JSON object with `type` and options; mlp if not given.")
     ] = None,
+    injection: Annotated[
+        str | None, typer.Option(help="JSON object with `type` and options; none if not given.")
+    ] = None,
     canvas: Annotated[
         str | None, typer.Option(help="Name, or JSON object with `type` and options; fila if not given.")
     ] = None,
@@ -97,6 +100,7 @@ def assemble(
             text_gguf_file=text_gguf_file,
             fusion=read_options(fusion) if fusion else None,
             connector=read_options(connector) if connector else None,
+            injection=read_options(injection) if injection else None,
             canvas=read_options(canvas) if canvas else None,
             vision_feature_layer=vision_feature_layer,
             tile_size=tile_size,

@@ -158,26 +158,33 @@ class EncoderFlops:
     def __init__(self, config: FilaConfig) -> None:
         import torch
 
+        from fila.modeling.injection import build_injection
         from fila.modeling.modeling_hybrid_encoder import FilaVisionModel
 
         assert config.tile_size is not None
         self.config, self.tile = config, config.tile_size
         with torch.device("meta"):
             encoder = FilaVisionModel(copy.deepcopy(config)).eval().requires_grad_(False)
-            module: Any = build_connector(config, encoder.fusion.output_size)
-            connector = module.eval().requires_grad_(False)
-        self.encoder, self.connector, low = encoder, connector, encoder.low_res_tower
+            self.injection: Any = None
+            if config.injection["type"] != "none":
+                self.injection = build_injection(copy.deepcopy(config), encoder.fusion)
+                module: Any = self.injection.input_connector(config, encoder.fusion)
+            else:
+                module = build_connector(config, encoder.fusion.output_size)
+        self.encoder, self.connector, low = encoder, module, encoder.low_res_tower
+        connectors = [self.connector, *(() if self.injection is None else self.injection.connectors)]
+        for part in connectors:
+            part.eval().requires_grad_(False)
+        takes_unequal = all(part.takes_unequal_views for part in connectors)
         self.takes_unequal_views = (
-            encoder.fusion.takes_unequal_views
-            and connector.takes_unequal_views
-            and (low.takes_mask or config.has_serial_towers)
+            encoder.fusion.takes_unequal_views and takes_unequal and (low.takes_mask or config.has_serial_towers)
         )
         self.counter: Any = None
         self.repeated = 0  # operations of calls that were not run again
         methods = [(low, ("embed", "run_layers", "finish")), (encoder.fusion, ("fuse", "finish"))]
         for tower in encoder.high_res_towers:
             methods.append((tower, ("forward",) if tower.encodes_views else ("embed", "run_stages")))
-        for part, names in [*methods, (connector, ("forward",))]:
+        for part, names in [*methods, *((connector, ("forward",)) for connector in connectors)]:
             for name in names:
                 setattr(part, name, self._run_once_per_shape(getattr(part, name)))
 
@@ -197,8 +204,7 @@ class EncoderFlops:
             inputs["high_res_sizes"] = torch.tensor([canvas])
 
         def run() -> None:
-            features = self.encoder(**inputs, views_per_chunk=1).last_hidden_state
-            self.connector(features, self.encoder.fusion.output_grid)
+            self._connect(self.encoder(**inputs, views_per_chunk=1, feature_layers=self._feature_layers), None)
 
         return self._count(run)
 
@@ -208,6 +214,8 @@ class EncoderFlops:
         Each is padded to the longest, but for serial towers, which encode views of one size together.
         """
         import torch
+
+        from fila.modeling.modeling_outputs import FilaVisionOutput
 
         if self.config.has_serial_towers:
             return self._of_serial_towers(plan)
@@ -220,9 +228,21 @@ class EncoderFlops:
 
         def run() -> None:
             for _ in grids:
-                low = tower.embed(patches, longest)
-                low = tower.finish(tower.run_layers(low, 0, tower.num_layers, **options))
-            self.connector(low[:, tower.num_prefix_tokens :].expand(len(grids), -1, -1), joined)
+                low, done, states = tower.embed(patches, longest), 0, {}
+                for layer in sorted(self._feature_layers):
+                    low, done = tower.run_layers(low, done, layer, **options), layer
+                    states[layer] = all_views(low)
+                low = tower.finish(tower.run_layers(low, done, tower.num_layers, **options))
+            self._connect(
+                FilaVisionOutput(
+                    last_hidden_state=all_views(low),
+                    layer_features=tuple(states[layer] for layer in self._feature_layers) or None,
+                ),
+                joined,
+            )
+
+        def all_views(low: Any) -> Any:
+            return low[:, tower.num_prefix_tokens :].expand(len(grids), -1, -1)
 
         return self._count(run)
 
@@ -244,6 +264,23 @@ class EncoderFlops:
             self.connector(features, self.encoder.grid_of(grids[0]))
 
         return self._count(run)
+
+    @property
+    def _feature_layers(self) -> list[int]:
+        return [] if self.injection is None else self.injection.feature_layers
+
+    def _connect(self, encoded: Any, grids: Any) -> None:
+        """Run the connectors; `grids` are those of views that differ in size."""
+
+        def laid_out(features: Any, connector: Any = None, grid: Any = None) -> list[Any]:
+            used = self.connector if connector is None else connector
+            default = self.encoder.fusion.output_grid if grid is None else grid
+            return [used(features, default if grids is None else grids)]
+
+        if self.injection is None:
+            laid_out(encoded.last_hidden_state)
+        else:
+            self.injection.image_features(encoded, laid_out, None)
 
     def _count(self, run: Callable[[], None]) -> int:
         import torch

@@ -37,7 +37,14 @@ def fitting_settings(
     unequal = cast(UnequalCanvas, canvas)
     encoder, connector = model.vision_tower, model.multi_modal_projector
     if not canvas.equal_views:
-        _check_unequal_views(config, encoder, connector, unequal, options)
+        for each in [connector, *(() if model.injection is None else model.injection.connectors)]:
+            _check_unequal_views(config, encoder, each, unequal, options)
+            if each.patch_block != connector.patch_block:
+                raise ValueError(
+                    f"The views of canvas {options['type']!r} differ in size, and the connectors of `injection` join "
+                    f"blocks of {each.patch_block} patches where `connector` joins {connector.patch_block}. Give all "
+                    "the same block."
+                )
         block = _block_size(config, connector, unequal, options)
     if (image_processor.high_res_size is None) != (config.high_res_tile_size is None):
         raise ValueError(

@@ -241,7 +241,7 @@ def replaced(
 
 def as_rows(recipes: list[Recipe]) -> list[list[str]]:
     """Return one row of text per recipe, under a heading."""
-    rows = [["recipe", "system", "canvas", "towers", "fusion", "connector", "layout"]]
+    rows = [["recipe", "system", "canvas", "towers", "fusion", "connector", "injection", "layout"]]
     for recipe in recipes:
         rows.append(
             [
@@ -251,6 +251,7 @@ def as_rows(recipes: list[Recipe]) -> list[list[str]]:
                 " + ".join(tower_names(recipe)),
                 recipe.config["fusion"]["type"],
                 recipe.config["connector"]["type"],
+                recipe.config.get("injection", {"type": "none"})["type"],
                 recipe.processor["layout"]["type"],
             ]
         )

@@ -45,6 +45,15 @@ CONNECTOR_CHANGES: dict[str, dict[str, Any]] = {
         "connector": {"type": "codebook", "codebook_size": 31, "code_size": 6, "patch_nums": [1, 2, 4]},
     },
     **dict.fromkeys(("identity", "spatial_conv", "spatial_pool"), EQUAL_WIDTHS),
+    "window_qformer": {
+        "connector": {
+            "type": "window_qformer",
+            "query_side": 1,
+            "window_side": 2,
+            "intermediate_size": 17,
+            "dropout": 0.0,
+        }
+    },
     **{name: {"connector": {"type": name, "depth": 1, "image_frames": 3}} for name in ("stc", "stc_v35", "stp")},
 }
 

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from fila import FilaConfig, FilaForConditionalGeneration
 from fila.conversion.key_rules import export_plan
 from fila.conversion.shared_templates import TEXT as LANGUAGE_MODEL
+from fila.conversion.system_granite import granite4_settings
 from fila.conversion.systems import SYSTEMS
 from fila.systems.recipes import load_recipe
 from tests.conversion.parts import CLIP_SIZES, CONVNEXT_SIZES, LLAMA_SIZES, byte_tokenizer, write_text
@@ -76,6 +77,22 @@ QWEN3_5 = {
 }
 EVA2_CLIP = {**VIT, "image_size": 28, "patch_size": 7}
 TEXT = LLAMA_SIZES
+
+
+GRANITE_SIGLIP = VIT | {"image_size": 28, "patch_size": 7}
+GRANITE = {
+    "downsample_rate": "1/2",
+    "deepstack_layer_map": [[-3, 0], [1, 2]],
+    "spatial_target_layers": [1, 3, 4, 5],
+    "qformer_config": {"intermediate_size": 17},
+    "vision_feature_select_strategy": "full",
+}
+
+
+def projected(source: dict[str, Any]) -> dict[str, Any]:
+    """Settings of `FilaConfig` that follow from a Granite 4 Vision's config."""
+    settings = granite4_settings(source | {"vision_config": GRANITE_SIGLIP | {"model_type": "siglip_vision_model"}})
+    return {key: settings.config[key] for key in ("connector", "injection", "vision_feature_layer")}
 
 
 @dataclass(frozen=True)
@@ -180,6 +197,18 @@ ORIGINALS = {
         },
     ),
     "llava-next": Original("llava-next", 4, "llava-next", low_res=CLIP, extra={f"{_CLIP}post_layernorm.bias": (20,)}),
+    "granite4-vision": Original(
+        "granite4-vision",
+        0,
+        "granite4-vision",
+        low_res=GRANITE_SIGLIP | {"tower_options": {"norm": False}},
+        config=projected(GRANITE),
+        source=GRANITE | {"vision_config": GRANITE_SIGLIP | {"model_type": "siglip_vision_model"}},
+        extra={"model.vision_tower.post_layernorm.bias": (20,)},
+        text_in="text_config",
+        text={"num_hidden_layers": 6},
+        model_type="granite",
+    ),
     "llava-hr": Original(
         "llava-hr",
         0,

@@ -57,6 +57,25 @@ def _convnext(prefix: str, stem: str, stages: str, scale: str, width: int) -> di
     }
 
 
+_GRANITE4_LAYER = r"model\.(?:layerwise|spatial)_projectors\.[0-3]\."
+_GRANITE4_BLOCK = _GRANITE4_LAYER + r"qformer\.encoder\.layer\.0\."
+# As transformers 5.23 writes them; no checkpoint was at hand.
+_GRANITE4 = {
+    **{key.replace(r"model\.", r"model\.language_model\.", 1): shape for key, shape in _LLAMA.items()},
+    _GRANITE4_LAYER + "query": (1, 16, 1152),
+    _GRANITE4_LAYER + "image_positions": (1, 64, 1152),
+    _GRANITE4_LAYER + r"(?:norm|qformer\.layernorm)" + _WB: (1152,),
+    _GRANITE4_LAYER + r"out_linear\.weight": (2560, 1152),
+    _GRANITE4_LAYER + r"out_linear\.bias": (2560,),
+    _GRANITE4_BLOCK + r"(?:cross)?attention\.attention\.(?:query|key|value)\.weight": (1152, 1152),
+    _GRANITE4_BLOCK + r"(?:cross)?attention\.attention\.(?:query|key|value)\.bias": (1152,),
+    _GRANITE4_BLOCK + r"(?:cross)?attention\.output\.(?:dense|LayerNorm)" + _WB: None,
+    _GRANITE4_BLOCK + r"(?:intermediate_query\.dense|output_query\.(?:dense|LayerNorm))" + _WB: None,
+    r"model\.vision_tower\.embeddings\.(?:patch_embedding" + _WB + r"|position_embedding\.weight)": None,
+    r"model\.vision_tower\.encoder\.layers\.\d+\.(?:layer_norm[12]|mlp\.fc[12]|self_attn\.(?:q|k|v|out)_proj)"
+    + _WB: None,
+    r"model\.image_newline": (2560,),
+}
 _MM_PROJECTOR = {r"model\.mm_projector\.[02]" + _WB: None}
 
 
@@ -281,6 +300,7 @@ RECORDED = {
     "llava-next": Recorded(
         "llava-next", 4, {**_LLAMA, **_clip(_CLIP_PREFIX), r"model\.image_newline": (4096,), **_MM_PROJECTOR}
     ),
+    "granite4-vision": Recorded("granite4-vision", 0, _GRANITE4),
     "llava-hr": Recorded("llava-hr", 0, _llava_hr(1536, 192)),
     "llava-hr-x-13b": Recorded("llava-hr", 0, _llava_hr(3072, 384)),
     "mini-gemini": Recorded("mini-gemini", 0, _MINI_GEMINI),

@@ -45,6 +45,9 @@ OTHERS = {
     ),
     "cogvlm2-video-base": ORIGINALS["cogvlm2-video"],
     "fila": Original("", 0, "fila", CLIP, CONVNEXT_SIZES, {"high_res_tile_size": 128}),
+    "fila-deep": Original(
+        "", 0, "fila-deep", CLIP, CONVNEXT_SIZES, {"high_res_tile_size": 128}, text={"num_hidden_layers": 5}
+    ),
     "llava-hr-x-13b": ORIGINALS["llava-hr"],
     "mini-gemini": ORIGINALS["mini-gemini-hd"],
     "open-autoglm": Original("", 0, "open-autoglm", CLIP),

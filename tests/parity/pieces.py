@@ -8,6 +8,7 @@ from tests.parity import (
     cogvlm2,
     deepseek_ocr,
     eagle,
+    granite4,
     internvl,
     leo,
     llava_hr,
@@ -15,6 +16,7 @@ from tests.parity import (
     mini_gemini,
     minicpm_v,
     open_autoglm,
+    qwen3_vl,
     var,
     videollama2,
 )
@@ -337,6 +339,38 @@ PIECES = (
         "modeling/serial_towers.py, tower_sam.py, tower_clip.py, fusion_channel_concat.py",
         "deepseek_ocr_encoder*.safetensors",
         deepseek_ocr.encoder,
+    ),
+    # worst measured: 3.4e-7
+    Piece(
+        "Granite 4 Vision",
+        "window Q-Former, from the mean and from a corner",
+        "modeling/connector_window_qformer.py",
+        "granite4_projector*.safetensors",
+        granite4.projector,
+    ),
+    # worst measured: 3.8e-7
+    Piece(
+        "Granite 4 Vision",
+        "streams before layers of the language model",
+        "modeling/injection_layers.py",
+        "granite4_injection*.safetensors",
+        granite4.language_model,
+    ),
+    # worst measured: 8.8e-7
+    Piece(
+        "Granite 4 Vision",
+        "the whole model: streams, hidden states, logits, answers",
+        "modeling/injection_streams.py, modeling_fila.py",
+        "granite4_vision*.safetensors",
+        granite4.whole_model,
+    ),
+    # worst measured: 4.8e-7
+    Piece(
+        "Qwen3-VL",
+        "streams between layers of the language model",
+        "modeling/injection_layers.py",
+        "qwen3_vl_injection*.safetensors",
+        qwen3_vl.language_model,
     ),
 )
 

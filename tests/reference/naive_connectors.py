@@ -7,7 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from tests.reference.naive_layers import Weights, gelu, layer_norm, linear, packed_attention, sincos
+from tests.reference.naive_layers import Weights, attention, gelu, layer_norm, linear, packed_attention, sincos
 
 WINDOWS = ((4, 2), (3, 2), (4, 3), (3, 3), (2, 4), (2, 3), (3, 4))  # (width, height), in the source's order
 
@@ -103,3 +103,46 @@ def naive_adaptive_resampler(
             attended = packed_attention(query[i * grid_size + j][None], key, values, num_heads, weights, "attn")
             tokens.append(attended[0])
     return layer_norm(torch.stack(tokens), weights, "ln_post", 1e-6) @ weights["proj"]
+
+
+def naive_window_qformer(
+    weights: Weights,
+    x: torch.Tensor,
+    grid: tuple[int, int],
+    *,
+    query: int,
+    window: int,
+    corner: int | None,
+    heads: int,
+) -> torch.Tensor:
+    rows, cols = grid
+    y = layer_norm(x, weights, "norm", 1e-6).unflatten(0, grid)
+    step = window // query  # patches per side of a query's cell
+    tokens: dict[tuple[int, int], torch.Tensor] = {}
+    for top in range(0, rows, window):
+        for left in range(0, cols, window):
+            starts = []
+            for r in range(top, top + window, step):
+                for c in range(left, left + window, step):
+                    cell = [y[r + i, c + j] for i in range(step) for j in range(step)]
+                    starts.append(sum(cell) / len(cell) if corner is None else cell[corner])
+            h = layer_norm(weights["query"][0] + torch.stack(starts), weights, "qformer.layernorm", 1e-12)
+            patches = y[top : top + window, left : left + window].flatten(0, 1) + weights["image_positions"][0]
+            number = 0
+            while f"qformer.encoder.layer.{number}.attention.attention.query.weight" in weights:
+                name = f"qformer.encoder.layer.{number}."
+                for part, keys in (("attention", None), ("crossattention", patches)):
+                    source = h if keys is None else keys
+                    q, k, v = (
+                        linear(z, weights, f"{name}{part}.attention.{kind}")
+                        for z, kind in ((h, "query"), (source, "key"), (source, "value"))
+                    )
+                    out = linear(attention(q, k, v, heads), weights, f"{name}{part}.output.dense")
+                    h = layer_norm(out + h, weights, f"{name}{part}.output.LayerNorm", 1e-12)
+                wide = gelu(linear(h, weights, f"{name}intermediate_query.dense"))
+                out = linear(wide, weights, f"{name}output_query.dense")
+                h = layer_norm(out + h, weights, f"{name}output_query.LayerNorm", 1e-12)
+                number += 1
+            for n, token in enumerate(linear(h, weights, "out_linear")):
+                tokens[top // window * query + n // query, left // window * query + n % query] = token
+    return torch.stack([tokens[place] for place in sorted(tokens)])
