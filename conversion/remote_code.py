@@ -83,7 +83,11 @@ def model_entries(config: "FilaConfig") -> dict[str, set[str]]:
     """Return the names that each table of the model needs."""
     low = config.vision_config.model_type
     high = {tower.model_type for tower in (config.high_res_vision_config, *config.extra_vision_configs) if tower}
-    features = {"shared_positions": config.shared_positions, "slice_positions": config.slice_positions}
+    features = {
+        "pruning": config.prune or (config.preprocessing or {}).get("prune"),
+        "shared_positions": config.shared_positions,
+        "slice_positions": config.slice_positions,
+    }
     return {
         "FUSIONS": {config.fusion["type"]},
         "CONNECTORS": {config.connector["type"], *_types_in(config.fusion), *_types_in(config.connector)},
@@ -101,6 +105,7 @@ def processor_entries(processor: object) -> dict[str, set[str]]:
     images: Any = getattr(processor, "image_processor", processor)
     features = {
         "budget": getattr(processor, "max_image_tokens", None) or getattr(processor, "max_prompt_image_tokens", None),
+        "pruning": getattr(processor, "prune", None),
         "token_map": getattr(getattr(processor, "_layout", None), "row_newlines", False),
         "videos": videos is not None,
     }

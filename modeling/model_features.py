@@ -6,11 +6,13 @@ from typing import Any
 
 from .image_carrier import unpack_images
 from .modeling_shared_positions import shared_positions
+from .pruning import Pruning
 from .video_features import VideoFeatures
 from .view_tile_positions import SlicePositions
 
 FEATURES: dict[str, Any] = {
     "packed_images": unpack_images,
+    "pruning": Pruning,
     "shared_positions": shared_positions,
     "slice_positions": SlicePositions,
     "videos": VideoFeatures,

@@ -31,6 +31,8 @@ from .configuration_stored_layers import check_stored_layers
 from .fusion import build_fusion
 from .fusion_align import area_resample, interpolate_box, stack_stages
 from .image_plan import ImagePixels, ImagePlan, PerImage
+from .model_features import FEATURES
+from .modeling_outputs import FilaVisionOutput
 from .module_dtypes import at_entry
 from .module_layers import layers_of
 from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage
@@ -218,6 +220,9 @@ class FilaVisionModel(FilaPreTrainedModel):
         self.low_res_tower: Any = build_low_res_tower(
             config.vision_config, config.num_vision_layers
         )  # a `LowResTower` that is a model
+        self.visionzip: Any = None
+        if config.prune is not None and config.prune.get("type") == "visionzip":
+            self.visionzip = FEATURES["pruning"].VisionZip(config, self.fusion, self.low_res_tower)
         self.read_stages = [stage for _, stage in self.fusion.taps] + [
             stage for group in self.fusion.final_stages for stage in group
         ]
@@ -275,14 +280,20 @@ class FilaVisionModel(FilaPreTrainedModel):
         """
         plan = ImagePlan.of(view_boxes, tile_grid, high_res_sizes, patch_grids)
         pixels = ImagePixels(pixel_values, high_res_pixel_values)
-        encoded = self.encode(plan, pixels, views_per_chunk, **kwargs)
-        return BaseModelOutputWithPooling(last_hidden_state=encoded)  # type: ignore[arg-type]
+        received: list[tuple[torch.Tensor, ...]] = []
+        encoded = self.encode(plan, pixels, views_per_chunk, received, **kwargs)
+        if self.visionzip is None:
+            return BaseModelOutputWithPooling(last_hidden_state=encoded)  # type: ignore[arg-type]
+        read = (torch.cat(parts) for parts in zip(*received, strict=True))
+        encoded, chosen = self.visionzip(encoded, *read)
+        return FilaVisionOutput(last_hidden_state=encoded, chosen=chosen)  # type: ignore[arg-type]
 
     def encode(
         self,
         plan: ImagePlan,
         pixels: ImagePixels,
         views_per_chunk: int | None = None,
+        received: list[tuple[torch.Tensor, ...]] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
         """Encode all views of a batch, see `forward`.
@@ -296,6 +307,7 @@ class FilaVisionModel(FilaPreTrainedModel):
             plan: The views of each image and their boxes.
             pixels: Their pixels.
             views_per_chunk: As in `forward`.
+            received: Gets, chunk by chunk, what `VisionZip` reads, in a model with it.
 
         Returns:
             `(T, P', output_size of the fusion)`.
@@ -318,7 +330,9 @@ class FilaVisionModel(FilaPreTrainedModel):
         maps_of = self._high_res_maps(canvases, plan, self.read_stages if len(chunks) > 1 else None)
         found = []
         for chunk in chunks:
-            own = self._encode(chunk, views[chunk], None if grids is None else grids[chunk], maps_of, **kwargs)
+            own = self._encode(
+                chunk, views[chunk], None if grids is None else grids[chunk], maps_of, received, **kwargs
+            )
             found.append(own if self.fusion.joins_views else (self._finished(own[0], own[1:], plan.layout),))
         low, *maps = (own[0] if len(own) == 1 else torch.cat(own) for own in zip(*found, strict=True))
         if self.fusion.joins_views:
@@ -331,19 +345,27 @@ class FilaVisionModel(FilaPreTrainedModel):
         views: torch.Tensor,
         grids: torch.Tensor | None,
         maps_of: list[Canvases | EncodedViews],
+        received: list[tuple[torch.Tensor, ...]] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, ...]:
         """Return the inputs of `fusion.finish` for a chunk of views: `(T, P, D)`, and `(T, E, s, s)` per group."""
         low = self.low_res_tower.embed(views, grids)
         options = {**kwargs, "attention_mask": self.low_res_tower.attention_mask(low, grids)}
-        done = 0
-        for tap, (layer, stage) in enumerate(self.fusion.taps):
+        done, last, read = 0, self.low_res_tower.num_layers, ()
+        reads = self.visionzip is not None and received is not None
+        for tap, (layer, stage) in enumerate((*self.fusion.taps, (last, None))):
+            if reads and layer == last and done < last:
+                low = self.low_res_tower.run_layers(low, done, last - 1, **options)
+                done, read = last - 1, self.visionzip.received(self.low_res_tower.layers[-1], low)
             low = self.low_res_tower.run_layers(low, done, layer, **options)
             done = layer
+            if stage is None:
+                break
             high = self._read(maps_of, (stage,), chunk).to(low.device)
             low = self.fusion.fuse(tap, at_entry(self.fusion, low), high).to(low.dtype)
-        low = self.low_res_tower.run_layers(low, done, self.low_res_tower.num_layers, **options)
         low = self.low_res_tower.finish(low)
+        if reads:
+            cast("list[tuple[torch.Tensor, ...]]", received).append((low[:, : self.visionzip.prefix], *read))
         if self.config.vision_feature_select == "patch":
             low = low[:, self.low_res_tower.num_prefix_tokens :]
         return low, *(self._read(maps_of, group, chunk).to(low.device) for group in self.fusion.final_stages)

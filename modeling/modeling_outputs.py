@@ -54,6 +54,21 @@ class FilaImageFeatures(BaseModelOutputWithPooling):
     Args:
         in_runs (`bool`, *optional*):
             True if a layout puts text between the placeholders of one image.
+        gaps (`list` of `torch.Tensor` of shape `(N_i,)`, *optional*):
+            Number of tokens that pruning left out behind each placeholder of each image.
     """
 
     in_runs: bool | None = None
+    gaps: list[torch.Tensor] | None = None
+
+
+@dataclass
+class FilaVisionOutput(BaseModelOutputWithPooling):
+    """Features of all views.
+
+    Args:
+        chosen (`torch.Tensor` of shape `(T, dominant)`, *optional*):
+            The patches of each view that VisionZip kept.
+    """
+
+    chosen: torch.Tensor | None = None
