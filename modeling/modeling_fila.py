@@ -63,13 +63,13 @@ class FilaModel(FilaPreTrainedModel):
         self.views_per_chunk: int | None = VIEWS_PER_CHUNK
         self.frames_per_chunk = FRAMES_PER_CHUNK
         self.slice_positions = FEATURES["slice_positions"](config) if config.slice_positions else None
-        self.tokens_per_tile: int = self.multi_modal_projector.tokens_per_tile(self.vision_tower.fusion.output_grid)
         self.visionzip = self.vision_tower.visionzip
         if self.visionzip is not None:
             self.visionzip.check_connector(config, self.multi_modal_projector)
         elif config.prune is not None:
             FEATURES["pruning"].check_options(config.prune)
             FEATURES["pruning"].check_cells(config, self.vision_tower.fusion, self.multi_modal_projector)
+        self.tokens_per_tile: int = self.multi_modal_projector.tokens_per_tile(self.vision_tower.fusion.output_grid)
         self.clip_tokens: dict[str, int] | None = None
         if "videos" in FEATURES:
             grid = self.vision_tower.fusion.output_grid

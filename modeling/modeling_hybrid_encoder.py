@@ -314,6 +314,8 @@ class FilaVisionModel(FilaPreTrainedModel):
         """
         if plan.patch_grids is not None:
             self._check_takes_any_views()
+            if self.visionzip is not None:
+                self.visionzip.refuse_unequal_views()
         canvases: list[torch.Tensor] = []
         if self.high_res_tower is not None:
             if pixels.high_res is None or plan.high_res_sizes is None:

@@ -262,6 +262,13 @@ class VisionZip:
                 "'visionzip' leaves some out. It goes with a connector that takes patch by patch, such as 'mlp'."
             )
 
+    def refuse_unequal_views(self) -> None:
+        """Reject views that differ in size, with a `PruningError`."""
+        raise PruningError(
+            "`prune` 'visionzip' gives every view one number of tokens, and `patch_grids` says that the views differ "
+            "in size. Choose a canvas of equal views."
+        )
+
     @torch.no_grad()
     def received(self, layer: Any, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return scores `(T, P)` and keys `(T, P, d)` of the patches, from the input `(T, N + P, D)` of a layer."""
