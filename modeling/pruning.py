@@ -299,8 +299,8 @@ class VisionZip:
             Tokens `(T, CLS + dominant + contextual, D)`, and the dominant patches `(T, dominant)`, in their order.
         """
         chosen = scores.topk(self.dominant, dim=1).indices.sort(dim=1).values
-        is_rest = torch.ones_like(scores, dtype=torch.bool).scatter_(1, chosen, False)
-        rest = is_rest.nonzero()[:, 1].view(len(scores), -1)  # (T, R), in order
+        is_chosen = torch.zeros_like(scores, dtype=torch.long).scatter_(1, chosen, 1)
+        rest = is_chosen.argsort(dim=1, stable=True)[:, : scores.shape[1] - self.dominant]  # (T, R), in order
         targets, members, nearest = assign(_rows(keys, rest), self.contextual)
         others = _rows(features, rest)
         merged = torch.zeros_like(others[:, : self.contextual])
@@ -360,10 +360,9 @@ def assign(keys: torch.Tensor, contextual: int) -> tuple[torch.Tensor, torch.Ten
         other token's target among the targets, `(T, R - contextual)`.
     """
     count = keys.shape[1]
-    targets = torch.arange(count, device=keys.device)[:: max(1, count // contextual)][:contextual]
-    is_other = torch.ones(count, dtype=torch.bool, device=keys.device)
-    is_other[targets] = False
-    members = is_other.nonzero()[:, 0]
+    chosen = range(0, count, max(1, count // contextual))[:contextual]
+    targets = torch.tensor(chosen, device=keys.device)
+    members = torch.tensor([each for each in range(count) if each not in chosen], device=keys.device, dtype=torch.long)
     normed = keys / keys.norm(dim=-1, keepdim=True)
     nearest = (normed[:, members] @ normed[:, targets].transpose(1, 2)).argmax(dim=2)
     return targets, members, nearest
