@@ -92,6 +92,7 @@ def model_entries(config: "FilaConfig") -> dict[str, set[str]]:
     injection = config.injection["type"]
     features = {
         "injection": injection != "none",
+        "pruning": config.prune or (config.preprocessing or {}).get("prune"),
         "serial_towers": config.has_serial_towers,
         "shared_positions": config.shared_positions,
         "slice_positions": config.slice_positions,
@@ -119,6 +120,7 @@ def processor_entries(processor: object) -> dict[str, set[str]]:
     images: Any = getattr(processor, "image_processor", processor)
     features = {
         "budget": getattr(processor, "max_image_tokens", None) or getattr(processor, "max_prompt_image_tokens", None),
+        "pruning": getattr(processor, "prune", None),
         "token_map": getattr(getattr(processor, "_layout", None), "has_newlines", False),
         "videos": videos is not None,
     }

@@ -203,6 +203,12 @@ def export_vision(
             f"The views of canvas {processor.image_processor.canvas['type']!r} differ in size; the vision half of a "
             "canvas of equal views can be exported."
         )
+    if processor.prune is not None or model.config.prune is not None:
+        prune = processor.prune or model.config.prune
+        raise NotExportableError(
+            f"A graph reads whole prompts, and `prune` {prune['type']!r} leaves image tokens out. Load the checkpoint "
+            "without it."
+        )
     if model.config.video_token_id is not None:
         logger.warning("The graph takes images. The model's videos are not exported: they have no graph.")
     like_was_given = like is not None

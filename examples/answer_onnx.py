@@ -26,8 +26,11 @@ def export(checkpoint: str, folder: str) -> None:
     model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32).eval().requires_grad_(False)
     if model.config.shared_positions:
         raise ValueError("The graph counts positions by itself; those of a model with `shared_positions` are others.")
+    processor = AutoProcessor.from_pretrained(checkpoint)
+    if processor.prune is not None:
+        raise ValueError(f"The graphs read whole prompts, and the processor has `prune` {processor.prune['type']!r}.")
     export_onnx(checkpoint, Path(folder, "vision.onnx"))
-    AutoProcessor.from_pretrained(checkpoint).save_pretrained(folder)
+    processor.save_pretrained(folder)
     model.generation_config.save_pretrained(folder)
     ids = torch.ones(1, 10, dtype=torch.int64)
     embed = model.get_input_embeddings()

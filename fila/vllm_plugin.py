@@ -7,12 +7,14 @@ model then runs through vLLM's Transformers backend: vLLM's own attention, cache
 """
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from fila.modeling.modeling_fila import FilaModel
 from fila.modeling.modeling_shared_positions import shared_positions
+from fila.processing.canvas import as_options
 from fila.processing.layout import build_layout
 from fila.processing.processing_fila import FilaProcessor
 
@@ -68,9 +70,24 @@ def rope_index(
     return positions.expand(3, -1, -1), positions.amax(dim=1, keepdim=True) + 1 - input_ids.shape[1]
 
 
-def _numbers_images(checkpoint: str) -> bool:
+def _refuse_pruning(model_config: "ModelConfig", settings: Mapping[str, Any]) -> None:
+    """Refuse pruning that pixels decide: vLLM counts an image's tokens by its size.
+
+    Raises:
+        ValueError: If the processor's settings or those of the engine's requests ask for it.
+    """
+    of_requests = getattr(model_config.multimodal_config, "mm_processor_kwargs", None) or {}
+    for prune in (settings.get("prune"), of_requests.get("prune")):
+        if prune is not None and as_options(prune).get("type") != "visionzip":
+            raise ValueError(
+                f"vLLM counts the tokens of an image by its size, and asks no model for positions with gaps, so it "
+                f"cannot serve `prune` {as_options(prune)['type']!r}, where pixels decide. Start the server on a "
+                "processor without `prune`, or use transformers' `generate`."
+            )
+
+
+def _numbers_images(settings: Mapping[str, Any]) -> bool:
     """Return whether a checkpoint's prompts hold the number of each image."""
-    settings, _ = FilaProcessor.get_processor_dict(checkpoint)
     layout = build_layout(settings.get("layout") or {"type": "fila"})
     return bool(layout.image_id_start or layout.image_id_end)
 
@@ -83,8 +100,9 @@ class FilaVllmConfig:
         """Let vLLM ask a model with `shared_positions` for its positions, in the config of this engine alone.
 
         Raises:
-            ValueError: If the model has an injection, whose streams vLLM would not pass on; or if prompts number their
-                images and the engine would take several, whose numbers vLLM's cache of single images does not know.
+            ValueError: If the model has an injection, whose streams vLLM would not pass on; if prompts number their
+                images and the engine would take several, whose numbers vLLM's cache of single images does not know; or
+                if pixels decide the number of an image's tokens.
         """
         config = model_config.hf_config
         if config.injection["type"] != "none":
@@ -94,7 +112,11 @@ class FilaVllmConfig:
                 "`generate`; vLLM serves the original of Granite 4 Vision and of Qwen3-VL by classes of its own."
             )
         images = model_config.multimodal_config
-        if images is not None and images.get_limit_per_prompt("image") > 1 and _numbers_images(model_config.model):
+        settings: Mapping[str, Any] = {}
+        if images is not None:
+            settings, _ = FilaProcessor.get_processor_dict(model_config.model)
+            _refuse_pruning(model_config, settings)
+        if images is not None and images.get_limit_per_prompt("image") > 1 and _numbers_images(settings):
             raise ValueError(
                 "vLLM writes the placeholders of each image without its neighbours, so it cannot serve several images "
                 "per prompt of a checkpoint whose layout numbers them, such as MiniCPM-V 2.6: each would be number 0. "

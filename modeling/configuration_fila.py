@@ -153,6 +153,10 @@ class FilaConfig(PreTrainedConfig):
             Id of the placeholder for one token of a video. None: the model takes no videos.
         shared_positions (`bool`, *optional*, defaults to `False`):
             Whether all patches of a frame or an image share one rotary position, see `modeling_shared_positions.py`.
+        prune (`dict` or `str`, *optional*):
+            `{"type": "visionzip", "dominant": n, "contextual": m}`: tokens that are left of every view, see
+            `pruning.py`; the processor needs the same. `{"type": "pixelprune"}`, which the processor does alone,
+            says that the model must take its prompts. None: nothing is pruned here.
         tie_word_embeddings (`bool`, *optional*, defaults to the text config's):
             Whether `lm_head` shares the input embedding's weight.
         initializer_range (`float`, *optional*, defaults to 0.02):
@@ -189,12 +193,14 @@ class FilaConfig(PreTrainedConfig):
         fusion: Any = None
         connector: Any = None
         injection: Any = None
+        prune: Any = None
         tile_size: int = 0
         high_res_tile_size: Any = None
     else:
         fusion: dict[str, Any] | str | None = None
         connector: dict[str, Any] | str | None = None
         injection: dict[str, Any] | str | None = None
+        prune: dict[str, Any] | str | None = None
         tile_size: int | None = None
         high_res_tile_size: int | None = None
     vision_feature_layer: int = -2
@@ -248,7 +254,7 @@ class FilaConfig(PreTrainedConfig):
             self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
 
         single_tower = self.high_res_vision_config is None
-        self.fusion, self.connector = as_options(self.fusion), as_options(self.connector)
+        self.fusion, self.connector, self.prune = map(as_options, (self.fusion, self.connector, self.prune))
         if self.fusion is None:
             self.fusion = {"type": "none" if single_tower else "cvfm"}
         self.injection = {"type": "none"} if self.injection is None else as_options(self.injection)
@@ -320,6 +326,8 @@ class FilaConfig(PreTrainedConfig):
             # scripts set these on any model; a checkpoint with them could not be loaded
             logger.warning_once(f"{strange} of the config are no settings of `FilaConfig`, and are not saved.")
             output = {key: value for key, value in output.items() if key not in strange}
+        if self.prune is None:
+            output.pop("prune", None)
         if any(name.startswith("AutoModel") for name in output.get("auto_map") or {}):
             output["auto_map"] = dict(AUTO_MAP)
         output["extra_vision_configs"] = [

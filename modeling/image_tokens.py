@@ -8,6 +8,7 @@ import torch
 
 # Of `image_token_index`, as the processor's layout writes them.
 NEWLINE, PADDING, SEPARATOR = -1, -2, -3
+DROPPED = -4  # DROPPED - t stands for token t, which pruning left out
 _FIX = "Load processor and model from one checkpoint and pass the processor's output unchanged."
 _GENERATED = (
     "or a model generated placeholders, which the `suppress_tokens` of its generation config should prevent: drop "
@@ -108,7 +109,7 @@ def select_tokens(
         ValueError: If a token, the newline vector or the separator vector does not exist.
     """
     index = torch.as_tensor(index, device=tokens.device)
-    index = index[index != PADDING]
+    index = index[has_placeholder(index)]
     if index.numel() and int(index.max()) >= len(tokens):
         raise ValueError(
             f"`{noun}_token_index` names token {int(index.max())} of {noun} {image}, which has {len(tokens)} tokens. "
@@ -129,6 +130,11 @@ def select_tokens(
                 "in the model's config, or choose another layout."
             )
     return torch.cat(rows)[index]
+
+
+def has_placeholder(index: torch.Tensor) -> torch.Tensor:
+    """Return which entries of an `image_token_index` have a placeholder: all but padding and what pruning left out."""
+    return (index != PADDING) & (index > DROPPED)
 
 
 def repeated_rows(counts: list[int], times: int) -> list[int]:

@@ -7,6 +7,7 @@ from typing import Any
 from .image_carrier import unpack_images
 from .injection import build_injection
 from .modeling_shared_positions import shared_positions
+from .pruning import Pruning
 from .serial_towers import SerialTowers
 from .video_features import VideoFeatures
 from .view_tile_positions import SlicePositions
@@ -14,6 +15,7 @@ from .view_tile_positions import SlicePositions
 FEATURES: dict[str, Any] = {
     "injection": build_injection,
     "packed_images": unpack_images,
+    "pruning": Pruning,
     "serial_towers": SerialTowers,
     "shared_positions": shared_positions,
     "slice_positions": SlicePositions,

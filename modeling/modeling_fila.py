@@ -26,9 +26,10 @@ from .connector import Connector, build_connector
 from .image_plan import ImagePlan, PerImage, real_view_boxes
 from .image_tokens import (
     CACHED,
+    DROPPED,
     NEWLINE,
-    PADDING,
     SEPARATOR,
+    has_placeholder,
     images_per_sample,
     repeated_rows,
     select_tokens,
@@ -83,6 +84,12 @@ class FilaModel(FilaPreTrainedModel):
         self.views_per_chunk: int | None = VIEWS_PER_CHUNK
         self.frames_per_chunk = FRAMES_PER_CHUNK
         self.slice_positions = FEATURES["slice_positions"](config) if config.slice_positions else None
+        self.visionzip = self.vision_tower.visionzip
+        if self.visionzip is not None:
+            self.visionzip.check_connector(config, self.multi_modal_projector)
+        elif config.prune is not None:
+            FEATURES["pruning"].check_options(config.prune)
+            FEATURES["pruning"].check_cells(config, self.vision_tower.fusion, self.multi_modal_projector)
         self.tokens_per_tile: int = self.multi_modal_projector.tokens_per_tile(self.vision_tower.fusion.output_grid)
         self.clip_tokens: dict[str, int] | None = None
         if "videos" in FEATURES:
@@ -163,6 +170,8 @@ class FilaModel(FilaPreTrainedModel):
 
         def laid_out(features: torch.Tensor, connector: Any = None, grid: Grid | None = None) -> list[torch.Tensor]:
             tokens = self.image_tokens(features, plan, view_positions, views_per_chunk, connector=connector, grid=grid)
+            if self.visionzip is not None and self.image_newline is not None:
+                tokens = self.visionzip.in_map_order(tokens, outputs.chosen, plan)
             if image_token_index is None:
                 return tokens
             return [
@@ -173,9 +182,27 @@ class FilaModel(FilaPreTrainedModel):
         in_runs = None if image_token_index is None else True
         if self.injection is None:
             outputs.pooler_output = laid_out(outputs.last_hidden_state)
-            return outputs if in_runs is None else FilaImageFeatures(**outputs, in_runs=in_runs)
-        features: FilaImageFeatures = self.injection.image_features(outputs, laid_out, in_runs)
+            if image_token_index is None:
+                return outputs
+            own = {name: outputs[name] for name in outputs if name != "chosen"}
+            features = FilaImageFeatures(**own, in_runs=True)
+        else:
+            features = self.injection.image_features(outputs, laid_out, in_runs)
+        features.gaps = None if image_token_index is None else self.gaps(image_token_index)
         return features
+
+    def gaps(self, image_token_index: PerImage) -> list[torch.Tensor] | None:
+        """Return how many tokens pruning left out behind each placeholder of each image; None if none at all."""
+        if not any(bool((torch.as_tensor(row) <= DROPPED).any()) for row in image_token_index):
+            return None
+        if "pruning" not in FEATURES:
+            raise ValueError(
+                "The code beside this checkpoint does not read pruned prompts. Install the `fila` package and import "
+                "it, or save the model with `prune` in its config."
+            )
+        FEATURES["pruning"].check_cells(self.config, self.vision_tower.fusion, self.multi_modal_projector)
+        found: list[torch.Tensor] | None = FEATURES["pruning"].gaps_of(image_token_index)
+        return found
 
     def image_tokens(
         self,
@@ -567,6 +594,12 @@ class FilaModel(FilaPreTrainedModel):
             )
 
         # 3. Replace their placeholders, image by image.
+        gaps = getattr(encoded, "gaps", None)
+        if gaps is not None or hasattr(cache, "position_offset"):
+            placeholders = self.find_placeholders(self.config.image_token_id, input_ids, inputs_embeds)
+            position_ids, attention_mask = FEATURES["pruning"].positions_and_mask(
+                self.language_model, placeholders, gaps, position_ids, attention_mask, cache
+            )
         if input_ids is not None:
             self._refuse_bare_placeholders(input_ids, cache, images=encoded, videos=encoded_videos)
         image_features, placeholders = None, None
@@ -596,6 +629,8 @@ class FilaModel(FilaPreTrainedModel):
             **cache_argument,
             **kwargs,
         )
+        if gaps is not None:
+            FEATURES["pruning"].keep_offset(getattr(outputs, CACHE_NAME, None), position_ids)
         return FilaModelOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
             hidden_states=outputs.hidden_states,
@@ -800,7 +835,22 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
             if shared.shape[1]:
                 return shared
         positions: torch.Tensor = super()._prepare_position_ids_for_generation(inputs_tensor, model_kwargs)
+        cache = model_kwargs.get(CACHE_NAME)
+        if (gaps := self._gaps(model_kwargs)) is not None or hasattr(cache, "position_offset"):
+            ids, embeds = model_kwargs.get("input_ids", inputs_tensor), None
+            if ids.is_floating_point() or not ids.shape[1]:
+                ids, embeds = None, model_kwargs.get("inputs_embeds", inputs_tensor)
+            placeholders = self.model.find_placeholders(self.config.image_token_id, ids, embeds)
+            positions = FEATURES["pruning"].of_prompt(positions, placeholders, gaps, cache)
         return positions
+
+    def _gaps(self, inputs: dict[str, Any]) -> list[torch.Tensor] | None:
+        """Return how many tokens pruning left out behind each placeholder of the images in `inputs`."""
+        if (index := inputs.get("image_token_index")) is not None:
+            return self.model.gaps(index)
+        encoded = (inputs.get("mm_encoder_outputs") or {}).get("image")
+        gaps: list[torch.Tensor] | None = getattr(encoded, "gaps", None)
+        return gaps
 
     def _supports_mm_encoder_outputs(self) -> bool:
         """Return whether `generate` may encode the images before the first forward pass.
@@ -812,7 +862,7 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
     def _image_lengths(self, inputs: dict[str, Any]) -> list[int]:
         """Return the number of placeholders of each image."""
         if (index := inputs.get("image_token_index")) is not None:
-            return [int((torch.as_tensor(row) != PADDING).sum()) for row in index]
+            return [int(has_placeholder(torch.as_tensor(row)).sum()) for row in index]
         num_views = [len(boxes) for boxes in real_view_boxes(inputs["view_boxes"])]
         if (patch_grids := inputs.get("patch_grids")) is None:
             return [count * self.model.tokens_per_tile for count in num_views]
@@ -890,6 +940,9 @@ class FilaForConditionalGeneration(FilaPreTrainedModel, GenerationMixin):
         if num_cached == 0 or sequence is None or (mask is not None and mask.shape[1] != sequence.shape[1]):
             return inputs
         inputs = dict(inputs)
+        if inputs.get("position_ids") is None and self._gaps(inputs) is not None:
+            given = {"attention_mask": torch.ones(sequence.shape[:2]), **inputs}
+            inputs["position_ids"] = self._prepare_position_ids_for_generation(sequence, given)
         for names, counts, lengths, placeholders in [*self._rows_of_samples(input_ids, inputs)]:
             noun = "video" if "pixel_values_videos" in names else "image"
             inputs |= take_rows(inputs, names, uncached_rows(placeholders, lengths, counts, num_cached, noun))

@@ -233,6 +233,9 @@ class FilaVisionModel(FilaPreTrainedModel):
         self.serial: Any = None  # the rules of serial towers
         if config.has_serial_towers:
             self.serial = FEATURES["serial_towers"](config, self.low_res_tower)
+        self.visionzip: Any = None
+        if config.prune is not None and config.prune.get("type") == "visionzip":
+            self.visionzip = FEATURES["pruning"].VisionZip(config, self.fusion, self.low_res_tower)
         self.read_stages = [stage for _, stage in self.fusion.taps] + [
             stage for group in self.fusion.final_stages for stage in group
         ]
@@ -308,10 +311,14 @@ class FilaVisionModel(FilaPreTrainedModel):
         plan = ImagePlan.of(view_boxes, tile_grid, high_res_sizes, patch_grids)
         pixels = ImagePixels(pixel_values, high_res_pixel_values)
         states: dict[int, list[torch.Tensor]] = {layer: [] for layer in feature_layers}
-        encoded = self.encode(plan, pixels, views_per_chunk, states, **kwargs)
+        received: list[tuple[torch.Tensor, ...]] = []
+        encoded = self.encode(plan, pixels, views_per_chunk, states, received, **kwargs)
         joined = {layer: torch.cat(chunks) for layer, chunks in states.items()}
         features = tuple(joined[layer] for layer in feature_layers) or None
-        return FilaVisionOutput(last_hidden_state=encoded, layer_features=features)  # type: ignore[arg-type]
+        chosen = None
+        if self.visionzip is not None:
+            encoded, chosen = self.visionzip(encoded, *(torch.cat(parts) for parts in zip(*received, strict=True)))
+        return FilaVisionOutput(last_hidden_state=encoded, layer_features=features, chosen=chosen)  # type: ignore[arg-type]
 
     def encode(
         self,
@@ -319,6 +326,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         pixels: ImagePixels,
         views_per_chunk: int | None = None,
         states: dict[int, list[torch.Tensor]] | None = None,
+        received: list[tuple[torch.Tensor, ...]] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
         """Encode all views of a batch, see `forward`.
@@ -333,12 +341,15 @@ class FilaVisionModel(FilaPreTrainedModel):
             pixels: Their pixels.
             views_per_chunk: As in `forward`.
             states: By layer of the low-res tower a list, to which each chunk's hidden state `(T, P, D)` is appended.
+            received: Gets, chunk by chunk, what `VisionZip` reads, in a model with it.
 
         Returns:
             `(T, P', output_size of the fusion)`.
         """
         if plan.patch_grids is not None:
             self._check_takes_any_views()
+            if self.visionzip is not None:
+                self.visionzip.refuse_unequal_views()
         canvases: list[torch.Tensor] = []
         if self.config.high_res_tile_size is not None:
             if pixels.high_res is None or plan.high_res_sizes is None:
@@ -352,7 +363,7 @@ class FilaVisionModel(FilaPreTrainedModel):
             views_per_chunk = None
 
         def encode(own: torch.Tensor, own_grids: torch.Tensor | None = None) -> torch.Tensor:
-            return self._encode_views(own, own_grids, canvases, plan, views_per_chunk, states, **kwargs)
+            return self._encode_views(own, own_grids, canvases, plan, views_per_chunk, states, received, **kwargs)
 
         if self.serial is None:
             return encode(views, grids)
@@ -367,6 +378,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         plan: ImagePlan,
         views_per_chunk: int | None,
         states: dict[int, list[torch.Tensor]] | None,
+        received: list[tuple[torch.Tensor, ...]] | None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
         """Encode views that run together, chunk by chunk: `(T, P', output_size of the fusion)`."""
@@ -375,7 +387,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         found = []
         for chunk in chunks:
             own_grids = None if grids is None else grids[chunk]
-            own = self._encode(chunk, views[chunk], own_grids, maps_of, states, **kwargs)
+            own = self._encode(chunk, views[chunk], own_grids, maps_of, states, received, **kwargs)
             found.append(own if self.fusion.joins_views else (self._finished(own[0], own[1:], plan.layout),))
         low, *maps = (own[0] if len(own) == 1 else torch.cat(own) for own in zip(*found, strict=True))
         if self.fusion.joins_views:
@@ -389,6 +401,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         grids: torch.Tensor | None,
         maps_of: list[Canvases | EncodedViews],
         states: dict[int, list[torch.Tensor]] | None = None,
+        received: list[tuple[torch.Tensor, ...]] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, ...]:
         """Return the inputs of `fusion.finish` for a chunk of views: `(T, P, D)`, and `(T, E, s, s)` per group."""
@@ -399,18 +412,26 @@ class FilaVisionModel(FilaPreTrainedModel):
         options = {**kwargs, "attention_mask": self.low_res_tower.attention_mask(low, grids)}
         if grids is not None and hasattr(self.low_res_tower, "vit_merger"):
             options["patch_grids"] = grids
-        done = 0
+        done, last, read = 0, self.low_res_tower.num_layers, ()
+        reads = self.visionzip is not None and received is not None
+        # a layer's tap, then who reads it
         stops = [(layer, 0, tap) for tap, (layer, _) in enumerate(self.fusion.taps)]
-        for layer, is_read, tap in sorted([*stops, *((layer, 1, 0) for layer in states or ())]):
+        stops += [(layer, 1, 0) for layer in states or ()]
+        for layer, is_read, tap in [*sorted(stops), (last, 2, 0)]:
+            if reads and layer == last and done < last:
+                low = self.low_res_tower.run_layers(low, done, last - 1, **options)
+                done, read = last - 1, self.visionzip.received(self.low_res_tower.layers[-1], low)
             low = self.low_res_tower.run_layers(low, done, layer, **options)
             done = layer
-            if is_read and states is not None:
+            if is_read == 1 and states is not None:
                 states[layer].append(self._selected(low))
-                continue
-            high = self._read(maps_of, (self.fusion.taps[tap][1],), chunk).to(low.device)
-            low = self.fusion.fuse(tap, at_entry(self.fusion, low), high).to(low.dtype)
-        low = self.low_res_tower.run_layers(low, done, self.low_res_tower.num_layers, **options)
-        low = self._selected(self.low_res_tower.finish(low))
+            elif is_read == 0:
+                high = self._read(maps_of, (self.fusion.taps[tap][1],), chunk).to(low.device)
+                low = self.fusion.fuse(tap, at_entry(self.fusion, low), high).to(low.dtype)
+        low = self.low_res_tower.finish(low)
+        if reads:
+            cast("list[tuple[torch.Tensor, ...]]", received).append((low[:, : self.visionzip.prefix], *read))
+        low = self._selected(low)
         return low, *(self._read(maps_of, group, chunk).to(low.device) for group in self.fusion.final_stages)
 
     def _selected(self, low: torch.Tensor) -> torch.Tensor:

@@ -54,9 +54,12 @@ class FilaVisionOutput(BaseModelOutputWithPooling):
     Args:
         layer_features (`tuple` of `torch.Tensor` of shape `(T, P, D)`, *optional*):
             Hidden states of the low-res tower, one for each of the `feature_layers` that were asked for.
+        chosen (`torch.Tensor` of shape `(T, dominant)`, *optional*):
+            The patches of each view that VisionZip kept.
     """
 
     layer_features: tuple[torch.Tensor, ...] | None = None
+    chosen: torch.Tensor | None = None
 
 
 @dataclass
@@ -69,7 +72,10 @@ class FilaImageFeatures(BaseModelOutputWithPooling):
         deepstack_features (`list`, *optional*):
             For each stream of the injection a list with one `(N_i, M)` per image, as `pooler_output` is. transformers
             repeats and cuts the field of this name together with `pooler_output`.
+        gaps (`list` of `torch.Tensor` of shape `(N_i,)`, *optional*):
+            Number of tokens that pruning left out behind each placeholder of each image.
     """
 
     in_runs: bool | None = None
     deepstack_features: list[list[torch.Tensor]] | None = None
+    gaps: list[torch.Tensor] | None = None

@@ -33,6 +33,7 @@ from typing import Any
 from .canvas import as_options, find_missing
 
 NEWLINE, PADDING, SEPARATOR = -1, -2, -3
+DROPPED = -4  # DROPPED - t stands for token t, which pruning left out
 OVERVIEWS = ("first", "last", "none")
 UNPADS = ("no", "rounded", "truncated")
 

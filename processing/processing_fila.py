@@ -13,6 +13,8 @@ If the layout reorders views or puts text or newline vectors between them, the p
                                          separator vector
     view_positions     (I, V, 2)  int64  with `slice_positions`: (row, col) of each tile, -1 for an overview, -2 beyond
                                          an image's views
+
+With `prune`, -4 - t in `image_token_index` stands for token t that has no placeholder, see `token_pruning.py`.
 """
 
 import os
@@ -56,6 +58,8 @@ _NOT_TAKEN = ("audio", "audios", "image", "video")
 DEFAULT_VIDEO_LAYOUT = {"type": "plain"}
 # Which samples of a call `drop_sample` kept, for the call that makes assistant masks of them; None outside of it.
 _KEPT: ContextVar[list[int] | None] = ContextVar("_KEPT", default=None)
+# `prune` of a call that names it.
+_PRUNE: ContextVar[Any] = ContextVar("_PRUNE", default=())
 
 
 class FilaProcessor(ProcessorMixin):
@@ -95,6 +99,8 @@ class FilaProcessor(ProcessorMixin):
             The text around the frames of a video, see `video_prompt.py`; each frame has the image's `layout`.
         clip_tokens (`dict`, *optional*):
             Tokens of a video where the connector joins frames: the model's `clip_tokens`.
+        prune (`dict` or `str`, *optional*):
+            Which image tokens are left out, see `token_pruning.py`; None: none. A call may name 'pixelprune' or None.
     """
 
     # Whether all inputs of images come as `pixel_values` and `image_position_ids`, one row per image, for TRL's GRPO
@@ -119,6 +125,7 @@ class FilaProcessor(ProcessorMixin):
         video_token: str | None = None,
         video_layout: dict[str, Any] | str | None = None,
         clip_tokens: dict[str, int] | None = None,
+        prune: dict[str, Any] | str | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(tokens_per_tile, int) or tokens_per_tile < 1:
@@ -163,7 +170,10 @@ class FilaProcessor(ProcessorMixin):
         self.video_processor: Any = None
         if any(setting is not None for setting in (video_processor, video_layout, clip_tokens)):
             self._set_video_processor(video_processor, video_token, tokenizer)
+        self.prune = None if prune is None else feature("pruning").build(prune)
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
+        if self.prune is not None:
+            self._layout = feature("pruning").set_up(self, self.prune)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -193,7 +203,10 @@ class FilaProcessor(ProcessorMixin):
 
     def preprocessing(self) -> dict[str, Any]:
         """Return the settings that decide pixels, and the number and order of their tokens, as plain JSON."""
-        own = {"tokens_per_tile": self.tokens_per_tile, "token_size": self.token_size, "layout": asdict(self._layout)}
+        layout = self._layout if self.prune is None else build_layout(self.layout)
+        own = {"tokens_per_tile": self.tokens_per_tile, "token_size": self.token_size, "layout": asdict(layout)}
+        if self.prune is not None:
+            own["prune"] = self.prune
         if self.video_processor is not None:
             videos = self.video_processor.preprocessing()
             own |= {f"video_{name}": value for name, value in videos.items()}
@@ -225,6 +238,12 @@ class FilaProcessor(ProcessorMixin):
         largest, size = max(self.tokenizer.get_vocab().values()), config.get_text_config().vocab_size
         if largest >= size:
             wrong.append(f"the tokenizer has ids up to {largest}, and the model {size} tokens")
+        theirs = getattr(config, "prune", None) or {}
+        if "visionzip" in (theirs.get("type"), (self.prune or {}).get("type")) and self.prune != {
+            "cls": True,
+            **theirs,
+        }:
+            wrong.append(f"`prune` is {self.prune} here, and {theirs or None} in the model")
         if wrong:
             raise ValueError(
                 f"The processor must be the model's own: {', and '.join(wrong)}. Load both from one folder, or resize "
@@ -250,6 +269,8 @@ class FilaProcessor(ProcessorMixin):
         if self.video_processor is None:
             for name in ("video_processor", "video_token", "video_layout", "clip_tokens"):
                 output.pop(name, None)
+        if self.prune is None:
+            output.pop("prune", None)
         if self._auto_class is not None:
             module = type(self).__module__.rpartition(".")[2]
             output["auto_map"] = {self._auto_class: f"{module}.{type(self).__name__}"}
@@ -292,6 +313,12 @@ class FilaProcessor(ProcessorMixin):
         Raises:
             ValueError: If there is anything of a kind that the processor does not take.
         """
+        if "prune" in kwargs:
+            named = _PRUNE.set((feature("pruning").of_call(self, cast("dict[str, Any]", kwargs).pop("prune")),))
+            try:
+                return self(images, text, videos, **kwargs)
+            finally:
+                _PRUNE.reset(named)
         others = {name: cast("dict[str, object]", kwargs).pop(name, None) for name in _NOT_TAKEN}
         if given := [name for name, value in others.items() if not _is_none(value)]:
             raise ValueError(
@@ -440,7 +467,7 @@ class FilaProcessor(ProcessorMixin):
         if self.packed_images:
             return [*self.tokenizer.model_input_names, "pixel_values", "image_position_ids"]
         names = [*super().model_input_names]
-        names += [] if self._layout.is_one_run else ["image_token_index"]
+        names += [] if self._layout.is_one_run and not self._leaves_out else ["image_token_index"]
         if self.video_processor is not None:
             names += [*self.video_processor.model_input_names]
             names += [] if self._layout.is_one_run or self.clip_tokens else ["video_token_index"]
@@ -450,6 +477,12 @@ class FilaProcessor(ProcessorMixin):
     def unused_input_names(self) -> list[str]:
         """Names of the image processor's outputs that only token counting reads."""
         return ["image_sizes"]
+
+    @property
+    def _leaves_out(self) -> bool:
+        """Whether single tokens of images are left out, in this call or by default."""
+        (prune,) = _PRUNE.get() or (self.prune,)
+        return prune is not None and prune["type"] == "pixelprune"
 
     def _process_images(self, images: ImageInput, **kwargs: Any) -> tuple[Any, list[str]]:
         if self._layout.unpad != "no":
@@ -469,9 +502,12 @@ class FilaProcessor(ProcessorMixin):
         for index in range(len(processed.get("tile_grid", ()))):
             geometry = self._geometry(processed, index)
             pieces = lay_out(self._layout, geometry, index if numbers is None else numbers[index])
-            texts.append(as_text(pieces, self.image_token))
-            if not self._layout.is_one_run:
+            if self._leaves_out:
+                pieces, rows = feature("pruning").prune(self, processed, index, geometry, pieces, kwargs)
+                indices.append(rows)
+            elif not self._layout.is_one_run:
                 indices.append(token_indices(pieces))
+            texts.append(as_text(pieces, self.image_token))
             if self._layout.slice_positions:
                 places.append(slice_positions(geometry))
         for name, values in (("image_token_index", indices), ("view_positions", places)):
@@ -487,7 +523,11 @@ class FilaProcessor(ProcessorMixin):
 
     def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **kwargs: object) -> str:
         """Return the placeholders of one image and the text between them, for the first image of a prompt."""
-        return as_text(lay_out(self._layout, self._geometry(image_inputs, image_idx)), self.image_token)
+        geometry = self._geometry(image_inputs, image_idx)
+        pieces = lay_out(self._layout, geometry)
+        if self._leaves_out:
+            pieces, _ = feature("pruning").prune(self, image_inputs, image_idx, geometry, pieces, kwargs)
+        return as_text(pieces, self.image_token)
 
     def _geometry(self, image_inputs: dict[str, Any], index: int) -> Geometry:
         # Padding views have an all-zero box.
@@ -506,6 +546,9 @@ class FilaProcessor(ProcessorMixin):
         self, tile_grid: tuple[int, int], view_sizes: Sequence[tuple[int, int]], image_size: tuple[int, int] | None
     ) -> Geometry:
         """Return the geometry of views of these sizes (height, width) in pixels."""
+        if self.prune is not None and self.prune["type"] == "visionzip":
+            counts = (feature("pruning").tokens_per_view(self.prune),) * len(view_sizes)
+            return Geometry(tile_grid, counts, image_size)
         if self.token_size is None:
             return Geometry(tile_grid, (self.tokens_per_tile,) * len(view_sizes), image_size)
         for height, width in view_sizes:
@@ -531,8 +574,8 @@ class FilaProcessor(ProcessorMixin):
             kwargs: Processing kwargs as in a call, for instance `images_kwargs={"canvas": ...}`.
 
         Returns:
-            Per image: `num_image_tokens`, and `num_image_patches`, the rows it has in every image tensor (1). Per
-            video: `num_video_tokens`.
+            Per image: `num_image_tokens`, the most where pixels decide (`prune`), and `num_image_patches`, the rows
+            it has in every image tensor (1). Per video: `num_video_tokens`.
         """
         of_videos: dict[str, Any] = {}
         if video_sizes is not None and self.video_processor is not None:

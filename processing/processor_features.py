@@ -7,11 +7,13 @@ from typing import Any
 from .image_packing import pack_images
 from .token_budget import TokenBudget
 from .token_map import TokenMap
+from .token_pruning import TokenPruning
 from .video_inputs import VideoInputs
 
 FEATURES: dict[str, Any] = {
     "budget": TokenBudget,
     "packed_images": pack_images,
+    "pruning": TokenPruning,
     "token_map": TokenMap,
     "videos": VideoInputs,
 }

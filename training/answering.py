@@ -65,7 +65,7 @@ class Answerer:
             "pad_token_id": processor.tokenizer.pad_token_id,
             **generation,
         }
-        self._features: dict[str, torch.Tensor] = {}  # by image, of the last batch
+        self._features: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}  # and gaps, by image, of the last batch
 
     @torch.no_grad()
     def __call__(self, questions: Sequence[Question]) -> list[Generated]:
@@ -97,10 +97,18 @@ class Answerer:
         in_runs = inputs.get("image_token_index") is not None
         images = take_rows(inputs, IMAGE_INPUTS, [keys.index(key) for key in new])
         if new:
-            found = self.model.get_image_features(**images, return_dict=True).pooler_output
-            kept |= dict(zip(new, found, strict=True))
+            found: Any = self.model.get_image_features(**images, return_dict=True)
+            tokens = found.pooler_output
+            gaps = getattr(found, "gaps", None) or [torch.zeros(len(own), dtype=torch.int64) for own in tokens]
+            kept |= dict(zip(new, zip(tokens, gaps, strict=True), strict=True))
         self._features = kept
-        return FilaImageFeatures(pooler_output=cast(Any, [kept[key] for key in keys]), in_runs=in_runs)
+        every = [kept[key] for key in keys]
+        pruned = any(bool(gaps.any()) for _, gaps in every)
+        return FilaImageFeatures(
+            pooler_output=cast(Any, [tokens for tokens, _ in every]),
+            in_runs=in_runs,
+            gaps=[gaps for _, gaps in every] if pruned else None,
+        )
 
     def _length(self, row: list[int]) -> int:
         """Return the number of tokens before the padding; the end token counts, also where it pads."""

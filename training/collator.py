@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 from transformers.utils import logging
 
+from fila.modeling.pruning import gaps_of, shifts
 from fila.processing.chat_messages import SOURCES, MessageError, check_messages
 from fila.processing.chat_template import writes_tool_calls
 from fila.processing.image_input import ImageInputError, load_images, to_channels_first
@@ -239,7 +240,7 @@ class FilaCollator:
                 batch["loss_weight"] = torch.tensor(
                     [self.loss_weight([open_image_size(i) for i in own]) for own in images]
                 )
-        return _in_one_row(batch) if is_packed else batch
+        return _in_one_row(batch, self.processor.image_token_id) if is_packed else batch
 
     def _within_limits(self, images: list[list[Any]], names: list[str]) -> list[int]:
         """Return the indices of the samples that the processor keeps; raise an error if it would drop a question."""
@@ -315,18 +316,24 @@ class FilaCollator:
         return ids.masked_fill(~supervised, IGNORED)
 
 
-def _in_one_row(batch: Mapping[str, Any]) -> dict[str, Any]:
+def _in_one_row(batch: Mapping[str, Any], image_token_id: int) -> dict[str, Any]:
     """Put the samples of a batch one after the other; each one's positions start again, which keeps them apart.
+
+    Where images are pruned, positions have the gaps that they have in a row of their own.
 
     There is no mask, and no cache in training: beside either transformers does not look for the borders of samples.
     """
     real = batch["attention_mask"].bool()
     labels = batch["labels"].clone()
     labels[torch.arange(len(labels)), real.int().argmax(1)] = IGNORED  # the sample before does not predict this one
+    positions = torch.arange(real.shape[1]).expand(real.shape)
+    gaps = gaps_of(batch["image_token_index"]) if "image_token_index" in batch else None
+    if gaps is not None:
+        positions = positions + shifts(batch["input_ids"] == image_token_id, gaps)
     row = {
         "input_ids": batch["input_ids"][real][None],
         "labels": labels[real][None],
-        "position_ids": torch.cat([torch.arange(int(length)) for length in real.sum(1)])[None],
+        "position_ids": positions[real][None],
         "use_cache": False,
     }
     return row | {name: value for name, value in batch.items() if name not in ("attention_mask", *row)}

@@ -12,7 +12,7 @@ from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedTokenizerBase, TextStreamer
 
 from fila.conversion.damage import naming_damage
-from fila.look.view_settings import check_checkpoint
+from fila.look.view_settings import check_checkpoint, pruned
 from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.modeling_fila import FilaForConditionalGeneration
 from fila.processing.image_input import load_images
@@ -112,7 +112,12 @@ def choose_device(device: str) -> torch.device:
 
 
 def load_checkpoint(
-    checkpoint: str, *, device: str = "auto", dtype: str = "auto", quantize: Callable[[FilaConfig], Any] | None = None
+    checkpoint: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    quantize: Callable[[FilaConfig], Any] | None = None,
+    prune: Mapping[str, Any] | None = None,
 ) -> tuple[Any, Any]:
     """Load a model and its processor.
 
@@ -122,6 +127,7 @@ def load_checkpoint(
         dtype: One of `DTYPES`; "auto" keeps the checkpoint's dtype, except that float16 becomes float32 on the CPU,
             where float16 is several times slower.
         quantize: Function from the config to the `quantization_config` to load with.
+        prune: Pruning of image tokens, instead of the checkpoint's own.
 
     Returns:
         The model in eval mode, and the processor.
@@ -140,10 +146,12 @@ def load_checkpoint(
             raise ValueError(
                 f"{checkpoint!r} is a checkpoint of model type {config.model_type!r}; this command needs 'fila'."
             )
-        processor = AutoProcessor.from_pretrained(checkpoint)  # loaded first, so that errors come early
+        processor = AutoProcessor.from_pretrained(
+            checkpoint, **pruned(prune)
+        )  # loaded first, so that errors come early
         if dtype == "auto" and target.type == "cpu" and config.dtype == torch.float16:
             dtype = "float32"
-        options = {} if quantize is None else {"quantization_config": quantize(config)}
+        options = pruned(prune) | ({} if quantize is None else {"quantization_config": quantize(config)})
         model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=dtype, **options)
     return model.to(target).eval(), processor  # type: ignore[arg-type]
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fila.cli.common import Debug, Dtype, Trust, app, one_line_errors, say
+from fila.cli.common import Debug, Dtype, Prune, Trust, app, one_line_errors, read_prune, say
 from fila.cli.data_options import (
     BadRows,
     Boxes,
@@ -62,6 +62,7 @@ def ask(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
     dtype: Dtype = "auto",
+    prune: Prune = None,
     trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
@@ -88,7 +89,7 @@ def ask(
         reading = read_data_options(
             image_folder, columns, bad_rows, max_bad, image_position, missing_image, leading_answer, boxes, False
         )
-        _ask_data(checkpoint, data, reading, output, shard, batch_size, max_new_tokens, device, dtype)
+        _ask_data(checkpoint, data, reading, output, shard, batch_size, max_new_tokens, device, dtype, prune)
         return
     *paths, question = images_and_question or [""]
     if not paths:
@@ -104,7 +105,7 @@ def ask(
     for path, image in zip(paths, images, strict=True):
         say(f"video: {path}" if image == path else f"image: {path}, {image.height} x {image.width} pixels")
     with quiet():
-        model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
+        model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype, prune=read_prune(prune))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     say(
         f"model: {checkpoint}, {parameters / 1e6:.1f} M parameters in {str(model.dtype).removeprefix('torch.')} on "
@@ -132,6 +133,7 @@ def _ask_data(
     max_new_tokens: int,
     device: str,
     dtype: str,
+    prune: str | None,
 ) -> None:
     """Ask all questions of a data set and append the answers to a file."""
     from fila.cli.ask import load_checkpoint
@@ -145,7 +147,7 @@ def _ask_data(
     refuse_inputs(output, [checkpoint, *data_inputs(data, reading)], is_new_file=not output.exists())
     started = time.perf_counter()
     with quiet():
-        model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
+        model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype, prune=read_prune(prune))
     dataset = open_listed(data, processor, reading, output.parent)
     if has_uncounted_pages(dataset):
         raise ValueError(f"Pages to ask about must be counted, as in `{data}:400`.")

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from fila.cli.common import Debug, Trust, app, one_line_errors, print_table, read_options, say, say_error
+from fila.cli.common import (
+    Debug,
+    Prune,
+    Trust,
+    app,
+    one_line_errors,
+    print_table,
+    read_options,
+    read_prune,
+    say,
+    say_error,
+)
 
 if TYPE_CHECKING:
     from transformers.image_utils import ImageInput
@@ -54,6 +65,7 @@ def view(
         Path | None,
         typer.Option("--html", help="HTML page to write of every canvas strategy; a PNG then needs --compare."),
     ] = None,
+    prune: Prune = None,
     trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
@@ -85,7 +97,13 @@ def view(
         return
     (picture,) = open_images([image])
     eyes = open_eyes(
-        checkpoint, canvas=read_options(canvas), layout=read_options(layout), tile=tile, patch=patch, high_res=high_res
+        checkpoint,
+        canvas=read_options(canvas),
+        layout=read_options(layout),
+        tile=tile,
+        patch=patch,
+        high_res=high_res,
+        prune=read_prune(prune),
     )
     if compare or page is not None:
         if chosen:
@@ -97,7 +115,8 @@ def view(
     with written_file(output, inputs=inputs) as partial:
         drawn.save(partial, format="PNG", optimize=True)
     rows, cols = seen.plan.tile_grid
-    say(f"{rows} x {cols} tiles, {seen.plan.num_views} views, {seen.num_tokens:,} image tokens")
+    of_all = f" of {seen.num_tokens + len(seen.left_out):,}" if seen.left_out else ""
+    say(f"{rows} x {cols} tiles, {seen.plan.num_views} views, {seen.num_tokens:,}{of_all} image tokens")
     for token in chosen:
         say(seen.tell(token))
     typer.echo(output)
@@ -146,6 +165,7 @@ def plan(
     layout: Layout = "fila",
     tile: Tile = 336,
     patch: Patch = 14,
+    prune: Prune = None,
     trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
@@ -153,27 +173,35 @@ def plan(
 
     Only the headers of files are read. Sizes are height x width, such as 3508x2480. The settings are those of
     --checkpoint, or else the options. Each image is planned as the only one in its prompt. If a limit of image tokens
-    shrinks an image, the row shows the shrunk image. Errors of single images go to standard error; the exit status is
-    then 2.
+    shrinks an image, the row shows the shrunk image. With --prune pixelprune the pixels decide, and the tokens are
+    the most that the image may have. Errors of single images go to standard error; the exit status is then 2.
     """
     from fila.look.view_settings import open_eyes
     from fila.processing.image_size import read_size
 
-    eyes = open_eyes(checkpoint, canvas=read_options(canvas), layout=read_options(layout), tile=tile, patch=patch)
+    eyes = open_eyes(
+        checkpoint,
+        canvas=read_options(canvas),
+        layout=read_options(layout),
+        tile=tile,
+        patch=patch,
+        prune=read_prune(prune),
+    )
+    most = "at most " if eyes.at_most else ""
 
     def told(number: int, source: str) -> tuple[list[str], int]:
         size = read_size(source, number)
         planned = eyes.plan(eyes.fitted(size, number))
         tokens = eyes.num_tokens(planned)
         sizes = [size, planned.tile_grid, planned.canvas_size, planned.content_box.size]
-        row = [source, *("x".join(map(str, pair)) for pair in sizes), str(planned.num_views), str(tokens)]
+        row = [source, *("x".join(map(str, pair)) for pair in sizes), str(planned.num_views), f"{most}{tokens}"]
         return row, tokens
 
     found = _of_each(images, told, debug)
     rows = [["image", "size", "tiles", "canvas", "content", "views", "tokens"], *(row for row, _ in found)]
     if len(images) > 1:
         name = "total" if len(found) == len(images) else f"total of {len(found)} of {len(images)}"
-        rows.append([name, "", "", "", "", "", str(sum(tokens for _, tokens in found))])
+        rows.append([name, "", "", "", "", "", f"{most}{sum(tokens for _, tokens in found)}"])
     if found:
         print_table(rows)
     if len(found) < len(images):
@@ -232,6 +260,7 @@ def estimate(
         ),
     ] = 400,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    prune: Prune = None,
     trust_remote_code: Trust = False,
     debug: Debug = False,
 ) -> None:
@@ -249,7 +278,7 @@ def estimate(
     if model is not None and checkpoint is not None:
         raise ValueError("--model is the old name of --checkpoint; give --checkpoint alone.")
     with quiet():
-        estimator = Estimator(checkpoint or model)
+        estimator = Estimator(checkpoint or model, read_prune(prune))
     if train:
         sizes = _of_each(images, lambda number, source: read_size(source, number), debug)
         if sizes:

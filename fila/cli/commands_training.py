@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fila.cli.common import Debug, Dtype, Trust, app, one_line_errors, print_table, read_options, say
+from fila.cli.common import (
+    Debug,
+    Dtype,
+    Prune,
+    Trust,
+    app,
+    one_line_errors,
+    print_table,
+    read_options,
+    read_prune,
+    say,
+)
 from fila.cli.data_options import (
     BadRows,
     Boxes,
@@ -315,6 +326,7 @@ def evaluate(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
     dtype: Dtype = "auto",
+    prune: Prune = None,
     plots: Plots = True,
     trust_remote_code: Trust = False,
     debug: Debug = False,
@@ -352,7 +364,7 @@ def evaluate(
         for name in ("answers.jsonl", "evaluation.json"):
             refuse_inputs(output / name, inputs, is_new_file=True)  # before any work
     with quiet():
-        model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
+        model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype, prune=read_prune(prune))
     dataset = open_listed(source, processor, reading, output)
     if max_questions is None and has_uncounted_pages(dataset):
         raise ValueError(f"Pages to evaluate on must be counted, as in `{source}:400`, or --max-questions given.")
@@ -387,6 +399,8 @@ def evaluate(
         return
     now = datetime.now(UTC).isoformat(timespec="seconds")
     told = {"checkpoint": checkpoint, "data": source, "date": now, "scores": as_json(scores)}
+    if prune is not None:
+        told["prune"] = read_prune(prune)
     lines = [json.dumps({**dataclasses.asdict(answer), "exact": answer.exact}) for answer in answers]
     contents = {"answers.jsonl": "\n".join(lines), "evaluation.json": json.dumps(told, indent=2)}
     for name, text in contents.items():

@@ -32,6 +32,13 @@ Dtype = Annotated[
     str,
     typer.Option(help="auto (the checkpoint's, but float32 for float16 on a CPU), float32, bfloat16 or float16."),
 ]
+Prune = Annotated[
+    str | None,
+    typer.Option(
+        help='Leave out image tokens: pixelprune, or \'{"type": "visionzip", "dominant": 54, "contextual": 10}\'.',
+        metavar="PRUNING",
+    ),
+]
 # `one_line_errors` reads this before the command runs.
 Trust = Annotated[
     bool,
@@ -117,6 +124,11 @@ def read_options(text: str) -> dict[str, Any]:
         return dict(json.loads(text))
     except json.JSONDecodeError as error:
         raise ValueError(f"{text!r} is not JSON: {error}.") from error
+
+
+def read_prune(text: str | None) -> dict[str, Any] | None:
+    """Read the option `--prune`; None where it is not given."""
+    return None if text is None else read_options(text)
 
 
 def _print_version(value: bool) -> None:

@@ -12,7 +12,7 @@ and at its own size: its views are padded to its longest one, and the processor'
 
 import copy
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ParamSpec, TypeVar
@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 from transformers import AutoConfig, AutoProcessor, PreTrainedConfig
 
 from fila.conversion.damage import naming_damage
-from fila.look.view_settings import Eyes, check_checkpoint, placeholder_tokenizer
+from fila.look.view_settings import Eyes, check_checkpoint, placeholder_tokenizer, pruned
 from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.connector import build_connector
 from fila.processing.canvas_plan import CanvasPlan, Size
@@ -50,6 +50,7 @@ class Estimate:
         text_flops: Operations of the language model reading these tokens; None without them, and for a language model
             whose layout is not LLaMA's, such as GPT-2's.
         cache_bytes: Keys and values of these tokens in the language model; None without them.
+        at_most: Whether tokens, and what follows from them, are the most that such an image may have (`prune`).
     """
 
     image: str
@@ -60,6 +61,7 @@ class Estimate:
     encoder_flops: int | None
     text_flops: int | None
     cache_bytes: int | None
+    at_most: bool = False
 
 
 class Estimator:
@@ -67,18 +69,21 @@ class Estimator:
 
     Args:
         checkpoint: Folder or Hub id whose config and processor are read; the default sizes of `FilaConfig` without.
+        prune: Pruning of image tokens, instead of the checkpoint's.
     """
 
-    def __init__(self, checkpoint: str | None = None) -> None:
+    def __init__(self, checkpoint: str | None = None, prune: Mapping[str, Any] | None = None) -> None:
         if checkpoint is None:
-            config = FilaConfig()
+            config = FilaConfig(**pruned(prune))
             tokens = config.patch_grid[0] * config.patch_grid[1]
-            processor = FilaProcessor(FilaImageProcessorPil(), placeholder_tokenizer(), tokens_per_tile=tokens)
+            processor = FilaProcessor(
+                FilaImageProcessorPil(), placeholder_tokenizer(), tokens_per_tile=tokens, **pruned(prune)
+            )
         else:
             check_checkpoint(checkpoint)
             with naming_damage(checkpoint):
-                config = AutoConfig.from_pretrained(checkpoint)
-                processor = AutoProcessor.from_pretrained(checkpoint)
+                config = AutoConfig.from_pretrained(checkpoint, **pruned(prune))
+                processor = AutoProcessor.from_pretrained(checkpoint, **pruned(prune))
             if not isinstance(config, FilaConfig):
                 raise ValueError(f"{checkpoint!r} is of model type {config.model_type!r}; this needs 'fila'.")
         self._set(config, processor)
@@ -107,6 +112,7 @@ class Estimator:
             encoder_flops=None if tokens is None else self.encoder_flops(plan, canvas),
             text_flops=None if tokens is None else text_flops(self.config.text_config, tokens),
             cache_bytes=None if tokens is None else cache_bytes(self.config.text_config, tokens),
+            at_most=self.eyes.at_most,
         )
 
     def num_tokens(self, size: Size, canvas: dict[str, Any]) -> int | None:
@@ -347,7 +353,7 @@ def as_rows(estimates: Iterable[Estimate]) -> list[list[str]]:
     for each in estimates:
         grid = "x".join(map(str, each.tile_grid))
         flops = [_told(count, 1e9) for count in (each.encoder_flops, each.text_flops)]
-        tokens = "-" if each.num_tokens is None else f"{each.num_tokens:,}"
+        tokens = "-" if each.num_tokens is None else f"{'at most ' * each.at_most}{each.num_tokens:,}"
         counts = [str(each.num_views), tokens, *flops, _told(each.cache_bytes, 2**20)]
         rows.append([each.image, each.canvas, grid, *counts])
     return rows

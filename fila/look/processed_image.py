@@ -7,7 +7,7 @@ its index, from 0, among its image's tokens in the order of the prompt.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -24,6 +24,7 @@ from fila.processing.image_input import image_size, load_images, resized, to_cha
 from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
 from fila.processing.layout import NEWLINE, Piece, lay_out, token_indices
 from fila.processing.token_boxes import TokenPlace, token_box
+from fila.processing.token_pruning import DROPPED, prune_image
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Seen:
         token_grids: Image tokens per axis of each view, or None where they lie on no grid.
         token_counts: Image tokens of each view.
         pieces: Text and tokens in the order of the prompt, as the processor's layout gives them.
+        left_out: Indices among the tokens of the views of those that the processor's `prune` leaves out.
     """
 
     plan: CanvasPlan
@@ -49,6 +51,7 @@ class Seen:
     token_grids: tuple[tuple[int, int] | None, ...]
     token_counts: tuple[int, ...]
     pieces: tuple[Piece, ...]
+    left_out: tuple[int, ...] = ()
 
     @cached_property
     def starts(self) -> list[int]:
@@ -160,19 +163,24 @@ def look(eyes: Eyes, image: ImageInput) -> Seen:
         image = resized(image, size)
     plan = eyes.plan(size)
     geometry = eyes.geometry(plan)
-    pieces = tuple(lay_out(eyes.processor._layout, geometry))
-    views, high_res = _pictures(eyes.image_processor, image, plan)
+    pieces = lay_out(eyes.processor._layout, geometry)
+    batch = eyes.image_processor(images=cast(ImageInput, [image]), return_tensors="pt")
+    left_out: list[int] = []
+    if eyes.at_most:
+        pieces, tokens = prune_image(eyes.processor, batch, 0, geometry, pieces, {})
+        left_out = [DROPPED - token for token in tokens if token <= DROPPED]
+    views, high_res = _pictures(eyes.image_processor, batch, plan)
     pixels = to_channels_first(image, None, 0, to_rgb=True, to_uint8=True, data_format=None)
     shown = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     grids = eyes.token_grids(plan)
-    return Seen(plan, source, shown, views, high_res, tuple(grids), geometry.token_counts, pieces)
+    counts = geometry.token_counts
+    return Seen(plan, source, shown, views, high_res, tuple(grids), counts, tuple(pieces), tuple(left_out))
 
 
 def _pictures(
-    image_processor: FilaImageProcessor | FilaImageProcessorPil, image: ImageInput, plan: CanvasPlan
+    image_processor: FilaImageProcessor | FilaImageProcessorPil, batch: Mapping[str, Any], plan: CanvasPlan
 ) -> tuple[tuple[Image.Image, ...], Image.Image | None]:
     """Return the views and the high-res canvas from the image processor's tensors."""
-    batch = image_processor(images=cast(ImageInput, [image]), return_tensors="pt")
     arrays = {name: np.asarray(values[0]) for name, values in batch.items()}
     pixels = list(arrays["pixel_values"][: plan.num_views])
     if "patch_grids" in arrays:

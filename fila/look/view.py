@@ -19,6 +19,7 @@ from fila.look.drawing import (
     GREY,
     INK,
     OVERVIEW,
+    QUIET,
     RULE,
     SHEET,
     TILE,
@@ -38,6 +39,7 @@ from fila.processing.canvas_plan import Box
 CANVAS_SIDE, OVERVIEW_SIDE, SMALL_SIDE = 1008, 504, 336
 MARGIN, GAP, HEADER, LEGEND = 36, 40, 172, 62
 CAPTION, BETWEEN = 34, 24
+VEIL = 150  # of 255, over cells whose tokens are left out
 MIN_CANVAS, MIN_COLUMN, MIN_WIDTH = 360, 336, 1120  # room for captions and facts
 
 
@@ -139,6 +141,7 @@ def draw_view(seen: Seen, *, title: str, subtitle: str = "", tokens: Sequence[in
     _draw_header(picture, seen, title, subtitle)
     _draw_canvas(picture, seen, layout)
     _draw_column(picture, seen, layout)
+    _veil_left_out(picture, seen, layout)
     _mark_tokens(picture, seen, layout, tokens)
     _draw_legend(picture, seen, with_tokens=bool(tokens))
     draw_strip(picture, seen, left=MARGIN, right=layout.size[0] - MARGIN, tokens=tokens)
@@ -151,6 +154,7 @@ def _draw_header(picture: Image.Image, seen: Seen, title: str, subtitle: str) ->
     room = width * 0.45
     draw.text((width - MARGIN, 58), fit(draw, subtitle, 17, room), font=font(17), fill=GREY, anchor="rs")
     shrunk = seen.source_size != plan.image_size
+    of_all = f" of {seen.num_tokens + len(seen.left_out):,}" if seen.left_out else ""
     facts = [
         ("image, height x width", cross(seen.source_size)),
         *([("shrunk by a limit to", cross(plan.image_size))] if shrunk else []),
@@ -159,7 +163,7 @@ def _draw_header(picture: Image.Image, seen: Seen, title: str, subtitle: str) ->
         ("overview", cross(plan.overview_size) if plan.overview_size else "none"),
         ("high-res canvas", cross(seen.high_res.size[::-1]) if seen.high_res else "none"),
         ("not padding", f"{seen.real_share:.0%}"),
-        ("image tokens", f"{seen.num_tokens:,}"),
+        ("image tokens", f"{seen.num_tokens:,}{of_all}"),
     ]
     draw.rounded_rectangle([MARGIN, 80, width - MARGIN - 1, 150], radius=8, fill=CARD, outline=RULE)
     size = 19 if shrunk else 23
@@ -232,6 +236,18 @@ def _draw_column(picture: Image.Image, seen: Seen, layout: Layout) -> None:
         draw.rectangle([left - 1, top - 1, right, bottom], outline=INK)
 
 
+def _veil_left_out(picture: Image.Image, seen: Seen, layout: Layout) -> None:
+    """Veil the cells whose tokens are left out, on the canvas and on the overview."""
+    veil = Image.new("L", picture.size, 0)
+    draw = ImageDraw.Draw(veil)
+    for token in seen.left_out:
+        place = seen.place(token)
+        whole = layout.overview if place.view < seen.first_tile else None
+        left, top, right, bottom = _cell(whole or layout.box(seen.plan.view_boxes[place.view]), seen, place)
+        draw.rectangle([left, top, max(left, right - 1), max(top, bottom - 1)], fill=VEIL)
+    picture.paste(QUIET, (0, 0), veil)
+
+
 def _mark_tokens(picture: Image.Image, seen: Seen, layout: Layout, tokens: Sequence[int]) -> None:
     """Mark tokens as cells of their views and as boxes on the image."""
     cells, boxes = [], []
@@ -275,6 +291,10 @@ def _draw_legend(picture: Image.Image, seen: Seen, *, with_tokens: bool) -> None
         draw.rectangle([x, y, x + 34, y + 22], fill=seen.plan.fill)
         hatch(picture, (x, y, x + 35, y + 23), (x, y, x, y))
         x = _legend_text(draw, (x, y), "padding, not part of the image")
+    if seen.left_out:
+        draw.rectangle([x, y, x + 34, y + 22], fill=CARD)
+        picture.paste(QUIET, (x, y, x + 35, y + 23), Image.new("L", (35, 23), VEIL))
+        x = _legend_text(draw, (x, y), "left out: like its neighbours")
     draw.rounded_rectangle([x, y, x + 34, y + 22], radius=5, fill=INK)
     draw.text((x + 17, y + 11), "n", font=font(16), fill=CARD, anchor="mm")
     x = _legend_text(draw, (x, y), "place of the view in the prompt")

@@ -18,6 +18,7 @@ from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.connector import build_connector
 from fila.modeling.fusion import build_fusion
 from fila.modeling.fusion import token_grid as grid_of_tokens
+from fila.modeling.pruning import check_cells
 from fila.processing.canvas import CANVASES, all_options, build_canvas
 from fila.processing.canvas_plan import CanvasPlan, Size
 from fila.processing.image_input import ImageInputError
@@ -52,6 +53,9 @@ class Eyes:
     @classmethod
     def of(cls, config: FilaConfig, processor: FilaProcessor, name: str) -> "Eyes":
         """Make the eyes of a model's config and processor."""
+        if processor.prune is not None and config.prune is None:
+            config = copy.deepcopy(config)
+            config.prune = dict(processor.prune)
         return cls(processor, token_grid(config), config.patch_size, name)
 
     @property
@@ -63,6 +67,11 @@ class Eyes:
     def canvas(self) -> str:
         """Name of the canvas strategy."""
         return str(self.image_processor.canvas["type"])
+
+    @property
+    def at_most(self) -> bool:
+        """Whether counts of sizes are the most that an image may have, because its pixels decide (`prune`)."""
+        return self.processor.prune is not None and self.processor.prune["type"] == "pixelprune"
 
     @property
     def token_size(self) -> int | None:
@@ -109,6 +118,8 @@ class Eyes:
     def token_grids(self, plan: CanvasPlan) -> list[tuple[int, int] | None]:
         """Return tokens per axis of each view, overview first; None if tokens form no grid."""
         size = self.processor.token_size
+        if self.processor.prune is not None and not self.at_most:
+            return [None] * plan.num_views
         if size is None:
             return [self.token_grid] * plan.num_views
         return [(height // size, width // size) for height, width in plan.view_sizes]
@@ -142,12 +153,19 @@ def token_grid(config: FilaConfig) -> tuple[int, int] | None:
     """Return image tokens per axis of a tile, or None if a token does not stand for a block of patches.
 
     Fusion and connector declare their token grids (`Fusion` and `Connector` in `fila.modeling`).
+
+    Raises:
+        PruningError: If the config's `prune` leaves out single tokens, and they are no cells.
     """
     import torch
 
     with torch.device("meta"):
         fusion = build_fusion(config)
         connector = build_connector(config, fusion.output_size)
+    if config.prune is not None and config.prune["type"] == "visionzip":
+        return None
+    if config.prune is not None:
+        check_cells(config, fusion, connector)
     return None if connector.patch_block is None else grid_of_tokens(fusion, connector)
 
 
@@ -167,6 +185,7 @@ def open_eyes(
     tile: int = 336,
     patch: int = 14,
     high_res: bool = True,
+    prune: Mapping[str, Any] | None = None,
 ) -> Eyes:
     """Load the eyes of a checkpoint, or make them from settings.
 
@@ -177,6 +196,7 @@ def open_eyes(
         tile: Pixels of a tile.
         patch: Pixels of a patch; every patch becomes one image token.
         high_res: Whether there is a high-res canvas, where all views are equal.
+        prune: Pruning of image tokens, also with a checkpoint, whose own it replaces.
 
     Raises:
         ValueError: If the checkpoint or a setting is unusable.
@@ -184,7 +204,8 @@ def open_eyes(
     if checkpoint is not None:
         check_checkpoint(checkpoint)
         with naming_damage(checkpoint):
-            processor, config = AutoProcessor.from_pretrained(checkpoint), AutoConfig.from_pretrained(checkpoint)
+            processor = AutoProcessor.from_pretrained(checkpoint, **pruned(prune))
+            config = AutoConfig.from_pretrained(checkpoint, **pruned(prune))
         if not hasattr(processor, "tokens_per_tile"):
             raise ValueError(f"{checkpoint!r} has a {type(processor).__name__}, not a FilaProcessor.")
         return Eyes.of(config, processor, Path(checkpoint).name)
@@ -207,9 +228,17 @@ def open_eyes(
         tokens_per_tile=side * side,
         token_size=patch,
         layout=None if layout is None else dict(layout),
+        prune=None if prune is None else dict(prune),
     )
     of_layout = "" if layout is None or dict(layout) == DEFAULT_LAYOUT else f", layout {layout['type']}"
+    if prune is not None:
+        of_layout += f", {prune['type']}"
     return Eyes(processor, (side, side), patch, f"{options['type']} canvas, tile {tile}, patch {patch}{of_layout}")
+
+
+def pruned(prune: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the argument of `from_pretrained` that sets a pruning; None sets nothing."""
+    return {} if prune is None else {"prune": dict(prune)}
 
 
 def open_video_eyes(checkpoint: str | None = None, *, tile: int = 336) -> FilaVideoProcessor:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from fila.cli import app
@@ -35,6 +36,13 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def image(tmp_path: Path) -> str:
     path = tmp_path / "noise.png"
     random_image(53, 97).save(path)
+    return str(path)
+
+
+@pytest.fixture
+def blank(tmp_path: Path) -> str:
+    path = tmp_path / "blank.png"
+    Image.new("RGB", (97, 53), "white").save(path)
     return str(path)
 
 

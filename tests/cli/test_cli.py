@@ -51,6 +51,46 @@ def test_plan_takes_the_settings_of_a_checkpoint(fila: Run, image: str, checkpoi
     assert result.stdout.splitlines()[1].split()[-1] == str(5 * TOKENS_PER_TILE)
 
 
+@pytest.mark.parametrize("where", [[], ["--checkpoint"]])
+def test_pruning_is_planned_at_most_and_drawn(
+    fila: Run, blank: str, checkpoint: str, tmp_path: Path, where: list[str]
+) -> None:
+    settings = [*where, checkpoint] if where else ["--tile", 28, "--patch", 7]
+    rows = fila("plan", blank, "2200x1700", *settings, "--prune", "pixelprune").stdout.splitlines()
+    assert [" ".join(row.split()[-3:]) for row in rows[1:3]] == ["at most 80"] * 2
+    assert rows[3].endswith("at most 160")
+    result = fila("view", blank, *settings, "--prune", "pixelprune", "-o", tmp_path / "seen.png")
+    assert re.search(r"5 views, (\d+) of 80 image tokens", result.stderr)
+    zipped = '{"type": "visionzip", "dominant": 4, "contextual": 2, "cls": false}'
+    row = fila("plan", blank, *settings, "--prune", zipped).stdout.splitlines()[1]
+    assert row.split()[-1] == str(5 * 6)
+    assert "at most" not in row
+    assert fila("view", blank, *settings, "--prune", zipped, "-o", tmp_path / "seen.png").exit_code == 0
+    wrong = fila("plan", blank, *settings, "--prune", "dart")
+    assert (wrong.exit_code, "inside the language model" in wrong.stderr) == (2, True)
+
+
+def test_any_checkpoint_is_asked_and_evaluated_with_fewer_tokens(
+    fila: Run, blank: str, checkpoint: str, tmp_path: Path
+) -> None:
+    ask = ("ask", checkpoint, blank, "What is this?", "--max-new-tokens", 3, "--device", "cpu")
+    whole, pruned = fila(*ask), fila(*ask, "--prune", "pixelprune")
+    counts = [int(re.search(r"prompt: (\d+) image", each.stderr)[1]) for each in (whole, pruned)]
+    assert counts[0] == 80 > counts[1] > 0
+    zipped = '{"type": "visionzip", "dominant": 4, "contextual": 2, "cls": false}'
+    assert "prompt: 30 image tokens" in fila(*ask, "--prune", zipped).stderr
+    data = tmp_path / "data.jsonl"
+    messages = [{"role": "user", "content": "<image>?"}, {"role": "assistant", "content": "a"}]
+    data.write_text(json.dumps({"images": [blank], "messages": messages}) + "\n", encoding="utf-8")
+    for command, more in (("evaluate", ["--no-plots"]), ("ask", [])):
+        output = tmp_path / command / ("" if more else "answers.jsonl")
+        named = ["--data", data, "-o", output, *more, "--max-new-tokens", 2, "--device", "cpu"]
+        result = fila(command, checkpoint, *named, "--prune", "pixelprune")
+        assert result.exit_code == 0, result.stderr
+    told = json.loads((tmp_path / "evaluate" / "evaluation.json").read_text("utf-8"))
+    assert told["prune"] == {"type": "pixelprune"}
+
+
 def test_plan_takes_canvas_options_as_json(fila: Run) -> None:
     result = fila("plan", "53x97", "--canvas", '{"type": "fila", "tile_grids": [[1, 1]], "overview": false}')
     assert result.stdout.splitlines()[1].split() == ["53x97", "53x97", "1x1", "336x336", "184x336", "1", "576"]

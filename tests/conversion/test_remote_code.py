@@ -125,6 +125,8 @@ def test_default_checkpoint_carries_little_and_no_sockets(tmp_path: Path) -> Non
         ({"video_token_id": 3}, {"video_features.py", "video_clips.py"}),
         ({"slice_positions": 2}, {"view_tile_positions.py"}),
         ({"shared_positions": True}, {"modeling_shared_positions.py"}),
+        ({"prune": "pixelprune"}, {"pruning.py"}),
+        ({"preprocessing": {"prune": {"type": "pixelprune"}}}, {"pruning.py"}),
         (
             {"fusion": {"type": "sequence_concat", "connectors": [{"type": "linear"}, {"type": "resampler"}]}},
             {"connector_linear.py", "connector_resampler.py", "fusion_sequence_concat.py"},

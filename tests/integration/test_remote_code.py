@@ -104,6 +104,17 @@ def test_saved_new_model_answers_alike(python_without_fila: Path, tmp_path: Path
     assert_same_answers(stranger.answer(str(saved)), without_fila(python_without_fila, saved, tmp_path))
 
 
+@pytest.mark.parametrize("prune", ["pixelprune", {"type": "visionzip", "dominant": 5, "contextual": 2, "cls": False}])
+@pytest.mark.nightly
+def test_pruned_model_answers_alike(python_without_fila: Path, tmp_path: Path, prune: Any) -> None:
+    plain, saved = tiny_processor(), tmp_path / "saved"
+    settings: dict[str, Any] = {"chat_template": DEFAULT_CHAT_TEMPLATE, "tokens_per_tile": 16, "prune": prune}
+    tiny_model(prune=prune).save_pretrained(saved)
+    type(plain)(plain.image_processor, plain.tokenizer, **settings).save_pretrained(saved)
+    assert {"pruning.py", "token_pruning.py"} <= {path.name for path in saved.glob("*.py")}
+    assert_same_answers(stranger.answer(str(saved)), without_fila(python_without_fila, saved, tmp_path))
+
+
 def test_saved_checkpoint_answers_alike(assembled: Path, python_without_fila: Path, tmp_path: Path) -> None:
     saved = tmp_path / "saved"
     AutoModelForImageTextToText.from_pretrained(assembled).save_pretrained(saved)

@@ -192,6 +192,20 @@ def test_command_prints_json_of_a_checkpoint(checkpoint: str, option: str) -> No
     assert made[0]["num_tokens"] == TOKENS_PER_TILE * made[0]["num_views"]
 
 
+def test_command_says_at_most_where_pixels_decide(checkpoint: str) -> None:
+    lines = (
+        CliRunner()
+        .invoke(app, ["estimate", "57x31", "--checkpoint", checkpoint, "--prune", "pixelprune"])
+        .output.splitlines()
+    )
+    assert "at most 80" in lines[1]
+    zipped = '{"type": "visionzip", "dominant": 4, "contextual": 2, "cls": false}'
+    result = CliRunner().invoke(app, ["estimate", "57x31", "--json", "--checkpoint", checkpoint, "--prune", zipped])
+    (own, *_) = json.loads(result.output)
+    assert (own["num_tokens"], own["at_most"]) == (30, False)
+    assert own["encoder_flops"] > 0
+
+
 def test_command_names_the_file_that_is_none_and_tells_the_rest(checkpoint: str) -> None:
     result = CliRunner().invoke(app, ["estimate", "nowhere.png", "28x56", "--checkpoint", checkpoint])
     assert result.exit_code == 2

@@ -16,6 +16,7 @@ from fila.processing.canvas import CANVASES
 from fila.processing.canvas_plan import Box
 from tests.helpers import PATCH, random_image, tiny_canvas, tiny_canvas_processor, tiny_processor
 from tests.helpers import TILE as TILE_PIXELS
+from tests.processing.test_token_pruning import page
 
 COLOUR = (37, 91, 203)
 
@@ -54,6 +55,22 @@ def test_draw_view_magnifies_pixels_by_a_whole_number() -> None:
         left, top, _, _ = layout.box(Box(box.top + row, box.left + col, box.top + row + 1, box.left + col + 1))
         half = int(layout.scale) // 2
         assert pixel(picture, left + half, top + half) == pixel(view, col, row)
+
+
+def test_cells_that_are_left_out_are_veiled_and_no_others() -> None:
+    plain = tiny_processor()
+    processor = type(plain)(plain.image_processor, plain.tokenizer, tokens_per_tile=16, prune="pixelprune")
+    image = page(90, 90)
+    seen, whole = (look(Eyes(each, (4, 4), PATCH, "tiny"), image) for each in (processor, plain))
+    made = processor(images=image, text="<image>", return_tensors="pt")
+    assert seen.num_tokens == made["input_ids"].shape[1] == whole.num_tokens - len(seen.left_out)
+    layout, drawn, bare = lay_out(seen), draw_view(seen, title="a"), draw_view(whole, title="a")
+    for view, box in enumerate(seen.plan.view_boxes):
+        left, top, right, bottom = layout.box(box) if view >= seen.first_tile else layout.overview or (0, 0, 0, 0)
+        for cell in range(16):
+            x = left + (right - left) * (2 * (cell % 4) + 1) // 8
+            y = top + (bottom - top) * (2 * (cell // 4) + 1) // 8
+            assert (pixel(drawn, x, y) != pixel(bare, x, y)) is (16 * view + cell in seen.left_out)
 
 
 def test_draw_view_hatches_padding_and_nothing_else() -> None:

@@ -171,6 +171,23 @@ def test_vllm_does_not_number_several_images(vllm: dict[str, Any], tmp_path: Pat
             hook(asked)
 
 
+def test_vllm_refuses_pruning_by_pixels(vllm: dict[str, Any], tmp_path: Path) -> None:
+    vllm_plugin.register()
+    hook = vllm["configs"]["FilaForConditionalGeneration"].verify_and_update_model_config
+    zipped = {"type": "visionzip", "dominant": 3, "contextual": 2, "cls": False}
+    for saved, sent in ((None, None), (zipped, None), ({"type": "pixelprune"}, None), (None, "pixelprune")):
+        (tmp_path / "processor_config.json").write_text(json.dumps({"prune": saved}), encoding="utf-8")
+        images = types.SimpleNamespace(
+            get_limit_per_prompt=lambda modality: 1, mm_processor_kwargs=sent and {"prune": sent}
+        )
+        asked = types.SimpleNamespace(hf_config=tiny_config(), multimodal_config=images, model=str(tmp_path))
+        if "pixelprune" in (sent, (saved or {}).get("type")):
+            with pytest.raises(ValueError, match=r"cannot serve `prune` 'pixelprune', where pixels decide"):
+                hook(asked)
+        else:
+            hook(asked)
+
+
 def test_positions_as_vllm_asks_for_them() -> None:
     model = tiny_model(shared_positions=True).model
     ids = torch.full((1, 7), 9)

@@ -9,6 +9,8 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
+from fila import FilaConfig, FilaProcessor
+from fila.conversion.remote_code import model_code
 from fila.training.collator import FilaCollator
 from fila.training.data import GeneratedSamples
 from fila.training.loss_weight import ResolutionWeight
@@ -16,6 +18,7 @@ from fila.training.packing import PackedSamples, fill_rows, measure
 from fila.training.trainer import FilaTrainer
 from tests.cases import each
 from tests.helpers import assert_close, random_image, tiny_canvas, tiny_canvas_processor, tiny_model, tiny_processor
+from tests.processing.test_token_pruning import page
 from tests.training.samples import arguments, conversation, losses, make_sample, make_samples
 
 SAMPLES = [
@@ -23,6 +26,14 @@ SAMPLES = [
     conversation([], "Hm?", "No."),
     conversation([random_image(61, 17), random_image(90, 91)], "Both?", "Yes, both"),
 ]
+
+
+def pruned_processor() -> FilaProcessor:
+    """The processor of `tiny_model` with PixelPrune."""
+    plain = tiny_processor()
+    return FilaProcessor(
+        plain.image_processor, plain.tokenizer, plain.chat_template, tokens_per_tile=16, prune="pixelprune"
+    )
 
 
 def gradients(model: Any) -> dict[str, torch.Tensor]:
@@ -47,6 +58,43 @@ def test_a_packed_sample_has_the_logits_and_gradients_of_it_alone() -> None:
     expected.backward()
     for name, gradient in gradients(model).items():
         assert_close(packed[name], gradient, 1e-4 * max(1.0, float(gradient.abs().max())))
+
+
+def test_pruned_samples_of_a_row_keep_their_positions_and_stay_apart() -> None:
+    processor = pruned_processor()
+    collator = FilaCollator(processor)
+    blank = [
+        conversation([page()], "What?", "A word"),
+        conversation([], "Hm?", "No."),
+        conversation([page(61, 97, "x"), page(90, 91)], "Both?", "Yes, both"),
+    ]
+    for attention in ("sdpa", "eager"):
+        model = tiny_model()
+        model.set_attn_implementation({"text_config": attention})
+        row = collator([blank])
+        assert int((row["position_ids"].diff() > 1).sum()) > 3
+        packed = model(**row).logits
+        alone = torch.cat([model(**collator([sample])).logits for sample in blank], dim=1)
+        assert_close(packed, alone, 1e-4)
+    model.model.language_model.config._attn_implementation = "flex_attention"
+    with pytest.raises(ValueError, match="Rows of several samples with pruned images need"):
+        model(**row)
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_trainer_learns_from_pruned_images_and_saves_what_it_did(packing: bool, tmp_path: Path) -> None:
+    processor, model = pruned_processor(), tiny_model()
+    data = [conversation([page(90, 150, text)], "What?", text) for text in ("one", "two", "three", "four")]
+    of_rows = {"packing": True, "max_length": 300, "per_device_train_batch_size": 1} if packing else {}
+    options = arguments(tmp_path, max_steps=2, **of_rows)
+    trainer = FilaTrainer(model, options, train_dataset=data, processing_class=processor)
+    trainer.train()
+    assert all(loss > 0 for loss in losses(trainer))
+    trainer.save_model(str(tmp_path / "final"))
+    config = FilaConfig.from_pretrained(tmp_path / "final")
+    assert config.preprocessing["prune"] == {"type": "pixelprune"}
+    assert "pruning.py" in model_code(config)
+    assert FilaProcessor.from_pretrained(tmp_path / "final").prune == {"type": "pixelprune"}
 
 
 def test_gradients_do_not_cross_from_a_sample_to_another() -> None:
