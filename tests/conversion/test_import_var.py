@@ -41,7 +41,7 @@ def original(model: Any) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tenso
 
 
 @pytest.mark.parametrize("path", golden_files("var_vae*_state_keys.json"), ids=lambda path: path.stem)
-def test_released_tokenizer_leaves_no_key_over(path: Path) -> None:
+def test_released_tokenizer_golden(path: Path) -> None:
     recorded = read_json(path)
     config = tokenizer_config(recorded["keys"])
     assert config.base_channels == recorded["keys"]["encoder.conv_in.weight"][0]
@@ -64,7 +64,7 @@ def released_transformers() -> list[Any]:
 
 
 @pytest.mark.parametrize("recorded", released_transformers())
-def test_released_transformers_leave_no_key_over(recorded: dict[str, Any]) -> None:
+def test_released_transformers_golden(recorded: dict[str, Any]) -> None:
     listed = recorded["keys_outside_blocks_and_block0"]
     depth = listed["pos_1LC"][2] // 64
     keys = {

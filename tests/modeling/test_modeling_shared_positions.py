@@ -15,7 +15,7 @@ def of(text: str) -> list[int]:
     return [int(position) for position in shared_positions(placeholders, mask)[0]]
 
 
-def test_positions_are_the_recorded_ones() -> None:
+def test_positions_golden() -> None:
     checked = 0
     for metadata, tensors in tensors_of("cogvlm2video_layout.safetensors"):
         for case in json.loads(metadata["cases"]):

@@ -14,6 +14,7 @@ from fila.modeling.fusion_align import Align
 from fila.modeling.fusion_channel_concat import concat_channels
 from fila.modeling.image_resize import resize_corners
 from fila.modeling.tower_sam import ShortNeck
+from tests.goldens import numbers_in
 from tests.parity.golden import Comparison, load, read
 
 
@@ -23,7 +24,8 @@ def channel_concat(path: Path) -> Iterator[Comparison]:
     grid, x = int(golden.metadata["grid"]), golden["x"]
     maps = []
     towers = re.findall(r"\((\d+),(\d+),(\d+),(seq|map)\)", golden.metadata["towers"])
-    for index, (channels, patch, input_size, kind) in enumerate(towers):
+    numbers = numbers_in(golden.tensors, r"sd\.vision_towers\.(\d+)\.conv\.weight")
+    for index, (channels, patch, input_size, kind) in zip(numbers, towers, strict=True):
         resized = resize_corners(x, (int(input_size), int(input_size)))
         if f"resized_x_{index}" in golden:
             yield f"resized_x_{index}", resized, golden[f"resized_x_{index}"]

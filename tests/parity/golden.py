@@ -7,7 +7,6 @@ metadata, so that further files of the same naming, in the folder that the envir
 checked by the same functions.
 """
 
-import json
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 
-from tests.goldens import FOLDER, further_folder
+from tests.goldens import FOLDER, further_folder, read_json, read_tensors
+
+__all__ = ["FOLDER", "golden_files", "read", "read_json"]
 
 Comparison = tuple[str, torch.Tensor, torch.Tensor]
 Check = Callable[[Path], Iterator[Comparison]]
@@ -46,18 +46,13 @@ class Golden:
     def state(self, prefix: str = "") -> dict[str, torch.Tensor]:
         """The original weights whose key begins with `prefix`, without it."""
         start = f"sd.{prefix}"
-        return {key.removeprefix(start): value for key, value in self.tensors.items() if key.startswith(start)}
+        return {key.removeprefix(start): self.tensors[key] for key in self.tensors if key.startswith(start)}
 
 
 def read(path: Path) -> Golden:
     """Open a safetensors file."""
-    with safe_open(path, "pt") as file:
-        return Golden({key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {})  # noqa: SIM118
-
-
-def read_json(path: Path) -> Any:
-    """Open a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    metadata, tensors = read_tensors(path)
+    return Golden(tensors, metadata)
 
 
 def golden_files(pattern: str) -> list[Path]:

@@ -61,7 +61,8 @@ def low_res_views(golden: Golden, case: str) -> torch.Tensor:
         whole = resize_edges(golden[f"{case}aux"], (side * grid, side * grid))
         tiles = whole.unflatten(3, (grid, side)).unflatten(2, (grid, side)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
         return torch.cat([tiles, resize_edges(whole, (side, side))[:, None]], dim=1) if "global" in case else tiles
-    views = golden[f"{case}images"] if f"{case}images" in golden else golden["g1.images"]
+    first = next(iter(golden.cases("images")), "")
+    views = golden[f"{case}images"] if f"{case}images" in golden else golden[f"{first}images"]
     num_images = len(golden[f"{case}aux"]) if f"{case}aux" in golden else len(golden[f"{case}out"])
     return views.reshape(num_images, -1, *views.shape[-3:])
 

@@ -10,12 +10,13 @@ import torch
 from fila.modeling.fusion_scale_softmax import ScaleSoftmax
 from fila.modeling.fusion_spatial_gate import SpatialGate
 from fila.modeling.fusion_upsample_concat import upsample_concat
+from tests.goldens import numbers_in
 from tests.parity.golden import Comparison, load, read
 
 
 def scale_softmax(path: Path) -> Iterator[Comparison]:
     golden = read(path)
-    scales = [golden[f"in/fuse_{number}"] for number in range(len(golden["in/fuse_logits"]))]
+    scales = [golden[f"in/fuse_{number}"] for number in numbers_in(golden.tensors, r"in/fuse_(\d+)")]
     module = ScaleSoftmax(len(scales))
     yield "out/weighted_init", module(scales), golden["out/weighted_init"]
     load(module, {"weights": golden["in/fuse_logits"]})

@@ -6,14 +6,16 @@ import fnmatch
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from fila.modeling.connector import CONNECTORS
 from tests.cases import each
 from tests.parity import var, videollama2
-from tests.parity.golden import FOLDER, golden_files, read, read_json, relative_error
+from tests.parity.golden import FOLDER, golden_files, read, read_json, relative_error, text_width
 from tests.parity.pieces import FURTHER, PIECES
 
 DIGESTS = read_json(FOLDER / "video_var_digests.json")
@@ -88,6 +90,22 @@ def test_folder_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("FILA_GOLDEN", "nowhere")
     with pytest.raises(NotADirectoryError, match="FILA_GOLDEN must name a folder of recorded numbers; got 'nowhere'"):
         golden_files("var_*")
+
+
+REAL_KEYS = [
+    (values, name)
+    for path in golden_files("videollama2_real_state_keys*.json")
+    for name, values in read_json(path).items()
+    if name.removesuffix("_connector") in CONNECTORS or name.removesuffix("_connector_v35") in CONNECTORS
+]
+
+
+@each(("recorded", "name"), REAL_KEYS)
+def test_connector_has_the_keys_of_real_checkpoints(recorded: dict[str, Any], name: str) -> None:
+    kind = name.replace("_connector", "")
+    with torch.device("meta"):
+        ours: Any = CONNECTORS[kind](text_width(recorded["hidden_size"]), input_size=recorded["mm_hidden_size"])
+    assert {key: list(value.shape) for key, value in ours.state_dict().items()} == recorded["keys"]
 
 
 @pytest.mark.parametrize("name", LISTS)

@@ -29,7 +29,7 @@ def renamed(state: dict[str, torch.Tensor], rules: list[Rule]) -> dict[str, torc
 
 
 def weights_of(golden: Golden, prefix: str = "sd/") -> dict[str, torch.Tensor]:
-    return {key.removeprefix(prefix): value for key, value in golden.tensors.items() if key.startswith(prefix)}
+    return {key.removeprefix(prefix): golden[key] for key in golden.tensors if key.startswith(prefix)}
 
 
 def scales_of(settings: dict[str, Any]) -> list[int]:
@@ -77,7 +77,7 @@ def other_scales(golden: Golden, settings: dict[str, Any]) -> list[Any] | None:
 
     They are the list in the metadata that gives as many ids as are recorded, whatever its name.
     """
-    lengths = [ids.shape[1] for ids in numbered(golden, "out/idx")]
+    lengths = [ids.shape[1] for ids in numbered(golden, "out/idx").values()]
     last = tuple(golden["in/f"].shape[-2:])
     for scales in (scales_of(settings), *(found for text in golden.metadata.values() for found in lists_in(text))):
         grids = scale_grids(scales) if scales and min(torch.tensor(scales).flatten().tolist()) > 0 else []
@@ -87,12 +87,19 @@ def other_scales(golden: Golden, settings: dict[str, Any]) -> list[Any] | None:
     return None
 
 
-def numbered(golden: Golden, name: str) -> list[torch.Tensor]:
-    """`name_0`, `name_1` and so on."""
-    found = []
-    while f"{name}_{len(found)}" in golden:
-        found.append(golden[f"{name}_{len(found)}"])
-    return found
+def numbered(golden: Golden, name: str) -> dict[int, torch.Tensor]:
+    """`name_0`, `name_1` and so on by their number, whatever the first; not every file records every scale."""
+    pattern = re.compile(rf"{re.escape(name)}_(\d+)")
+    found = {int(match[1]): match[0] for match in map(pattern.fullmatch, golden.tensors) if match}
+    return {number: golden[found[number]] for number in sorted(found)}
+
+
+def scale_of(number: int, name: str, recorded: dict[int, torch.Tensor], num_scales: int) -> int:
+    """The scale of a recorded number: the number itself, or its place among all where scales count from another."""
+    if max(recorded) < num_scales:
+        return number
+    assert len(recorded) == num_scales, f"{name}: numbers {list(recorded)} for {num_scales} scales"
+    return list(recorded).index(number)
 
 
 def quantizer(path: Path) -> Iterator[Comparison]:
@@ -119,8 +126,8 @@ def quantizer(path: Path) -> Iterator[Comparison]:
         ("next_input", [step[1] for step in steps]),
     ):
         recorded = numbered(golden, f"out/{name}")
-        for scale, (mine, theirs) in enumerate(zip(values, recorded, strict=bool(recorded))):
-            yield f"{name}_{scale}", mine, theirs
+        for number, theirs in recorded.items():
+            yield f"{name}_{number}", values[scale_of(number, name, recorded, len(values))], theirs
     assert numbered(golden, "out/idx"), "no ids are recorded"
     for name, value in (("embed_to_fhat_max_last", full[-1]), ("embed_to_fhat_own_last", own[-1])):
         if f"out/{name}" in golden:
@@ -153,7 +160,7 @@ def hits(path: Path) -> Iterator[Comparison]:
     ours, _ = quantizer_of(golden)
     ours.train()
     ours.code_hits.zero_()  # the recorded state is that of the last step
-    shape = golden["in/f_0"].shape
+    shape = golden[min(key for key in golden.tensors if key.startswith("in/f_"))].shape
     for step in range(1 + max(int(key.rpartition("_")[2]) for key in golden.tensors if key.startswith("out/ema_"))):
         inputs = golden.tensors.get(f"in/f_{step}", filled(f"ema.f{step}", shape, 2.0))
         ours(inputs)
@@ -255,7 +262,7 @@ def tokenizer(path: Path) -> Iterator[Comparison]:
     golden = read(path)
     settings = json.loads(golden.metadata["config"])
     state = weights_of(golden) or recipe_tokenizer(json.loads(golden.metadata["keys_shapes"]))
-    lengths = [ids.shape[1] for ids in numbered(golden, "out/idx")]
+    lengths = [ids.shape[1] for ids in numbered(golden, "out/idx").values()]
     own = settings.get("v_patch_nums") or settings.get("patch_nums") or [math.isqrt(length) for length in lengths]
     options = {"phi_ratio": "quant_resi", "normalize_codes": "using_znorm", "commitment": "beta"}
     given = {ours: settings[theirs] for ours, theirs in options.items() if theirs in settings}

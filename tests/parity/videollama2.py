@@ -27,6 +27,7 @@ from fila.modeling.video_clips import clip_tokens
 from fila.processing.image_processing_fila import FilaImageProcessorPil
 from fila.processing.processing_fila import FilaProcessor
 from fila.processing.video_processing_fila import FilaVideoProcessor
+from tests.goldens import numbers_in
 from tests.parity.golden import Comparison, Golden, load, read, text_width
 
 CLASSES = {
@@ -40,7 +41,7 @@ CLASSES = {
 
 def weights(golden: Golden) -> dict[str, torch.Tensor]:
     """The original weights of a file whose keys are paths."""
-    return {key.removeprefix("sd/"): value for key, value in golden.tensors.items() if key.startswith("sd/")}
+    return {key.removeprefix("sd/"): golden[key] for key in golden.tensors if key.startswith("sd/")}
 
 
 def connector(path: Path) -> Iterator[Comparison]:
@@ -70,7 +71,8 @@ def _stages(ours: StcConnector, golden: Golden) -> Iterator[Comparison]:
     for name in ("s1", "sampler", "s2"):
         module = ours.get_submodule(name)
         module.register_forward_hook(lambda module, inputs, output, name=name: found.__setitem__(name, output))
-    x = golden["in/x0"]
+    first = numbers_in(golden.tensors, r"in/x(\d+)")[0]
+    x = golden[f"in/x{first}"]
     maps = ours.s1(x.flatten(0, 1).permute(0, 3, 1, 2)).unflatten(0, x.shape[:2])
     (piece,) = ours.window.pieces(x.shape[1], None)
     ours._sampled(maps, piece)
@@ -82,10 +84,12 @@ def projector(path: Path) -> Iterator[Comparison]:
     golden = read(path)
     config = json.loads(golden.metadata["config"])
     sizes = {"config": text_width(config["hidden_size"]), "input_size": config["mm_hidden_size"]}
-    x, state = golden["in/x0"], weights(golden)
-    grid = (1, x.shape[2])
+    state, numbers = weights(golden), numbers_in(golden.tensors, r"in/x(\d+)")
     match = re.fullmatch(r"mlp(\d+)x_gelu", config["projector"])
-    for over_time, out in (("mean", "y0"), ("each", "per_frame")):
+    means = [("mean", f"y{number}", number) for number in numbers]
+    for over_time, out, number in (*means, ("each", "per_frame", numbers[0])):
+        x = golden[f"in/x{number}"]
+        grid = (1, x.shape[2])
         if match is None:
             ours = LinearConnector(**sizes, over_time=over_time)
             load(ours, {f"linear.{key}": value for key, value in state.items()})

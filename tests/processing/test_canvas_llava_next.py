@@ -80,7 +80,7 @@ def recorded_images() -> list[tuple[dict[str, str], dict[str, torch.Tensor]]]:
     return found
 
 
-def test_pil_pixels_are_those_of_llava() -> None:
+def test_pil_pixels_golden() -> None:
     for metadata, image in recorded_images():
         tiles = image["original_tiles_u8"]
         processor = FilaImageProcessorPil(**settings(metadata, tiles), do_rescale=False, do_normalize=False)

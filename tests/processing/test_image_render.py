@@ -182,7 +182,7 @@ def test_side_by_side_puts_patches_in_row_major_order(to_backend: Any) -> None:
     np.testing.assert_array_equal(packed[:, :, 9:12], view[:, 3:, :3])
 
 
-def test_side_by_side_holds_the_recorded_patches() -> None:
+def test_side_by_side_golden() -> None:
     for _, values in tensors_of("autoglm_seed_values.safetensors"):
         for view, patches in zip(values["in/patchify"], values["out/patchify"], strict=True):
             channels = len(view)

@@ -37,16 +37,17 @@ def decoded(processor: FilaProcessor, batch: Any) -> str:
     return text.replace("<video>", "v").replace("<image>", "i")
 
 
-def test_cogvlm2_prompt_has_the_recorded_layout() -> None:
+def test_cogvlm2_prompt_golden() -> None:
     """Runs of 66 placeholders, after each the frame's number, as recorded with a tokenizer of our own kind."""
     checked = 0
     for metadata, tensors in tensors_of("cogvlm2video_layout.safetensors"):
         frames = [random_image(20, 30, index) for index in range(tensors["in/video"].shape[1])]
         for case, options in json.loads(metadata["cases"]).items():
             chat = options["template_version"] == "chat"
-            ours = processor(tokens_per_tile=66, video_layout={"type": "frame_index" if chat else "plain"})
-            ids = ours(text="<video>", videos=[frames], return_tensors="pt")["input_ids"][0]
             types, recorded = (tensors[f"out/{case}.{name}"].tolist() for name in ("token_type_ids", "input_ids"))
+            layout = {"type": "frame_index" if chat else "plain"}
+            ours = processor(tokens_per_tile=types.count(1) // len(frames), video_layout=layout)
+            ids = ours(text="<video>", videos=[frames], return_tensors="pt")["input_ids"][0]
             end = len(types) - types[::-1].index(1) + chat  # the last frame, in a chat with its number behind it
             # the recorded tokenizer has one id per number, ours one per digit
             written = ["v" if type_ == 1 else str(id_ - 1000) for id_, type_ in zip(recorded, types, strict=True)]
@@ -56,7 +57,7 @@ def test_cogvlm2_prompt_has_the_recorded_layout() -> None:
     assert checked >= 5
 
 
-def test_cogvlm2_answer_has_the_recorded_labels() -> None:
+def test_cogvlm2_answer_labels_golden() -> None:
     """Prompt, video and answer in a row, of which the answer and the end of text alone are learned."""
     checked = 0
     for metadata, tensors in tensors_of("cogvlm2video_layout.safetensors"):
@@ -65,7 +66,7 @@ def test_cogvlm2_answer_has_the_recorded_labels() -> None:
             if f"out/{case}.labels" not in tensors:
                 continue
             ours = processor(
-                tokens_per_tile=66,
+                tokens_per_tile=tensors[f"out/{case}.token_type_ids"].tolist().count(1) // len(frames),
                 video_layout={"type": "frame_index"},
                 chat_template=chat_template(load_recipe("cogvlm2-video")),
             )

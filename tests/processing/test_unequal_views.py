@@ -147,7 +147,11 @@ def test_minicpm_prompts_golden() -> None:
     for recorded in rows_of("minicpmv26_prompt.json"):
         features = int(re.findall(r"image_feature_size=(\d+)", recorded["note"])[0])
         processor = FilaProcessor(
-            FilaImageProcessorPil(size=448, high_res_size=None, canvas={"type": "minicpm"}),
+            FilaImageProcessorPil(
+                size=recorded.get("scale_resolution", 448),
+                high_res_size=None,
+                canvas={"type": "minicpm", "max_slices": recorded.get("max_slice_nums", 9)},
+            ),
             toy_tokenizer(),
             tokens_per_tile=features,
             layout={"type": "minicpm_v_2_6"},

@@ -13,7 +13,7 @@ from tests.cases import each
 from tests.goldens import tensors_of
 
 
-def test_videollama2_frames_are_the_recorded_ones() -> None:
+def test_videollama2_frames_golden() -> None:
     checked = 0
     for _, tensors in tensors_of("videollama2_frame_sample.safetensors"):
         for key, expected in tensors.items():
@@ -28,7 +28,7 @@ def test_videollama2_frames_are_the_recorded_ones() -> None:
     assert checked >= 157
 
 
-def test_cogvlm2_frames_are_the_recorded_ones() -> None:
+def test_cogvlm2_frames_golden() -> None:
     checked = 0
     for metadata, tensors in tensors_of("cogvlm2video_frame_sample.safetensors"):
         most = int(metadata.get("num_frames", 24))

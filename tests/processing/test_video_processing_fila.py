@@ -218,7 +218,7 @@ def test_sample_frames_is_what_a_call_takes() -> None:
     assert made.sample_frames(clip, start=None, end=None) == [3, 9, 15, 21]
 
 
-def test_cogvlm2_pixels_are_the_recorded_ones() -> None:
+def test_cogvlm2_pixels_golden() -> None:
     checked = 0
     for metadata, tensors in tensors_of("cogvlm2video_layout.safetensors"):
         video = tensors["in/video"].permute(1, 0, 2, 3).numpy()

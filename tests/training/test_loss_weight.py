@@ -5,19 +5,20 @@ import torch
 from torch.nn import functional as F
 
 from fila.training.loss_weight import ResolutionWeight, weighted_loss
-from tests.goldens import tensors_of
+from tests.goldens import numbers_in, tensors_of
 from tests.helpers import assert_close
 
 
-def test_weights_are_the_sources() -> None:
-    """The source's own arithmetic at base 256, exactly."""
+def test_weights_golden() -> None:
+    """The source's own arithmetic, exactly; its base, 256, is our default."""
+    assert ResolutionWeight() == ResolutionWeight(base=256)
     for _, values in tensors_of("autoglm_seed_values.safetensors"):
-        for size, weight in zip(
-            values["in/loss_hw"].tolist(), values["out/loss_weight_base256"].tolist(), strict=True
-        ):
-            assert ResolutionWeight()([size]) == weight
-            assert ResolutionWeight()([size[::-1]]) == weight
-            assert ResolutionWeight(maximum=1.5)([size]) == min(weight, 1.5)
+        for base in numbers_in(values, r"out/loss_weight_base(\d+)"):
+            recorded = values[f"out/loss_weight_base{base}"].tolist()
+            for size, weight in zip(values["in/loss_hw"].tolist(), recorded, strict=True):
+                assert ResolutionWeight(base=base)([size]) == weight
+                assert ResolutionWeight(base=base)([size[::-1]]) == weight
+                assert ResolutionWeight(base=base, maximum=1.5)([size]) == min(weight, 1.5)
 
 
 def test_weight_of_several_images_is_their_mean_and_of_none_is_one() -> None:
