@@ -6,6 +6,7 @@
     python benchmarks/encoder.py time     CPU seconds, real widths, few layers: minutes; `--full` for all layers
     python benchmarks/encoder.py text     prefill and decode of `fila` over those of LlamaForCausalLM
     python benchmarks/encoder.py peers    operations of DeepSeek-VL-hybrid's and LLaVA-NeXT's encoders
+    python benchmarks/encoder.py beside   encoders of other kinds beside a plain one, of `BESIDE`: operations and time
 
 The towers are FILA's, CLIP-L/14-336 and ConvNeXt-L. A fusion's ratio is hybrid / (low-res alone + high-res alone); the
 high-res tower alone runs the stages that the fusion reads. Times are CPU time of this process, one thread, the least
@@ -14,6 +15,7 @@ fusion's share too large; the last column scales the towers' times to full depth
 """
 
 import argparse
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +50,7 @@ def config_of(fusion: str, low: dict[str, Any], high: dict[str, Any]) -> FilaCon
 
 def one_view(config: FilaConfig, device: str) -> dict[str, torch.Tensor]:
     """Inputs of one tile."""
-    side, high = config.vision_config.image_size, config.high_res_tile_size
+    side, high = config.tile_size, config.high_res_tile_size
     inputs = {
         "pixel_values": torch.randn(1, 1, 3, side, side, device=device),
         "view_boxes": torch.tensor([[[0, 0, side, side]]]),
@@ -272,10 +274,67 @@ def peers() -> None:
         print(f"| {name} | {seen} | {count:,} | {operations(run) / 1e9:,.0f} |", flush=True)
 
 
+Row = tuple[str, Callable[[], Any]]
+
+
+def serial_towers(device: str, side: int, layers: int | None) -> list[Row]:
+    """DeepSeek-OCR's towers in series and in parallel, for one view: 256 tokens of 1024 pixels, 2048 channels wide.
+
+    In parallel CLIP reads the pixels itself, in SAM's patches of 16 pixels, and its features are averaged onto the
+    grid of SAM's map.
+    """
+    low, high = {"image_size": side, "patch_size": 16}, {}
+    if layers is not None:
+        low |= {"num_hidden_layers": layers}
+        high |= {"num_hidden_layers": layers, "global_attn_indexes": [layers - 1]}
+    thin: dict[str, Any] = {"text": {"num_hidden_layers": 1}, "tile_size": side, "high_res": high}
+    parallel = FilaConfig.from_recipe(
+        "deepseek-ocr",
+        low_res=low,
+        low_res_views="processor",
+        high_res_tile_size=side,
+        fusion={"type": "channel_concat", "align": "pool", "grid": -(-side // 64)},
+        **thin,
+    )
+    serial = FilaConfig.from_recipe("deepseek-ocr", low_res={**low, "image_size": 224, "patch_size": 14}, **thin)
+    rows = []
+    for name, config in (("parallel", parallel), ("serial", serial)):
+        model, inputs = built(config, device), one_view(config, device)
+        rows.append((f"{name}, {side} pixels", functools.partial(model, **inputs)))
+    return rows
+
+
+# Functions (device, pixels per side, layers or None for all) that return encoders to compare, the plain one first.
+BESIDE: dict[str, tuple[Callable[[str, int, int | None], list[Row]], tuple[int, ...]]] = {
+    "serial towers": (serial_towers, (640, 1024)),
+}
+FEW_LAYERS = 2
+
+
+def beside(rounds: int) -> None:
+    """Print operations at full depth, and CPU seconds of few layers at the smallest size."""
+    for name, (rows_of, sides) in BESIDE.items():
+        print(f"{name}\n| encoder | tokens | GFLOP | of the first |\n|---|---|---|---|")
+        for side in sides:
+            counted = [(told, operations(run), run) for told, run in rows_of("meta", side, None)]
+            for told, count, run in counted:
+                with torch.no_grad():
+                    tokens = run().last_hidden_state.shape[1]
+                print(f"| {told} | {tokens:,} | {count / 1e9:,.0f} | {count / counted[0][1]:.2f} |", flush=True)
+        few = dict(rows_of("cpu", sides[0], FEW_LAYERS))
+        times, counts = seconds(few, rounds), dict(rows_of("meta", sides[0], FEW_LAYERS))
+        first, least = next(iter(times)), operations(counts[next(iter(counts))])
+        head = f"| {FEW_LAYERS} layers of each tower | CPU s | of the first | operations, of the first |"
+        print(f"\n{head}\n|---|---|---|---|")
+        for told, found in times.items():
+            share = operations(counts[told]) / least
+            print(f"| {told} | {found:.2f} | {found / times[first]:.2f} | {share:.2f} |", flush=True)
+
+
 def main() -> None:
     """Run what is named."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["flops", "time", "text", "peers"])
+    parser.add_argument("what", choices=["flops", "time", "text", "peers", "beside"])
     parser.add_argument("--fusions", nargs="+", default=["cvfm", "mixture_of_resolution"])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--full", action="store_true", help="of `time`: all layers")
@@ -283,8 +342,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if given.what == "time":
         (timed_at_full_depth if given.full else timed)(given.fusions, given.rounds)
-    elif given.what == "text":
-        text(given.rounds)
+    elif given.what in ("text", "beside"):
+        {"text": text, "beside": beside}[given.what](given.rounds)
     else:
         {"flops": flops, "peers": peers}[given.what]()
 

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerFast
@@ -240,6 +240,7 @@ def _fit(recipe: Recipe, config: FilaConfig, source: Source) -> Fit:
     account, extended = Account(), {name: rows, "lm_head.weight": rows}
     account.add_part(part, rules, extended=extended)
     if source.text is not None:
+        _check_width(account, source)
         account.add_part(source.text, of_text, extended=extended)
     if source.low_res is not None:
         account.add_part(source.low_res, low_res_rules(model))
@@ -249,6 +250,16 @@ def _fit(recipe: Recipe, config: FilaConfig, source: Source) -> Fit:
     check_targets({key: stream.shape for key, stream in account.streams.items()}, expected, origin=account.origin)
     account.streams = {key: account.streams[key] for key in expected}
     return Fit(recipe, config, model, account)
+
+
+def _check_width(account: Account, source: Source) -> None:
+    """Check that the language model that replaces the original's has the width of the image tokens."""
+    width, text = account.streams["model.image_newline"].shape[0], cast(Part, source.text)
+    if (found := text_config(text).hidden_size) != width:
+        raise ValueError(
+            f"The language model must be {width} wide, as the projector of {source.part.name}; {text.name} is "
+            f"{found}. Choose one of that width."
+        )
 
 
 def _text_side(source: Path, part: Part, recipe: Recipe, settings: Settings) -> tuple[Any, str]:

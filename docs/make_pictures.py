@@ -23,6 +23,7 @@ from fila.training.pages import LAYOUTS, make_page
 COLOURS = 64
 # Canvas options and prompt layout of a picture; the tile is 448 pixels where the system's is.
 PICTURES: dict[str, tuple[dict[str, object], str, int]] = {
+    "deepseek_ocr": ({"type": "deepseek_ocr"}, "deepseek_ocr", 336),
     "fila": ({"type": "fila"}, "fila", 336),
     "single": ({"type": "single"}, "fila", 336),
     "llava_next": ({"type": "llava_next"}, "llava_next", 336),

@@ -42,7 +42,8 @@ class DeepseekOcrCanvas:
 
     Args:
         tile_size: Pixels of one tile.
-        overview_size: Pixels per side of the overview, or of the only view.
+        overview_size: Pixels per side of the overview, or of the only view; None: 1.6 tiles in whole blocks, as 1024
+            are of 640.
         min_tiles: Fewest tiles of an image that is cut.
         max_tiles: Most tiles; 9 in DeepSeek-OCR's code, 6 in its vLLM settings, 32 in Unlimited-OCR.
         tiles: Whether large images are cut.
@@ -53,7 +54,8 @@ class DeepseekOcrCanvas:
         multiple: Patches per side of a block; views are whole blocks.
 
     Raises:
-        ValueError: If an option has a wrong form, `min_tiles` exceeds `max_tiles`, or a view is not whole blocks.
+        ValueError: If an option has a wrong form, or `min_tiles` exceeds `max_tiles`. On an image: if views are
+            not whole blocks.
 
     Example:
         Small images have one view, larger ones tiles and an overview.
@@ -75,7 +77,7 @@ class DeepseekOcrCanvas:
         self,
         tile_size: Size,
         *,
-        overview_size: int = 1024,
+        overview_size: int | None = None,
         min_tiles: int = 2,
         max_tiles: int = 9,
         tiles: bool = True,
@@ -85,19 +87,16 @@ class DeepseekOcrCanvas:
         patch_size: int = 16,
         multiple: int = 4,
     ) -> None:
-        for name, value in (("overview_size", overview_size), ("patch_size", patch_size), ("multiple", multiple)):
-            check_count(name, value)
+        check_count("overview_size", overview_size, optional=True)
+        check_count("patch_size", patch_size)
+        check_count("multiple", multiple)
         check_bool("tiles", tiles)
         check_choice("rounding", rounding, ROUNDINGS)
-        block = patch_size * multiple
-        for name, side in (("overview_size", overview_size), ("tile_size", tile_size.height)):
-            if side % block:
-                raise ValueError(
-                    f"`{name}` must be a multiple of {block} pixels, `patch_size` times `multiple`; got {side}."
-                )
         self.grids = InternvlCanvas(tile_size, min_tiles=min_tiles, max_tiles=max_tiles, thumbnail=False, ties=ties)
         self.tile_size = tile_size
-        self.overview_size = Size(overview_size, overview_size)
+        block = patch_size * multiple
+        side = max(1, round(1.6 * tile_size.height / block)) * block if overview_size is None else overview_size
+        self.overview_size = Size(side, side)
         self.tiles = tiles
         self.fill = check_fill(fill)
         self.rounding = rounding
@@ -123,6 +122,12 @@ class DeepseekOcrCanvas:
     def views(self, height: int, width: int) -> Views:
         """Return tile grid, tile and overview of the plan."""
         check_image_size(height, width)
+        block = self.patch_size * self.patch_block
+        if self.tile_size.height % block or self.overview_size.height % block:
+            raise ValueError(
+                f"Views of canvas 'deepseek_ocr' must be whole blocks of {block} pixels, `patch_size` times `multiple`; "
+                f"tiles have {self.tile_size.height} pixels per side, and the overview {self.overview_size.height}."
+            )
         if not self.tiles or max(height, width) <= self.tile_size.height:
             return (1, 1), self.overview_size, None
         return self.grids.views(height, width)[0], self.tile_size, self.overview_size

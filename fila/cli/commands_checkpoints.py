@@ -15,6 +15,7 @@ from fila.cli.common import Debug, Trust, app, one_line_errors, print_table, rea
 # Values of `--system`; a copy, because the table of systems imports torch. A test compares both.
 IMPORTED = (
     "cogvlm2-video",
+    "deepseek-ocr",
     "eagle",
     "internvl",
     "leo",

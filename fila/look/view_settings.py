@@ -214,8 +214,9 @@ def open_eyes(
     side, options = tile // patch, dict(canvas or {"type": "fila"})
     # Reject an unknown canvas or option here, before any image is opened.
     equal_views = build_canvas(options, (tile, tile)).equal_views
-    if "patch_size" in all_options(options):
-        options.setdefault("patch_size", patch)
+    for option, value in (("patch_size", patch), ("multiple", 1)):
+        if option in all_options(options):
+            options.setdefault(option, value)
     high_res_side = side * HIGH_RES_STRIDE
     image_processor = (FilaImageProcessor if is_torchvision_available() else FilaImageProcessorPil)(
         canvas=options,

@@ -7,6 +7,7 @@ test_scopes.py, the one of docs/serving.md, which needs vLLM, by no test.
 """
 
 import importlib.util
+import itertools
 import json
 import re
 import shlex
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from PIL import Image
 from typer.main import get_command
 
@@ -63,6 +65,24 @@ def test_video_page_asks_a_checkpoint(tmp_path: Path, monkeypatch: pytest.Monkey
     names = example("video.md")
     assert names["inputs"]["pixel_values_videos"].shape[:2] == (1, 4)
     assert 0 < len(names["answer"]) <= 64
+
+
+def test_ocr_page_shows_the_tasks_and_builds_serial_towers() -> None:
+    names = example("ocr.md", blocks=2)
+    assert names["tasks"]["text"] == "Free OCR. "
+    assert names["config"].has_serial_towers
+    assert names["grid"] == (20, 20)  # 640 pixels at the ConvNeXt's stride of 32
+
+
+@pytest.mark.skipif(not hasattr(transformers, "UnlimitedOcrConfig"), reason="this transformers has no unlimited_ocr")
+def test_ocr_page_stops_repetitions_with_the_rule_of_transformers(checkpoint: str) -> None:
+    (block,) = re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "ocr.md").read_text(encoding="utf-8"), re.DOTALL)
+    block = block.replace("ngram_size=30, window_size=90", "ngram_size=2, window_size=9").replace("1024", "12")
+    model = transformers.AutoModelForImageTextToText.from_pretrained(checkpoint)
+    names: dict[str, Any] = {"model": model, "inputs": {"input_ids": torch.tensor([[7, 8, 9]])}}
+    exec(block, names)
+    made = names["answer"][0, -9:].tolist()
+    assert len(set(itertools.pairwise(made))) == len(made) - 1
 
 
 def test_codebook_page_encodes_and_generates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

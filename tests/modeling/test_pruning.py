@@ -228,7 +228,7 @@ def golden_tower(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> 
 
 @torch.no_grad()
 def test_visionzip_golden() -> None:
-    for metadata, tensors in tensors_of("visionzip.safetensors"):
+    for metadata, tensors in [*tensors_of("visionzip.safetensors"), *tensors_of("visionzip_many.safetensors")]:
         model = golden_tower(metadata, tensors)
         vision, pixels = model.model.vision_tower, tensors["pixel_values"]
         side, (views, *_) = pixels.shape[-1], pixels.shape

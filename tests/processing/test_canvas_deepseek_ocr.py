@@ -129,9 +129,9 @@ def test_tokens_of_the_padded_overview_show_their_part_of_the_image() -> None:
     [
         (
             {"overview_size": 1000},
-            r"`overview_size` must be a multiple of 64 pixels, `patch_size` times `multiple`; got 1",
+            r"must be whole blocks of 64 pixels, `patch_size` times `multiple`; tiles have 640 pixels per side, and",
         ),
-        ({"patch_size": 14}, r"`overview_size` must be a multiple of 56 pixels"),
+        ({"patch_size": 14}, r"whole blocks of 56 pixels.*have 640 pixels per side, and the overview 1008"),
         ({"rounding": "up"}, r"`canvas.rounding` must be one of \['floor', 'pillow'\]; got 'up'"),
         ({"tiles": 1}, r"`canvas.tiles` must be true or false; got 1"),
         ({"fill": [1, 2]}, r"`canvas.fill` must be three gray levels of 0..255; got \[1, 2\]"),
@@ -140,4 +140,4 @@ def test_tokens_of_the_padded_overview_show_their_part_of_the_image() -> None:
 )
 def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        DeepseekOcrCanvas(Size(640, 640), **options)
+        DeepseekOcrCanvas(Size(640, 640), **options)(700, 500)

@@ -48,7 +48,10 @@ def test_pixelprune_golden_of_ids() -> None:
 
 
 def test_pixelprune_golden_of_pixels() -> None:
-    for metadata, tensors in tensors_of("pixelprune_pixels.safetensors"):
+    for metadata, tensors in [
+        *tensors_of("pixelprune_pixels.safetensors"),
+        *tensors_of("pixelprune_pixels_merge1.safetensors"),
+    ]:
         side = int(metadata["patch"]) * int(metadata["merge"])
         levels = tensors["image"].numpy().transpose(2, 0, 1)
         grid = levels.shape[1] // side, levels.shape[2] // side
