@@ -84,9 +84,16 @@ class FilaVllmConfig:
 
         Raises:
             ValueError: If prompts number their images and the engine would take several, whose numbers vLLM's cache of
-                single images does not know.
+                single images does not know; or if the language model has layers without full or sliding attention.
         """
         config = model_config.hf_config
+        kinds = set(getattr(config.get_text_config(), "layer_types", None) or ())
+        if states := sorted(kind for kind in kinds if "attention" not in kind or "linear" in kind):
+            raise ValueError(
+                f"The language model {config.get_text_config().model_type!r} has layers of the kind {states}; vLLM's "
+                "Transformers backend, through which fila is served, works for full and sliding attention alone. Use "
+                "transformers' `generate`, or vLLM's own class of the original checkpoint."
+            )
         images = model_config.multimodal_config
         if images is not None and images.get_limit_per_prompt("image") > 1 and _numbers_images(model_config.model):
             raise ValueError(
