@@ -7,6 +7,7 @@
     python benchmarks/encoder.py text     prefill and decode of `fila` over those of LlamaForCausalLM
     python benchmarks/encoder.py peers    operations of DeepSeek-VL-hybrid's and LLaVA-NeXT's encoders
     python benchmarks/encoder.py beside   encoders of other kinds beside a plain one, of `BESIDE`: operations and time
+    python benchmarks/encoder.py variants operations and CPU seconds of encoders beside plainer ones, at equal views
 
 The towers are FILA's, CLIP-L/14-336 and ConvNeXt-L. A fusion's ratio is hybrid / (low-res alone + high-res alone); the
 high-res tower alone runs the stages that the fusion reads. Times are CPU time of this process, one thread, the least
@@ -16,6 +17,7 @@ fusion's share too large; the last column scales the towers' times to full depth
 
 import argparse
 import functools
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -331,10 +333,48 @@ def beside(rounds: int) -> None:
             print(f"| {told} | {found:.2f} | {found / times[first]:.2f} | {share:.2f} |", flush=True)
 
 
+def merger_inside() -> tuple[FilaConfig, FilaConfig]:
+    """MiniCPM-V 4.6's SigLIP without and with the merger behind layer 7, one view of 448 pixels."""
+    merging = FilaConfig.from_recipe("minicpm-v-4.6", text={"num_hidden_layers": 1})
+    options = merging.vision_config.tower_options
+    plain = FilaConfig.from_recipe(
+        "minicpm-v-4.6",
+        low_res={"tower_options": {**options, "merge_after": None}},
+        text={"num_hidden_layers": 1},
+    )
+    return plain, merging
+
+
+# A row each: (plain, other) encoders that see the same views.
+VARIANTS: dict[str, Callable[[], tuple[FilaConfig, FilaConfig]]] = {
+    "merger inside the ViT (16x) beside the plain ViT (4x)": merger_inside,
+}
+
+
+def variants(rounds: int) -> None:
+    """Print operations and CPU seconds of each variant beside the plain encoder, at full size; no connector."""
+    print("| encoder | features | plain, GFLOP | other | fewer | plain, CPU s | other | less |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, configs in VARIANTS.items():
+        both = configs()
+        counts, runs, features = [], {}, []
+        for index, config in enumerate(both):
+            on_meta, inputs = built(config, "meta"), one_view(config, "meta")
+            counts.append(operations(lambda model=on_meta, given=inputs: model(**given)))
+            model, given = built(config, "cpu"), one_view(config, "cpu")
+            runs[str(index)] = lambda model=model, given=given: model(**given)
+            features.append(math.prod(config.patch_grid))
+        times = list(seconds(runs, rounds).values())
+        cells = [f"{features[0]:,} to {features[1]:,}"]
+        cells += [*(f"{count / 1e9:,.1f}" for count in counts), f"{1 - counts[1] / counts[0]:.1%}"]
+        cells += [*(f"{one:.2f}" for one in times), f"{1 - times[1] / times[0]:.1%}"]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
 def main() -> None:
     """Run what is named."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["flops", "time", "text", "peers", "beside"])
+    parser.add_argument("what", choices=["flops", "time", "text", "peers", "beside", "variants"])
     parser.add_argument("--fusions", nargs="+", default=["cvfm", "mixture_of_resolution"])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--full", action="store_true", help="of `time`: all layers")
@@ -342,8 +382,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if given.what == "time":
         (timed_at_full_depth if given.full else timed)(given.fusions, given.rounds)
-    elif given.what in ("text", "beside"):
-        {"text": text, "beside": beside}[given.what](given.rounds)
+    elif given.what in ("text", "beside", "variants"):
+        {"text": text, "beside": beside, "variants": variants}[given.what](given.rounds)
     else:
         {"flops": flops, "peers": peers}[given.what]()
 

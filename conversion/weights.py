@@ -107,6 +107,8 @@ def collect_weights(
     new_modules = ["model.vision_tower.fusion", "model.multi_modal_projector"]
     if model.model.injection is not None:
         new_modules.append("model.injection")
+    if hasattr(model.model.vision_tower.low_res_tower, "vit_merger"):
+        new_modules.append(f"{LOW}vit_merger")
     if high_res is not None and high_res.tensors:
         account.add_part(high_res, high_res_rules(high_res, model))
     elif config.high_res_vision_config is not None:

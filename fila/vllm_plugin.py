@@ -100,9 +100,10 @@ class FilaVllmConfig:
         """Let vLLM ask a model with `shared_positions` for its positions, in the config of this engine alone.
 
         Raises:
-            ValueError: If the model has an injection, whose streams vLLM would not pass on; if prompts number their
-                images and the engine would take several, whose numbers vLLM's cache of single images does not know; or
-                if pixels decide the number of an image's tokens.
+            ValueError: If the model has an injection, whose streams vLLM would not pass on; if the language model has
+                layers without full or sliding attention; if prompts number their images and the engine would take
+                several, whose numbers vLLM's cache of single images does not know; or if pixels decide the number of an
+                image's tokens.
         """
         config = model_config.hf_config
         if config.injection["type"] != "none":
@@ -110,6 +111,13 @@ class FilaVllmConfig:
                 "vLLM asks a model of transformers for its pooled image features alone, so the streams of `injection` "
                 "would be lost without a word, and with them most of what the model reads. Use transformers' "
                 "`generate`; vLLM serves the original of Granite 4 Vision and of Qwen3-VL by classes of its own."
+            )
+        kinds = set(getattr(config.get_text_config(), "layer_types", None) or ())
+        if states := sorted(kind for kind in kinds if "attention" not in kind or "linear" in kind):
+            raise ValueError(
+                f"The language model {config.get_text_config().model_type!r} has layers of the kind {states}; vLLM's "
+                "Transformers backend, through which fila is served, works for full and sliding attention alone. Use "
+                "transformers' `generate`, or vLLM's own class of the original checkpoint."
             )
         images = model_config.multimodal_config
         settings: Mapping[str, Any] = {}

@@ -322,9 +322,15 @@ def shapes_of(value: object) -> object:
     return tuple(value.shape) if hasattr(value, "shape") else value
 
 
+def attention_layers(text: PreTrainedConfig) -> int:
+    """Return the number of a language model's layers that keep keys and values; others keep a state of one size."""
+    kinds = getattr(text, "layer_types", None) or ()
+    return int(text.num_hidden_layers) - sum("attention" not in kind or "linear" in kind for kind in kinds)
+
+
 def text_flops(text: PreTrainedConfig, tokens: int) -> int | None:
     """Return the operations of a language model of LLaMA's layout reading tokens; None for another layout."""
-    if not hasattr(text, "intermediate_size"):
+    if not hasattr(text, "intermediate_size") or attention_layers(text) != text.num_hidden_layers:
         return None
     width, heads = text.hidden_size, text.num_attention_heads
     head = getattr(text, "head_dim", None) or width // heads
@@ -339,7 +345,7 @@ def cache_bytes(text: PreTrainedConfig, tokens: int) -> int:
     head = getattr(text, "head_dim", None) or text.hidden_size // heads
     cached = getattr(text, "num_key_value_heads", None) or heads
     dtype = str(getattr(text, "dtype", None) or "bfloat16").removeprefix("torch.")
-    return int(2 * text.num_hidden_layers * cached * head * tokens * BYTES.get(dtype, 2))
+    return int(2 * attention_layers(text) * cached * head * tokens * BYTES.get(dtype, 2))
 
 
 def as_json(estimates: Iterable[Estimate]) -> str:

@@ -80,3 +80,17 @@ def test_other_models_are_refused(tmp_path: Path, part: str, message: str) -> No
     edit_json(tmp_path / part / "config.json", model_type="bert")
     with pytest.raises(ValueError, match=message):
         assemble(tmp_path / "low", tmp_path / "high", tmp_path / "text", tmp_path / "out", progress=False)
+
+
+def test_merger_of_an_assembled_tower_is_new(tmp_path: Path) -> None:
+    write(tmp_path / "low", "SiglipVisionModel")
+    edit_json(tmp_path / "low" / "config.json", tower_options={"merge_after": 2})
+    write_text(tmp_path / "text")
+    options = {"fusion": "none", "connector": "merger", "vision_feature_layer": -1, "tile_size": 28}
+    folder = assemble(tmp_path / "low", None, tmp_path / "text", tmp_path / "out", progress=False, **options)
+    model, info = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True)
+    assert not info["missing_keys"]
+    weight = model.model.vision_tower.low_res_tower.vit_merger.linear_1.weight
+    block = [side // 4 for side in weight.shape]
+    assert bool(weight[: block[0], : block[1]].all())
+    assert not bool(weight[: block[0], block[1] :].any())

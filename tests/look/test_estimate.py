@@ -227,3 +227,11 @@ def test_language_model_of_another_layout_is_not_counted() -> None:
     assert own.cache_bytes == 2 * 2 * 24 * 2 * own.num_tokens
     assert own.text_flops is None
     assert as_rows(made)[1][6] == "-"
+
+
+def test_layers_with_linear_attention_have_no_formula_and_no_cache() -> None:
+    sizes = {"hidden_size": 24, "num_hidden_layers": 4, "num_key_value_heads": 2, "head_dim": 8, "dtype": "float32"}
+    hybrid = tiny_config(text_config={"model_type": "qwen3_5_text", **sizes}).text_config
+    assert hybrid.layer_types.count("full_attention") == 1
+    assert text_flops(hybrid, 7) is None
+    assert cache_bytes(hybrid, 7) == 2 * 2 * 8 * 7 * 4

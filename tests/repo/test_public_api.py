@@ -157,6 +157,15 @@ def test_vllm_asks_a_model_with_shared_positions_for_them(vllm: dict[str, Any], 
         assert ("mrope_section" in asked.hf_config.text_config.rope_parameters) is shared
 
 
+def test_vllm_does_not_serve_linear_attention(vllm: dict[str, Any]) -> None:
+    vllm_plugin.register()
+    hook = vllm["configs"]["FilaForConditionalGeneration"].verify_and_update_model_config
+    text = {"model_type": "qwen3_5_text", "hidden_size": 24, "num_hidden_layers": 4, "vocab_size": 300}
+    asked = types.SimpleNamespace(hf_config=tiny_config(text_config=text), multimodal_config=None)
+    with pytest.raises(ValueError, match=r"'qwen3_5_text' has layers of the kind \['linear_attention'\]; vLLM's"):
+        hook(asked)
+
+
 def test_vllm_does_not_number_several_images(vllm: dict[str, Any], tmp_path: Path) -> None:
     vllm_plugin.register()
     hook = vllm["configs"]["FilaForConditionalGeneration"].verify_and_update_model_config
