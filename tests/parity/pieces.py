@@ -14,6 +14,7 @@ from tests.parity import (
     mini_gemini,
     minicpm_v,
     open_autoglm,
+    pruning,
     var,
     videollama2,
 )
@@ -320,6 +321,30 @@ PIECES = (
         "modeling/connector_conv_glu.py",
         "cogvlm2*_adapter_reconstructed*.safetensors",
         cogvlm2.adapter,
+    ),
+    # worst measured: 0, integers
+    Piece(
+        "PixelPrune, restated",
+        "kept cells of grids of ids",
+        "processing/token_pruning.py",
+        "pixelprune_exact*.json",
+        pruning.grids,
+    ),
+    # worst measured: 0, integers
+    Piece(
+        "PixelPrune, restated",
+        "kept cells of pixels",
+        "processing/token_pruning.py",
+        "pixelprune_pixels*.safetensors",
+        pruning.pixels,
+    ),
+    # worst measured: 7.3e-7; indices equal
+    Piece(
+        "VisionZip, restated",
+        "choice and merging, behind transformers' CLIP",
+        "modeling/pruning.py",
+        "visionzip*.safetensors",
+        pruning.visionzip,
     ),
 )
 
