@@ -5,9 +5,9 @@
     python benchmarks/pruning.py pages PDF... [--count 50] [--page docs/pruning.md]
     python benchmarks/pruning.py answers DATA [--page docs/pruning.md]
 
-`pages` draws COUNT pages of the PDFs at 150 pixels per inch, the first page of every file before the second of any, and
-counts their image tokens under several settings, with and without `prune="pixelprune"`. Intervals are a bootstrap over
-pages. `answers` asks the default model the questions of DATA without pruning and with several, and compares exact
+`pages` draws COUNT pages of the PDFs at 150 pixels per inch, the first page of every file before the second of any,
+and counts their image tokens under several settings, with and without `prune="pixelprune"`. Intervals are a bootstrap
+over pages. `answers` asks the default model the questions of DATA without pruning and with several, and compares exact
 match; intervals are a bootstrap over pages, those of the difference of the same questions. Both print their table, or
 replace it in the page.
 """

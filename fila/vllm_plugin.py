@@ -102,8 +102,8 @@ class FilaVllmConfig:
         Raises:
             ValueError: If the model has an injection, whose streams vLLM would not pass on; if the language model has
                 layers without full or sliding attention; if prompts number their images and the engine would take
-                several, whose numbers vLLM's cache of single images does not know; or if pixels decide the number of an
-                image's tokens.
+                several, whose numbers vLLM's cache of single images does not know; or if pixels decide how many
+                tokens an image has.
         """
         config = model_config.hf_config
         if config.injection["type"] != "none":

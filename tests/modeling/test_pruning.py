@@ -1,8 +1,7 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Pruned image tokens inside the model: recorded VisionZip, slow twins, positions with gaps, refusals."""
+"""Pruned image tokens inside the model: slow twins, positions with gaps, refusals."""
 
-import json
 from typing import Any
 
 import pytest
@@ -10,9 +9,8 @@ import torch
 
 from fila import FilaProcessor
 from fila.modeling.modeling_cache_name import CACHE_NAME
-from fila.modeling.pruning import PruningError, assign, gaps_of, shifts
+from fila.modeling.pruning import PruningError, gaps_of, shifts
 from tests.cases import each
-from tests.goldens import tensors_of
 from tests.helpers import (
     TOKENS_PER_TILE,
     assert_close,
@@ -207,49 +205,6 @@ def test_models_without_cells_refuse_pruned_prompts(changes: dict[str, Any], tol
 
 
 # --- VisionZip ---
-
-
-def golden_tower(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> Any:
-    """A model whose low-res tower is the recorded one up to its last layer but one."""
-    config = json.loads(metadata["config"])
-    zipped = {name: int(metadata[name]) for name in ("dominant", "contextual")}
-    settings = single_tower(
-        vision_config=config, prune={"type": "visionzip", **zipped}, connector={"type": "identity"}
-    )
-    text = tiny_config().text_config.to_dict()
-    wide = {"hidden_size": config["hidden_size"], "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
-    model = tiny_model(**settings, text_config={**text, **wide})
-    tower = model.model.vision_tower.low_res_tower
-    own = {name.removeprefix("sd."): value for name, value in tensors.items() if name.startswith("sd.")}
-    needed = tower.state_dict()
-    tower.load_state_dict({name: own[name] for name in needed})
-    return model
-
-
-@torch.no_grad()
-def test_visionzip_golden() -> None:
-    for metadata, tensors in [*tensors_of("visionzip.safetensors"), *tensors_of("visionzip_many.safetensors")]:
-        model = golden_tower(metadata, tensors)
-        vision, pixels = model.model.vision_tower, tensors["pixel_values"]
-        side, (views, *_) = pixels.shape[-1], pixels.shape
-        boxes, grid = torch.tensor([[[0, 0, side, side]]] * views), torch.tensor([[1, 1]] * views)
-        made = vision(pixels[:, None], boxes, grid, return_dict=True)
-        assert torch.equal(made.chosen + 1, tensors["kept"][:, 1:])
-        assert not tensors["kept"][:, 0].any()
-        assert_close(made.last_hidden_state, tensors["out"], 1e-5 * float(tensors["out"].abs().max()))
-        # the selection alone, from the recorded attention and keys
-        zipped, hidden = vision.visionzip, tensors["hidden"]
-        scores, keys = tensors["attention"][:, :, 0, 1:].sum(dim=1), tensors["metric"][:, 1:]
-        tokens, chosen = zipped(hidden[:, 1:], hidden[:, :1], scores, keys)
-        assert torch.equal(chosen + 1, tensors["kept"][:, 1:])
-        assert_close(tokens, tensors["out"], 1e-5 * float(tensors["out"].abs().max()))
-        patches = torch.arange(1, hidden.shape[1]).expand(views, -1)
-        rest = torch.stack([own[~torch.isin(own, kept)] for own, kept in zip(patches, tensors["kept"], strict=True)])
-        places = (rest - 1)[..., None].expand(-1, -1, keys.shape[2])
-        targets, members, nearest = assign(keys.gather(1, places), zipped.contextual)
-        assert torch.equal(rest[:, targets], tensors["targets"])
-        assigned = torch.stack([rest[:, members], rest[:, targets].gather(1, nearest)], dim=2)
-        assert torch.equal(assigned, tensors["assigned"])
 
 
 @each("name", ["clip_vision_model", "siglip_vision_model"])

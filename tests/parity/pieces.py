@@ -16,6 +16,7 @@ from tests.parity import (
     mini_gemini,
     minicpm_v,
     open_autoglm,
+    pruning,
     qwen3_vl,
     var,
     videollama2,
@@ -371,6 +372,30 @@ PIECES = (
         "modeling/injection_layers.py",
         "qwen3_vl_injection*.safetensors",
         qwen3_vl.language_model,
+    ),
+    # worst measured: 0, integers
+    Piece(
+        "PixelPrune, restated",
+        "kept cells of grids of ids",
+        "processing/token_pruning.py",
+        "pixelprune_exact*.json",
+        pruning.grids,
+    ),
+    # worst measured: 0, integers
+    Piece(
+        "PixelPrune, restated",
+        "kept cells of pixels",
+        "processing/token_pruning.py",
+        "pixelprune_pixels*.safetensors",
+        pruning.pixels,
+    ),
+    # worst measured: 7.3e-7; indices equal
+    Piece(
+        "VisionZip, restated",
+        "choice and merging, behind transformers' CLIP",
+        "modeling/pruning.py",
+        "visionzip*.safetensors",
+        pruning.visionzip,
     ),
 )
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Pruning in the processor: recorded choices, both canvases, layouts, budgets, refusals."""
+"""Pruning in the processor: the rule, both canvases, layouts, budgets, refusals."""
 
 from typing import Any
 
@@ -12,9 +12,8 @@ from PIL import Image, ImageDraw
 from fila import FilaImageProcessor, FilaProcessor
 from fila.processing.layout import LAYOUTS, NEWLINE, PADDING
 from fila.processing.processing_fila import DEFAULT_CHAT_TEMPLATE
-from fila.processing.token_pruning import DROPPED, build_pruning, kept_cells, same_cells, same_on_canvas
+from fila.processing.token_pruning import DROPPED, build_pruning, kept_cells, same_on_canvas
 from tests.cases import each
-from tests.goldens import rows_of, tensors_of
 from tests.helpers import TOKENS_PER_TILE, tiny_canvas_processor, tiny_image_processor, tiny_processor, tiny_tokenizer
 from tests.reference.naive_pruning import kept_cells as kept_one_by_one
 
@@ -36,27 +35,6 @@ def processor(prune: Any = PIXELPRUNE, **changes: Any) -> FilaProcessor:
 
 
 # --- the rule ---
-
-
-def test_pixelprune_golden_of_ids() -> None:
-    for recorded in rows_of("pixelprune_exact.json"):
-        assert recorded["cases"]
-        for case in recorded["cases"]:
-            grid = np.array(case["grid"])
-            kept = kept_cells(grid[:, 1:] == grid[:, :-1], grid[1:] == grid[:-1])
-            assert np.flatnonzero(kept).tolist() == case["keep"], case
-
-
-def test_pixelprune_golden_of_pixels() -> None:
-    for metadata, tensors in [
-        *tensors_of("pixelprune_pixels.safetensors"),
-        *tensors_of("pixelprune_pixels_merge1.safetensors"),
-    ]:
-        side = int(metadata["patch"]) * int(metadata["merge"])
-        levels = tensors["image"].numpy().transpose(2, 0, 1)
-        grid = levels.shape[1] // side, levels.shape[2] // side
-        for pixels in (levels, (levels / np.float32(255) - np.float32(0.4)) / np.float32(0.27)):
-            assert np.flatnonzero(kept_cells(*same_cells(pixels, grid))).tolist() == tensors["keep"].tolist()
 
 
 def test_rule_is_its_slow_twin_and_loses_nothing() -> None:
