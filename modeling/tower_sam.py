@@ -23,7 +23,7 @@ Shapes: T views, t pixels per side, E channels, s cells per side.
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -160,7 +160,7 @@ class SamTower(SamVisionEncoder):
 
     def positions(self, grid: tuple[int, int]) -> torch.Tensor:
         """Return the position table `(1, rows, cols, D)`, resampled for another grid than its own."""
-        table: torch.Tensor = self.pos_embed
+        table = cast(torch.Tensor, self.pos_embed)
         if table.shape[1:3] == grid:
             return table
         antialias = self.options.positions == "bicubic_antialias"

@@ -111,7 +111,10 @@ class Refusal:
 @pytest.mark.parametrize(
     "refusal",
     [
-        Refusal(["5x7", "--canvas", "anyres"], r"`canvas.type` must be one of \['fila', .*, 'uhd'\]; got 'anyres'\."),
+        Refusal(
+            ["5x7", "--canvas", "anyres"],
+            r"`canvas.type` must be one of \['deepseek_ocr', 'fila', .*, 'uhd'\]; got 'anyres'\.",
+        ),
         Refusal(["5x7", "--canvas", "{type}"], r"'\{type\}' is not JSON: "),
         Refusal(
             ["5x7", "--canvas", '{"type": "fila", "rul": 1}'], r"Canvas 'fila' has no option \['rul'\]; it accepts"

@@ -132,7 +132,8 @@ def test_a_canvas_may_be_given_by_its_name() -> None:
 
 def test_build_canvas_rejects_an_unknown_type() -> None:
     with pytest.raises(
-        ValueError, match=r"`canvas.type` must be one of \['fila', 'internvl', .*, 'uhd'\]; got 'flia'\."
+        ValueError,
+        match=r"`canvas.type` must be one of \['deepseek_ocr', 'fila', 'internvl', .*, 'uhd'\]; got 'flia'\.",
     ):
         build_canvas({"type": "flia"}, TILE)
 

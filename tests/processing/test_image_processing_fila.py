@@ -296,7 +296,10 @@ def test_keys_that_transformers_writes_are_accepted() -> None:
     ("settings", "message"),
     [
         ({"canvass": {}}, r"has no setting \['canvass'\]; it accepts \['canvas', 'crop_size', "),
-        ({"canvas": {"type": "flia"}}, r"`canvas.type` must be one of \['fila', 'internvl', .*\]; got 'flia'"),
+        (
+            {"canvas": {"type": "flia"}},
+            r"`canvas.type` must be one of \['deepseek_ocr', 'fila', 'internvl', .*\]; got 'flia'",
+        ),
         ({"canvas": {"type": "fila", "grids": 3}}, r"Canvas 'fila' has no option \['grids'\]; it accepts"),
         ({"canvas": {"type": "fila", "tile_grids": {3}}}, r"`canvas.tile_grids` must be .* got \{3\}"),
         ({"canvas": 3}, r"`canvas` must be a name or a dict such as \{'type': 'fila'\}; got 3"),
@@ -386,5 +389,5 @@ def test_a_canvas_may_be_given_by_its_name() -> None:
     expected = given(image, return_tensors="np")["tile_grid"]
     assert np.array_equal(default(image, canvas="internvl", return_tensors="np")["tile_grid"], expected)
     assert default.plan(300, 700, canvas="internvl") == given.plan(300, 700)
-    with pytest.raises(ValueError, match=r"`canvas.type` must be one of \['fila', .*got 'internwl'"):
+    with pytest.raises(ValueError, match=r"`canvas.type` must be one of \['deepseek_ocr', 'fila', .*got 'internwl'"):
         FilaImageProcessorPil(canvas="internwl").plan(300, 700)

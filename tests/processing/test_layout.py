@@ -17,6 +17,7 @@ from fila.processing.canvas_uhd import UhdCanvas
 from fila.processing.layout import (
     LAYOUTS,
     NEWLINE,
+    SEPARATOR,
     Geometry,
     Layout,
     as_text,
@@ -134,7 +135,7 @@ def _gathered(tokens: Any, newline: Any, index: list[int]) -> Any:
 
 
 def test_presets_write_four_tiles() -> None:
-    assert {name: text(name, FOUR) for name in LAYOUTS if name != "llava_next"} == {
+    assert {name: text(name, FOUR) for name in LAYOUTS if not LAYOUTS[name].has_newlines} == {
         "fila": ".." + 4 * "...",
         "internvl": "<img>" + 4 * "..." + "..</img>",
         "leo": "<img>" + 4 * "..." + "..</img>",
@@ -147,7 +148,9 @@ def test_presets_write_four_tiles() -> None:
 
 
 def test_presets_write_an_image_that_is_not_cut() -> None:
-    assert {name: text(name, LONE, 7) for name in LAYOUTS} == {
+    lone = dataclasses.replace(LONE, overview_token_grid=(1, 3))
+    assert {name: text(name, lone, 7) for name in LAYOUTS} == {
+        "deepseek_ocr": ".....",  # a newline and a separator vector at the end
         "fila": "...",
         "internvl": "<img>...</img>",
         "leo": "<img>...</img>",
@@ -190,12 +193,14 @@ def test_counts_are_the_tokens_written(name: str, data: st.DataObject) -> None:
     has_overview = data.draw(st.booleans())
     changes: dict[str, Any] = {"overview": data.draw(st.sampled_from(["first", "last", "none"]))}
     layout = build_layout({"type": name, **changes})
-    counts = (data.draw(st.integers(1, 9)),) * has_overview + (high * wide,) * (rows * cols)
+    whole = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3))) if has_overview else (high, wide)
+    counts = (whole[0] * whole[1],) * has_overview + (high * wide,) * (rows * cols)
     size = data.draw(st.tuples(st.integers(1, 500), st.integers(1, 500)))
-    geometry = Geometry((rows, cols), counts, size, (high, wide))
+    geometry = Geometry((rows, cols), counts, size, (high, wide), whole)
     tokens = token_indices(lay_out(layout, geometry))
     assert len(tokens) == count_tokens(layout, geometry) == text(layout, geometry).count(".")
-    kept = [token for token in tokens if token != NEWLINE]
+    assert [token for token in tokens if token < NEWLINE] == [SEPARATOR] * layout.separator
+    kept = [token for token in tokens if token >= 0]
     assert len(set(kept)) == len(kept)
     assert set(kept) <= set(range(sum(counts)))
     if layout.is_one_run:
@@ -220,9 +225,9 @@ def test_one_run_is_what_no_text_divides() -> None:
     [
         (5, r"`layout` must be a name or a dict such as \{'type': 'fila'\}; got 5\."),
         ("filo", r"`layout\.type` must be one of .*got 'filo'"),
-        ({}, r"`layout.type` must be one of \['fila', .*\]; got None\."),
-        ({"type": "flia"}, r"`layout.type` must be one of \['fila', .*\]; got 'flia'\."),
-        ({"type": ["fila"]}, r"`layout.type` must be one of \['fila', .*\]; got \['fila'\]\."),
+        ({}, r"`layout.type` must be one of \['deepseek_ocr', 'fila', .*\]; got None\."),
+        ({"type": "flia"}, r"`layout.type` must be one of \['deepseek_ocr', 'fila', .*\]; got 'flia'\."),
+        ({"type": ["fila"]}, r"`layout.type` must be one of \['deepseek_ocr', 'fila', .*\]; got \['fila'\]\."),
         ({"type": "fila", "overveiw": "last"}, r"A layout has no field \['overveiw'\]; it has \['overview', "),
         ({"type": "fila", "overview": "middle"}, r"`layout.overview` must be one of \['first', 'last', 'none'\]; got"),
         ({"type": "fila", "tile_end": None}, r"`layout.tile_end` must be a string; got None\."),
@@ -242,7 +247,9 @@ def test_build_layout_rejects(options: Any, message: str) -> None:
 
 
 def test_maps_need_the_grid_of_a_tile_and_unpadding_the_size() -> None:
-    with pytest.raises(ValueError, match=r"needs the rows and columns of a tile's tokens; set the processor's"):
+    with pytest.raises(
+        ValueError, match=r"needs the rows and columns of a tile's tokens, and .*; set the processor's"
+    ):
         count_tokens(LAYOUTS["llava_next"], FOUR)
     with pytest.raises(ValueError, match=r"`layout.unpad` needs the size of the image\."):
         count_tokens(LAYOUTS["llava_next"], Geometry((1, 2), (4, 4, 4), None, (2, 2)))
