@@ -82,7 +82,7 @@ def build_pruning(options: Mapping[str, Any] | str) -> dict[str, Any]:
         if chosen.get("tau", 0) != 0:
             raise ValueError(f"`prune.tau` must be 0: cells are compared exactly; got {chosen['tau']!r}.")
         return {"type": name}
-    made = {"type": name, "dominant": chosen.get("dominant"), "contextual": chosen.get("contextual")}
+    made: dict[str, Any] = {"type": name, "dominant": chosen.get("dominant"), "contextual": chosen.get("contextual")}
     for option in ("dominant", "contextual"):
         if not isinstance(made[option], int) or isinstance(made[option], bool) or made[option] < 1:
             raise ValueError(f"`prune.{option}` must be a positive number of tokens; got {made[option]!r}.")

@@ -398,7 +398,7 @@ def evaluate(
     if output is None:
         return
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    told = {"checkpoint": checkpoint, "data": source, "date": now, "scores": as_json(scores)}
+    told: dict[str, Any] = {"checkpoint": checkpoint, "data": source, "date": now, "scores": as_json(scores)}
     if prune is not None:
         told["prune"] = read_prune(prune)
     lines = [json.dumps({**dataclasses.asdict(answer), "exact": answer.exact}) for answer in answers]
