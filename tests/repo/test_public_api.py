@@ -157,6 +157,14 @@ def test_vllm_asks_a_model_with_shared_positions_for_them(vllm: dict[str, Any], 
         assert ("mrope_section" in asked.hf_config.text_config.rope_parameters) is shared
 
 
+def test_vllm_refuses_a_model_whose_streams_it_would_lose(vllm: dict[str, Any]) -> None:
+    vllm_plugin.register()
+    config = tiny_config(injection={"type": "streams", "streams": [{"tap": 1, "before": 0}]})
+    asked = types.SimpleNamespace(hf_config=config, multimodal_config=None)
+    with pytest.raises(ValueError, match="the streams of `injection` would be lost without a word"):
+        vllm["configs"]["FilaForConditionalGeneration"].verify_and_update_model_config(asked)
+
+
 def test_vllm_does_not_number_several_images(vllm: dict[str, Any], tmp_path: Path) -> None:
     vllm_plugin.register()
     hook = vllm["configs"]["FilaForConditionalGeneration"].verify_and_update_model_config
