@@ -87,7 +87,7 @@ class FilaVllmConfig:
                 images and the engine would take several, whose numbers vLLM's cache of single images does not know.
         """
         config = model_config.hf_config
-        if config.injection["type"] != "none":
+        if config.has_injection:
             raise ValueError(
                 "vLLM asks a model of transformers for its pooled image features alone, so the streams of `injection` "
                 "would be lost without a word, and with them most of what the model reads. Use transformers' "
