@@ -24,8 +24,8 @@ class Injection(Protocol):
     A stream has one token per placeholder, as the image tokens have, and in their order.
 
     Attributes:
-        feature_layers: Hidden states of the low-res tower that the encoder returns: 0 is the output of the embeddings, i
-            that of layer i, after a tap of the fusion there.
+        feature_layers: Hidden states of the low-res tower that the encoder returns: 0 is the output of the embeddings,
+            i that of layer i, after a tap of the fusion there.
         before: Layers of the language model before which it adds something, counted from 0.
         connectors: The connector of each stream.
 

@@ -207,7 +207,8 @@ class StreamInjection(nn.Module):
 
         Args:
             encoded: Output of the encoder, with the features of `feature_layers`.
-            laid_out: Function from features `(T, P, D)`, a connector and a grid to the tokens `(N_i, M)` of each image.
+            laid_out: Function from features `(T, P, D)`, a connector and a grid to the tokens `(N_i, M)` of each
+                image.
             in_runs: As in the result.
         """
         streams, of_layers = [], iter(encoded.layer_features or ())
