@@ -193,7 +193,7 @@ def export_vision(
     Raises:
         NotExportableError: If one graph cannot serve every image; the message names the setting.
     """
-    if model.config.injection["type"] != "none":
+    if model.config.has_injection:
         raise NotExportableError(
             "The graph returns the image tokens alone, and so do the files that other programs read; the streams of "
             "`injection` would be lost, and with them most of what the model reads. Use a model without injection."

@@ -106,7 +106,7 @@ class FilaVllmConfig:
                 tokens an image has.
         """
         config = model_config.hf_config
-        if config.injection["type"] != "none":
+        if config.has_injection:
             raise ValueError(
                 "vLLM asks a model of transformers for its pooled image features alone, so the streams of `injection` "
                 "would be lost without a word, and with them most of what the model reads. Use transformers' "

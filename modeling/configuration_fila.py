@@ -396,6 +396,11 @@ class FilaConfig(PreTrainedConfig):
             )
 
     @property
+    def has_injection(self) -> bool:
+        """Whether streams are added before layers of the language model."""
+        return bool(self.injection["type"] != "none")
+
+    @property
     def num_vision_layers(self) -> int:
         """Number of layers of the low-res tower that are kept and run."""
         depth = int(self.vision_config.num_hidden_layers)

@@ -56,6 +56,10 @@ class StreamInjection(nn.Module):
             language model, or streams differ in their number of tokens.
     """
 
+    feature_layers: list[int]
+    before: tuple[int, ...]
+    connectors: nn.ModuleList
+
     def __init__(
         self,
         config: FilaConfig,
@@ -66,9 +70,9 @@ class StreamInjection(nn.Module):
         gate: bool = False,
     ) -> None:
         super().__init__()
-        if (engine := config._attn_implementation) in OF_ENGINES:
+        if engines := {config._attn_implementation, config.text_config._attn_implementation} & {*OF_ENGINES}:
             raise ValueError(
-                f"{engine} asks a model of transformers for its pooled image features alone, so the streams of "
+                f"{engines.pop()} asks a model of transformers for its pooled image features alone, so the streams of "
                 "`injection` would be lost without a word. Use transformers' `generate`."
             )
         one_of("injection.input", input, ("tokens", "zero"))

@@ -68,7 +68,7 @@ class FilaModel(FilaPreTrainedModel):
         self.vision_tower = FilaVisionModel._from_config(config)
         fusion = self.vision_tower.fusion
         self.injection: Any = None  # an `Injection` that is a module
-        if config.injection["type"] != "none":
+        if config.has_injection:
             self.injection = FEATURES["injection"](config, fusion)
         self.multi_modal_projector: Any = (  # a `Connector` that is a module
             build_connector(config, fusion.output_size)

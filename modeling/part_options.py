@@ -110,9 +110,10 @@ def check_answers(family: str, name: str, part: type, *protocols: type) -> None:
     if not isinstance(part, type):
         raise ValueError(f"{family.capitalize()} {name!r} must be a class; got {part!r}.")
     if missing := sorted({answer for protocol in protocols for answer in missing_answers(part, protocol)}):
+        page = "injection" if family == "injection" else f"add_a_{family.split()[-1]}"
         raise ValueError(
             f"{family.capitalize()} {name!r}, class {part.__name__}, does not declare {missing}. Give the class an "
-            f"attribute or a method of each name, as docs/add_a_{family.split()[-1]}.md says; annotate an attribute "
+            f"attribute or a method of each name, as docs/{page}.md says; annotate an attribute "
             "that the constructor sets."
         )
 

@@ -172,7 +172,7 @@ class EncoderFlops:
         with torch.device("meta"):
             encoder = FilaVisionModel(copy.deepcopy(config)).eval().requires_grad_(False)
             self.injection: Any = None
-            if config.injection["type"] != "none":
+            if config.has_injection:
                 self.injection = build_injection(copy.deepcopy(config), encoder.fusion)
                 module: Any = self.injection.input_connector(config, encoder.fusion)
             else:

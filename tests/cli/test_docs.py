@@ -28,7 +28,7 @@ from fila.look.processed_image import Seen, look
 from fila.modeling import connector, fusion
 from fila.processing import canvas
 from fila.processing.canvas_plan import Size
-from tests.helpers import TILE, random_image, tiny_image_processor, tiny_model
+from tests.helpers import TILE, random_image, tiny_config, tiny_image_processor, tiny_model
 from tests.modeling.tiny_var import tiny_generator, tiny_tokenizer_model
 from tests.processing.videos import video_bytes
 from tests.tiny_videos import video_model, video_processor
@@ -132,6 +132,12 @@ def test_connector_of_the_docs_makes_what_it_promises(monkeypatch: pytest.Monkey
         part.tokens_per_tile((4, 4)),
         model.config.text_config.hidden_size,
     )
+
+
+def test_injection_of_the_docs_is_built() -> None:
+    text = tiny_config().text_config.to_dict() | {"num_hidden_layers": 4}
+    model = tiny_model(injection=example("injection.md")["config"].injection, text_config=text).model
+    assert (model.injection.feature_layers, model.injection.before) == ([1, 4], (1, 2, 3))
 
 
 def test_token_of_the_docs_shows_what_they_say() -> None:

@@ -10,9 +10,10 @@ import pytest
 import fila
 from fila.conversion import own_parts
 from fila.conversion.own_parts import KINDS, find_part, own_sources, require_parts
-from fila.conversion.remote_code import model_code
+from fila.conversion.remote_code import model_code, model_entries
 from fila.modeling.connector_linear import LinearConnector
 from fila.modeling.fusion_none import NoFusion
+from fila.modeling.injection_streams import StreamInjection
 from fila.modeling.tower_clip import ClipTower
 from fila.modeling.tower_sam import SamTower
 from fila.processing.layout import Layout, build_layout
@@ -58,6 +59,18 @@ def test_tower_is_whichever_it_can_be(tower: type, low: bool, high: bool) -> Non
     )
 
 
+class MyInjection(StreamInjection):
+    pass
+
+
+def test_registered_injection_is_built_by_its_name() -> None:
+    fila.register_part("injection", "mine", MyInjection)
+    config = tiny_config(injection={"type": "mine", "streams": [{"tap": 1, "before": 0}]})
+    assert type(fila.FilaForConditionalGeneration(config).model.injection) is MyInjection
+    assert own_parts.own_parts_in(model_entries(config)) == {"injection.mine": "test_own_parts.MyInjection"}
+    assert "injection.py" not in model_code(tiny_config())
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "part", "message"),
     [
@@ -65,6 +78,8 @@ def test_tower_is_whichever_it_can_be(tower: type, low: bool, high: bool) -> Non
         ("connector", "my-part", MyConnector, "`name` must be a name"),
         ("connector", "mlp", MyConnector, "The connector 'mlp' is fila's own; choose another name"),
         ("connector", "mine", type("Bare", (), {}), "does not declare .*'tokens_per_tile'"),
+        ("injection", "streams", StreamInjection, "The injection 'streams' is fila's own; choose another name"),
+        ("injection", "mine", type("Bare", (), {}), "does not declare .*'feature_layers'"),
         ("connector", "mine", type("Script", (MyConnector,), {"__module__": "__main__"}), "is defined in a script"),
         ("tower", "mine", type("Bare", (), {}), "does not declare .*'encodes_views'"),
         ("layout", "mine", Layout(overview="nowhere"), "`layout.overview` must be one of"),

@@ -86,6 +86,11 @@ def test_views_are_those_of_a_given_image() -> None:
 @pytest.mark.parametrize(
     ("settings", "canvas", "message"),
     [
+        (
+            {"injection": {"type": "streams", "streams": [{"tap": 1, "before": 0}]}},
+            "fila",
+            r"the streams of `injection` would be lost",
+        ),
         (single_tower(), "minicpm", r"The views of canvas 'minicpm' differ in size"),
         ({"fusion": {"type": "query_gate"}}, "fila", r"Its fusion 'query_gate' reads the views of an image together"),
         ({"low_res_views": "edges"}, "fila", r"`low_res_views` 'edges' resizes parts.* Pass `like`, an image"),
@@ -96,7 +101,7 @@ def test_views_are_those_of_a_given_image() -> None:
             r"torch.export found no graph .* connector 'adaptive_resampler': .* Pass `like`",
         ),
     ],
-    ids=["unequal views", "joined views", "low_res_views", "overview", "resampler"],
+    ids=["injection", "unequal views", "joined views", "low_res_views", "overview", "resampler"],
 )
 def test_refusals_name_the_setting(settings: dict[str, Any], canvas: str, message: str) -> None:
     model = tiny_model(**settings)

@@ -48,6 +48,19 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "all views together": {"fusion": {"type": "query_gate"}},
     "cls and patches": single_tower(vision_config=low_res("dinov2_with_registers"), vision_feature_select="cls_patch"),
     "codes": connector_settings("codebook"),
+    "streams": {
+        "injection": {
+            "type": "streams",
+            "streams": [{"tap": 2, "before": 1}, {"layer": 0, "before": 0, "connector": {"type": "mlp", "depth": 3}}],
+        }
+    },
+    "streams in place of tokens": single_tower(
+        injection={
+            "type": "streams",
+            "input": "zero",
+            "streams": [{"layer": 4, "before": 1}, {"layer": 0, "before": 0}],
+        }
+    ),
 }
 
 

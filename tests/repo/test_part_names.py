@@ -40,7 +40,7 @@ WORDS = {"fila", "none", "single", "linear", "native", "identity", "resampler", 
 # What knows originals by their names: rules that read their files.
 OF_ORIGINALS = ("conversion/rules_", "conversion/system")
 EXCEPTIONS = {
-    "modeling/configuration_fila.py": {"clip_vision_model", "convnext", "cvfm"},  # defaults
+    "modeling/configuration_fila.py": {"clip_vision_model", "convnext", "cvfm", "none"},  # defaults
     "modeling/configuration_eva02.py": {"eva02"},  # the tower's own config
     "modeling/configuration_eva2_clip.py": {"eva2_clip"},
     "conversion/processor_files.py": {"pix2struct_vision_model"},  # its checkpoints have no file of a normalisation

@@ -166,6 +166,14 @@ def test_vllm_does_not_serve_linear_attention(vllm: dict[str, Any]) -> None:
         hook(asked)
 
 
+def test_vllm_refuses_a_model_whose_streams_it_would_lose(vllm: dict[str, Any]) -> None:
+    vllm_plugin.register()
+    config = tiny_config(injection={"type": "streams", "streams": [{"tap": 1, "before": 0}]})
+    asked = types.SimpleNamespace(hf_config=config, multimodal_config=None)
+    with pytest.raises(ValueError, match="the streams of `injection` would be lost without a word"):
+        vllm["configs"]["FilaForConditionalGeneration"].verify_and_update_model_config(asked)
+
+
 def test_vllm_does_not_number_several_images(vllm: dict[str, Any], tmp_path: Path) -> None:
     vllm_plugin.register()
     hook = vllm["configs"]["FilaForConditionalGeneration"].verify_and_update_model_config

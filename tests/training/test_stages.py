@@ -18,6 +18,14 @@ def test_align_trains_fusion_and_connector_only() -> None:
     assert [name for name, p in model.named_parameters() if p.requires_grad] == fusion + connector
 
 
+def test_align_trains_the_connectors_of_streams() -> None:
+    model = tiny_model(injection={"type": "streams", "streams": [{"tap": 1, "before": 0}]})
+    trained = select_trained(model, "align")
+    assert [name for name in trained if "injection" in name] == [
+        f"model.injection.connectors.0.linear_{i}.{part}" for i in (1, 2) for part in ("weight", "bias")
+    ]
+
+
 def test_finetune_trains_everything_after_align_froze_it() -> None:
     model = tiny_model()
     select_trained(model, "align")
