@@ -14,6 +14,7 @@ Pdfium is not made for threads; a lock lets one of them draw at a time. This fil
 import io
 import math
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ END_BYTES, PADDING = 2048, 2**16  # where they are looked for, before what a fil
 NEEDS = "is a PDF, which needs pypdfium2"
 INSTALL = "Install it: `pip install pypdfium2`."
 PASSWORD = "Save it without a password, for instance with `qpdf --decrypt`."
+NO_PAGES = "Write it again, with a page."
 _LOCK = threading.Lock()
 
 
@@ -174,13 +176,11 @@ def _document(source: str | bytes) -> Iterator[Any]:
         try:
             document = pypdfium2.PdfDocument(source)
         except pypdfium2.PdfiumError as error:
-            if getattr(error, "err_code", None) == pypdfium2.raw.FPDF_ERR_PASSWORD:
-                raise UnusableImage("is a PDF that is encrypted and needs a password", PASSWORD) from error
-            raise UnusableImage(f"is a damaged PDF ({error})", CUT) from error
+            raise _refusal(source, error) from error
         try:
             count = len(document)
             if count < 1:
-                raise UnusableImage("is a PDF of 0 pages", "Write it again, with a page.")
+                raise UnusableImage("is a PDF of 0 pages", NO_PAGES)
             if count > MAX_PAGES:
                 raise UnusableImage(f"is a PDF of {count} pages, and {MAX_PAGES} can be read", "Split it.")
             if document.get_formtype() != pypdfium2.raw.FORMTYPE_NONE:
@@ -188,6 +188,16 @@ def _document(source: str | bytes) -> Iterator[Any]:
             yield document
         finally:
             document.close()
+
+
+def _refusal(source: str | bytes, error: Exception) -> UnusableImage:
+    """Return the error for a PDF that pdfium does not load; its own reason may be that of an earlier file."""
+    content = source if isinstance(source, bytes) else Path(source).read_bytes()
+    if b"/Encrypt" in content:
+        return UnusableImage("is a PDF that is encrypted and needs a password", PASSWORD)
+    if re.search(rb"/Count\s+0\b", content) and not re.search(rb"/Type\s*/Page\b", content):
+        return UnusableImage("is a PDF of 0 pages", NO_PAGES)
+    return UnusableImage(f"is a damaged PDF ({error})", CUT)
 
 
 @contextmanager
