@@ -113,7 +113,8 @@ class AskedByLmmsEval:
         asked = [self._question(request) for request in requests]
         settings = [json.dumps(request.args[2], sort_keys=True) for request in requests]
         image_processor = self.processor.image_processor
-        keys = [resolution_key([image_size(image) for image in one.images], image_processor) for one in asked]
+        sizes = [[image_size(image, image_processor.page_size) for image in one.images] for one in asked]
+        keys = [resolution_key(each, image_processor) for each in sizes]
         answers: dict[int, Any] = {}
         with tqdm(total=len(requests), unit=" questions", disable=self.rank != 0) as bar:
             for setting in dict.fromkeys(settings):

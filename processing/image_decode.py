@@ -87,6 +87,8 @@ def choose_frame(image: Image.Image, frame: int | None) -> None:
             "Choose one: `#frame=0` after a path or an address, or a PIL image that stands at the frame.",
         )
     if frame is not None:
+        if frame < 0:
+            raise UnusableImage("has no page 0", "Pages count from 1, and frames from 0.")
         if frame > MAX_FRAME:
             raise UnusableImage(f"has to be decoded up to frame {frame}, and {MAX_FRAME} is the last", OPEN_FRAME)
         limit, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height

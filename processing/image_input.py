@@ -20,7 +20,16 @@ from transformers.utils import is_torch_available
 from .image_decode import decode, upright
 from .image_error import ImageInputError, UnusableImage, with_name
 from .image_pixels import array_pixels, check_array, is_array, picture_pixels, rgb_levels
-from .image_source import is_encoded, kind_of, read_source, shown
+from .image_source import (
+    document_module,
+    document_path,
+    is_document,
+    is_encoded,
+    kind_of,
+    read_source,
+    shown,
+    split_frame,
+)
 
 if is_torch_available():
     import torch
@@ -44,7 +53,11 @@ class LoadedImages(list[Any]):
 
 
 def load_images(
-    images: object, *, hosts: Sequence[str] | None = None, keep: Callable[[Any], bool] | None = None
+    images: object,
+    *,
+    hosts: Sequence[str] | None = None,
+    keep: Callable[[Any], bool] | None = None,
+    page_size: Callable[[float, float], Any] | None = None,
 ) -> Any:
     """Load every image of a single image, a list, or a list per sample, and keep that structure.
 
@@ -53,6 +66,8 @@ def load_images(
         hosts: Hosts that addresses may name; by default those that the environment variable `FILA_IMAGE_HOSTS` names,
             see `image_download.py`.
         keep: Predicate of sources that are not loaded, for a caller that may not need their pixels.
+        page_size: Function from height and width of a PDF's page to pixels, such as an image processor's `page_size`;
+            by default pages are drawn at 200 dots per inch.
 
     Returns:
         PIL images, arrays and tensors; a stack of images with four axes becomes a list. `LoadedImages` for a list of
@@ -64,19 +79,19 @@ def load_images(
     if isinstance(images, LoadedImages):
         return images
     if not isinstance(images, list | tuple):
-        loaded = _load_all([images], None, hosts, keep)
+        loaded = _load_all([images], None, hosts, keep, page_size)
         return loaded if getattr(images, "ndim", 3) == 4 else loaded[0]
     made = LoadedImages if keep is None else list
     if any(isinstance(item, list | tuple) for item in images):
         images = [[] if item is None else item for item in images]  # trainers write None for a prompt without images
     nested = [isinstance(item, list | tuple) for item in images]
     if not any(nested):
-        return made(_load_all(images, None, hosts, keep))
+        return made(_load_all(images, None, hosts, keep, page_size))
     if not all(nested):
         raise ImageInputError(
             None, nested.index(False), "is not in a list while others are", "Pass a flat list, or one list per sample."
         )
-    return made([_load_all(item, sample, hosts, keep) for sample, item in enumerate(images)])
+    return made([_load_all(item, sample, hosts, keep, page_size) for sample, item in enumerate(images)])
 
 
 def to_channels_first(
@@ -155,7 +170,11 @@ def scales_to_given(scales: Any, images: object) -> Any:
 
 
 def _load_all(
-    sources: Sequence[Any], sample: int | None, hosts: Sequence[str] | None, keep: Callable[[Any], bool] | None
+    sources: Sequence[Any],
+    sample: int | None,
+    hosts: Sequence[str] | None,
+    keep: Callable[[Any], bool] | None,
+    page_size: Callable[[float, float], Any] | None,
 ) -> list[Any]:
     loaded: list[Any] = []
     for number, source in enumerate(sources):
@@ -170,10 +189,25 @@ def _load_all(
             elif isinstance(source, Image.Image):
                 loaded.append(upright(source))
             elif is_encoded(source):
-                loaded.append(decode(*read_source(source, hosts)))
+                loaded.append(_decoded(source, hosts, page_size))
             else:
                 raise UnusableImage(kind_of(source), "Pass a path, URL, bytes, PIL image, array or tensor.")
     return loaded
+
+
+def _decoded(
+    source: object, hosts: Sequence[str] | None, page_size: Callable[[float, float], Any] | None
+) -> Image.Image:
+    """Return the picture of an encoded image, or of a page of a PDF."""
+    content: Any
+    if (path := document_path(source)) is not None:
+        content, frame = path, split_frame(source)[1]
+    else:
+        content, frame = read_source(source, hosts)
+        if not is_document(content[:1024]):
+            return decode(content, frame)
+    page: Image.Image = document_module().render_page(content, frame, page_size)
+    return page
 
 
 @contextmanager

@@ -31,6 +31,7 @@ With `return_tensors=None` each entry is a list with one array per image, withou
 """
 
 import functools
+import math
 import os
 from collections.abc import Callable
 from typing import Any, Unpack, cast
@@ -65,6 +66,7 @@ if is_torch_available():
 
 logger = logging.get_logger(__name__)
 
+LARGE_PAGE = 2**14  # longest side of a page that fills any canvas, in pixels
 DEFAULT_CANVAS = {"type": "fila"}
 DEFAULT_SIZE = {"height": 336, "width": 336}
 DEFAULT_HIGH_RES_SIZE = {"height": 768, "width": 768}
@@ -179,7 +181,38 @@ class _FilaImageProcessing(BaseImageProcessor):
 
     def fetch_images(self, image_url_or_urls: object) -> object:
         """Load paths, URLs and bytes, turn images upright and check them; the nesting is kept."""
-        return load_images(image_url_or_urls) if self._cache is None else self._cache.load(image_url_or_urls)
+        if self._cache is not None:
+            return self._cache.load(image_url_or_urls)
+        return load_images(image_url_or_urls, page_size=self.page_size)
+
+    def page_size(self, height: float, width: float, **overrides: Unpack[FilaImageProcessorKwargs]) -> Size:
+        """Return the pixels at which a page of a PDF is drawn: the most that the canvas can show of it.
+
+        That is the page's part of the largest canvas that the strategy has for its shape, or of the high-res canvas
+        where there is one; more, where the strategy chooses that canvas only for larger images.
+
+        Args:
+            height: Height of the page, in any unit.
+            width: Its width, in the same unit.
+            overrides: `canvas`, `size` or `high_res_size`, as in a call.
+        """
+        settings = {name: overrides.get(name, getattr(self, name)) for name in ("size", "high_res_size")}
+        tile = square(settings["size"] or self.size, "size").height
+        high_res = settings["high_res_size"]
+        enlarged = 1.0 if high_res is None else max(1.0, square(high_res, "high_res_size").height / tile)
+        plans = self.plans(**overrides)
+
+        def scaled(scale: float) -> Size:
+            return Size(max(1, math.ceil(height * scale)), max(1, math.ceil(width * scale)))
+
+        largest = plans(*scaled(LARGE_PAGE / max(height, width)))
+        content = largest.content_box.size
+        page = Size(*(math.ceil(side * enlarged) for side in content))
+        for _ in range(8):  # a strategy may choose that canvas only for images that it has to shrink
+            if plans(*page).num_tiles >= largest.num_tiles:
+                break
+            page = Size(*(math.ceil(side * 1.2) for side in page))
+        return page
 
     def cache_images(self, max_bytes: int | None) -> Any:
         """Cache processed images up to a number of bytes; see `image_cache.py`.
@@ -259,7 +292,7 @@ class _FilaImageProcessing(BaseImageProcessor):
         return BatchFeature(data=self._cache.packed(results, stacked=kind is not None), tensor_type=kind)
 
     def _prepare_image_like_inputs(self, images: ImageInput, *args: Any, **kwargs: Any) -> list[Any]:
-        loaded = load_images(images)
+        loaded = load_images(images, page_size=functools.partial(self.page_size, **_of_canvas(kwargs)))
         if not isinstance(loaded, list):
             loaded = [loaded]
         samples = enumerate(loaded) if loaded and isinstance(loaded[0], list) else [(None, loaded)]
@@ -387,6 +420,11 @@ class FilaImageProcessorPil(_FilaImageProcessing, PilBackend):  # type: ignore[m
 
     def _array(self, array: np.ndarray) -> np.ndarray:
         return array
+
+
+def _of_canvas(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a call that decide the canvas."""
+    return {name: kwargs[name] for name in ("canvas", "size", "high_res_size") if name in kwargs}
 
 
 def _drawing(kwargs: dict[str, Any]) -> Any:

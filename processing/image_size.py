@@ -3,6 +3,7 @@
 """The size of an image from its file's header."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import TiffImagePlugin
@@ -11,17 +12,18 @@ from .canvas_plan import Size
 from .image_decode import choose_frame, open_header, orientation
 from .image_error import UnusableImage
 from .image_input import ImageInputError
-from .image_source import split_frame
+from .image_source import document_module, document_path, split_frame
 
 SIDEWAYS = (5, 6, 7, 8)
 
 
-def read_size(source: str, number: int = 0) -> Size:
+def read_size(source: str, number: int = 0, page_size: Callable[[float, float], Size] | None = None) -> Size:
     """Read the size of an upright image from its file's header or from a text like `2200x1700` (height x width).
 
     Args:
         source: A path or a size.
         number: Index of the image, for errors.
+        page_size: As in `load_images`: a PDF's page has the size at which it would be drawn.
 
     Raises:
         ImageInputError: If it is neither, or the file is no image.
@@ -37,6 +39,9 @@ def read_size(source: str, number: int = 0) -> Size:
             return Size(int(match[1]), int(match[2]))
         raise ImageInputError(None, number, f"{source!r} does not exist", "Pass a file or a size, height x width.")
     try:
+        if (document := document_path(name)) is not None:
+            size: Size = document_module().page_pixels(document, frame, page_size)
+            return size
         with path.open("rb") as file:
             prefix = file.read(16)
             if not prefix:

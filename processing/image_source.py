@@ -2,7 +2,8 @@
 # Licensed under the Apache License, Version 2.0.
 """Read encoded bytes from a path, an address, a data URI, base64 text, bytes or a file object.
 
-A path or an address may end in `#frame=3`: the frame (counted from 0) of an animated or multi-page file.
+A path or an address may end in `#frame=3`, the frame (counted from 0) of an animated or multi-page file, or in
+`#page=4`, the same counted from 1: a page of a TIFF file or of a PDF, see `image_document.py`.
 """
 
 import base64
@@ -11,13 +12,14 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO, cast
 
 from .image_error import UnusableImage
 from .processor_needs_fila import NeedsFilaError, from_fila
 
 MAX_FILE_BYTES = 512 * 2**20
-FRAME = re.compile(r"#frame=(\d+)$")
+FRAME = re.compile(r"#(frame|page)=(\d{1,9})$")
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 PIECE = 16 * 2**20  # bytes that are read of a stream at once
 SHOWN = 120  # characters of a source in a message
@@ -65,11 +67,40 @@ def download(url: str, hosts: Sequence[str] | None = None) -> bytes:
 
 
 def split_frame(source: object) -> tuple[Any, int | None]:
-    """Split `a.gif#frame=3` into path and frame; anything else has no frame."""
+    """Split `a.gif#frame=3`, or `a.pdf#page=4`, into path and frame; anything else has no frame."""
     name = os.fsdecode(source) if isinstance(source, str | os.PathLike) else ""
     if (match := FRAME.search(name)) and not os.path.exists(name):
-        return name[: match.start()], int(match[1])
+        return name[: match.start()], int(match[2]) - (match[1] == "page")
     return source, None
+
+
+def is_document(prefix: bytes) -> bool:
+    """Return whether a file that begins so is a PDF."""
+    return prefix.lstrip(b"\xef\xbb\xbf\0 \t\r\n").startswith(b"%PDF-")
+
+
+def document_path(source: object) -> str | None:
+    """Return the path of a PDF, which is not read as a whole; None for any other source."""
+    path = split_frame(source)[0]
+    if not isinstance(path, str | os.PathLike) or len(os.fsdecode(path)) > 4096 or not os.path.isfile(path):
+        return None
+    try:
+        with open(path, "rb") as file:
+            return os.fsdecode(path) if is_document(file.read(1024)) else None
+    except OSError:  # whoever reads it says so
+        return None
+
+
+def document_module() -> ModuleType:
+    """Return `image_document`, which draws the pages of PDFs and is not copied into checkpoints.
+
+    Raises:
+        UnusableImage: If the `fila` package is not installed.
+    """
+    try:
+        return from_fila("processing.image_document", "A page of a PDF")
+    except NeedsFilaError as error:
+        raise UnusableImage("is a PDF, which needs the `fila` package", "Install it, or pass an image.") from error
 
 
 def read_source(source: object, hosts: Sequence[str] | None = None) -> tuple[bytes, int | None]:
@@ -119,7 +150,7 @@ def _of_text(source: str | Path, hosts: Sequence[str] | None) -> bytes:
         head, _, body = text.partition(",")
         head = head.lower()
         data = _base64(body) if head.endswith(";base64") else None
-        if not head.startswith("data:image/") or data is None:
+        if not head.startswith(("data:image/", "data:application/pdf")) or data is None:
             raise UnusableImage(f"{name!r} is no data URI of an image", "It must be 'data:image/...;base64,...'.")
         return data
     if os.path.isdir(source):

@@ -115,7 +115,7 @@ def fit_batch(
     form, rescales = images_kwargs.get("input_data_format"), images_kwargs.get("do_rescale")
     rescales = processor.image_processor.do_rescale if rescales is None else rescales
     # With a cache, files are not read until here; those that keep their size are handed on as files.
-    nested, loaded = by_prompt(images), by_prompt(load_images(images))
+    nested, loaded = by_prompt(images), by_prompt(load_images(images, page_size=processor.image_processor.page_size))
     kept: list[int] = []
     fitted: list[list[Any]] = []
     for sample, (sources, own) in enumerate(zip(nested, loaded, strict=True)):

@@ -3,6 +3,7 @@
 """Greedy answers to batches of questions, with one vision pass for all questions about an image."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -18,7 +19,9 @@ from fila.modeling.modeling_outputs import FilaImageFeatures
 from fila.processing.processing_fila import FilaProcessor
 
 from .collator import FilaCollator, readable_source
+from .confidence import AnswerScores
 from .data import Question
+from .repetition import Repetition, RepetitionStop, stopped_by
 
 # Older transformers would pass features that were computed before to every step of generation.
 _TAKES_FEATURES = hasattr(GenerationMixin, "_supports_mm_encoder_outputs")
@@ -30,10 +33,30 @@ class Generated(NamedTuple):
     Attributes:
         text: The answer, stripped, without control tokens.
         tokens: Number of its tokens, the end token too.
+        logprob: Log-probability of all of them together, where it was asked for.
+        cut: What the answer repeated when it was stopped; the text has it once.
     """
 
     text: str
     tokens: int
+    logprob: float | None = None
+    cut: Repetition | None = None
+
+    @property
+    def confidence(self) -> float:
+        """Return the probability of the answer, 1 where it was not asked for."""
+        return 1.0 if self.logprob is None else math.exp(self.logprob)
+
+    def told(self) -> dict[str, Any]:
+        """Return log-probability, confidence and what was cut off, as plain JSON without what there is not."""
+        found: dict[str, Any] = {}
+        if self.logprob is not None:
+            found["logprob"] = round(self.logprob, 4)
+            found["mean_logprob"] = round(self.logprob / max(1, self.tokens), 4)
+            found["confidence"] = round(self.confidence, 4)
+        if self.cut is not None:
+            found["cut"] = {"unit": self.cut.unit, "times": self.cut.times}
+        return found
 
 
 class Answerer:
@@ -47,6 +70,8 @@ class Answerer:
         model: The model, in eval mode.
         processor: Its processor.
         max_new_tokens: Longest answer.
+        stop_repetition: Whether to stop answers that repeat themselves without end, see `repetition.py`.
+        confidence: Whether to return log-probabilities.
         **generation: Further arguments of `generate`, which is greedy.
     """
 
@@ -55,8 +80,12 @@ class Answerer:
         model: FilaForConditionalGeneration,
         processor: FilaProcessor,
         max_new_tokens: int = 64,
+        *,
+        stop_repetition: bool = False,
+        confidence: bool = False,
         **generation: Any,
     ) -> None:
+        self.stop_repetition, self.confidence = stop_repetition, confidence
         self.model, self.processor = model, processor
         self.collate = FilaCollator(processor, generate=True)
         self.generation = {
@@ -78,9 +107,9 @@ class Answerer:
         can_share = _TAKES_FEATURES and self.model._supports_mm_encoder_outputs()
         if can_share and keys and "image_position_ids" not in inputs:  # rows of `packed_images` are left as they are
             inputs["mm_encoder_outputs"] = {"image": self._encoded(inputs, keys)}
-        tokens = self.model.generate(**inputs, **self.generation)[:, length:]
-        texts = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return [Generated(text.strip(), self._length(row)) for text, row in zip(texts, tokens.tolist(), strict=True)]
+        watch = Watch(self.processor.tokenizer, stop_repetition=self.stop_repetition, confidence=self.confidence)
+        tokens = self.model.generate(**inputs, **self.generation, **watch.arguments())[:, length:]
+        return watch.answers(tokens.tolist(), self.model.generation_config.eos_token_id)
 
     def _keys(self, asked: Question) -> list[str]:
         """Return a key of each image, equal for images that become the same features."""
@@ -110,11 +139,53 @@ class Answerer:
             gaps=[gaps for _, gaps in every] if pruned else None,
         )
 
-    def _length(self, row: list[int]) -> int:
-        """Return the number of tokens before the padding; the end token counts, also where it pads."""
-        ends = self.model.generation_config.eos_token_id
-        ends = set(ends if isinstance(ends, list) else [ends])
-        return next((number for number, token in enumerate(row, 1) if token in ends), len(row))
+
+class Watch:
+    """What watches one call of `generate`, and reads its answers.
+
+    Args:
+        tokenizer: What decodes them.
+        stop_repetition: As in `Answerer`.
+        confidence: As in `Answerer`.
+    """
+
+    def __init__(self, tokenizer: Any, *, stop_repetition: bool, confidence: bool) -> None:
+        self.tokenizer = tokenizer
+        self.stop = RepetitionStop(tokenizer) if stop_repetition else None
+        self.scores = AnswerScores() if confidence else None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `generate`."""
+        found = {} if self.scores is None else self.scores.arguments()
+        if self.stop is not None:
+            found["stopping_criteria"] = [*found.get("stopping_criteria", ()), self.stop]
+        return found
+
+    def answers(self, rows: Sequence[Sequence[int]], ends: int | Sequence[int] | None) -> list[Generated]:
+        """Return the answers.
+
+        Args:
+            rows: New tokens of each row, padded at their end.
+            ends: End tokens; the first of them counts, also where it pads.
+        """
+        ends = set(ends if isinstance(ends, Sequence) else [ends])
+        padding = {*ends, self.tokenizer.pad_token_id}
+        lengths, cuts = [], []
+        for row in rows:
+            length = next((number for number, token in enumerate(row, 1) if token in ends), len(row))
+            cut = None
+            if self.stop is not None:
+                own = length
+                while own and row[own - 1] in padding:
+                    own -= 1
+                cut = stopped_by(row[:own], self.tokenizer)
+                length = length if cut is None else own
+            lengths.append(length)
+            cuts.append(cut)
+        texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
+        texts = [text if cut is None else cut.cut(text) for text, cut in zip(texts, cuts, strict=True)]
+        totals = [None] * len(texts) if self.scores is None else self.scores.totals(lengths)
+        return [Generated(text.strip(), *rest) for text, *rest in zip(texts, lengths, totals, cuts, strict=True)]
 
 
 def source_key(source: Any) -> str:

@@ -209,7 +209,10 @@ class FilaCollator:
             if not self.generate and any(message.get("loss") not in (None, 1) for message in sample["messages"]):
                 raise ValueError(f"{name} has a message whose `loss` is not true; all answers are learnt alike.")
         try:
-            images = load_images([[readable_source(image) for image in sample["images"]] for sample in samples])
+            images = load_images(
+                [[readable_source(image) for image in sample["images"]] for sample in samples],
+                page_size=self.processor.image_processor.page_size,
+            )
         except ImageInputError as error:
             row = samples[error.sample].get("row") if error.sample is not None else None
             if not row:

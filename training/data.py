@@ -591,11 +591,19 @@ def select_sample_columns(dataset: Any) -> Any:
     return dataset
 
 
-def sample_sizes(dataset: Any) -> Iterator[list[tuple[int, int]]]:
-    """Yield the sizes (height, width) of each sample's images; only headers of files are read."""
+def sample_sizes(
+    dataset: Any, page_size: Callable[[float, float], Any] | None = None
+) -> Iterator[list[tuple[int, int]]]:
+    """Yield the sizes (height, width) of each sample's images; only headers of files are read.
+
+    Args:
+        dataset: The samples.
+        page_size: The image processor's `page_size`, for pages of PDFs.
+    """
     dataset = select_sample_columns(dataset)
     for number in range(len(dataset)):
-        yield [image_size(image) for image in read_sample(dataset[number], f"Sample {number}")["images"]]
+        sample = read_sample(dataset[number], f"Sample {number}")
+        yield [image_size(image, page_size) for image in sample["images"]]
 
 
 def questions(samples: Iterable[Mapping[str, Any]], *, unanswered: bool = False) -> Iterator["Question"]:

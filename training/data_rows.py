@@ -684,9 +684,9 @@ def _counted(given: Sequence[Any], kind: str) -> str:
     return f"{len(given)} {kind}{'' if len(given) == 1 else 's'}" if given else f"no {kind}"
 
 
-def image_size(image: object) -> tuple[int, int]:
-    """Return height and width of an image in a sample."""
+def image_size(image: object, page_size: Callable[[float, float], Any] | None = None) -> tuple[int, int]:
+    """Return height and width of an image in a sample; `page_size` as in `load_images`."""
     source = readable_source(image)
     if isinstance(source, str | Path) and Path(split_frame(source)[0]).is_file():
-        return tuple(read_size(str(source)))  # type: ignore[return-value]
-    return open_image_size(load_images(source))
+        return tuple(read_size(str(source), page_size=page_size))  # type: ignore[return-value]
+    return open_image_size(load_images(source, page_size=page_size))

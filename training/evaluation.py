@@ -44,6 +44,9 @@ class Answered:
         videos: Likewise.
         references: All right answers; empty means `reference` alone.
         page: What the question is about: equal for questions about the same images and videos.
+        logprob: Log-probability of the answer, its end token too.
+        mean_logprob: The same per token.
+        confidence: Probability of the answer.
     """
 
     question: str
@@ -55,6 +58,9 @@ class Answered:
     videos: Sequence[str | None] = ()
     references: Sequence[str] = ()
     page: str = ""
+    logprob: float | None = None
+    mean_logprob: float | None = None
+    confidence: float | None = None
 
     @property
     def right_answers(self) -> Sequence[str]:
@@ -137,7 +143,7 @@ def by_tiles(image_processor: FilaImageProcessor | FilaImageProcessorPil) -> Buc
     """Return a split by the number of tiles of the question's images."""
 
     def bucket(question: Question) -> str | None:
-        plans = [image_processor.plan(*image_size(image)) for image in question.images]
+        plans = [image_processor.plan(*image_size(image, image_processor.page_size)) for image in question.images]
         return f"{sum(plan.num_tiles for plan in plans)} tiles"
 
     return bucket
@@ -186,26 +192,26 @@ def answer_questions(
         progress: Whether to show a bar on standard error.
     """
     buckets = default_buckets(processor) if buckets is None else buckets
-    answer = Answerer(model, processor, max_new_tokens)
+    answer = Answerer(model, processor, max_new_tokens, confidence=True)
     waiting, was_training = iter(questions), model.training
     total = len(questions) if isinstance(questions, Sequence) else None
     model.eval()
     try:
         with tqdm(total=total, unit=" questions", disable=not progress) as bar:
             while batch := list(islice(waiting, batch_size)):
-                for asked, (text, _) in zip(batch, answer(batch), strict=True):
-                    found = {name: bucket(asked) for name, bucket in buckets.items()}
-                    labels = {name: label for name, label in found.items() if label is not None}
+                for asked, found in zip(batch, answer(batch), strict=True):
+                    labels = {name: label for name in buckets if (label := buckets[name](asked)) is not None}
                     yield Answered(
                         asked.text,
                         asked.answer,
-                        text,
+                        found.text,
                         labels,
                         asked.sample,
                         _files(asked.images),
                         _files(asked.videos),
                         asked.references,
                         page_of(asked),
+                        **found.told(),
                     )
                 bar.update(len(batch))
     finally:

@@ -125,7 +125,7 @@ def measure(dataset: Any, processor: Any) -> list[tuple[int, int]]:
                 f"Sample {number} has videos, whose tokens are known only when they are decoded: packing takes images "
                 "and text alone. Train without it, or leave the videos out."
             )
-        sizes = [image_size(image) for image in sample["images"]]
+        sizes = [image_size(image, processor.image_processor.page_size) for image in sample["images"]]
         sizes = processor._budgeted_sizes(sizes, number, settings, may_drop=True) or sizes
         plans = [processor.image_processor.plan(*size) for size in sizes]
         geometries = [processor._geometry_of(plan.tile_grid, plan.view_sizes, plan.image_size) for plan in plans]

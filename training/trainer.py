@@ -177,7 +177,7 @@ class FilaTrainer(Trainer):
         dataset = self.train_dataset if train_dataset is None else train_dataset
         image_processor = self.processing_class.image_processor
         self.resolution_sampler = ResolutionSampler(
-            [resolution_key(sizes, image_processor) for sizes in sample_sizes(dataset)],
+            [resolution_key(sizes, image_processor) for sizes in sample_sizes(dataset, image_processor.page_size)],
             self.args.train_batch_size * self.args.world_size,
             seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
         )

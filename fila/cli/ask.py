@@ -2,12 +2,14 @@
 # Licensed under the Apache License, Version 2.0.
 """Questions to a checkpoint about images and videos, with streamed answers."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import typer
 from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedTokenizerBase, TextStreamer
 
@@ -16,9 +18,13 @@ from fila.look.view_settings import check_checkpoint, pruned
 from fila.modeling.configuration_fila import FilaConfig
 from fila.modeling.modeling_fila import FilaForConditionalGeneration
 from fila.processing.image_input import load_images
+from fila.processing.image_size import read_size
+from fila.processing.image_source import document_path
 from fila.processing.processing_fila import FilaProcessor
+from fila.training.answering import Generated, Watch
 
 VIDEO_SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
+NOT_SURE = "not sure"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -33,6 +39,7 @@ class Answer:
         num_new_tokens: Tokens of the answer, its end token too.
         first_token_seconds: From the call of `generate` to the first token.
         seconds: From the call of `generate` to the last token.
+        generated: The answer as `Answerer` returns it: with its confidence and what was cut off.
     """
 
     text: str
@@ -41,13 +48,15 @@ class Answer:
     num_new_tokens: int
     first_token_seconds: float
     seconds: float
+    generated: Generated | None = None
 
 
 class TimedStreamer(TextStreamer):
     """Streamer that writes the answer to standard output and keeps its text and the time of its first token."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, shows: bool = True) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self.shows = shows
         self.written: list[str] = []
         self.first_token_at: float | None = None
 
@@ -60,32 +69,39 @@ class TimedStreamer(TextStreamer):
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """Write a finished piece of text."""
         self.written.append(text)
-        super().on_finalized_text(text, stream_end=stream_end)
+        if self.shows:
+            super().on_finalized_text(text, stream_end=stream_end)
 
 
-def open_images(paths: Sequence[str]) -> list[Image.Image]:
-    """Load image files, upright.
+def open_images(paths: Sequence[str], processor: FilaProcessor | None = None) -> list[Image.Image]:
+    """Load image files and pages of documents, upright; a PDF's at the size that the processor's canvas can show.
+
+    Without a processor PDFs are drawn at 200 dots per inch.
 
     Raises:
         ImageInputError: If a file cannot be used; names the first such file.
     """
-    images: list[Image.Image] = load_images(list(paths))
+    rule = None if processor is None else processor.image_processor.page_size
+    images: list[Image.Image] = load_images(list(paths), page_size=rule)
     return images
 
 
-def is_video(path: str) -> bool:
-    """Return whether a path names a video, by its extension."""
-    return path.lower().endswith(VIDEO_SUFFIXES)
+def is_video(path: object) -> bool:
+    """Return whether this is the path of a video, by its extension."""
+    return isinstance(path, str) and path.lower().endswith(VIDEO_SUFFIXES)
 
 
 def open_sources(paths: Sequence[str]) -> list[Any]:
-    """Load image files; keep videos as paths, which the processor opens.
+    """Load image files; keep videos as paths, which the processor opens, and pages of PDFs, which it draws.
 
     Raises:
         ValueError: If a file cannot be used; names the first such file.
     """
-    images = iter(open_images([path for path in paths if not is_video(path)]))
-    return [path if is_video(path) else next(images) for path in paths]
+    found: list[Any] = load_images(list(paths), keep=lambda path: is_video(path) or document_path(path) is not None)
+    for number, path in enumerate(found):
+        if isinstance(path, str) and not is_video(path):  # of a PDF
+            read_size(path, number)
+    return found
 
 
 def choose_device(device: str) -> torch.device:
@@ -167,8 +183,12 @@ def ask(
     seed: int = 0,
     generation: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda line: None,
+    confidence: bool = False,
+    min_confidence: float = 0.0,
 ) -> Answer:
     """Ask one question about images and videos; the answer streams to standard output.
+
+    An answer that repeats itself without end is stopped, see `fila.training.repetition`.
 
     Args:
         model: The model.
@@ -180,6 +200,9 @@ def ask(
         seed: Random seed of the sampling.
         generation: Further arguments of `generate`.
         say: Function that receives lines about the progress.
+        confidence: Whether to tell the probability of the answer.
+        min_confidence: Above 0, the answer is written when it is whole; one of less confidence only to `say`, and
+            `NOT_SURE` in its place.
 
     Returns:
         The answer and its cost.
@@ -213,13 +236,29 @@ def ask(
     if temperature > 0:
         torch.manual_seed(seed)
         sampling |= {"do_sample": True, "temperature": temperature}
-    streamer = TimedStreamer(processor.tokenizer)
+    streamer = TimedStreamer(processor.tokenizer, shows=not min_confidence)
+    watch = Watch(processor.tokenizer, stop_repetition=True, confidence=confidence or min_confidence > 0)
     started = time.perf_counter()
     with torch.inference_mode():
-        tokens = model.generate(**inputs, max_new_tokens=max_new_tokens, streamer=streamer, **sampling)
+        tokens = model.generate(
+            **inputs, max_new_tokens=max_new_tokens, streamer=streamer, **sampling, **watch.arguments()
+        )
     seconds = time.perf_counter() - started
     first = (streamer.first_token_at or started) - started
-    answer = Answer("".join(streamer.written), num_image, num_prompt, tokens.shape[1] - num_prompt, first, seconds)
+    (found,) = watch.answers(tokens[:, num_prompt:].tolist(), model.generation_config.eos_token_id)
+    answer = Answer(
+        "".join(streamer.written), num_image, num_prompt, tokens.shape[1] - num_prompt, first, seconds, found
+    )
+    if min_confidence:
+        is_sure = found.confidence >= min_confidence
+        typer.echo(found.text if is_sure else NOT_SURE)
+        if not is_sure:
+            say(f"the answer would be: {found.text!r}")
+    if found.logprob is not None:
+        per_token = math.exp(found.logprob / max(1, found.tokens))
+        say(f"confidence: {found.confidence:.3f} in the whole answer, {per_token:.3f} per token")
+    if found.cut is not None:
+        say(f"the answer was {found.cut.notice()}")
     rate = (answer.num_new_tokens - 1) / max(seconds - first, 1e-9)
     say(f"answer: {answer.num_new_tokens} tokens, the first after {first:.1f} s, then {rate:.1f} per second")
     return answer

@@ -24,7 +24,7 @@ from fila.cli.common import (
 if TYPE_CHECKING:
     from transformers.image_utils import ImageInput
 
-    from fila.look.estimate import Estimator
+    from fila.look.estimate import Estimate, Estimator
     from fila.look.view_settings import Eyes
     from fila.processing.canvas_plan import Size
 
@@ -95,7 +95,6 @@ def view(
         say(", ".join(captions))
         typer.echo(output)
         return
-    (picture,) = open_images([image])
     eyes = open_eyes(
         checkpoint,
         canvas=read_options(canvas),
@@ -105,6 +104,7 @@ def view(
         high_res=high_res,
         prune=read_prune(prune),
     )
+    (picture,) = open_images([image], eyes.processor)
     if compare or page is not None:
         if chosen:
             raise ValueError("`--tokens` marks tokens of one strategy; it does not go with `--compare` or `--html`.")
@@ -190,7 +190,7 @@ def plan(
     most = "at most " if eyes.at_most else ""
 
     def told(number: int, source: str) -> tuple[list[str], int]:
-        size = read_size(source, number)
+        size = read_size(source, number, eyes.image_processor.page_size)
         planned = eyes.plan(eyes.fitted(size, number))
         tokens = eyes.num_tokens(planned)
         sizes = [size, planned.tile_grid, planned.canvas_size, planned.content_box.size]
@@ -279,14 +279,19 @@ def estimate(
         raise ValueError("--model is the old name of --checkpoint; give --checkpoint alone.")
     with quiet():
         estimator = Estimator(checkpoint or model, read_prune(prune))
+    page_size = estimator.processor.image_processor.page_size
     if train:
-        sizes = _of_each(images, lambda number, source: read_size(source, number), debug)
+        sizes = _of_each(images, lambda number, source: read_size(source, number, page_size), debug)
         if sizes:
             _print_training_costs(estimator, sizes, text_tokens, samples, tflops, as_json)
         if len(sizes) < len(images):
             raise typer.Exit(2)
         return
-    found = _of_each(images, lambda number, source: estimator.all_canvases(source, read_size(source, number)), debug)
+
+    def of_all(number: int, source: str) -> "list[Estimate]":
+        return estimator.all_canvases(source, read_size(source, number, page_size))
+
+    found = _of_each(images, of_all, debug)
     made = [each for canvases in found for each in canvases]
     if as_json:
         typer.echo(to_json(made))

@@ -156,7 +156,7 @@ def look(eyes: Eyes, image: ImageInput) -> Seen:
         ImageInputError: If the processor refuses the image.
         ValueError: If a view is not whole tokens, or the layout does not fit.
     """
-    image = load_images(image)  # upright, as the processor will have it
+    image = load_images(image, page_size=eyes.image_processor.page_size)  # upright, as the processor will have it
     source = Size(*image_size(image, None, 0))
     size = eyes.fitted(source)
     if size != source:
