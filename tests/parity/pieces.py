@@ -373,6 +373,14 @@ PIECES = (
         "qwen3_vl_injection*.safetensors",
         qwen3_vl.language_model,
     ),
+    # worst measured: 2.6e-7
+    Piece(
+        "Qwen3-VL",
+        "mergers, of the streams and the main one",
+        "modeling/connector_merger.py",
+        "qwen3_vl_model*.safetensors",
+        qwen3_vl.mergers,
+    ),
     # worst measured: 0, integers
     Piece(
         "PixelPrune, restated",

@@ -1,13 +1,17 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Qwen3-VL: streams between layers of the language model alone, which is Qwen3 where positions count tokens."""
+"""Qwen3-VL: its mergers, and streams between layers of the language model, which is Qwen3 where positions are counted."""
 
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
+from fila.modeling.connector_merger import MergerConnector
 from fila.modeling.injection_layers import extend_layers, run_with_streams
+from tests.helpers import tiny_config
 from tests.parity.golden import Comparison, read
 from tests.parity.granite4 import text_model
 
@@ -34,3 +38,32 @@ def language_model(path: Path) -> Iterator[Comparison]:
     for key in golden.tensors:
         if found := re.fullmatch(r"after_layer\.(\d+)", key):
             yield key, read_by[int(found[1])], golden[key]
+
+
+NAMES = {"norm": "pre_norm", "linear_fc1": "linear_1", "linear_fc2": "linear_2"}
+
+
+def row_by_row(features: torch.Tensor, rows: int, cols: int) -> torch.Tensor:
+    """Return features `(P, D)`, which stand block by block there, row by row."""
+    return features.unflatten(0, (rows // 2, cols // 2, 2, 2)).transpose(1, 2).flatten(0, 3)
+
+
+@torch.no_grad()
+def mergers(path: Path) -> Iterator[Comparison]:
+    golden = read(path)
+    streams = sorted(int(key.split(".")[1]) for key in golden.tensors if key.startswith("deepstack."))
+    read_by = {f"deepstack_merger_list.{number}": (f"block_out.{number}", f"deepstack.{number}") for number in streams}
+    for name, (source, made) in {"merger": ("vision_last", "vision_pooled"), **read_by}.items():
+        features, expected = golden[source], golden[made]
+        config = tiny_config()
+        config.text_config.hidden_size = expected.shape[-1]
+        merger = MergerConnector(config, input_size=features.shape[-1], norm_first=name == "merger")
+        prefix = f"sd.model.visual.{name}."
+        own = {key.removeprefix(prefix): value for key, value in golden.tensors.items() if key.startswith(prefix)}
+        merger.load_state_dict(
+            {f"mlp.0.{NAMES[key.split('.')[0]]}.{key.split('.')[1]}": value for key, value in own.items()}
+        )
+        grids = [(int(rows), int(cols)) for times, rows, cols in golden["image_grid_thw"] for _ in range(int(times))]
+        views = features.split([rows * cols for rows, cols in grids])
+        tokens = [merger(row_by_row(view, *grid)[None], grid)[0] for view, grid in zip(views, grids, strict=True)]
+        yield name, torch.cat(tokens), expected
