@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""Qwen3-VL: its mergers, and streams between layers of the language model, which is Qwen3 where positions are counted."""
+"""Qwen3-VL: its mergers, and streams between layers of the language model, which is Qwen3 with counted positions."""
 
 import json
 import re
