@@ -40,8 +40,10 @@ def lines(page: str) -> list[str]:
 
 
 def test_readme_lines_run(fila: Callable[[str], Any]) -> None:
-    typed = [line for line in lines("README.md") if line.split()[1] in ("ask", "view", "plan")]
-    assert len(typed) == 4
+    typed = [line for line in lines("README.md") if line.split()[1] in ("ask", "view", "plan", "read")]
+    assert len(typed) == 5
+    with Image.open("page.png") as first, Image.open("other.png") as second:
+        first.convert("RGB").save("report.pdf", save_all=True, append_images=[second.convert("RGB")])
     found = [fila(line).stdout for line in typed]
     with Image.open("view.png") as picture:
         assert picture.size > (100, 100)

@@ -12,12 +12,12 @@ from tests.cases import each
 
 ROOT = Path(__file__).resolve().parents[2]
 # Lines of code that are neither blank, comment nor docstring.
-MOST_LINES = {"modeling": 6040, "processing": 4700, "conversion": 3745, "training": 3850, "fila": 3545}
-MOST_LINES_IN_ALL = 25_160  # with those of projects/
+MOST_LINES = {"modeling": 7260, "processing": 5300, "conversion": 4140, "training": 4160, "fila": 3885}
+MOST_LINES_IN_ALL = 28_040  # with those of projects/
 # Arguments and results of functions whose type is `Any`, as ruff's ANN401 counts them.
-MOST_ANY = 185
+MOST_ANY = 242
 # Items that pytest collects; each costs every process of pytest milliseconds. `tests.cases.each` makes one of many.
-MOST_ITEMS = 5040
+MOST_ITEMS = 5500
 MARKS = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
 
