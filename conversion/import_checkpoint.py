@@ -184,7 +184,7 @@ def _config(recipe: Recipe, source: Source, given: Mapping[str, Any], changes: M
         whole, change = getattr(settings, field), given[section]
         if whole is not None:
             options = {"tower_options": kept} if (kept := (made[section] or {}).get("tower_options")) else {}
-            made[section] = {**whole, **options}
+            made[section] = {**options, **whole}
         if change is not None:
             made[section] = replaced(made[section] or {}, change, section)
     image_token = image_token_of(tokens, recipe.processor["image_token"])

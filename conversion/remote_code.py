@@ -83,7 +83,11 @@ def model_entries(config: "FilaConfig") -> dict[str, set[str]]:
     """Return the names that each table of the model needs."""
     low = config.vision_config.model_type
     high = {tower.model_type for tower in (config.high_res_vision_config, *config.extra_vision_configs) if tower}
-    features = {"shared_positions": config.shared_positions, "slice_positions": config.slice_positions}
+    features = {
+        "shared_positions": config.shared_positions,
+        "slice_positions": config.slice_positions,
+        "views_from_low_res": high and not config.has_high_res_canvas,
+    }
     return {
         "FUSIONS": {config.fusion["type"]},
         "CONNECTORS": {config.connector["type"], *_types_in(config.fusion), *_types_in(config.connector)},

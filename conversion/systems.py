@@ -4,6 +4,8 @@
 
 from .source_system import SourceSystem
 from .system_cogvlm2 import COGVLM2_VIDEO
+from .system_deepseek_vl import DEEPSEEK_VL_HYBRID
+from .system_eagle2 import EAGLE2, EAGLE2_SMALL
 from .system_internvl_leo_minicpm import INTERNVL, LEO, MINICPM_V
 from .system_llava import EAGLE, LLAVA_HR, LLAVA_NEXT, LLAVA_UHD, MINI_GEMINI
 from .system_video import VIDEOLLAMA2
@@ -12,7 +14,10 @@ SYSTEMS: dict[str, SourceSystem] = {
     system.name: system
     for system in (
         COGVLM2_VIDEO,
+        DEEPSEEK_VL_HYBRID,
         EAGLE,
+        EAGLE2,
+        EAGLE2_SMALL,
         INTERNVL,
         LEO,
         LLAVA_HR,

@@ -26,6 +26,7 @@ from fila.modeling.modeling_fila import FilaForConditionalGeneration, FilaModel
 from fila.modeling.modeling_hybrid_encoder import Canvases
 from fila.modeling.module_dtypes import at_entry
 from fila.modeling.towers import locate_stage
+from fila.modeling.view_from_low_res import views_from_low_res
 from fila.modeling.view_high_res import EncodedViews
 from fila.modeling.view_layout import ViewLayout
 
@@ -166,6 +167,9 @@ class VisionGraph(nn.Module):
                 else:
                     kept = {stage for number, stage in final if number == index}
                     maps.append(TracedCanvas(config, tower, canvas, boxes, kept))
+        elif not config.has_high_res_canvas:
+            views = views_from_low_res(config, pixel_values[0])
+            maps += [EncodedViews(tower, views) for tower in vision.high_res_towers]
         low, *rest = vision._encode(slice(None), pixel_values[0], None, maps)
         features: torch.Tensor = vision._finished(low, tuple(rest), ViewLayout((), ()))
         # a linear layer asks whether its input is contiguous, which a slice of one view is
@@ -210,7 +214,7 @@ def export_vision(
         fixed_plan = ImagePlan.of(inputs["view_boxes"], inputs["tile_grid"], inputs.get("high_res_sizes"))
     else:
         _check_any_grid(model.model)
-        if model.model.vision_tower.high_res_tower is None:
+        if not model.config.has_high_res_canvas:
             del given["view_boxes"]
     fewest_views = min(plan.num_views for plan in plans)
     was_training = model.training
@@ -261,7 +265,7 @@ def _check_any_grid(model: FilaModel) -> None:
         cause = f"Its fusion {config.fusion['type']!r} reads the views of an image together"
     elif config.low_res_views != "processor":
         cause = f"`low_res_views` {config.low_res_views!r} resizes parts of the canvas"
-    elif config.high_res_overview != "pool" and model.vision_tower.high_res_tower is not None:
+    elif config.high_res_overview != "pool" and config.has_high_res_canvas:
         cause = f"`high_res_overview` {config.high_res_overview!r} resizes a part of the canvas"
     if cause:
         raise NotExportableError(

@@ -102,8 +102,8 @@ class FilaConfig(PreTrainedConfig):
         vision_config (`dict` or `PreTrainedConfig`, *optional*, defaults to CLIP-ViT-L/14-336):
             The low-res tower, which encodes the views (overview and tiles).
         high_res_vision_config (`dict`, `PreTrainedConfig` or `None`, *optional*, defaults to ConvNeXt-L):
-            The high-res tower. A ConvNeXt encodes the whole canvas; any other encodes the square of each view alone.
-            `None` is a single-tower model.
+            The high-res tower. A ConvNeXt encodes the whole canvas, unless its `tower_options` say "views"; any other
+            encodes the square of each view alone. `None` is a single-tower model.
         extra_vision_configs (`list` of `dict` or `PreTrainedConfig`, *optional*, defaults to `[]`):
             Further high-res towers. Their stages are counted on from the first one's.
         text_config (`dict` or `PreTrainedConfig`, *optional*, defaults to `LlamaConfig()`):
@@ -129,6 +129,12 @@ class FilaConfig(PreTrainedConfig):
             Source of the low-res tower's views: the processor draws them, or the model resizes them from the
             high-res canvas, bilinearly without antialiasing, with the corners' centres aligned (LLaVA-HR, EAGLE) or
             the edges (Mini-Gemini). For the latter two the processor must normalise both alike.
+        high_res_views (`dict` or `str`, *optional*, defaults to `{"type": "canvas"}`):
+            Source of the views that high-res towers encode. `"canvas"`: the high-res canvas. `"low_res"`: the low-res
+            views, each resized alone by the tower's `input_size` and `resize` (Eagle2); there is no high-res canvas
+            then, and `high_res_tile_size` is `None`. Where the towers are used to other colours,
+            `{"type": "low_res", "image_mean": ..., "image_std": ..., "high_res_image_mean": ...,
+            "high_res_image_std": ...}` holds the processor's normalisation and theirs.
         high_res_overview (`"pool"`, `"interpolate"` or `"encode"`, *optional*, defaults to `"pool"`):
             High-res features of the overview: the canvas's map averaged onto the overview, or interpolated bilinearly
             without antialiasing (Mini-Gemini), or a second pass of the tower over the whole image at
@@ -191,6 +197,7 @@ class FilaConfig(PreTrainedConfig):
     vision_feature_select: Literal["patch", "cls_patch"] = "patch"
     high_res_overview: Literal["pool", "interpolate", "encode"] = "pool"
     low_res_views: Literal["processor", "corners", "edges"] = "processor"
+    high_res_views: Any = "canvas"
     image_newline: bool = False
     slice_positions: int = 0
     image_token_id: int = 128256
@@ -238,6 +245,7 @@ class FilaConfig(PreTrainedConfig):
 
         single_tower = self.high_res_vision_config is None
         self.fusion, self.connector = as_options(self.fusion), as_options(self.connector)
+        self.high_res_views = as_options(self.high_res_views)
         if self.fusion is None:
             self.fusion = {"type": "none" if single_tower else "cvfm"}
         if self.connector is None:
@@ -249,7 +257,7 @@ class FilaConfig(PreTrainedConfig):
             )
         if self.tile_size is None:
             self.tile_size = _side(self.vision_config.image_size)
-        if not single_tower and self.high_res_tile_size is None:
+        if self.has_high_res_canvas and self.high_res_tile_size is None:
             self.high_res_tile_size = self._default_high_res_tile_size()
         for name in ("fusion", "connector"):
             check_layers(name, getattr(self, name))
@@ -344,16 +352,9 @@ class FilaConfig(PreTrainedConfig):
                 f"`high_res_tile_size` is {self.high_res_tile_size}, but `high_res_vision_config` is None: a "
                 "single-tower model has no high-res canvas. Drop the one or set the other."
             )
-        if self.extra_vision_configs and single_tower:
-            raise ValueError(
-                f"`extra_vision_configs` holds {len(self.extra_vision_configs)} towers, but `high_res_vision_config` "
-                "is None. Set the first of them there."
-            )
-        if self.low_res_views != "processor" and single_tower:
-            raise ValueError(
-                f"`low_res_views` {self.low_res_views!r} draws views out of the high-res canvas, but "
-                "`high_res_vision_config` is None: there is no such canvas. Use 'processor'."
-            )
+        kind = self.high_res_views.get("type") if isinstance(self.high_res_views, dict) else None
+        if kind not in ("canvas", "low_res"):
+            raise ValueError(f"`high_res_views` must be of type 'canvas' or 'low_res'; got {self.high_res_views!r}.")
         assert self.tile_size is not None
         for name, least in (("tile_size", 1), ("high_res_tile_size", 1), ("slice_positions", 0)):
             if (value := getattr(self, name)) is not None and value < least:
@@ -362,10 +363,11 @@ class FilaConfig(PreTrainedConfig):
             if (value := getattr(self, name)) is not None and not 0 <= value <= MAX_TOKEN_ID:
                 raise ValueError(f"`{name}` must be an id of a token, in 0..{MAX_TOKEN_ID}; got {value}.")
         patch = _side(self.vision_config.patch_size)
-        if self.tile_size % patch:
-            own = self.tile_size == _side(self.vision_config.image_size)
+        if self._view_side % patch:
+            own = self._view_side == _side(self.vision_config.image_size)
             name = "vision_config.image_size" if own else "tile_size"
-            raise ValueError(f"`{name}` must be a multiple of `patch_size`; got {self.tile_size} and {patch}.")
+            name = "tower_options.input_size" if self._view_side != self.tile_size else name
+            raise ValueError(f"`{name}` must be a multiple of `patch_size`; got {self._view_side} and {patch}.")
         depth = self.vision_config.num_hidden_layers
         if not 1 <= self.num_vision_layers <= depth:
             raise ValueError(
@@ -382,9 +384,25 @@ class FilaConfig(PreTrainedConfig):
     @property
     def patch_grid(self) -> tuple[int, int]:
         """Patches per axis of one view, (rows, cols)."""
-        assert self.tile_size is not None
-        side = self.tile_size // _side(self.vision_config.patch_size)
+        side = self._view_side // _side(self.vision_config.patch_size)
         return side, side
+
+    @property
+    def _view_side(self) -> int:
+        """Pixels per side at which the low-res tower encodes a view."""
+        assert self.tile_size is not None
+        options = getattr(self.vision_config, "tower_options", None) or {}
+        return int(options.get("input_size") or self.tile_size)
+
+    @property
+    def has_high_res_canvas(self) -> bool:
+        """Whether the model reads a high-res canvas beside the views."""
+        return self.high_res_vision_config is not None and bool(self.high_res_views["type"] == "canvas")
+
+    @property
+    def high_res_side(self) -> int:
+        """Pixels per side of the view that a high-res tower gets."""
+        return int(self.tile_size if self.high_res_tile_size is None else self.high_res_tile_size)
 
 
 def _side(value: int | list[int] | tuple[int, ...]) -> int:

@@ -31,6 +31,7 @@ from .configuration_stored_layers import check_stored_layers
 from .fusion import build_fusion
 from .fusion_align import area_resample, interpolate_box, stack_stages
 from .image_plan import ImagePixels, ImagePlan, PerImage
+from .model_features import FEATURES
 from .module_dtypes import at_entry
 from .module_layers import layers_of
 from .towers import build_high_res_towers, build_low_res_tower, check_tower_types, locate_stage
@@ -87,7 +88,7 @@ class FilaPreTrainedModel(PreTrainedModel):
         """
         super().enable_input_require_grads()
         for tower in self.modules():
-            if getattr(tower, "encodes_views", None) is False:
+            if getattr(type(tower), "encodes_views", None) is False:
                 hook = cast(nn.Module, tower.embeddings).register_forward_hook(_want_gradient)
                 self._require_grads_hooks.append(hook)
 
@@ -214,6 +215,10 @@ class FilaVisionModel(FilaPreTrainedModel):
     def __init__(self, config: FilaConfig) -> None:
         super().__init__(config)
         check_tower_types(config)
+        self.views_from_low_res = None
+        if config.high_res_vision_config is not None and not config.has_high_res_canvas:
+            check, self.views_from_low_res = FEATURES["views_from_low_res"]
+            check(config)
         self.fusion: Any = build_fusion(config)  # a `Fusion` that is a module
         self.low_res_tower: Any = build_low_res_tower(
             config.vision_config, config.num_vision_layers
@@ -303,7 +308,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         if plan.patch_grids is not None:
             self._check_takes_any_views()
         canvases: list[torch.Tensor] = []
-        if self.high_res_tower is not None:
+        if self.config.has_high_res_canvas:
             if pixels.high_res is None or plan.high_res_sizes is None:
                 raise ValueError(
                     "A model with a high-res tower needs `high_res_pixel_values` and `high_res_sizes`, which are "
@@ -315,7 +320,7 @@ class FilaVisionModel(FilaPreTrainedModel):
             kwargs.get(name, getattr(self.config, name)) for name in ("output_hidden_states", "output_attentions")
         )
         chunks = chunks_of(len(views), None if records else views_per_chunk)
-        maps_of = self._high_res_maps(canvases, plan, self.read_stages if len(chunks) > 1 else None)
+        maps_of = self._high_res_maps(canvases, plan, views, self.read_stages if len(chunks) > 1 else None)
         found = []
         for chunk in chunks:
             own = self._encode(chunk, views[chunk], None if grids is None else grids[chunk], maps_of, **kwargs)
@@ -380,6 +385,7 @@ class FilaVisionModel(FilaPreTrainedModel):
         self,
         canvases: list[torch.Tensor],
         plan: ImagePlan,
+        low_res: torch.Tensor,
         read_again: Sequence[int] | None,
     ) -> list[Canvases | EncodedViews]:
         """Prepare the maps of each high-res tower; those of the last stages, or of `read_again`, will be kept."""
@@ -388,7 +394,11 @@ class FilaVisionModel(FilaPreTrainedModel):
         kept = [locate_stage(self.config, stage) for stage in (final if read_again is None else read_again)]
         views = None
         if any(tower.encodes_views for tower in towers):
-            views = high_res_views(self.config, canvases, plan.boxes, plan.layout)
+            views = (
+                high_res_views(self.config, canvases, plan.boxes, plan.layout)
+                if self.config.has_high_res_canvas
+                else self.views_from_low_res(self.config, low_res)
+            )
         found: list[Canvases | EncodedViews] = []
         for index, tower in enumerate(towers):
             if tower.encodes_views:

@@ -1,14 +1,17 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""SAM's image encoder as a high-res tower: one map per view.
+"""SAM's image encoder as a high-res tower: one map per view, or a second one of an earlier layer.
 
 Paper: Kirillov et al., "Segment Anything", arXiv:2304.02643.
 Code: transformers, `models/sam/modeling_sam.py::SamVisionEncoder`; the weights keep its names. EAGLE @ fef95f1,
-`sam_encoder.py`: the short neck and the unshuffle. LEO @ d2787c6: the full neck.
+`sam_encoder.py`: the short neck and the unshuffle. LEO @ d2787c6: the full neck. transformers,
+`models/deepseek_vl_hybrid`: the second map.
 
 Options, in `tower_options` of the tower's config:
 
 - `neck`: `full`; `short` is its first convolution and norm (EAGLE); `none` gives the layers' own features.
+- `tap`: a layer, counted from 1, whose output, through a neck of its own of the same kind, is a map too: stage 1, and
+  the last layer's stage 2 (DeepSeek-VL).
 - `unshuffle`: r x r cells become the channels of one, channel slowest (EAGLE: 2).
 - `input_size` and `resize`: the size at which views are encoded, and the rule that resizes them. The size must be
   `image_size`, the size of the position table.
@@ -23,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedConfig, SamVisionConfig
-from transformers.models.sam.modeling_sam import SamLayerNorm, SamVisionEncoder
+from transformers.models.sam.modeling_sam import SamLayerNorm, SamVisionEncoder, SamVisionNeck
 
 from .image_resize import resize
 from .module_gradients import graph_if_needed
@@ -37,10 +40,15 @@ def sam_options(config: PreTrainedConfig) -> SimpleNamespace:
     Raises:
         ValueError: If an option or its value is not accepted.
     """
-    options = tower_options(config, neck="full", unshuffle=1, input_size=None, resize="corners")
+    options = tower_options(config, neck="full", tap=None, unshuffle=1, input_size=None, resize="corners")
     one_of("tower_options.neck", options.neck, ("full", "short", "none"))
     if options.unshuffle < 1:
         raise TowerError(f"`tower_options.unshuffle` must be at least 1; got {options.unshuffle}.")
+    if options.tap is not None and not 1 <= options.tap < config.num_hidden_layers:
+        raise TowerError(
+            f"`tower_options.tap` must be a layer before the last of {config.num_hidden_layers}, counted from 1; got "
+            f"{options.tap}."
+        )
     return options
 
 
@@ -66,6 +74,11 @@ class NoNeck(nn.Module):
         return hidden_states.permute(0, 3, 1, 2)
 
 
+def build_neck(config: SamVisionConfig, kind: str) -> Any:
+    """Build the neck that the option `neck` names."""
+    return SamVisionNeck(config) if kind == "full" else ShortNeck(config) if kind == "short" else NoNeck()
+
+
 class SamTower(SamVisionEncoder):
     """SAM's image encoder.
 
@@ -82,8 +95,9 @@ class SamTower(SamVisionEncoder):
         super().__init__(config)
         self.options = sam_options(config)
         if self.options.neck != "full":
-            neck: Any = ShortNeck(config) if self.options.neck == "short" else NoNeck()
-            self.neck = neck
+            self.neck = build_neck(config, self.options.neck)
+        if self.options.tap is not None:
+            self.tap_neck = build_neck(config, self.options.neck)
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -92,8 +106,8 @@ class SamTower(SamVisionEncoder):
 
     @staticmethod
     def count_stages(config: PreTrainedConfig) -> int:
-        """Return 1: the tower has one stage."""
-        return 1
+        """Return 1 for the last layer's map, and 1 more for that of the layer `tap`."""
+        return 1 if sam_options(config).tap is None else 2
 
     @staticmethod
     def stage_shape(config: PreTrainedConfig, stage: int, tile: int) -> tuple[int, int]:
@@ -110,14 +124,18 @@ class SamTower(SamVisionEncoder):
         return channels * options.unshuffle**2, side
 
     @graph_if_needed
-    def forward(self, views: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        """Encode views `(T, 3, t, t)` of the high-res canvas: one map `(T, E, s, s)`."""
+    def forward(self, views: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:  # type: ignore[override]
+        """Encode views `(T, 3, t, t)`: one map `(T, E, s, s)`, or with `tap` one per stage."""
         size = square(self.config, "image_size")
         views = resize(views, (size, size), self.options.resize)
         hidden_states = self.patch_embed(views.to(self.patch_embed.projection.weight.dtype))
         if self.pos_embed is not None:
             hidden_states = hidden_states + self.pos_embed
-        for layer in self.layers:
+        maps = []
+        for number, layer in enumerate(self.layers, start=1):
             hidden_states = layer(hidden_states)
-        features: torch.Tensor = self.neck(hidden_states)
-        return F.pixel_unshuffle(features, self.options.unshuffle)
+            if number == self.options.tap:
+                maps.append(self.tap_neck(hidden_states))
+        maps.append(self.neck(hidden_states))
+        maps = [F.pixel_unshuffle(features, self.options.unshuffle) for features in maps]
+        return maps[0] if len(maps) == 1 else tuple(maps)

@@ -9,8 +9,9 @@ Options, in `tower_options` of the tower's config:
 - `prefix`: `keep`, or `drop` to leave CLS and registers out from the first layer on (LLaVA-HR, EAGLE).
 - `norm`: whether the final norm is applied. `None` applies it only if the tower keeps its last layer. CLIP's final
   norm acts on the pooled CLS token, so `ClipTower` never applies it.
-- For high-res towers only: `layer`, the layer that is read, counted as `vision_feature_layer`; `input_size` and
-  `resize`, the size at which views are encoded, and the rule that resizes them.
+- `input_size` and `resize`: the size at which views are encoded, and the rule that resizes them, each alone (Eagle2:
+  448 pixels for tiles of another size). `None` keeps the views' size.
+- For high-res towers only: `layer`, the layer that is read, counted as `vision_feature_layer`.
 
 Shapes: T views, S pixels per side, N prefix tokens, P patches, L patches of the largest view, D width.
 """
@@ -31,8 +32,8 @@ from .part_options import one_of
 from .tower_options import TowerError, cells_per_side, square, tower_options
 from .tower_positions import RULES, patch_mask
 
-LOW_RES_OPTIONS: dict[str, Any] = {"positions": None, "prefix": "keep", "norm": None}
-HIGH_RES_OPTIONS: dict[str, Any] = {"layer": -1, "input_size": None, "resize": "corners"}
+OPTIONS: dict[str, Any] = {"positions": None, "prefix": "keep", "norm": None, "input_size": None, "resize": "corners"}
+HIGH_RES_OPTIONS: dict[str, Any] = {"layer": -1}
 
 
 def vit_options(config: PreTrainedConfig) -> SimpleNamespace:
@@ -41,7 +42,7 @@ def vit_options(config: PreTrainedConfig) -> SimpleNamespace:
     Raises:
         ValueError: If an option or its value is not accepted.
     """
-    options = tower_options(config, **LOW_RES_OPTIONS, **HIGH_RES_OPTIONS)
+    options = tower_options(config, **OPTIONS, **HIGH_RES_OPTIONS)
     if options.positions is None:
         # match transformers: only DINOv2 with registers uses antialiasing when it interpolates positions
         options.positions = "bicubic_antialias" if hasattr(config, "num_register_tokens") else "bicubic"
@@ -123,6 +124,9 @@ class VitTower:
         Returns:
             `(T, N + P, D)`. With `patch_grids` P is L, and rows beyond a view's patches are padding.
         """
+        options = vit_options(self.config)
+        if options.input_size is not None and patch_grids is None:
+            pixel_values = resize(pixel_values, (options.input_size, options.input_size), options.resize)
         hidden_states: torch.Tensor = self.embeddings(pixel_values, patch_grids)
         return hidden_states
 
@@ -175,9 +179,8 @@ class VitTower:
     @graph_if_needed
     def forward(self, views: torch.Tensor) -> torch.Tensor:
         """Encode high-res views `(T, 3, t, t)` as one map `(T, D, s, s)`, in the role of a high-res tower."""
-        options = vit_options(self.config)
-        size = options.input_size or views.shape[-1]
-        hidden_states = self.embed(resize(views, (size, size), options.resize))
+        size = vit_options(self.config).input_size or views.shape[-1]
+        hidden_states = self.embed(views)
         hidden_states = self.finish(self.run_layers(hidden_states, 0, self.num_layers))
         patches = hidden_states[:, self.num_prefix_tokens :]
         side = size // square(self.config, "patch_size")

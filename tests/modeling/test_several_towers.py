@@ -249,7 +249,7 @@ def test_cls_can_be_kept() -> None:
         ),
         (
             {"high_res_vision_config": {**high_res("convnext"), "tower_options": {"eps": 1e-5}}},
-            r"Tower 'convnext' has no option \['eps'\] in `tower_options`; it accepts \['norm_eps'\]",
+            r"Tower 'convnext' has no option \['eps'\] in `tower_options`; it accepts \['encodes', 'input_size'",
         ),
         (single_tower(extra_vision_configs=[high_res("eva02")]), r"`extra_vision_configs` holds 1 towers, but"),
         (single_tower(low_res_views="edges"), r"`low_res_views` 'edges' draws views out of the high-res canvas, but"),
