@@ -96,6 +96,7 @@ def model_entries(config: "FilaConfig") -> dict[str, set[str]]:
         "serial_towers": config.has_serial_towers,
         "shared_positions": config.shared_positions,
         "slice_positions": config.slice_positions,
+        "views_from_low_res": high and not (config.has_high_res_canvas or config.has_serial_towers),
     }
     has_merger = any(of_tower.get("merge_after") for of_tower in options)
     return {

@@ -5,6 +5,8 @@
 from .source_system import SourceSystem
 from .system_cogvlm2 import COGVLM2_VIDEO
 from .system_deepseek_ocr import DEEPSEEK_OCR
+from .system_deepseek_vl import DEEPSEEK_VL_HYBRID
+from .system_eagle2 import EAGLE2, EAGLE2_SMALL
 from .system_granite import GRANITE4_VISION
 from .system_internvl_leo_minicpm import INTERNVL, LEO, MINICPM_V
 from .system_llava import EAGLE, LLAVA_HR, LLAVA_NEXT, LLAVA_UHD, MINI_GEMINI
@@ -16,7 +18,10 @@ SYSTEMS: dict[str, SourceSystem] = {
     for system in (
         COGVLM2_VIDEO,
         DEEPSEEK_OCR,
+        DEEPSEEK_VL_HYBRID,
         EAGLE,
+        EAGLE2,
+        EAGLE2_SMALL,
         GRANITE4_VISION,
         INTERNVL,
         LEO,

@@ -27,6 +27,7 @@ from fila.modeling.modeling_fila import FilaForConditionalGeneration, FilaModel
 from fila.modeling.modeling_hybrid_encoder import Canvases
 from fila.modeling.module_dtypes import at_entry
 from fila.modeling.towers import locate_stage
+from fila.modeling.view_from_low_res import views_from_low_res
 from fila.modeling.view_high_res import EncodedViews
 from fila.modeling.view_layout import ViewLayout
 
@@ -171,6 +172,9 @@ class VisionGraph(nn.Module):
                     maps.append(TracedCanvas(config, tower, canvas, boxes, kept))
         if vision.serial is not None:
             maps = vision.serial.maps_of(vision.high_res_towers, pixel_values[0])
+        elif vision.high_res_towers and not config.has_high_res_canvas:
+            views = views_from_low_res(config, pixel_values[0])
+            maps += [EncodedViews(tower, views) for tower in vision.high_res_towers]
         low, *rest = vision._encode(slice(None), pixel_values[0], None, maps)
         features: torch.Tensor = vision._finished(low, tuple(rest), ViewLayout((), ()))
         # a linear layer asks whether its input is contiguous, which a slice of one view is
@@ -226,7 +230,7 @@ def export_vision(
         fixed_plan = ImagePlan.of(inputs["view_boxes"], inputs["tile_grid"], inputs.get("high_res_sizes"))
     else:
         _check_any_grid(model.model)
-        if model.config.high_res_tile_size is None:
+        if not model.config.has_high_res_canvas:
             del given["view_boxes"]
     fewest_views = min(plan.num_views for plan in plans)
     was_training = model.training
@@ -277,7 +281,7 @@ def _check_any_grid(model: FilaModel) -> None:
         cause = f"Its fusion {config.fusion['type']!r} reads the views of an image together"
     elif config.low_res_views != "processor" and not config.has_serial_towers:
         cause = f"`low_res_views` {config.low_res_views!r} resizes parts of the canvas"
-    elif config.high_res_overview != "pool" and config.high_res_tile_size is not None:
+    elif config.high_res_overview != "pool" and config.has_high_res_canvas:
         cause = f"`high_res_overview` {config.high_res_overview!r} resizes a part of the canvas"
     if cause:
         raise NotExportableError(

@@ -15,7 +15,7 @@ from .new_weights import initial_weights, stored_shapes
 from .pretrained_part import Part
 from .rules_convnext import convnext_rules
 from .rules_text import text_base_prefix, text_rules
-from .rules_vit import vit_rules
+from .rules_vit import LAYOUTS, vit_rules
 from .safetensors_file import TensorStream
 from .shared_templates import HIGH, LOW
 from .streams import ExtendedTensor, NewTensor, TransformedTensor
@@ -76,7 +76,7 @@ def low_res_rules(model: FilaForConditionalGeneration) -> list[Rule]:
 def high_res_rules(part: Part, model: FilaForConditionalGeneration) -> list[Rule]:
     """Return the rules for the part that provides the model's first high-res tower."""
     tower, config = model.model.vision_tower.high_res_tower, model.config.high_res_vision_config
-    if not tower.encodes_views:
+    if config.model_type not in LAYOUTS:
         return convnext_rules(part, config, num_stages=len(tower.encoder.stages))
     return vit_rules(config, HIGH, num_layers=getattr(tower, "num_layers", config.num_hidden_layers))
 

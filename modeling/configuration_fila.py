@@ -102,8 +102,8 @@ class FilaConfig(PreTrainedConfig):
         vision_config (`dict` or `PreTrainedConfig`, *optional*, defaults to CLIP-ViT-L/14-336):
             The low-res tower, which encodes the views (overview and tiles).
         high_res_vision_config (`dict`, `PreTrainedConfig` or `None`, *optional*, defaults to ConvNeXt-L):
-            The high-res tower. A ConvNeXt encodes the whole canvas; any other encodes the square of each view alone.
-            `None` is a single-tower model.
+            The high-res tower. A ConvNeXt encodes the whole canvas, unless its `tower_options` say "views"; any other
+            encodes the square of each view alone. `None` is a single-tower model.
         extra_vision_configs (`list` of `dict` or `PreTrainedConfig`, *optional*, defaults to `[]`):
             Further high-res towers. Their stages are counted on from the first one's.
         text_config (`dict` or `PreTrainedConfig`, *optional*, defaults to `LlamaConfig()`):
@@ -135,6 +135,12 @@ class FilaConfig(PreTrainedConfig):
             the processor must normalise both alike. `"high_res_map"`: the towers are serial (DeepSeek-OCR). The
             low-res tower has no patch embedding: it reads the last map of the first high-res tower, which encodes the
             processor's views. There is no high-res canvas.
+        high_res_views (`dict` or `str`, *optional*, defaults to `{"type": "canvas"}`):
+            Source of the views that high-res towers encode. `"canvas"`: the high-res canvas. `"low_res"`: the low-res
+            views, each resized alone by the tower's `input_size` and `resize` (Eagle2); there is no high-res canvas
+            then, and `high_res_tile_size` is `None`. Where the towers are used to other colours,
+            `{"type": "low_res", "image_mean": ..., "image_std": ..., "high_res_image_mean": ...,
+            "high_res_image_std": ...}` holds the processor's normalisation and theirs.
         high_res_overview (`"pool"`, `"interpolate"` or `"encode"`, *optional*, defaults to `"pool"`):
             High-res features of the overview: the canvas's map averaged onto the overview, or interpolated bilinearly
             without antialiasing (Mini-Gemini), or a second pass of the tower over the whole image at
@@ -207,6 +213,7 @@ class FilaConfig(PreTrainedConfig):
     vision_feature_select: Literal["patch", "cls_patch"] = "patch"
     high_res_overview: Literal["pool", "interpolate", "encode"] = "pool"
     low_res_views: Literal["processor", "corners", "edges", "high_res_map"] = "processor"
+    high_res_views: Any = "canvas"
     image_newline: bool = False
     view_separator: bool = False
     slice_positions: int = 0
@@ -255,6 +262,7 @@ class FilaConfig(PreTrainedConfig):
 
         single_tower = self.high_res_vision_config is None
         self.fusion, self.connector, self.prune = map(as_options, (self.fusion, self.connector, self.prune))
+        self.high_res_views = as_options(self.high_res_views)
         if self.fusion is None:
             self.fusion = {"type": "none" if single_tower else "cvfm"}
         self.injection = {"type": "none"} if self.injection is None else as_options(self.injection)
@@ -268,7 +276,7 @@ class FilaConfig(PreTrainedConfig):
         if self.tile_size is None:
             first = self.high_res_vision_config if self.has_serial_towers else None
             self.tile_size = _side(getattr(first, "image_size", self.vision_config.image_size))
-        if not (single_tower or self.has_serial_towers) and self.high_res_tile_size is None:
+        if self.has_high_res_canvas and self.high_res_tile_size is None:
             self.high_res_tile_size = self._default_high_res_tile_size()
         for name in ("fusion", "connector", "injection"):
             check_layers(name, getattr(self, name))
@@ -380,6 +388,9 @@ class FilaConfig(PreTrainedConfig):
                 f"`high_res_tile_size` is {self.high_res_tile_size}, but with `low_res_views` 'high_res_map' the "
                 "high-res tower encodes the views themselves, and there is no high-res canvas. Drop it."
             )
+        kind = self.high_res_views.get("type") if isinstance(self.high_res_views, dict) else None
+        if kind not in ("canvas", "low_res"):
+            raise ValueError(f"`high_res_views` must be of type 'canvas' or 'low_res'; got {self.high_res_views!r}.")
         assert self.tile_size is not None
         for name, least in (("tile_size", 1), ("high_res_tile_size", 1), ("slice_positions", 0)):
             if (value := getattr(self, name)) is not None and value < least:
@@ -422,6 +433,17 @@ class FilaConfig(PreTrainedConfig):
     def has_serial_towers(self) -> bool:
         """Whether the low-res tower reads the high-res tower's map in place of pixels."""
         return self.low_res_views == "high_res_map" and self.high_res_vision_config is not None
+
+    @property
+    def has_high_res_canvas(self) -> bool:
+        """Whether the model reads a high-res canvas beside the views."""
+        has_tower = self.high_res_vision_config is not None and not self.has_serial_towers
+        return has_tower and bool(self.high_res_views["type"] == "canvas")
+
+    @property
+    def high_res_side(self) -> int:
+        """Pixels per side of the view that a high-res tower gets."""
+        return int(self.tile_size if self.high_res_tile_size is None else self.high_res_tile_size)
 
 
 def _side(value: int | list[int] | tuple[int, ...]) -> int:

@@ -13,6 +13,7 @@ from .fusion_channel_concat import ChannelConcatFusion
 from .fusion_concat_1x1 import Concat1x1Fusion
 from .fusion_cross_attention import CrossAttentionFusion
 from .fusion_cvfm import CvfmFusion
+from .fusion_half_projections import HalfProjectionsFusion
 from .fusion_mixture_of_resolution import MixtureOfResolutionFusion
 from .fusion_multi_encoder_queries import MultiEncoderQueriesFusion
 from .fusion_none import NoFusion
@@ -75,6 +76,7 @@ FUSIONS: dict[str, type[Fusion]] = {
     "concat_1x1": Concat1x1Fusion,
     "cross_attention": CrossAttentionFusion,
     "cvfm": CvfmFusion,
+    "half_projections": HalfProjectionsFusion,
     "mixture_of_resolution": MixtureOfResolutionFusion,
     "multi_encoder_queries": MultiEncoderQueriesFusion,
     "none": NoFusion,

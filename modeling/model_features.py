@@ -10,6 +10,7 @@ from .modeling_shared_positions import shared_positions
 from .pruning import Pruning
 from .serial_towers import SerialTowers
 from .video_features import VideoFeatures
+from .view_from_low_res import check_views_from_low_res, views_from_low_res
 from .view_tile_positions import SlicePositions
 
 FEATURES: dict[str, Any] = {
@@ -20,4 +21,5 @@ FEATURES: dict[str, Any] = {
     "shared_positions": shared_positions,
     "slice_positions": SlicePositions,
     "videos": VideoFeatures,
+    "views_from_low_res": (check_views_from_low_res, views_from_low_res),
 }

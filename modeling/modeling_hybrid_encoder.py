@@ -90,7 +90,7 @@ class FilaPreTrainedModel(PreTrainedModel):
         """
         super().enable_input_require_grads()
         for tower in self.modules():
-            if getattr(tower, "encodes_views", None) is False:
+            if getattr(type(tower), "encodes_views", None) is False:
                 hook = cast(nn.Module, tower.embeddings).register_forward_hook(_want_gradient)
                 self._require_grads_hooks.append(hook)
 
@@ -219,6 +219,10 @@ class FilaVisionModel(FilaPreTrainedModel):
     def __init__(self, config: FilaConfig) -> None:
         super().__init__(config)
         check_tower_types(config)
+        self.views_from_low_res = None
+        if not (config.high_res_vision_config is None or config.has_high_res_canvas or config.has_serial_towers):
+            check, self.views_from_low_res = FEATURES["views_from_low_res"]
+            check(config)
         self.fusion: Any = build_fusion(config)  # a `Fusion` that is a module
         self.low_res_tower: Any = build_low_res_tower(
             config.vision_config, config.num_vision_layers
@@ -351,7 +355,7 @@ class FilaVisionModel(FilaPreTrainedModel):
             if self.visionzip is not None:
                 self.visionzip.refuse_unequal_views()
         canvases: list[torch.Tensor] = []
-        if self.config.high_res_tile_size is not None:
+        if self.config.has_high_res_canvas:
             if pixels.high_res is None or plan.high_res_sizes is None:
                 raise ValueError(
                     "A model with a high-res tower needs `high_res_pixel_values` and `high_res_sizes`, which are "
@@ -482,7 +486,11 @@ class FilaVisionModel(FilaPreTrainedModel):
         kept = [locate_stage(self.config, stage) for stage in (final if read_again is None else read_again)]
         views = None
         if any(tower.encodes_views for tower in towers):
-            views = high_res_views(self.config, canvases, plan.boxes, plan.layout)
+            views = (
+                high_res_views(self.config, canvases, plan.boxes, plan.layout)
+                if self.config.has_high_res_canvas
+                else self.views_from_low_res(self.config, low_res)
+            )
         found: list[Canvases | EncodedViews] = []
         for index, tower in enumerate(towers):
             if tower.encodes_views:

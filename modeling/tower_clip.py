@@ -77,5 +77,5 @@ class ClipTower(VitTower, CLIPVisionModel):
     @graph_if_needed
     def embed(self, pixel_values: torch.Tensor, patch_grids: torch.Tensor | None = None) -> torch.Tensor:
         """Embed views; see `VitTower.embed`."""
-        hidden_states: torch.Tensor = self.pre_layrnorm(self.embeddings(pixel_values, patch_grids))
+        hidden_states: torch.Tensor = self.pre_layrnorm(VitTower.embed(self, pixel_values, patch_grids))
         return hidden_states

@@ -6,8 +6,14 @@ Papers: Liu et al., "A ConvNet for the 2020s", arXiv:2201.03545; Woo et al., "Co
 Code: transformers, `models/convnext` and `models/convnextv2`; the weights keep their names.
 
 Deviations from transformers' classes, none in the arithmetic: each block can be checkpointed; the tower leaves out
-stages that nothing reads and the pooled norm. transformers fixes epsilon at 1e-6; the option `norm_eps`, in
-`tower_options` of the tower's config, sets another (open_clip's XXL, in LLaVA-HR-X and EAGLE: 1e-5).
+stages that nothing reads and the pooled norm.
+
+Options, in `tower_options` of the tower's config:
+
+- `norm_eps`: epsilon of the norms, which transformers fixes at 1e-6 (open_clip's XXL, in LLaVA-HR-X, EAGLE and Eagle2:
+  1e-5).
+- `encodes`: `canvas`, or `views`: each high-res view alone, so that none sees its neighbour at a border (Eagle2).
+- For `views`: `input_size` and `resize`, the size at which views are encoded, and the rule that resizes them.
 
 The tower packs maps of several sizes: all their cells are in one tensor. So every module is called once, with one
 tensor, for any batch of canvases. Sharded training (FSDP2, ZeRO-3) needs that: it gathers weights at every call, and
@@ -18,7 +24,8 @@ Shapes: N canvases, C channels, (h, w) cells of a stage's map, M cells of all ma
 
 import math
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from types import SimpleNamespace
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -27,21 +34,35 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .image_resize import resize
 from .module_gradients import graph_if_needed
-from .tower_options import TowerError, tower_options
+from .part_options import one_of
+from .tower_options import TowerError, cells_per_side, tower_options
 
 NORM_EPS = 1e-6
 Shape = tuple[int, int, int]  # (N, h, w) of one map
 Maps = torch.Tensor | tuple[torch.Tensor, ...]  # one map `(N, C, h, w)`, or several that may differ in N, h and w
 
 
-def norm_eps(config: PreTrainedConfig) -> float:
-    """Return the epsilon of a ConvNeXt's norms.
+def convnext_options(config: PreTrainedConfig) -> SimpleNamespace:
+    """Return the checked options of the tower.
 
     Raises:
-        TowerError: If the config has an unknown tower option.
+        ValueError: If an option or its value is not accepted.
     """
-    return float(tower_options(config, norm_eps=NORM_EPS).norm_eps)
+    options = tower_options(config, norm_eps=NORM_EPS, encodes="canvas", input_size=None, resize="corners")
+    one_of("tower_options.encodes", options.encodes, ("canvas", "views"))
+    if options.input_size is not None and options.encodes == "canvas":
+        raise TowerError(
+            "`tower_options.input_size` is the size of single views, and this ConvNeXt encodes whole canvases. Set "
+            "`encodes` to 'views', or drop it."
+        )
+    return options
+
+
+def norm_eps(config: PreTrainedConfig) -> float:
+    """Return the epsilon of a ConvNeXt's norms."""
+    return float(convnext_options(config).norm_eps)
 
 
 def as_tuple(maps: Maps) -> tuple[torch.Tensor, ...]:
@@ -208,7 +229,7 @@ class ConvNextTower(nn.Module):
         num_stages: Stages to keep, counted from the input.
     """
 
-    encodes_views: ClassVar[bool] = False
+    encodes_views = False
     _no_split_modules = ("ConvNextBlock",)
 
     def __init__(self, config: PreTrainedConfig, num_stages: int) -> None:
@@ -218,6 +239,8 @@ class ConvNextTower(nn.Module):
                 f"The high-res tower has stages 1..{len(config.depths)}; the fusion reads stage {num_stages}."
             )
         self.config = config
+        self.options = convnext_options(config)
+        self.encodes_views = self.options.encodes == "views"
         self.embeddings = ConvNextEmbeddings(config)
         self.encoder = ConvNextEncoder(config, num_stages)
 
@@ -230,6 +253,8 @@ class ConvNextTower(nn.Module):
     def stage_shape(config: PreTrainedConfig, stage: int, tile: int) -> tuple[int, int]:
         """Return (channels, cells per side) of a stage's map (from 1) for a view of `tile` pixels."""
         stride = int(config.patch_size * 2 ** (stage - 1))
+        if convnext_options(config).encodes == "views":
+            return config.hidden_sizes[stage - 1], cells_per_side(config, tile, patch=stride)
         if tile % stride:
             raise TowerError(
                 f"`high_res_tile_size` must be a multiple of {stride}, the stride of stage {stage} of the high-res "
@@ -259,3 +284,12 @@ class ConvNextTower(nn.Module):
             shapes = stage.shapes_after(shapes)
         results = unpack(cells, shapes)
         return results if isinstance(maps, tuple) else results[0]
+
+    @graph_if_needed
+    def forward(self, views: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Encode single views `(T, 3, t, t)`: one map `(T, C, s, s)` per stage."""
+        size = self.options.input_size or views.shape[-1]
+        maps = [self.embed(resize(views, (size, size), self.options.resize))]
+        for stage in range(len(self.encoder.stages)):
+            maps.append(self.run_stages(maps[-1], stage, stage + 1))
+        return tuple(cast("list[torch.Tensor]", maps[1:]))

@@ -29,6 +29,7 @@ from .configuration_eva2_clip import Eva2ClipConfig
 from .module_gradients import graph_if_needed
 from .tower_clip import ClipEmbeddings, ClipTower
 from .tower_options import square
+from .tower_vit import VitTower
 
 
 class Eva2ClipEmbeddings(ClipEmbeddings):
@@ -73,5 +74,4 @@ class Eva2ClipTower(ClipTower):
     @graph_if_needed
     def embed(self, pixel_values: torch.Tensor, patch_grids: torch.Tensor | None = None) -> torch.Tensor:
         """Embed views; see `VitTower.embed`."""
-        hidden_states: torch.Tensor = self.embeddings(pixel_values, patch_grids)
-        return hidden_states
+        return VitTower.embed(self, pixel_values, patch_grids)

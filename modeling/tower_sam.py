@@ -1,17 +1,20 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""SAM's image encoder as a high-res tower: one map per view.
+"""SAM's image encoder as a high-res tower: one map per view, or a second one of an earlier layer.
 
 Paper: Kirillov et al., "Segment Anything", arXiv:2304.02643.
 Code: transformers, `models/sam/modeling_sam.py::SamVisionEncoder`; the weights keep its names. EAGLE @ fef95f1,
 `sam_encoder.py`: the short neck and the unshuffle. LEO @ d2787c6: the full neck. transformers,
-`models/unlimited_ocr`, of DeepSeek-OCR: the convolutions behind it, and views of any size.
+`models/unlimited_ocr`, of DeepSeek-OCR: the convolutions behind it, and views of any size. transformers,
+`models/deepseek_vl_hybrid`: the second map.
 
 Options, in `tower_options` of the tower's config:
 
 - `neck`: `full`; `short` is its first convolution and norm (EAGLE); `none` gives the layers' own features.
 - `downsample`: channels of 3x3 convolutions behind the neck, each of which halves the map; there is no activation
   (DeepSeek-OCR: 512 and 1024).
+- `tap`: a layer, counted from 1, whose output, through a neck of its own of the same kind, is a map too: stage 1, and
+  the last layer's stage 2 (DeepSeek-VL).
 - `unshuffle`: r x r cells become the channels of one, channel slowest (EAGLE: 2).
 - `input_size` and `resize`: the size at which views are encoded, and the rule that resizes them.
 - `positions`: rule that fits the position table to views of another size than `image_size`: `bicubic_antialias`
@@ -29,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedConfig, SamVisionConfig
-from transformers.models.sam.modeling_sam import SamLayerNorm, SamVisionEncoder
+from transformers.models.sam.modeling_sam import SamLayerNorm, SamVisionEncoder, SamVisionNeck
 
 from .image_resize import resize
 from .module_gradients import graph_if_needed
@@ -45,7 +48,7 @@ def sam_options(config: PreTrainedConfig) -> SimpleNamespace:
         ValueError: If an option or its value is not accepted.
     """
     defaults: dict[str, Any] = {"neck": "full", "unshuffle": 1, "input_size": None, "resize": "corners"}
-    options = tower_options(config, **defaults, downsample=(), positions=None)
+    options = tower_options(config, **defaults, downsample=(), positions=None, tap=None)
     one_of("tower_options.neck", options.neck, ("full", "short", "none"))
     if options.positions is not None:
         one_of("tower_options.positions", options.positions, ("bicubic", "bicubic_antialias"))
@@ -54,6 +57,11 @@ def sam_options(config: PreTrainedConfig) -> SimpleNamespace:
         raise TowerError(f"`tower_options.downsample` must be a list of numbers of channels; got {widths!r}.")
     if options.unshuffle < 1:
         raise TowerError(f"`tower_options.unshuffle` must be at least 1; got {options.unshuffle}.")
+    if options.tap is not None and not 1 <= options.tap < config.num_hidden_layers:
+        raise TowerError(
+            f"`tower_options.tap` must be a layer before the last of {config.num_hidden_layers}, counted from 1; got "
+            f"{options.tap}."
+        )
     return options
 
 
@@ -89,6 +97,11 @@ class Downsample(nn.Sequential):
         )
 
 
+def build_neck(config: SamVisionConfig, kind: str) -> Any:
+    """Build the neck that the option `neck` names."""
+    return SamVisionNeck(config) if kind == "full" else ShortNeck(config) if kind == "short" else NoNeck()
+
+
 class SamTower(SamVisionEncoder):
     """SAM's image encoder.
 
@@ -105,9 +118,10 @@ class SamTower(SamVisionEncoder):
         super().__init__(config)
         self.options = sam_options(config)
         if self.options.neck != "full":
-            neck: Any = ShortNeck(config) if self.options.neck == "short" else NoNeck()
-            self.neck = neck
+            self.neck = build_neck(config, self.options.neck)
         self.downsample = Downsample(neck_channels(config), self.options.downsample)
+        if self.options.tap is not None:
+            self.tap_neck = build_neck(config, self.options.neck)
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -116,8 +130,8 @@ class SamTower(SamVisionEncoder):
 
     @staticmethod
     def count_stages(config: PreTrainedConfig) -> int:
-        """Return 1: the tower has one stage."""
-        return 1
+        """Return 1 for the last layer's map, and 1 more for that of the layer `tap`."""
+        return 1 if sam_options(config).tap is None else 2
 
     @staticmethod
     def stage_shape(config: PreTrainedConfig, stage: int, tile: int) -> tuple[int, int]:
@@ -144,8 +158,8 @@ class SamTower(SamVisionEncoder):
         return channels * unshuffle**2, side // unshuffle
 
     @graph_if_needed
-    def forward(self, views: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        """Encode views `(T, 3, t, t)` of the high-res canvas: one map `(T, E, s, s)`."""
+    def forward(self, views: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:  # type: ignore[override]
+        """Encode views `(T, 3, t, t)`: one map `(T, E, s, s)`, or with `tap` one per stage."""
         own = square(self.config, "image_size")
         size = own if self.options.positions is None else self.options.input_size or views.shape[-1]
         views = resize(views, (size, size), self.options.resize)
@@ -153,10 +167,14 @@ class SamTower(SamVisionEncoder):
         hidden_states = projection(views.to(projection.weight.dtype)).permute(0, 2, 3, 1)
         if self.pos_embed is not None:
             hidden_states = hidden_states + self.positions((hidden_states.shape[1], hidden_states.shape[2]))
-        for layer in self.layers:
+        maps = []
+        for number, layer in enumerate(self.layers, start=1):
             hidden_states = layer(hidden_states)
-        features: torch.Tensor = self.downsample(self.neck(hidden_states))
-        return F.pixel_unshuffle(features, self.options.unshuffle)
+            if number == self.options.tap:
+                maps.append(self.downsample(self.tap_neck(hidden_states)))
+        maps.append(self.downsample(self.neck(hidden_states)))
+        maps = [F.pixel_unshuffle(features, self.options.unshuffle) for features in maps]
+        return maps[0] if len(maps) == 1 else tuple(maps)
 
     def positions(self, grid: tuple[int, int]) -> torch.Tensor:
         """Return the position table `(1, rows, cols, D)`, resampled for another grid than its own."""

@@ -11,8 +11,9 @@ Options, in `tower_options` of the tower's config:
   norm acts on the pooled CLS token, so `ClipTower` never applies it.
 - `merge_after`: the layer, counted from 1, behind which windows of 2 x 2 patches become one patch, so that the layers
   behind it run on a quarter of the patches (MiniCPM-V 4.6: 7; see `tower_merger.py`). Only without prefix tokens.
-- For high-res towers only: `layer`, the layer that is read, counted as `vision_feature_layer`; `input_size` and
-  `resize`, the size at which views are encoded, and the rule that resizes them.
+- `input_size` and `resize`: the size at which views are encoded, and the rule that resizes them, each alone (Eagle2:
+  448 pixels for tiles of another size). `None` keeps the views' size.
+- For high-res towers only: `layer`, the layer that is read, counted as `vision_feature_layer`.
 
 Shapes: T views, S pixels per side, N prefix tokens, P patches, L patches of the largest view, D width.
 """
@@ -36,8 +37,15 @@ from .tower_configs import TOWER_FEATURES
 from .tower_options import TowerError, cells_per_side, square, tower_options, whole_patches
 from .tower_positions import RULES, patch_mask
 
-LOW_RES_OPTIONS: dict[str, Any] = {"positions": None, "prefix": "keep", "norm": None, "merge_after": None}
-HIGH_RES_OPTIONS: dict[str, Any] = {"layer": -1, "input_size": None, "resize": "corners"}
+OPTIONS: dict[str, Any] = {
+    "positions": None,
+    "prefix": "keep",
+    "norm": None,
+    "merge_after": None,
+    "input_size": None,
+    "resize": "corners",
+}
+HIGH_RES_OPTIONS: dict[str, Any] = {"layer": -1}
 
 
 def vit_options(config: PreTrainedConfig) -> SimpleNamespace:
@@ -46,7 +54,7 @@ def vit_options(config: PreTrainedConfig) -> SimpleNamespace:
     Raises:
         ValueError: If an option or its value is not accepted.
     """
-    options = tower_options(config, **LOW_RES_OPTIONS, **HIGH_RES_OPTIONS)
+    options = tower_options(config, **OPTIONS, **HIGH_RES_OPTIONS)
     if options.positions is None:
         # match transformers: only DINOv2 with registers uses antialiasing when it interpolates positions
         options.positions = "bicubic_antialias" if hasattr(config, "num_register_tokens") else "bicubic"
@@ -91,8 +99,11 @@ class VitTower:
     @classmethod
     def patch_grid(cls, config: PreTrainedConfig, height: int, width: int) -> tuple[int, int]:
         """Return (rows, cols) of the features of a view of `height` x `width` pixels; see `LowResTower.patch_grid`."""
+        options = vit_options(config)
+        if options.input_size is not None:
+            height = width = options.input_size
         grid = whole_patches(config, height, width)
-        if vit_options(config).merge_after is None:
+        if options.merge_after is None:
             return grid
         joined: tuple[int, int] = TOWER_FEATURES["vit_merger"].joined_grid(config, grid, cls.num_prefix(config))
         return joined
@@ -150,6 +161,9 @@ class VitTower:
         Returns:
             `(T, N + P, D)`. With `patch_grids` P is L, and rows beyond a view's patches are padding.
         """
+        options = vit_options(self.config)
+        if options.input_size is not None and patch_grids is None:
+            pixel_values = resize(pixel_values, (options.input_size, options.input_size), options.resize)
         hidden_states: torch.Tensor = self.embeddings(pixel_values, patch_grids)
         return hidden_states
 
@@ -218,9 +232,7 @@ class VitTower:
     @graph_if_needed
     def forward(self, views: torch.Tensor) -> torch.Tensor:
         """Encode high-res views `(T, 3, t, t)` as one map `(T, D, s, s)`, in the role of a high-res tower."""
-        options = vit_options(self.config)
-        size = options.input_size or views.shape[-1]
-        hidden_states = self.embed(resize(views, (size, size), options.resize))
+        hidden_states = self.embed(views)
         hidden_states = self.finish(self.run_layers(hidden_states, 0, self.num_layers))
         patches = hidden_states[:, self.num_prefix_tokens :]
         side = math.isqrt(patches.shape[1])

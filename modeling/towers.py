@@ -90,10 +90,10 @@ class HighResTower(Protocol):
 
     Attributes:
         encodes_views: Whether the tower encodes single high-res views (`ViewTower`) or whole canvases
-            (`CanvasTower`).
+            (`CanvasTower`). A canvas tower that can do both by an option sets it in its instances.
     """
 
-    encodes_views: ClassVar[bool]
+    encodes_views: bool
 
     @staticmethod
     def count_stages(config: PreTrainedConfig) -> int: ...
@@ -119,12 +119,12 @@ class CanvasTower(HighResTower, Protocol):
 
 
 class ViewTower(HighResTower, Protocol):
-    """Encodes views `(T, 3, t, t)` of the high-res canvas as one map `(T, E, s, s)`.
+    """Encodes views `(T, 3, t, t)` as one map `(T, E, s, s)`, or a tuple of one per stage that it keeps.
 
     Its position table is square. One call encodes all views, so that every process makes the same calls.
     """
 
-    def __call__(self, views: torch.Tensor) -> torch.Tensor: ...
+    def __call__(self, views: torch.Tensor) -> Maps: ...
 
 
 LOW_RES_TOWERS: dict[str, "type[LowResTower]"] = {
@@ -190,7 +190,7 @@ def check_tower_types(config: FilaConfig) -> None:
     if wrong := sorted(set(given or ()) & set(HIGH_RES_OPTIONS)):
         raise TowerError(
             f"{wrong} in `tower_options` are options of a high-res tower; `vision_config` is the low-res tower. "
-            "`vision_feature_layer` and `tile_size` of the `FilaConfig` say the same for it."
+            "`vision_feature_layer` of the `FilaConfig` says the same for it."
         )
 
 
@@ -231,8 +231,7 @@ def stage_shape(config: FilaConfig, stage: int) -> tuple[int, int]:
     """
     index, own = locate_stage(config, stage)
     tower = high_res_configs(config)[index]
-    tile = config.tile_size if config.high_res_tile_size is None else config.high_res_tile_size
-    channels, side = HIGH_RES_TOWERS[tower.model_type].stage_shape(tower, own, int(tile))
+    channels, side = HIGH_RES_TOWERS[tower.model_type].stage_shape(tower, own, config.high_res_side)
     return int(channels), int(side)
 
 
@@ -303,7 +302,7 @@ def build_high_res_towers(config: FilaConfig, read_stages: Sequence[int]) -> lis
         TowerError: If the fusion does not read a tower.
     """
     located = [locate_stage(config, stage) for stage in read_stages]
-    towers = []
+    towers: list[nn.Module] = []
     for index, tower in enumerate(high_res_configs(config)):
         own = [stage for place, stage in located if place == index]
         if not own:
@@ -313,5 +312,11 @@ def build_high_res_towers(config: FilaConfig, read_stages: Sequence[int]) -> lis
                 "a stage of it (stages are counted on through all high-res towers), choose 'channel_concat' or "
                 "'multi_encoder_queries', or drop the tower."
             )
-        towers.append(build_high_res_tower(tower, max(own), config._attn_implementation))
+        built: Any = build_high_res_tower(tower, max(own), config._attn_implementation)
+        if not (config.has_high_res_canvas or config.has_serial_towers or built.encodes_views):
+            raise TowerError(
+                f"`high_res_views` 'low_res' leaves no canvas, and tower {tower.model_type!r} encodes whole canvases. "
+                "Set `encodes` in its `tower_options` to 'views', or `high_res_views` to 'canvas'."
+            )
+        towers.append(built)
     return towers

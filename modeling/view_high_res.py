@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .configuration_fila import FilaConfig
-from .fusion_align import area_resample, interpolate_box
+from .fusion_align import area_resample, interpolate_box, stack_stages
 from .image_plan import Box, PerImage
 from .image_resize import resize
 from .view_layout import ViewLayout
@@ -96,7 +96,7 @@ def low_res_views(config: FilaConfig, canvases: list[torch.Tensor], boxes: list[
 
 
 class EncodedViews:
-    """The maps of a tower that encodes single views. The tower has one stage and runs when a chunk of views is read.
+    """The maps of a tower that encodes single views. All its stages run when a chunk of views is read.
 
     Args:
         tower: The tower.
@@ -107,13 +107,14 @@ class EncodedViews:
         self.tower = tower
         self.views = views
         self.chunk: slice | None = None
-        self.map: torch.Tensor | None = None
+        self.maps: tuple[torch.Tensor, ...] = ()
 
     def advance(self, stage: int) -> None:
         """Do nothing: the tower runs in `per_view`."""
 
     def per_view(self, stages: Sequence[int], chunk: slice) -> torch.Tensor:
-        """Return the maps `(T, E, s, s)` of the T views in `chunk`."""
-        if self.map is None or chunk != self.chunk:
-            self.map, self.chunk = self.tower(self.views[chunk]), chunk
-        return self.map
+        """Return the stacked maps `(T, E, s, s)` of `stages` for the T views in `chunk`."""
+        if chunk != self.chunk:
+            maps = self.tower(self.views[chunk])
+            self.maps, self.chunk = maps if isinstance(maps, tuple) else (maps,), chunk
+        return self.maps[stages[0] - 1] if len(stages) == 1 else stack_stages([self.maps[at - 1] for at in stages])

@@ -19,6 +19,7 @@ from .canvas_long_edge_tiers import LongEdgeTiersCanvas
 from .canvas_minicpm import MinicpmCanvas
 from .canvas_native import NativeCanvas
 from .canvas_plan import CanvasPlan, Size, Views
+from .canvas_redrawn_square import RedrawnSquareCanvas
 from .canvas_single import SingleCanvas
 from .canvas_square_pad import SquarePadCanvas
 from .canvas_uhd import UhdCanvas
@@ -66,6 +67,7 @@ CANVASES: dict[str, Callable[..., Canvas]] = {
     "long_edge_tiers": LongEdgeTiersCanvas,
     "minicpm": MinicpmCanvas,
     "native": NativeCanvas,
+    "redrawn_square": RedrawnSquareCanvas,
     "single": SingleCanvas,
     "square_pad": SquarePadCanvas,
     "uhd": UhdCanvas,
@@ -141,6 +143,22 @@ def build_canvas(options: Mapping[str, Any] | str, tile_size: Size | tuple[int, 
     if unknown := sorted(set(given) - set(accepted)):
         raise ValueError(f"Canvas {name!r} has no option {unknown}; it accepts {accepted}.")
     return CANVASES[name](Size(*tile_size), **given)
+
+
+def deciding_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options, without those at their defaults that came after the strategy.
+
+    `later_options` of a strategy's class names them. Checkpoints that are older than an option do not have it among
+    their settings, and still have the same fingerprint.
+
+    Example:
+        >>> "score" in deciding_options({"type": "internvl"})
+        False
+    """
+    every = all_options(options)
+    later = getattr(CANVASES[options["type"]], "later_options", ())
+    defaults = all_options({"type": options["type"]})
+    return {name: value for name, value in every.items() if name not in later or value != defaults[name]}
 
 
 def all_options(options: Mapping[str, Any]) -> dict[str, Any]:

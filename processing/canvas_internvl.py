@@ -12,6 +12,10 @@ pixels of the later grid's canvas. Among grids with the same number of tiles the
     ties="original"       the order in which CPython iterates over the set that the source builds, as released
     ties="lexicographic"  by cols, then rows, as transformers' `get_optimal_tiled_canvas`
 
+    score="nearest"        the smallest difference, as above
+    score="eagle2"         the first largest min(canvas area / image area, 0.6) * min(t / a, a / t), t = cols / rows,
+                           a = width / height: Eagle2's, arXiv:2501.14818, restated from its code
+
 The orders differ for `min_tiles = max_tiles = 4` at 5:2 and hardly elsewhere. As in the source, doubles are compared.
 
 The thumbnail is the whole image stretched to one tile, drawn if there is more than one tile. It is the first view, as
@@ -36,6 +40,8 @@ from .canvas_plan import (
 )
 
 TIES = ("original", "lexicographic")
+SCORES = ("nearest", "eagle2")
+MOST_AREA = 0.6  # of the image, beyond which Eagle2's score finds more pixels no better
 
 
 class InternvlCanvas:
@@ -47,6 +53,7 @@ class InternvlCanvas:
         max_tiles: Most tiles, the thumbnail not counted; 12 in InternVL's model card, 6 in its training scripts.
         thumbnail: Whether an image of several tiles has an overview.
         ties: Order among grids of equally many tiles, see the module's docstring.
+        score: Which grid is the best, see there.
 
     Raises:
         ValueError: If an option has a wrong form, or `min_tiles` exceeds `max_tiles`.
@@ -65,6 +72,7 @@ class InternvlCanvas:
     equal_views = True
     centred = False
     tiles_overlap = False
+    later_options = ("score",)
 
     def __init__(
         self,
@@ -74,16 +82,19 @@ class InternvlCanvas:
         max_tiles: int = 12,
         thumbnail: bool = True,
         ties: str = "original",
+        score: str = "nearest",
     ) -> None:
         check_count("min_tiles", min_tiles)
         check_count("max_tiles", max_tiles)
         check_bool("thumbnail", thumbnail)
         check_choice("ties", ties, TIES)
+        check_choice("score", score, SCORES)
         if min_tiles > max_tiles:
             raise ValueError(f"`canvas.min_tiles` must be at most `max_tiles`; got {min_tiles} and {max_tiles}.")
         self.tile_size = tile_size
         self.thumbnail = thumbnail
-        grids = candidate_grids(min_tiles, max_tiles, ties)
+        self.score = score
+        self.grids = grids = candidate_grids(min_tiles, max_tiles, ties)
         # Each distinct cols / rows with its grids: place in the order, (rows, cols), half the canvas's pixels.
         self.ratios = sorted({cols / rows for cols, rows in grids})
         self.candidates: list[list[tuple[int, tuple[int, int], float]]] = [[] for _ in self.ratios]
@@ -111,6 +122,8 @@ class InternvlCanvas:
         return tile_grid, self.tile_size, self.tile_size if self.thumbnail and tile_grid != (1, 1) else None
 
     def _tile_grid(self, height: int, width: int) -> tuple[int, int]:
+        if self.score == "eagle2":
+            return self._largest_score(height, width)
         ratio, area = width / height, height * width
         above = bisect_left(self.ratios, ratio)
         nearest = self.candidates[min(above, len(self.ratios) - 1)]
@@ -125,6 +138,16 @@ class InternvlCanvas:
         for _, tile_grid, half in nearest[1:]:
             if area > half:
                 best = tile_grid
+        return best
+
+    def _largest_score(self, height: int, width: int) -> tuple[int, int]:
+        ratio, area, pixels = width / height, width * height, self.tile_size.height * self.tile_size.width
+        best, most = (1, 1), float("-inf")
+        for cols, rows in self.grids:
+            own = cols / rows
+            score = min(cols * rows * pixels / area, MOST_AREA) * min(own / ratio, ratio / own)
+            if score > most:
+                best, most = (rows, cols), score
         return best
 
 

@@ -61,6 +61,9 @@ class CanvasPlan:
         fill: Gray levels of the padding, (red, green, blue).
         padded_size: If given, the image is first centred, in its own pixels, on a picture of this size, which is then
             resized to the canvas; otherwise the image is resized to its content box.
+        drawn_size: If given, the image is resized to this size before it is centred on `padded_size`.
+        filter: Filter that then draws the views and the high-res canvas, "bilinear" or "bicubic"; None for that of the
+            image processor.
 
     Raises:
         ValueError: If a size is not positive, a box leaves the canvas, the grid and the boxes disagree, or the image
@@ -77,6 +80,8 @@ class CanvasPlan:
     fill: tuple[int, int, int] = (0, 0, 0)
     padded_size: Size | None = None
     overview_content: Box | None = None
+    drawn_size: Size | None = None
+    filter: str | None = None
 
     def __post_init__(self) -> None:
         sizes = [("image_size", self.image_size), ("canvas_size", self.canvas_size)]
@@ -100,12 +105,10 @@ class CanvasPlan:
             self._check_overview_box(self.overview_box)
         if self.overview_content is not None:
             self._check_overview_content(self.overview_content)
-        if self.padded_size is not None and not (
-            self.image_size[0] <= self.padded_size[0] and self.image_size[1] <= self.padded_size[1]
-        ):
+        height, width = self.image_size if self.drawn_size is None else self.drawn_size
+        if self.padded_size is not None and (height > self.padded_size[0] or width > self.padded_size[1]):
             raise ValueError(
-                f"`padded_size` must hold the {self.image_size[0]}x{self.image_size[1]} image; got "
-                f"{self.padded_size[0]}x{self.padded_size[1]}."
+                f"`padded_size` must hold the {height}x{width} image; got {self.padded_size[0]}x{self.padded_size[1]}."
             )
 
     def _check_overview_box(self, box: Box) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from transformers.image_utils import PILImageResampling
 from transformers.utils import is_torch_available
 
 from .canvas_plan import CanvasPlan, Size
@@ -83,7 +84,7 @@ def draw_batch(
     Args:
         images: PIL images (tensors in `fast` mode) for the drawing, or `(C, H, W)` arrays that the backend resizes.
         drawing: A drawing of `DRAWINGS`.
-        resize_array: Function that resizes such arrays: `(array, size) -> array`.
+        resize_array: Function that resizes such arrays: `(array, size) -> array`; takes another `resample` too.
         normalize_array: Function that rescales and normalises them: `(array, mean, std) -> floats`.
         kwargs: Settings of the call.
         stacked: Whether each entry can be one array.
@@ -123,6 +124,10 @@ def draw_batch(
             if drawing.is_source(image)
             else _array_steps(resize_array, normalize_array, kwargs)
         )
+        if plan.drawn_size is not None:
+            image = resize(image, plan.drawn_size)
+        if plan.filter is not None:
+            resize = _other_resize(plan.filter, drawing, resize_array, kwargs, is_drawn=resize == drawing.resize)
         if plan.padded_size is not None and isinstance(image, Image.Image):
             image = np.asarray(image).transpose(2, 0, 1)
         draw_views(image, plan, resize, functools.partial(write, tower="image"), place, patch_size)
@@ -151,6 +156,17 @@ def _source_steps(drawing: Any, kwargs: dict[str, Any]) -> tuple[Resize, Callabl
         drawing.write(levels, place, level_table(*options, mean, std))
 
     return drawing.resize, write
+
+
+def _other_resize(
+    name: str, drawing: Any, resize_array: Callable[..., Any], kwargs: dict[str, Any], *, is_drawn: bool
+) -> Resize:
+    """Return a function that resizes as the drawing or the backend does, with another filter."""
+    resample = PILImageResampling[name.upper()]
+    if is_drawn:
+        other: Resize = type(drawing)(resample, kwargs.get("device")).resize
+        return other
+    return functools.partial(resize_array, resample=resample)
 
 
 def _array_steps(

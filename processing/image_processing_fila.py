@@ -322,9 +322,9 @@ class _FilaImageProcessing(BaseImageProcessor):
         kind, device = kwargs.get("return_tensors"), kwargs.get("device")
         options = [kwargs.get(name) for name in NORMALIZE_KWARGS]
 
-        def resize(image: Any, size: Size) -> Any:
+        def resize(image: Any, size: Size, resample: Any = kwargs["resample"]) -> Any:
             size_dict = SizeDict(height=size.height, width=size.width)
-            return self.resize(image=image, size=size_dict, resample=kwargs["resample"])
+            return self.resize(image=image, size=size_dict, resample=resample)
 
         def normalize(pixels: Any, mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> Any:
             return self._normalized(pixels, mean, std, *options)

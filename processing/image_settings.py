@@ -11,7 +11,7 @@ import numpy as np
 from transformers.image_processing_utils import get_size_dict
 from transformers.image_utils import SizeDict
 
-from .canvas import Canvas, all_options, as_options, build_canvas
+from .canvas import Canvas, as_options, build_canvas, deciding_options
 from .canvas_plan import Size
 from .image_drawing import pil_filter
 from .image_fingerprint import VERSION, as_json
@@ -25,7 +25,7 @@ def settings_of_pixels(given: Mapping[str, Any]) -> dict[str, Any]:
     high_res_size = given["high_res_size"]
     settings = {
         "version": VERSION,
-        "canvas": all_options(as_options(given["canvas"])),
+        "canvas": deciding_options(as_options(given["canvas"])),
         "size": square(given["size"], "size").height,
         "high_res_size": None if high_res_size is None else square(high_res_size, "high_res_size").height,
         "resample": int(pil_filter(given["resample"])),

@@ -46,13 +46,14 @@ def fitting_settings(
                     "the same block."
                 )
         block = _block_size(config, connector, unequal, options)
-    if (image_processor.high_res_size is None) != (config.high_res_tile_size is None):
+    if (image_processor.high_res_size is None) == config.has_high_res_canvas:
         raise ValueError(
-            "The processor's `high_res_size` must be set if and only if the model has a high-res tower; got "
-            f"{image_processor.high_res_size} and {getattr(config.high_res_vision_config, 'model_type', None)!r}."
-            + " (Serial towers have no high-res canvas.)"
-            * config.has_serial_towers
+            "The processor's `high_res_size` must be set if and only if the model has a high-res tower that reads the "
+            f"high-res canvas; got {image_processor.high_res_size} and "
+            f"{getattr(config.high_res_vision_config, 'model_type', None)!r}, with `high_res_views` "
+            f"{config.high_res_views['type']!r}."
         )
+    _check_normalisation(config, image_processor)
     grid = token_grid(encoder.fusion, connector)
     follows_size = not canvas.equal_views and connector.patch_block is not None
     if layout.has_newlines:
@@ -82,6 +83,11 @@ def _check_unequal_views(
 ) -> None:
     """Check that patches, tower, fusion and connector support views that differ in size."""
     start = f"The views of canvas {options['type']!r} differ in size, and"
+    if (getattr(config.vision_config, "tower_options", None) or {}).get("input_size") is not None:
+        raise ValueError(
+            f"{start} the low-res tower resizes each to its `input_size`. Drop it from `tower_options`, or choose "
+            "another canvas."
+        )
     if canvas.patch_size != (patch := config.patch_size):
         raise ValueError(
             f"The patches of canvas {options['type']!r} must be those of the low-res tower, {patch} pixels; got "
@@ -103,6 +109,22 @@ def _check_unequal_views(
             f"{start} the layers of {config.vision_config.model_type!r} take no mask for what pads them. Choose "
             "another canvas or tower."
         )
+
+
+def _check_normalisation(config: FilaConfig, image_processor: FilaImageProcessor | FilaImageProcessorPil) -> None:
+    """Check that the processor normalises views as `high_res_views`, which undoes it for the high-res towers, says."""
+    for name in ("image_mean", "image_std"):
+        said, own = config.high_res_views.get(name), getattr(image_processor, name)
+        if said is not None and _three(said) != _three(own):
+            raise ValueError(
+                f"`high_res_views.{name}` of the model must be the processor's `{name}`, from which the high-res "
+                f"towers' colours are made; got {said} and {own}."
+            )
+
+
+def _three(value: Any) -> list[float]:
+    """Return a mean or standard deviation of all channels as three numbers."""
+    return [float(number) for number in (value if isinstance(value, list | tuple) else [value] * 3)]
 
 
 def _check_map(layout: Layout, canvas: Canvas, options: Mapping[str, Any]) -> None:

@@ -162,7 +162,48 @@ def _eagle(recipe: str, *extras: dict[str, Any]) -> Original:
     )
 
 
+_EAGLE2 = "vision_model.vision_model."
+_DEEPSEEK = "vision_model.vision_tower_low.vision_tower."
+# Eagle2: SigLIP's size is neither the tile's nor the ConvNeXt's, whose last map has its blocks of 2 x 2 patches.
+EAGLE2_TOWERS: dict[str, Any] = {
+    "low_res": {**SIGLIP, "image_size": 28, "patch_size": 7, "tower_options": {"input_size": 28}},
+    "high_res": {**CONVNEXT_SIZES, "tower_options": {"norm_eps": 1e-5, "encodes": "views", "input_size": 64}},
+    "source": {"force_image_size": 40, "max_dynamic_patch": 4, "use_thumbnail": True},
+    "text_in": "llm_config",
+    "model_type": "qwen2",
+}
+EAGLE2_HEADS = {
+    f"{_EAGLE2}vision_towers.0.vision_tower.vision_model.head.probe": (1, 1, 20),
+    f"{_EAGLE2}vision_towers.1.vision_tower.head.norm.weight": (13,),
+}
+DEEPSEEK_TOWERS: dict[str, Any] = {
+    "low_res": {**SIGLIP, "image_size": 28, "patch_size": 7, "hidden_act": "gelu"},
+    "high_res": {**SAM, "tower_options": {"tap": 1}},
+    "images": {"canvas": {"type": "redrawn_square", "side": 64, "least": 5}},
+}
+
 ORIGINALS = {
+    "deepseek-vl-hybrid": Original(
+        "deepseek-vl-hybrid",
+        2,
+        "deepseek-vl-hybrid",
+        **DEEPSEEK_TOWERS,
+        extra={f"{_DEEPSEEK}attn_pool.latent": (1, 1, 20), "vision_model.high_layer_norm.bias": (24,)},
+        text_in="language_config",
+    ),
+    "eagle2": Original("eagle2", 0, "eagle2", **EAGLE2_TOWERS, config={"tile_size": 40}, extra=EAGLE2_HEADS),
+    "eagle2-weight": Original("eagle2", 1, "eagle2", **EAGLE2_TOWERS, config={"tile_size": 40}),
+    "eagle2-2b": Original(
+        "eagle2-small",
+        0,
+        "eagle2-2b",
+        low_res={**SIGLIP, "image_size": 28, "patch_size": 7, "tower_options": {"input_size": 28}},
+        config={"tile_size": 40, "tie_word_embeddings": False},
+        source={"force_image_size": 40},
+        extra={f"{_EAGLE2}head.probe": (1, 1, 20)},
+        text_in="llm_config",
+        model_type="qwen2",
+    ),
     "cogvlm2-video": Original(
         "cogvlm2-video",
         0,

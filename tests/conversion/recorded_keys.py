@@ -290,8 +290,68 @@ _DEEPSEEK_OCR: dict[str, Shape] = {
     _CLIP_LAYER + r"(?:self_attn\.out_proj|layer_norm[12]|mlp\.fc[12])" + _WB: None,
 }
 
+
+def _siglip_at(prefix: str, width: int, patch: int, positions: int) -> dict[str, Shape]:
+    return {
+        prefix + r"embeddings\.patch_embedding\.weight": (width, 3, patch, patch),
+        prefix + r"embeddings\.patch_embedding\.bias": (width,),
+        prefix + r"embeddings\.position_embedding\.weight": (positions, width),
+        prefix + r"encoder\.layers\.\d+\.(?:layer_norm[12]|self_attn\.(?:q|k|v|out)_proj|mlp\.fc[12])" + _WB: None,
+        prefix + r"post_layernorm" + _WB: (width,),
+    }
+
+
+def _eagle2(towers: dict[str, Shape], features: int, width: int) -> dict[str, Shape]:
+    """Names and the shapes of `mlp1` as its remote code has them; the index of the release could not be read."""
+    return {
+        **towers,
+        r"mlp1\.0" + _WB: (features,),
+        r"mlp1\.1\.weight": (width, features),
+        r"mlp1\.3\.weight": (width, width),
+        r"mlp1\.[13]\.bias": (width,),
+        **{rf"language_model\.{key}": shape for key, shape in _LLAMA.items() if "lm_head" not in key},
+        **{rf"language_model\.{key}": shape for key, shape in _QKV_BIAS.items()},
+    }
+
+
+_VISION = r"vision_model\.vision_model\."
+_EAGLE2_9B = {
+    **_siglip_at(_VISION + r"vision_towers\.0\.vision_tower\.vision_model\.", 1152, 14, 1024),
+    **_convnext(_VISION + r"vision_towers\.1\.vision_tower\.", "stem", "stages", "gamma", 384),
+    r"language_model\.lm_head\.weight": None,
+}
+_DEEPSEEK_HIGH = r"vision_model\.vision_tower_high\.vision_tower\."
+_DEEPSEEK_LOW = r"vision_model\.vision_tower_low\.vision_tower\."
+_DEEPSEEK_VL: dict[str, Shape] = {
+    _DEEPSEEK_HIGH + "pos_embed": (1, 64, 64, 768),
+    _DEEPSEEK_HIGH + r"patch_embed\.proj\.weight": (768, 3, 16, 16),
+    _DEEPSEEK_HIGH + r"patch_embed\.proj\.bias": (768,),
+    _DEEPSEEK_HIGH + r"blocks\.\d+\.(?:norm[12]|attn\.(?:qkv|proj)|mlp\.lin[12])" + _WB: None,
+    _DEEPSEEK_HIGH + r"blocks\.\d+\.attn\.rel_pos_[hw]": None,
+    _DEEPSEEK_HIGH + r"neck(?:_hd)?\.0\.weight": (256, 768, 1, 1),
+    _DEEPSEEK_HIGH + r"neck(?:_hd)?\.2\.weight": (256, 256, 3, 3),
+    _DEEPSEEK_HIGH + r"neck(?:_hd)?\.[13]" + _WB: (256,),
+    _DEEPSEEK_HIGH + r"downsamples\.0\.weight": (512, 256, 3, 3),
+    _DEEPSEEK_HIGH + r"downsamples\.1\.weight": (1024, 512, 3, 3),
+    _DEEPSEEK_HIGH + "hd_alpha_downsamples": (1,),
+    _DEEPSEEK_LOW + "pos_embed": (1, 576, 1024),
+    _DEEPSEEK_LOW + r"patch_embed\.proj\.weight": (1024, 3, 16, 16),
+    _DEEPSEEK_LOW + r"patch_embed\.proj\.bias": (1024,),
+    _DEEPSEEK_LOW + r"blocks\.\d+\.attn\.qkv\.weight": (3072, 1024),
+    _DEEPSEEK_LOW + r"blocks\.\d+\.attn\.qkv\.bias": (3072,),
+    _DEEPSEEK_LOW + r"blocks\.\d+\.(?:norm[12]|attn\.proj|mlp\.fc[12])" + _WB: None,
+    _DEEPSEEK_LOW + r"norm" + _WB: (1024,),
+    r"aligner\.(?:high|low)_up_proj\.weight": (2048, 1024),
+    r"aligner\.layers\.1\.weight": (4096, 4096),
+    r"aligner\..*\.bias": None,
+    **{rf"language_model\.{key}": shape for key, shape in _LLAMA.items()},
+}
+
 RECORDED = {
     "deepseek-ocr": Recorded("deepseek-ocr", 0, _DEEPSEEK_OCR),
+    "deepseek-vl-hybrid": Recorded("deepseek-vl-hybrid", 2, _DEEPSEEK_VL),
+    "eagle2": Recorded("eagle2", 0, _eagle2(_EAGLE2_9B, 7680, 3584)),
+    "eagle2-2b": Recorded("eagle2-small", 0, _eagle2(_siglip_at(_VISION, 1152, 14, 1024), 4608, 1536)),
     "cogvlm2-video": Recorded("cogvlm2-video", 0, _COGVLM2_VIDEO),
     "cogvlm2-video-base": Recorded("cogvlm2-video", 0, _COGVLM2_VIDEO),
     "videollama2-7b": Recorded("videollama2", 0, _videollama2("stc_connector", _clip(_CLIP_PREFIX))),

@@ -81,7 +81,9 @@ def test_another_system_is_refused(tmp_path: Path) -> None:
     write_original(tmp_path / "theirs", ORIGINALS["llava-next"])
     with pytest.raises(ValueError, match="theirs is no checkpoint of mini-gemini"):
         import_checkpoint(tmp_path / "theirs", tmp_path / "ours", system="mini-gemini", progress=False)
-    with pytest.raises(ValueError, match=r"`system` must be one of \['cogvlm2-video', 'deepseek-ocr', 'eagle'"):
+    with pytest.raises(
+        ValueError, match=r"`system` must be one of \['cogvlm2-video', 'deepseek-ocr', 'deepseek-vl-hybrid'"
+    ):
         import_checkpoint(tmp_path / "theirs", tmp_path / "ours", system="llava", progress=False)
     with pytest.raises(ValueError, match=r"VAR's checkpoints are no folders.*`fila import --system var`"):
         import_checkpoint(tmp_path / "theirs", tmp_path / "ours", system="var", progress=False)

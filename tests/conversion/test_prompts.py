@@ -3,6 +3,7 @@
 """Imported checkpoints are prompted as their weights were trained: the formats restated here by hand."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from fila.conversion.import_checkpoint import import_checkpoint
 from fila.systems.recipes import check_recipe, load_recipe
 from tests.conversion.originals import ORIGINALS, write_original
 from tests.conversion.parts import CHATML, PLACES, byte_tokenizer, edit_json
+from tests.goldens import rows_of
 
 POLITE = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
@@ -61,6 +63,30 @@ DIALOGUE = (ASK, ("assistant", "This."), ("user", "Why?"))
 )
 def test_prompt_is_that_of_the_system(name: str, expected: str, tmp_path: Path) -> None:
     assert prompt_of(imported(tmp_path, name), *DIALOGUE) == expected
+
+
+def test_eagle2_prompt_golden(tmp_path: Path) -> None:
+    processor = imported(tmp_path, "eagle2")
+    layout = processor._layout
+    for recorded in rows_of("eagle2_prompt.json"):
+        for case in recorded["cases"]:
+            turns: list[tuple[str, Any]] = []
+            for role, text in case["turns"]:
+                if text is None:
+                    continue
+                pieces = re.split(r"(?:<image \d+>)?<image>\n", text)
+                parts = [{"type": "image"}] * (len(pieces) - 1)
+                turns.append((role, [*parts, {"type": "text", "text": pieces[-1]}] if parts else text))
+            prompt = prompt_of(processor, *turns)
+            for tiles in case["tiles"]:
+                tokens = "<IMG_CONTEXT>" * case["tokens"] * tiles
+                prompt = prompt.replace(
+                    "<IMG_CONTEXT>", f"{layout.image_start}{'@' * len(tokens)}{layout.image_end}", 1
+                )
+            assert (
+                re.sub("@+", lambda found: "<IMG_CONTEXT>" * (len(found[0]) // len("<IMG_CONTEXT>")), prompt)
+                == case["text"]
+            )
 
 
 def test_system_message_of_the_dialogue_takes_the_place_of_the_systems(tmp_path: Path) -> None:

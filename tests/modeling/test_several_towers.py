@@ -240,8 +240,8 @@ def test_cls_can_be_kept() -> None:
             r"`high_res_tile_size` must be set: tower 'pix2struct_vision_model' .* has no size",
         ),
         (
-            {"vision_config": low_res("siglip_vision_model", tower_options={"input_size": 42})},
-            r"\['input_size'\] in `tower_options` are options of a high-res tower",
+            {"vision_config": low_res("siglip_vision_model", tower_options={"layer": 1})},
+            r"\['layer'\] in `tower_options` are options of a high-res tower",
         ),
         (
             {"extra_vision_configs": [{"model_type": "swin"}], "fusion": {"type": "channel_concat"}},
@@ -249,10 +249,13 @@ def test_cls_can_be_kept() -> None:
         ),
         (
             {"high_res_vision_config": {**high_res("convnext"), "tower_options": {"eps": 1e-5}}},
-            r"Tower 'convnext' has no option \['eps'\] in `tower_options`; it accepts \['norm_eps'\]",
+            r"Tower 'convnext' has no option \['eps'\] in `tower_options`; it accepts \['encodes', 'input_size'",
         ),
         (single_tower(extra_vision_configs=[high_res("eva02")]), r"`extra_vision_configs` holds 1 towers, but"),
-        (single_tower(low_res_views="edges"), r"`low_res_views` 'edges' draws views out of the high-res canvas, but"),
+        (
+            single_tower(low_res_views="edges"),
+            r"`low_res_views` 'edges' draws views out of the high-res canvas, or reads the map",
+        ),
         (
             {"high_res_vision_config": None},
             r"`fusion.type` 'cvfm' joins two towers, but `high_res_vision_config` is None",

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from tests.parity import (
     cogvlm2,
     deepseek_ocr,
+    deepseek_vl,
     eagle,
+    eagle2,
     granite4,
     internvl,
     leo,
@@ -109,6 +111,31 @@ PIECES = (
         "modeling/fusion_align.py",
         "eagle_pix2struct_resize*.safetensors",
         eagle.pix2struct_resize,
+    ),
+    # worst measured: 8.0e-7
+    Piece(
+        "Eagle2, restated",
+        "encoder and projector of single tiles, three wirings",
+        "modeling/tower_siglip.py, tower_convnext.py, fusion_channel_concat.py, connector_pixel_shuffle.py",
+        "eagle2_encoder_tile_*.safetensors",
+        eagle2.encoder,
+    ),
+    # worst measured: see docs/parity.md
+    Piece(
+        "DeepSeek-VL",
+        "hybrid encoder, image tokens and logits",
+        "modeling/tower_sam.py, fusion_half_projections.py",
+        "deepseek_vl_hybrid*.safetensors",
+        deepseek_vl.hybrid,
+    ),
+    # worst measured: 0
+    Piece(
+        "DeepSeek-VL",
+        "pixels of the square and of the view drawn from it",
+        "processing/canvas_redrawn_square.py",
+        "deepseek_vl_preprocess*.safetensors",
+        deepseek_vl.preprocess,
+        tolerance=1e-6,
     ),
     # worst measured: 0
     Piece(

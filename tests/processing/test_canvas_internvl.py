@@ -72,6 +72,49 @@ def test_internvl_pixels_golden() -> None:
             np.testing.assert_array_equal(views, tensors[f"{number}.tiles_u8"].permute(0, 3, 1, 2).float())
 
 
+def test_eagle2_score_golden() -> None:
+    for table in rows_of("eagle2_tiling.json"):
+        for most, recorded in table["candidates"].items():
+            assert [list(grid) for grid in candidate_grids(1, int(most), "original")] == recorded
+        canvases: dict[tuple[int, int], InternvlCanvas] = {}
+        for row in table["rows"]:
+            width, height, side, most, cols, rows, views = row[:7]
+            if (side, most) not in canvases:
+                canvases[side, most] = InternvlCanvas(Size(side, side), max_tiles=most, score="eagle2")
+            plan = canvases[side, most](height, width)
+            assert (plan.tile_grid, plan.num_views) == ((rows, cols), views), row
+        for width, height, most, *grids in table["set_order_disagrees"]:
+            found = []
+            for ties, side in ((ties, side) for ties in ("original", "lexicographic") for side in (448, 512)):
+                rows, cols = InternvlCanvas(Size(side, side), max_tiles=most, ties=ties, score="eagle2")(
+                    height, width
+                ).tile_grid
+                found.append([cols, rows])
+            # the recordings do not name the side of a tile
+            assert grids in (found[::2], found[1::2]), (width, height, most)
+
+
+def test_eagle2_pixels_golden() -> None:
+    for metadata, tensors in tensors_of("eagle2_tiles.safetensors"):
+        side = int(metadata["image_size"])
+        numbers = sorted({int(found[1]) for found in map(re.compile(r"(\d+)\.tiles").match, tensors) if found})
+        assert numbers
+        processor = FilaImageProcessorPil(
+            size=side,
+            canvas={"type": "internvl", "score": "eagle2", "max_tiles": int(metadata["max_num"])},
+            high_res_size=None,
+            do_rescale=False,
+            do_normalize=False,
+        )
+        for number in numbers:
+            made = processor(tensors[f"{number}.image"].numpy())
+            assert list(made["tile_grid"][0]) == tensors[f"{number}.grid"].tolist()
+            views = torch.from_numpy(made["pixel_values"][0])
+            if len(views) > 1:
+                views = torch.cat([views[1:], views[:1]])  # the source appends the thumbnail
+            np.testing.assert_array_equal(views, tensors[f"{number}.tiles"].permute(0, 3, 1, 2).float())
+
+
 def test_internvl_tie_takes_the_larger_canvas_above_half_its_pixels() -> None:
     # A square image: 1x1, 2x2 and 3x3 are equally near. Half of 4 and 9 tiles of 100 pixels are 20000 and 45000.
     canvas = InternvlCanvas(Size(100, 100))
