@@ -596,9 +596,9 @@ class FilaModel(FilaPreTrainedModel):
         # 3. Replace their placeholders, image by image.
         gaps = getattr(encoded, "gaps", None)
         if gaps is not None or hasattr(cache, "position_offset"):
-            placeholders = self.find_placeholders(self.config.image_token_id, input_ids, inputs_embeds)
+            places = self.find_placeholders(self.config.image_token_id, input_ids, inputs_embeds)
             position_ids, attention_mask = FEATURES["pruning"].positions_and_mask(
-                self.language_model, placeholders, gaps, position_ids, attention_mask, cache
+                self.language_model, places, gaps, position_ids, attention_mask, cache
             )
         if input_ids is not None:
             self._refuse_bare_placeholders(input_ids, cache, images=encoded, videos=encoded_videos)

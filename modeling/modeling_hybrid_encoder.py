@@ -219,7 +219,7 @@ class FilaVisionModel(FilaPreTrainedModel):
     def __init__(self, config: FilaConfig) -> None:
         super().__init__(config)
         check_tower_types(config)
-        self.views_from_low_res = None
+        self.views_from_low_res: Any = None
         if not (config.high_res_vision_config is None or config.has_high_res_canvas or config.has_serial_towers):
             check, self.views_from_low_res = FEATURES["views_from_low_res"]
             check(config)

@@ -50,9 +50,9 @@ class StagedViews(EncodedViews):
         """Return the maps `(T, E, s, s)` of `stages`, stacked, of the T views in `chunk`."""
         tower: Any = self.tower
         if chunk != self.chunk:
-            self.maps, self.chunk = [tower.embed(self.views[chunk])], chunk
+            self.maps, self.chunk = (tower.embed(self.views[chunk]),), chunk
         while len(self.maps) <= max(stages):
-            self.maps.append(tower.run_stages(self.maps[-1], len(self.maps) - 1, len(self.maps)))
+            self.maps += (tower.run_stages(self.maps[-1], len(self.maps) - 1, len(self.maps)),)
         return stack_stages([self.maps[stage] for stage in stages])
 
 

@@ -18,7 +18,6 @@ Shapes: T views, t pixels per side, g patches per side, D width, d width of a he
 """
 
 from types import SimpleNamespace
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -185,7 +184,7 @@ class Eva02Tower(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image",)  # type: ignore[assignment]
     supports_gradient_checkpointing = True
-    encodes_views: ClassVar[bool] = True
+    encodes_views: bool = True
     _no_split_modules = ["Eva02Block"]  # noqa: RUF012
     _supports_sdpa = True
 

@@ -19,7 +19,6 @@ Shapes: T views, t pixels per side, p pixels per side of a patch, g patches per 
 """
 
 from types import SimpleNamespace
-from typing import ClassVar
 
 import torch
 from transformers import Pix2StructVisionConfig, Pix2StructVisionModel, PreTrainedConfig
@@ -84,7 +83,7 @@ class Pix2StructTower(Pix2StructVisionModel):
         config: The `Pix2StructVisionConfig`.
     """
 
-    encodes_views: ClassVar[bool] = True
+    encodes_views: bool = True
 
     def __init__(self, config: Pix2StructVisionConfig) -> None:
         super().__init__(config)

@@ -26,7 +26,7 @@ Shapes: T views, t pixels per side, E channels, s cells per side.
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -109,7 +109,7 @@ class SamTower(SamVisionEncoder):
         config: The `SamVisionConfig`.
     """
 
-    encodes_views: ClassVar[bool] = True
+    encodes_views: bool = True
     # older transformers lists the inner attention, which would be placed apart from its residual
     _no_split_modules = ["SamVisionLayer"]  # noqa: RUF012
     _can_record_outputs: dict[str, Any] = {}  # noqa: RUF012  # a call of the encoder records the low-res tower alone

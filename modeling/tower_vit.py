@@ -88,7 +88,7 @@ class VitTower:
     config: Any
     embeddings: Any  # each tower has its own module
     vit_merger: Any  # with `merge_after`
-    encodes_views: ClassVar[bool] = True
+    encodes_views: bool = True
     takes_mask: ClassVar[bool] = True
 
     @staticmethod

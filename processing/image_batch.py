@@ -162,7 +162,7 @@ def _other_resize(
     name: str, drawing: Any, resize_array: Callable[..., Any], kwargs: dict[str, Any], *, is_drawn: bool
 ) -> Resize:
     """Return a function that resizes as the drawing or the backend does, with another filter."""
-    resample = PILImageResampling[name.upper()]
+    resample: Any = getattr(PILImageResampling, name.upper())
     if is_drawn:
         other: Resize = type(drawing)(resample, kwargs.get("device")).resize
         return other

@@ -196,7 +196,9 @@ class _FilaImageProcessing(BaseImageProcessor):
             width: Its width, in the same unit.
             overrides: `canvas`, `size` or `high_res_size`, as in a call.
         """
-        settings = {name: overrides.get(name, getattr(self, name)) for name in ("size", "high_res_size")}
+        settings: dict[str, Any] = {
+            name: overrides.get(name, getattr(self, name)) for name in ("size", "high_res_size")
+        }
         tile = square(settings["size"] or self.size, "size").height
         high_res = settings["high_res_size"]
         enlarged = 1.0 if high_res is None else max(1.0, square(high_res, "high_res_size").height / tile)

@@ -168,11 +168,11 @@ class Watch:
             rows: New tokens of each row, padded at their end.
             ends: End tokens; the first of them counts, also where it pads.
         """
-        ends = set(ends if isinstance(ends, Sequence) else [ends])
-        padding = {*ends, self.tokenizer.pad_token_id}
+        last = set(ends if isinstance(ends, Sequence) else [ends])
+        padding = {*last, self.tokenizer.pad_token_id}
         lengths, cuts = [], []
         for row in rows:
-            length = next((number for number, token in enumerate(row, 1) if token in ends), len(row))
+            length = next((number for number, token in enumerate(row, 1) if token in last), len(row))
             cut = None
             if self.stop is not None:
                 own = length
@@ -184,8 +184,11 @@ class Watch:
             cuts.append(cut)
         texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
         texts = [text if cut is None else cut.cut(text) for text, cut in zip(texts, cuts, strict=True)]
-        totals = [None] * len(texts) if self.scores is None else self.scores.totals(lengths)
-        return [Generated(text.strip(), *rest) for text, *rest in zip(texts, lengths, totals, cuts, strict=True)]
+        totals: Sequence[float | None] = [None] * len(texts)
+        if self.scores is not None:
+            totals = self.scores.totals(lengths)
+        found = zip(texts, lengths, totals, cuts, strict=True)
+        return [Generated(text.strip(), length, total, cut) for text, length, total, cut in found]
 
 
 def source_key(source: Any) -> str:

@@ -215,12 +215,12 @@ def read(
     from fila.cli.library_messages import quiet
     from fila.conversion.output import refuse_inputs
     from fila.look.view_settings import check_checkpoint
-    from fila.training.answer_files import JSON_LINES, MARKDOWN
+    from fila.training.answer_files import JSON_LINES, MARKDOWN, AnswerForm
     from fila.training.answering import Answerer
     from fila.training.bulk import BulkAsker, ask_all
     from fila.training.document_pages import DocumentPages
 
-    forms = {"md": MARKDOWN, "json": JSON_LINES}
+    forms: dict[str, AnswerForm] = {"md": MARKDOWN, "json": JSON_LINES}
     if form is None:
         form = "json" if output is not None and output.suffix.lower() in (".json", ".jsonl") else "md"
     if form not in forms:

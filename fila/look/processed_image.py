@@ -22,9 +22,9 @@ from fila.look.view_settings import Eyes
 from fila.processing.canvas_plan import Box, CanvasPlan, Size
 from fila.processing.image_input import image_size, load_images, resized, to_channels_first
 from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
-from fila.processing.layout import NEWLINE, Piece, lay_out, token_indices
+from fila.processing.layout import DROPPED, NEWLINE, Piece, lay_out, token_indices
 from fila.processing.token_boxes import TokenPlace, token_box
-from fila.processing.token_pruning import DROPPED, prune_image
+from fila.processing.token_pruning import prune_image
 
 
 @dataclass(frozen=True)

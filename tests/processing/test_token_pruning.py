@@ -10,9 +10,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from fila import FilaImageProcessor, FilaProcessor
-from fila.processing.layout import LAYOUTS, NEWLINE, PADDING
+from fila.processing.layout import DROPPED, LAYOUTS, NEWLINE, PADDING
 from fila.processing.processing_fila import DEFAULT_CHAT_TEMPLATE
-from fila.processing.token_pruning import DROPPED, build_pruning, kept_cells, same_on_canvas
+from fila.processing.token_pruning import build_pruning, kept_cells, same_on_canvas
 from tests.cases import each
 from tests.helpers import TOKENS_PER_TILE, tiny_canvas_processor, tiny_image_processor, tiny_processor, tiny_tokenizer
 from tests.reference.naive_pruning import kept_cells as kept_one_by_one
