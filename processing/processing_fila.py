@@ -193,7 +193,7 @@ class FilaProcessor(ProcessorMixin):
 
     def preprocessing(self) -> dict[str, Any]:
         """Return the settings that decide pixels, and the number and order of their tokens, as plain JSON."""
-        own = {"tokens_per_tile": self.tokens_per_tile, "token_size": self.token_size, "layout": asdict(self._layout)}
+        own = {"tokens_per_tile": self.tokens_per_tile, "token_size": self.token_size, "layout": self._layout.settings}
         if self.video_processor is not None:
             videos = self.video_processor.preprocessing()
             own |= {f"video_{name}": value for name, value in videos.items()}
