@@ -123,10 +123,11 @@ class DeepseekOcrCanvas:
         """Return tile grid, tile and overview of the plan."""
         check_image_size(height, width)
         block = self.patch_size * self.patch_block
-        if self.tile_size.height % block or self.overview_size.height % block:
+        tile, overview = self.tile_size.height, self.overview_size.height
+        if tile % block or overview % block:
             raise ValueError(
-                f"Views of canvas 'deepseek_ocr' must be whole blocks of {block} pixels, `patch_size` times `multiple`"
-                f"; tiles have {self.tile_size.height} pixels per side, and the overview {self.overview_size.height}."
+                f"Views of canvas 'deepseek_ocr' must be whole blocks of {block} pixels, `patch_size` times "
+                f"`multiple`; tiles have {tile} pixels per side, and the overview {overview}."
             )
         if not self.tiles or max(height, width) <= self.tile_size.height:
             return (1, 1), self.overview_size, None

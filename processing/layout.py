@@ -92,6 +92,15 @@ class Layout:
         return self.has_newlines or self.separator
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """Return the fields that a model's training is compared by.
+
+        Fields that came later are left out where they are off, so that older checkpoints agree.
+        """
+        later = ("overview_newlines", "separator")
+        return {name: value for name, value in vars(self).items() if value or name not in later}
+
+    @property
     def texts(self) -> dict[str, str]:
         """Return the fields that are text."""
         return {

@@ -204,7 +204,7 @@ class FilaProcessor(ProcessorMixin):
     def preprocessing(self) -> dict[str, Any]:
         """Return the settings that decide pixels, and the number and order of their tokens, as plain JSON."""
         layout = self._layout if self.prune is None else build_layout(self.layout)
-        own = {"tokens_per_tile": self.tokens_per_tile, "token_size": self.token_size, "layout": asdict(layout)}
+        own = {"tokens_per_tile": self.tokens_per_tile, "token_size": self.token_size, "layout": layout.settings}
         if self.prune is not None:
             own["prune"] = self.prune
         if self.video_processor is not None:

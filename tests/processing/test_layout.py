@@ -289,3 +289,8 @@ def test_overview_newlines_and_separator_alone() -> None:
         assert not layout.is_one_run
     with pytest.raises(ValueError, match=r"`overview_newlines` those of the overview's; set the processor's"):
         lay_out(build_layout({"type": "fila", "overview_newlines": True}), Geometry((1, 1), (4,)))
+
+
+def test_fields_that_came_later_do_not_part_older_checkpoints() -> None:
+    assert "separator" not in LAYOUTS["fila"].settings
+    assert build_layout({"type": "fila", "separator": True}).settings["separator"] is True
