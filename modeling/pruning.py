@@ -225,7 +225,7 @@ class VisionZip:
             )
         if config.vision_feature_select != "patch":
             raise PruningError("`prune` 'visionzip' adds CLS by itself: `vision_feature_select` must be 'patch'.")
-        if config.injection["type"] != "none" or config.has_serial_towers or hasattr(tower, "vit_merger"):
+        if config.has_injection or config.has_serial_towers or hasattr(tower, "vit_merger"):
             raise PruningError(
                 "`prune` 'visionzip' chooses among the patches of a ViT that reads pixels, keeps their number and "
                 "gives one stream of features; this model has an injection, serial towers or `merge_after`. Load it "

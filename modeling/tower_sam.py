@@ -123,6 +123,10 @@ class SamTower(SamVisionEncoder):
         if self.options.tap is not None:
             self.tap_neck = build_neck(config, self.options.neck)
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the patch convolution, whose output gets a gradient where checkpointing needs one."""
+        return self.patch_embed.projection
+
     @classmethod
     def is_custom_code(cls) -> bool:
         """Keep transformers from skipping SAM's own init rules."""

@@ -94,7 +94,8 @@ class Answerer:
             "pad_token_id": processor.tokenizer.pad_token_id,
             **generation,
         }
-        self._features: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}  # and gaps, by image, of the last batch
+        # tokens, gaps and streams by image, of the last batch
+        self._features: dict[str, tuple[torch.Tensor, ...]] = {}
 
     @torch.no_grad()
     def __call__(self, questions: Sequence[Question]) -> list[Generated]:
@@ -129,14 +130,16 @@ class Answerer:
             found: Any = self.model.get_image_features(**images, return_dict=True)
             tokens = found.pooler_output
             gaps = getattr(found, "gaps", None) or [torch.zeros(len(own), dtype=torch.int64) for own in tokens]
-            kept |= dict(zip(new, zip(tokens, gaps, strict=True), strict=True))
+            streams = getattr(found, "deepstack_features", None) or []
+            kept |= dict(zip(new, zip(tokens, gaps, *streams, strict=True), strict=True))
         self._features = kept
         every = [kept[key] for key in keys]
-        pruned = any(bool(gaps.any()) for _, gaps in every)
+        tokens, gaps, *streams = ([*parts] for parts in zip(*every, strict=True))
         return FilaImageFeatures(
-            pooler_output=cast(Any, [tokens for tokens, _ in every]),
+            pooler_output=cast(Any, tokens),
             in_runs=in_runs,
-            gaps=[gaps for _, gaps in every] if pruned else None,
+            gaps=gaps if any(bool(own.any()) for own in gaps) else None,
+            deepstack_features=streams or None,
         )
 
 

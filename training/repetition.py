@@ -45,7 +45,7 @@ def find_repetition(text: str) -> Repetition | None:
 
     Example:
         >>> find_repetition("The end. " + "and so on " * 4)
-        Repetition(unit='and so on ', times=4, start=9)
+        Repetition(unit=' and so on', times=4, start=8)
         >>> find_repetition("The end. " + "and so on " * 3)
     """
     for length in range(1, len(text) // TIMES + 1):

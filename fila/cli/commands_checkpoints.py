@@ -16,7 +16,11 @@ from fila.cli.common import Debug, Trust, app, one_line_errors, print_table, rea
 IMPORTED = (
     "cogvlm2-video",
     "deepseek-ocr",
+    "deepseek-vl-hybrid",
     "eagle",
+    "eagle2",
+    "eagle2-small",
+    "granite4-vision",
     "internvl",
     "leo",
     "llava-hr",

@@ -23,7 +23,7 @@ from fila.cli.commands_training import read_settings
 from fila.conversion.import_checkpoint import import_checkpoint
 from fila.conversion.verify import verify
 from fila.training.data import open_data
-from tests.conversion.originals import ORIGINALS, write_original
+from tests.conversion.originals import ORIGINALS, import_settings, write_original
 from tests.helpers import tiny_model, tiny_processor
 from tests.training.samples import make_samples, write_json_lines
 
@@ -419,7 +419,9 @@ def test_imported_checkpoint_is_asked_drawn_trained_and_evaluated(
 ) -> None:
     """What a user does with a system that is not FILA, one command after the other."""
     state = write_original(tmp_path / "theirs", ORIGINALS[name])
-    ours = import_checkpoint(tmp_path / "theirs", tmp_path / "ours", progress=False, **ORIGINALS[name].settings)
+    ours = import_checkpoint(
+        tmp_path / "theirs", tmp_path / "ours", progress=False, **import_settings(ORIGINALS[name], tmp_path / "theirs")
+    )
     trained = tmp_path / "run" / "final"
     for command in (
         ("ask", ours, image, "What?", "--max-new-tokens", 2),

@@ -27,7 +27,7 @@ AUTO_CLASSES = "from transformers import AutoModelForImageTextToText, AutoProces
 OF_A_COMMAND = {"PIL", "annotated_doc", "annotated_types", "click", "fila", "fila_cli", "pydantic", "pydantic_core"}
 OF_A_COMMAND |= {"rich", "shellingham", "typer", "typing_inspection"}
 # What the package brings: the towers' classes, what generates, and transformers' pipelines with what these stand on.
-OF_THE_PACKAGE = {"clip", "dinov2", "dinov2_with_registers", "internvl", "pix2struct", "sam", "siglip"}
+OF_THE_PACKAGE = {"blip_2", "clip", "dinov2", "dinov2_with_registers", "internvl", "pix2struct", "sam", "siglip"}
 OF_THE_PACKAGE |= {"bert", "speecht5"}  # older versions import all pipelines at once
 
 

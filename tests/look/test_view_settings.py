@@ -102,7 +102,7 @@ def test_open_eyes_rejects_a_tile_that_is_no_multiple_of_the_patch(tile: int, pa
 
 def test_open_eyes_of_unequal_views_count_in_the_patch_of_the_settings() -> None:
     eyes = open_eyes(canvas={"type": "minicpm"}, tile=64, patch=16)
-    assert eyes.image_processor.canvas == {"type": "minicpm", "patch_size": 16}
+    assert eyes.image_processor.canvas == {"type": "minicpm", "patch_size": 16, "multiple": 1}
     assert eyes.image_processor.high_res_size is None
 
 

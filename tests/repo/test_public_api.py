@@ -59,6 +59,7 @@ COMMANDS = {
     "import",
     "pages",
     "plan",
+    "read",
     "recipes",
     "run",
     "train",
