@@ -33,7 +33,7 @@ PICTURES: dict[str, tuple[dict[str, object], str, int]] = {
     "square_pad": ({"type": "square_pad", "grid": 2, "overview": True}, "fila", 336),
     "long_edge_tiers": ({"type": "long_edge_tiers"}, "fila", 336),
     "native": ({"type": "native"}, "fila", 336),
-    "redrawn_square": ({"type": "redrawn_square"}, "fila", 384),
+    "redrawn_square": ({"type": "redrawn_square"}, "fila", 336),
 }
 
 

@@ -59,6 +59,7 @@ PRIVATE = {
     "InternVLVisionLayer": LAYERS,
     "SamLayerNorm": LAYERS,
     "SamVisionEncoder": LAYERS,
+    "SamVisionNeck": LAYERS,
     "SiglipAttention": LAYERS,
     "SiglipEncoderLayer": LAYERS,
     "SiglipVisionEmbeddings": LAYERS,
