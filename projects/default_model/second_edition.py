@@ -40,9 +40,9 @@ from fila.training.data import GeneratedSamples, open_data, questions
 from fila.training.evaluation import answer_questions
 from fila.training.page_files import write_sample
 from fila.training.page_fonts import Face
-from fila.training.trainer import FilaTrainer
 from projects.default_model.printed_fonts import printed_faces
 from projects.default_model.printed_pages import make_printed_sample
+from projects.default_model.telling import TellingCollator, TellingTrainer
 
 FIRST_EDITION = Path(fila.__file__).parent / "assets" / "default_model"
 # Latin-1 letters and marks, the euro, and what word processors make of quotes and dashes.
@@ -50,7 +50,8 @@ MORE_CHARACTERS = "".join(map(chr, (*range(0xA1, 0xAD), *range(0xAE, 0x100)))) +
 # Marks that no decomposition leads to a letter, each beside one that the first edition knows.
 _MARKS = "€£¥×÷ßæÆøØðœŒ–—‘’“”„•…µ·¿¡°§¢©®¦þ²³¹«»ºªÐÞ¬´"  # noqa: RUF001
 ALIKE = dict(zip(_MARKS, "ELYx-BaAoOdoO--''\"\",*.u.?!oSccr|p231<>oaDP-'", strict=True))
-BATCH, QUESTIONS, RATE, WARM_UP, LOWEST = 8, 8, 3e-4, 100, 0.02
+BATCH, QUESTIONS, RATE, WARM_UP, LOWEST = 8, 12, 3e-4, 100, 0.02
+TELLING = 0.5  # weight of the loss of the characters in every patch, see telling.py
 SAVE_SECONDS, LOG_STEPS, EVAL_STEPS = 270, 10, 150
 VALIDATION_QUESTIONS = 60
 
@@ -174,7 +175,8 @@ class _Watch(TrainerCallback):
             seconds = round(time.time() - self.began)
             loss, rate = round(logs["loss"], 4), logs.get("learning_rate")
             worked = round(time.process_time())  # of the processor, where `seconds` are of the clock
-            self.log(step=state.global_step, loss=loss, rate=rate, seconds=seconds, cpu_seconds=worked)
+            told = round(logs.get("told", 0.0), 4)  # of the characters, by the head of telling.py
+            self.log(step=state.global_step, loss=loss, told=told, rate=rate, seconds=seconds, cpu_seconds=worked)
 
     def on_step_end(
         self,
@@ -265,7 +267,13 @@ def train(run: Path, *, steps: int | None, threads: int) -> bool:
     )
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, fall))
     watch = _Watch(run, processor, held_out)
-    trainer = FilaTrainer(
+    characters = sorted(token for token in processor.tokenizer.get_vocab() if len(token) == 1 and not token.isspace())
+    trainer = TellingTrainer(
+        weight=TELLING,
+        num_classes=1 + len(characters),
+        data_collator=TellingCollator(
+            processor, class_of={character: number for number, character in enumerate(characters, start=1)}
+        ),
         model=model,
         args=arguments,
         processing_class=processor,
