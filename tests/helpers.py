@@ -112,6 +112,7 @@ TINY_CANVASES: dict[str, dict[str, Any]] = {
     "long_edge_tiers": {"tiers": [[100, 50], [40, 30]]},
     "minicpm": {"patch_size": PATCH},
     "native": {"patch_size": PATCH, "max_patches": 60},
+    "redrawn_square": {"side": 64, "least": 24},
     "square_pad": {"grid": 2, "overview": True},
     "uhd": {"patch_size": PATCH},
 }

@@ -35,6 +35,7 @@ NUM_SIZES = 30_000  # for each canvas
 
 CONNECTOR_PARTS = {name: build_connector(tiny_config(**connector_settings(name)), 20) for name in CONNECTORS}
 CANVAS_PARTS = {name: tiny_image_processor(canvas=tiny_canvas(name), high_res_size=None).plans() for name in CANVASES}
+ONE_VIEW = {name for name, part in CANVAS_PARTS.items() if part(97, 1000).num_views == 1}
 
 
 def fits(combination: Combination) -> bool:
@@ -59,7 +60,7 @@ def takes_layout(canvas: str, connector: str, layout: str) -> bool:
     """Whether a processor can lay out the tokens; where there is one view, there is nothing to lay out."""
     has_rows = CONNECTOR_PARTS[connector].patch_block is not None
     asked = LAYOUTS[layout]
-    only_views = canvas in ("native", "single") and not asked.overview_newlines
+    only_views = canvas in ONE_VIEW and not asked.overview_newlines
     return not asked.has_newlines or has_rows or only_views
 
 

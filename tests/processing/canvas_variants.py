@@ -28,6 +28,8 @@ SETTINGS: list[tuple[dict[str, Any], Size]] = [
     ({"type": "minicpm", "patch_size": 7, "max_slices": 4, "max_view_area": None}, SQUARE),
     ({"type": "native", "patch_size": 5, "max_patches": 50}, TILE),
     ({"type": "native", "patch_size": 5, "multiple": 2, "max_patches": 50, "fit": "corner"}, TILE),
+    ({"type": "redrawn_square", "side": 64, "least": 5}, TILE),
+    ({"type": "redrawn_square", "side": 40, "filter": "bicubic", "fill": [1, 2, 3]}, SQUARE),
     ({"type": "single"}, TILE),
     ({"type": "square_pad"}, SQUARE),
     ({"type": "square_pad", "grid": 2, "overview": True, "exact": True}, SQUARE),

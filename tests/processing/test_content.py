@@ -36,7 +36,12 @@ def test_content_mask_is_where_a_white_image_is_white(canvas: str) -> None:
     made = image_processor(canvas, **options)
     batch: Any = made([white(size) for size in SIZES], return_content=True, do_normalize=False, return_tensors="pt")
     assert batch["content_mask"].dtype == torch.bool
-    assert torch.equal(batch["content_mask"], (batch["pixel_values"] == 1).all(dim=2))
+    mask, is_white = batch["content_mask"], (batch["pixel_values"] == 1).all(dim=2)
+    if canvas == "redrawn_square":  # filtered together with its padding, so the edge of the image is a mixture
+        assert is_white.any(dim=(2, 3)).all()
+        assert mask[is_white].all()
+    else:
+        assert torch.equal(mask, is_white)
 
 
 @each("canvas", CANVASES)

@@ -4,6 +4,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,12 +39,17 @@ def naive(processor: FilaImageProcessorPil, image: Image.Image) -> Iterator[np.n
     """Views and high-res canvas by transformers' resize, rescaling and normalisation, step by step on whole arrays."""
     pixels, plan = np.asarray(image).transpose(2, 0, 1), processor.plan(image.height, image.width)
 
-    def resize(array: np.ndarray, size: Size) -> np.ndarray:
-        return processor.resize(array, SizeDict(height=size.height, width=size.width), resample=processor.resample)
+    def resize(array: np.ndarray, size: Size, resample: Any = None) -> np.ndarray:
+        resample = processor.resample if resample is None else resample
+        return processor.resize(array, SizeDict(height=size.height, width=size.width), resample=resample)
 
     def normalized(array: np.ndarray, mean: Any, std: Any) -> np.ndarray:
         return processor.normalize(processor.rescale(array, processor.rescale_factor), mean, std)
 
+    if plan.drawn_size is not None:
+        pixels = resize(pixels, plan.drawn_size)
+    if plan.filter is not None:
+        resize = partial(resize, resample=PILImageResampling[plan.filter.upper()])
     overview = render_overview(pixels, plan, resize)
     views = [] if overview is None else [overview]
     for view in [*views, *cut(render_canvas(pixels, plan, resize), plan.tile_boxes)]:
