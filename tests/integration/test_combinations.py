@@ -109,7 +109,13 @@ def reasons(combination: Combination) -> list[str]:
     if asked.unpad != "no" and not views.centred:
         found.append("drops the rows and columns around an image in the middle")
     if not read.tokens_are_places and connector in NEED_TWO_ROWS:
-        found += ["joins 2x2 patches", "joins 2x2 features", "pools 2x2 patches", "windows of 2x2", "frames, rows and columns"]
+        found += [
+            "joins 2x2 patches",
+            "joins 2x2 features",
+            "pools 2x2 patches",
+            "windows of 2x2",
+            "frames, rows and columns",
+        ]
     if unequal and joins.patch_block and multiple(canvas, connector).get("multiple", 1) % joins.patch_block:
         found.append("not whole blocks")
     if connector in NEED_LOW_WIDTH and read.output_size != LOW_WIDTH:
