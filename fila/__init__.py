@@ -33,6 +33,7 @@ from fila.modeling.modeling_var_vq import VarVQModel
 from fila.modeling.var_quantizer import FilaMultiScaleQuantizer
 from fila.pipeline import register as _register_pipeline
 from fila.processing import canvas
+from fila.processing.image_document import open_page, read_pages
 from fila.processing.image_processing_fila import FilaImageProcessor, FilaImageProcessorPil
 from fila.processing.image_processing_var import VarImageProcessor, VarImageProcessorPil
 from fila.processing.layout import Layout
@@ -159,5 +160,7 @@ __all__ = [
     "VarVQConfig",
     "VarVQModel",
     "load_parts",
+    "open_page",
+    "read_pages",
     "register_part",
 ]

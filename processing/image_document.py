@@ -11,6 +11,7 @@ Pdfium repairs what it can of a damaged file and draws the rest, so a file witho
 Pdfium is not made for threads; a lock lets one of them draw at a time. This file is not copied into checkpoints.
 """
 
+import importlib
 import io
 import math
 import os
@@ -27,6 +28,7 @@ from .canvas_plan import Size
 from .image_decode import MAX_FRAME, check_size, open_header
 from .image_error import ImageInputError, UnusableImage, with_name
 from .image_input import load_images
+from .image_settings import square
 from .image_source import check_bytes, is_document, split_frame
 from .image_whole import CUT
 
@@ -41,7 +43,6 @@ END_BYTES, PADDING = 2048, 2**16  # where they are looked for, before what a fil
 NEEDS = "is a PDF, which needs pypdfium2"
 INSTALL = "Install it: `pip install pypdfium2`."
 PASSWORD = "Save it without a password, for instance with `qpdf --decrypt`."
-NO_PAGES = "Write it again, with a page."
 _LOCK = threading.Lock()
 
 
@@ -53,6 +54,36 @@ def default_page_size(height: float, width: float) -> Size:
         Size(height=2200, width=1700)
     """
     return Size(math.ceil(height * PAGE_DPI / 72), math.ceil(width * PAGE_DPI / 72))
+
+
+def canvas_page_size(image_processor: Any, height: float, width: float, **overrides: Any) -> Size:
+    """Return the pixels at which a page is drawn: the most that an image processor's canvas can show of it.
+
+    That is the page's part of the largest canvas that the strategy has for its shape, or of the high-res canvas where
+    there is one; more, where the strategy chooses that canvas only for larger images.
+
+    Args:
+        image_processor: A `FilaImageProcessor`.
+        height: Height of the page, in any unit.
+        width: Its width, in the same unit.
+        overrides: `canvas`, `size` or `high_res_size`, as in a call.
+    """
+    settings = {"size": image_processor.size, "high_res_size": image_processor.high_res_size, **overrides}
+    tile = square(settings["size"] or image_processor.size, "size").height
+    high_res = settings["high_res_size"]
+    enlarged = 1.0 if high_res is None else max(1.0, square(high_res, "high_res_size").height / tile)
+    plans = image_processor.plans(**overrides)
+
+    def scaled(scale: float) -> Size:
+        return Size(max(1, math.ceil(height * scale)), max(1, math.ceil(width * scale)))
+
+    largest = plans(*scaled(MAX_SIDE / max(height, width)))
+    least = largest.content_box.size
+    for step in range(4):  # a strategy may choose that canvas only for images that it has to shrink
+        page = Size(*(math.ceil(side * enlarged * 1.2**step) for side in least))
+        if plans(*page).num_tiles >= largest.num_tiles:
+            return page
+    return Size(*(math.ceil(side * enlarged) for side in least))
 
 
 def render_page(source: str | bytes, frame: int | None, page_size: PageSize | None = None) -> Image.Image:
@@ -71,7 +102,7 @@ def render_page(source: str | bytes, frame: int | None, page_size: PageSize | No
         try:
             bitmap = page.render(scale=scale, rev_byteorder=True, prefer_bgrx=False)
         except Exception as error:  # pdfium gives no reason, and pypdfium2 raises its own
-            raise UnusableImage(f"has a page {_number(frame)} that cannot be drawn ({error})", CUT) from error
+            raise UnusableImage(f"has a page {_number(frame)} that cannot be drawn ({_told(error)})", CUT) from error
         picture: Image.Image = bitmap.to_pil().convert("RGB").copy()
         bitmap.close()
     assert picture.size == size[::-1]
@@ -168,7 +199,7 @@ def page_names(source: str | os.PathLike[str]) -> Iterator[str]:
 def _document(source: str | bytes) -> Iterator[Any]:
     """Open a PDF of at least one page."""
     try:
-        import pypdfium2
+        pypdfium2: Any = importlib.import_module("pypdfium2")
     except ImportError as error:
         raise UnusableImage(NEEDS, INSTALL) from error
     _check_whole(source)
@@ -176,11 +207,15 @@ def _document(source: str | bytes) -> Iterator[Any]:
         try:
             document = pypdfium2.PdfDocument(source)
         except pypdfium2.PdfiumError as error:
-            raise _refusal(source, error) from error
+            if _has_no_pages(source):  # pdfium has no error for it, and tells the one before
+                raise UnusableImage("is a PDF of 0 pages", "Write it again, with a page.") from error
+            if getattr(error, "err_code", None) == pypdfium2.raw.FPDF_ERR_PASSWORD:
+                raise UnusableImage("is a PDF that is encrypted and needs a password", PASSWORD) from error
+            raise UnusableImage(f"is a damaged PDF ({_told(error)})", CUT) from error
         try:
             count = len(document)
             if count < 1:
-                raise UnusableImage("is a PDF of 0 pages", NO_PAGES)
+                raise UnusableImage("is a PDF of 0 pages", "Write it again, with a page.")
             if count > MAX_PAGES:
                 raise UnusableImage(f"is a PDF of {count} pages, and {MAX_PAGES} can be read", "Split it.")
             if document.get_formtype() != pypdfium2.raw.FORMTYPE_NONE:
@@ -188,16 +223,6 @@ def _document(source: str | bytes) -> Iterator[Any]:
             yield document
         finally:
             document.close()
-
-
-def _refusal(source: str | bytes, error: Exception) -> UnusableImage:
-    """Return the error for a PDF that pdfium does not load; its own reason may be that of an earlier file."""
-    content = source if isinstance(source, bytes) else Path(source).read_bytes()
-    if b"/Encrypt" in content:
-        return UnusableImage("is a PDF that is encrypted and needs a password", PASSWORD)
-    if re.search(rb"/Count\s+0\b", content) and not re.search(rb"/Type\s*/Page\b", content):
-        return UnusableImage("is a PDF of 0 pages", NO_PAGES)
-    return UnusableImage(f"is a damaged PDF ({error})", CUT)
 
 
 @contextmanager
@@ -211,11 +236,24 @@ def _page(source: str | bytes, frame: int | None) -> Iterator[Any]:
         try:
             page = document[frame or 0]
         except Exception as error:
-            raise UnusableImage(f"has a page {_number(frame)} that cannot be read ({error})", CUT) from error
+            raise UnusableImage(f"has a page {_number(frame)} that cannot be read ({_told(error)})", CUT) from error
         try:
             yield page
         finally:
             page.close()
+
+
+def _has_no_pages(source: str | bytes) -> bool:
+    """Return whether a small file says in plain text that it has a list of pages, and no page."""
+    if isinstance(source, str):
+        if Path(source).stat().st_size > 2**20:
+            return False
+        source = Path(source).read_bytes()
+    return bool(re.search(rb"/Type\s*/Pages", source) and not re.search(rb"/Type\s*/(Page(?!s)|ObjStm)", source))
+
+
+def _told(error: Exception) -> str:
+    return str(error).rstrip(".")
 
 
 def _number(frame: int | None) -> int:

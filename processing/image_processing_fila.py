@@ -31,7 +31,6 @@ With `return_tensors=None` each entry is a list with one array per image, withou
 """
 
 import functools
-import math
 import os
 from collections.abc import Callable
 from typing import Any, Unpack, cast
@@ -66,7 +65,6 @@ if is_torch_available():
 
 logger = logging.get_logger(__name__)
 
-LARGE_PAGE = 2**14  # longest side of a page that fills any canvas, in pixels
 DEFAULT_CANVAS = {"type": "fila"}
 DEFAULT_SIZE = {"height": 336, "width": 336}
 DEFAULT_HIGH_RES_SIZE = {"height": 768, "width": 768}
@@ -186,35 +184,9 @@ class _FilaImageProcessing(BaseImageProcessor):
         return load_images(image_url_or_urls, page_size=self.page_size)
 
     def page_size(self, height: float, width: float, **overrides: Unpack[FilaImageProcessorKwargs]) -> Size:
-        """Return the pixels at which a page of a PDF is drawn: the most that the canvas can show of it.
-
-        That is the page's part of the largest canvas that the strategy has for its shape, or of the high-res canvas
-        where there is one; more, where the strategy chooses that canvas only for larger images.
-
-        Args:
-            height: Height of the page, in any unit.
-            width: Its width, in the same unit.
-            overrides: `canvas`, `size` or `high_res_size`, as in a call.
-        """
-        settings: dict[str, Any] = {
-            name: overrides.get(name, getattr(self, name)) for name in ("size", "high_res_size")
-        }
-        tile = square(settings["size"] or self.size, "size").height
-        high_res = settings["high_res_size"]
-        enlarged = 1.0 if high_res is None else max(1.0, square(high_res, "high_res_size").height / tile)
-        plans = self.plans(**overrides)
-
-        def scaled(scale: float) -> Size:
-            return Size(max(1, math.ceil(height * scale)), max(1, math.ceil(width * scale)))
-
-        largest = plans(*scaled(LARGE_PAGE / max(height, width)))
-        content = largest.content_box.size
-        page = Size(*(math.ceil(side * enlarged) for side in content))
-        for _ in range(8):  # a strategy may choose that canvas only for images that it has to shrink
-            if plans(*page).num_tiles >= largest.num_tiles:
-                break
-            page = Size(*(math.ceil(side * 1.2) for side in page))
-        return page
+        """Return the pixels at which a page of a PDF is drawn; see `image_document.canvas_page_size`."""
+        size: Size = from_fila("processing.image_document", "A PDF").canvas_page_size(self, height, width, **overrides)
+        return size
 
     def cache_images(self, max_bytes: int | None) -> Any:
         """Cache processed images up to a number of bytes; see `image_cache.py`.
@@ -324,9 +296,9 @@ class _FilaImageProcessing(BaseImageProcessor):
         kind, device = kwargs.get("return_tensors"), kwargs.get("device")
         options = [kwargs.get(name) for name in NORMALIZE_KWARGS]
 
-        def resize(image: Any, size: Size, resample: Any = kwargs["resample"]) -> Any:
+        def resize(image: Any, size: Size) -> Any:
             size_dict = SizeDict(height=size.height, width=size.width)
-            return self.resize(image=image, size=size_dict, resample=resample)
+            return self.resize(image=image, size=size_dict, resample=kwargs["resample"])
 
         def normalize(pixels: Any, mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> Any:
             return self._normalized(pixels, mean, std, *options)

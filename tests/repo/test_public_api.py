@@ -47,6 +47,8 @@ NAMES = {
     "VarVQConfig",
     "VarVQModel",
     "load_parts",
+    "open_page",
+    "read_pages",
     "register_part",
 }
 COMMANDS = {
