@@ -102,7 +102,7 @@ def render_page(source: str | bytes, frame: int | None, page_size: PageSize | No
         try:
             bitmap = page.render(scale=scale, rev_byteorder=True, prefer_bgrx=False)
         except Exception as error:  # pdfium gives no reason, and pypdfium2 raises its own
-            raise UnusableImage(f"has a page {_number(frame)} that cannot be drawn ({_told(error)})", CUT) from error
+            raise UnusableImage(f"has a page {(frame or 0) + 1} that cannot be drawn ({_told(error)})", CUT) from error
         picture: Image.Image = bitmap.to_pil().convert("RGB").copy()
         bitmap.close()
     assert picture.size == size[::-1]
@@ -209,7 +209,7 @@ def _document(source: str | bytes) -> Iterator[Any]:
         except pypdfium2.PdfiumError as error:
             if _has_no_pages(source):  # pdfium has no error for it, and tells the one before
                 raise UnusableImage("is a PDF of 0 pages", "Write it again, with a page.") from error
-            if getattr(error, "err_code", None) == pypdfium2.raw.FPDF_ERR_PASSWORD:
+            if getattr(error, "err_code", None) in (pypdfium2.raw.FPDF_ERR_PASSWORD, pypdfium2.raw.FPDF_ERR_SECURITY):
                 raise UnusableImage("is a PDF that is encrypted and needs a password", PASSWORD) from error
             raise UnusableImage(f"is a damaged PDF ({_told(error)})", CUT) from error
         try:
@@ -228,15 +228,15 @@ def _document(source: str | bytes) -> Iterator[Any]:
 @contextmanager
 def _page(source: str | bytes, frame: int | None) -> Iterator[Any]:
     with _document(source) as document:
-        count = len(document)
+        count, number = len(document), (frame or 0) + 1
         if frame is None and count > 1:
             raise UnusableImage(f"is a PDF of {count} pages", "Choose one: `#page=1` after the path is the first.")
-        if not 0 <= (frame or 0) < count:
-            raise UnusableImage(f"has no page {_number(frame)}; it has {count}", "Pages count from 1.")
+        if not 1 <= number <= count:
+            raise UnusableImage(f"has no page {number}; it has {count}", "Pages count from 1.")
         try:
-            page = document[frame or 0]
+            page = document[number - 1]
         except Exception as error:
-            raise UnusableImage(f"has a page {_number(frame)} that cannot be read ({_told(error)})", CUT) from error
+            raise UnusableImage(f"has a page {number} that cannot be read ({_told(error)})", CUT) from error
         try:
             yield page
         finally:
@@ -254,10 +254,6 @@ def _has_no_pages(source: str | bytes) -> bool:
 
 def _told(error: Exception) -> str:
     return str(error).rstrip(".")
-
-
-def _number(frame: int | None) -> int:
-    return (frame or 0) + 1
 
 
 def _scale(page: Any, page_size: PageSize) -> tuple[float, Size]:
