@@ -2,6 +2,7 @@
 # Licensed under the Apache License, Version 2.0.
 """Greedy answers to batches of questions, with one vision pass for all questions about an image."""
 
+import copy
 import hashlib
 import math
 from collections.abc import Sequence
@@ -11,9 +12,11 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from PIL import Image
-from transformers import GenerationMixin
+from transformers import DynamicCache, GenerationMixin
+from transformers.cache_utils import Cache, DynamicLayer
 
 from fila.modeling.image_tokens import take_rows
+from fila.modeling.modeling_cache_name import CACHE_NAME
 from fila.modeling.modeling_fila import IMAGE_INPUTS, FilaForConditionalGeneration
 from fila.modeling.modeling_outputs import FilaImageFeatures
 from fila.processing.processing_fila import FilaProcessor
@@ -25,6 +28,7 @@ from .repetition import Repetition, RepetitionStop, stopped_by
 
 # Older transformers would pass features that were computed before to every step of generation.
 _TAKES_FEATURES = hasattr(GenerationMixin, "_supports_mm_encoder_outputs")
+PLAIN = {"max_new_tokens", "min_new_tokens", "do_sample", "pad_token_id"}  # with these a prompt may begin with a cache
 
 
 class Generated(NamedTuple):
@@ -63,8 +67,9 @@ class Answerer:
     """Model and processor that answer batches of questions.
 
     An image that several questions of a batch are about is encoded once, and so is one that the batch before had too.
-    The answers are those to the questions asked apart. Older transformers, sharded models and videos encode for each
-    question.
+    Where all questions of a batch are about the same images, so does the language model with what every prompt begins
+    with, to the last image token. The answers are those to the questions asked apart. Older transformers, sharded
+    models and videos encode for each question.
 
     Args:
         model: The model, in eval mode.
@@ -96,6 +101,7 @@ class Answerer:
         }
         # tokens, gaps and streams by image, of the last batch
         self._features: dict[str, tuple[torch.Tensor, ...]] = {}
+        self._prefix: tuple[list[str], list[int], Cache] | None = None  # images, ids and what the model makes of them
 
     @torch.no_grad()
     def __call__(self, questions: Sequence[Question]) -> list[Generated]:
@@ -103,11 +109,18 @@ class Answerer:
         names = ("images", "videos", "messages")
         inputs = self.collate([{name: getattr(asked, name) for name in names} for asked in questions])
         inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
-        length = inputs["input_ids"].shape[1]
-        keys = [key for asked in questions for key in self._keys(asked)]
+        rows = [self._keys(asked) for asked in questions]
+        keys = [key for row in rows for key in row]
         can_share = _TAKES_FEATURES and self.model._supports_mm_encoder_outputs()
         if can_share and keys and "image_position_ids" not in inputs:  # rows of `packed_images` are left as they are
-            inputs["mm_encoder_outputs"] = {"image": self._encoded(inputs, keys)}
+            features = self._encoded(inputs, keys)
+            same = all(row == rows[0] for row in rows) and not any(asked.videos for asked in questions)
+            prefix = self._prefix_ids(inputs, features) if same else None
+            if prefix is None:
+                inputs["mm_encoder_outputs"] = {"image": features}
+            else:
+                inputs = self._after_prefix(inputs, prefix, rows[0], features)
+        length = inputs["input_ids"].shape[1]
         watch = Watch(self.processor.tokenizer, stop_repetition=self.stop_repetition, confidence=self.confidence)
         tokens = self.model.generate(**inputs, **self.generation, **watch.arguments())[:, length:]
         return watch.answers(tokens.tolist(), self.model.generation_config.eos_token_id)
@@ -141,6 +154,55 @@ class Answerer:
             gaps=gaps if any(bool(own.any()) for own in gaps) else None,
             deepstack_features=streams or None,
         )
+
+    def _prefix_ids(self, inputs: dict[str, Any], features: FilaImageFeatures) -> list[int] | None:
+        """Return the ids of all rows to the last image token, None where they differ or the cache is not plain."""
+        layers, defaults = (
+            DynamicCache(config=self.model.config.get_text_config()).layers,
+            self.model.generation_config,
+        )
+        plain = (
+            not {*self.generation} - PLAIN and defaults.num_beams in (None, 1) and not defaults.cache_implementation
+        )
+        if not plain or any(type(layer) is not DynamicLayer for layer in layers):
+            return None
+        if self.model.config.shared_positions or features.gaps is not None:  # positions do not count tokens there
+            return None
+        prefixes = []
+        for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True):
+            own = ids[mask.bool()].tolist()
+            placeholders = [place for place, token in enumerate(own) if token in self.model.config.placeholder_ids()]
+            prefixes.append(own[: placeholders[-1] + 1])
+        known = self._prefix is not None and self._prefix[1] == prefixes[0]
+        equal = all(prefix == prefixes[0] for prefix in prefixes)
+        return prefixes[0] if equal and (known or len(prefixes) > 1) else None
+
+    def _after_prefix(
+        self, inputs: dict[str, Any], prefix: list[int], keys: list[str], features: FilaImageFeatures
+    ) -> dict[str, Any]:
+        """Return inputs of `generate` that begin with the cache of a prefix; padding stands behind the prefix."""
+        if self._prefix is None or self._prefix[:2] != (keys, prefix):
+            self._prefix = None  # frees the memory of the last one first
+            ids = inputs["input_ids"].new_tensor([prefix])
+            streams = features.deepstack_features
+            of_one = FilaImageFeatures(
+                pooler_output=cast(Any, features.pooler_output)[: len(keys)],
+                in_runs=features.in_runs,
+                deepstack_features=streams and [stream[: len(keys)] for stream in streams],
+            )
+            encoded: Any = {"image": of_one}
+            made = self.model(input_ids=ids, mm_encoder_outputs=encoded, use_cache=True, logits_to_keep=1)
+            self._prefix = keys, prefix, getattr(made, CACHE_NAME)
+        cache = copy.deepcopy(self._prefix[2])
+        cache.batch_repeat_interleave(len(inputs["input_ids"]))
+        ids, mask = inputs["input_ids"].clone(), inputs["attention_mask"].clone()
+        for row, kept in zip(ids, mask, strict=True):
+            begins = len(kept) - int(kept.sum())
+            row[begins : begins + len(prefix)] = self.generation["pad_token_id"]
+            kept[begins : begins + len(prefix)] = 0
+            row[: len(prefix)] = row.new_tensor(prefix)
+            kept[: len(prefix)] = 1
+        return {"input_ids": ids, "attention_mask": mask, CACHE_NAME: cache}
 
 
 class Watch:

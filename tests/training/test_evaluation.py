@@ -154,6 +154,35 @@ def test_an_image_is_encoded_once_for_all_questions_about_it(monkeypatch: pytest
     assert encoded == ([2, 1] if _TAKES_FEATURES else [4, 4, 1])
 
 
+STREAMS = {"type": "streams", "streams": [{"tap": 1, "before": 0}, {"layer": "fusion", "before": 1}]}
+
+
+@pytest.mark.skipif(not _TAKES_FEATURES, reason="older transformers take no features")
+@each("changes", [{}, {"injection": STREAMS}])
+def test_questions_about_the_same_images_share_what_comes_before_them(changes: dict[str, Any]) -> None:
+    """The language model reads the images once; later questions about them too go on from there."""
+    model, processor, images = tiny_model(**changes), tiny_processor(), [random_image(20, 50), random_image(90, 91)]
+    content: list[dict[str, str]] = [{"type": "image"}, {"type": "image"}]
+    asked = [
+        Question(images, [{"role": "user", "content": [*content, {"type": "text", "text": text}]}], "a")
+        for text in ("Who?", "Where to?", "Hm?", "And how did it come here?")
+    ]
+    apart = [Answerer(model, processor, 7, confidence=True)([one])[0] for one in asked]
+    read: list[tuple[int, int]] = []
+    model.model.language_model.register_forward_pre_hook(
+        lambda _, args, given: read.append(tuple(given["inputs_embeds"].shape[:2])), with_kwargs=True
+    )
+    answerer = Answerer(model, processor, 7, confidence=True)
+    together = [*answerer(asked[:3]), *answerer(asked[3:])]
+    assert [one.text for one in together] == [one.text for one in apart]
+    assert [one.logprob for one in together] == pytest.approx([one.logprob for one in apart], abs=1e-4)
+    (_, prefix), (rows, rest) = read[:2]
+    assert (rows, len(read)) == (3, 1 + 2 * 7)
+    assert rest < prefix / 4  # three questions
+    assert max(length for _, length in read[2:]) < 2 * len("And how did it come here?")
+    assert len({one.text for one in together}) > 1
+
+
 def test_pictures_of_equal_pixels_are_told_apart_by_what_the_pixels_mean() -> None:
     image = random_image(20, 50)
     turned, grey = image.copy(), Image.fromarray(np.zeros((9, 9), np.uint8), "P")
