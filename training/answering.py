@@ -113,9 +113,10 @@ class Answerer:
         keys = [key for row in rows for key in row]
         can_share = _TAKES_FEATURES and self.model._supports_mm_encoder_outputs()
         if can_share and keys and "image_position_ids" not in inputs:  # rows of `packed_images` are left as they are
+            several = len(rows) > 1 or all(key in self._features for key in keys)
             features = self._encoded(inputs, keys)
             same = all(row == rows[0] for row in rows) and not any(asked.videos for asked in questions)
-            prefix = self._prefix_ids(inputs, features) if same else None
+            prefix = self._prefix_ids(inputs, features) if several and same else None
             if prefix is None:
                 inputs["mm_encoder_outputs"] = {"image": features}
             else:
@@ -173,9 +174,7 @@ class Answerer:
             own = ids[mask.bool()].tolist()
             placeholders = [place for place, token in enumerate(own) if token in self.model.config.placeholder_ids()]
             prefixes.append(own[: placeholders[-1] + 1])
-        known = self._prefix is not None and self._prefix[1] == prefixes[0]
-        equal = all(prefix == prefixes[0] for prefix in prefixes)
-        return prefixes[0] if equal and (known or len(prefixes) > 1) else None
+        return prefixes[0] if all(prefix == prefixes[0] for prefix in prefixes) else None
 
     def _after_prefix(
         self, inputs: dict[str, Any], prefix: list[int], keys: list[str], features: FilaImageFeatures
