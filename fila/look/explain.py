@@ -6,7 +6,8 @@
   added up over the layers and over the tokens of the answer. Each weight is spread evenly over the pixels that its
   token shows.
 - "gradient": the gradient of the answer's log-probability times the input, absolute, for every pixel of the views and
-  of the high-res canvas, each spread over the pixels of the image that it was drawn from.
+  of the high-res canvas, each spread over the pixels of the image that it was drawn from. One pixel's gradient is
+  noise: the heat of a pixel is that of the window around it that is as large as a patch of the low-res tower.
 
 An overview and tiles show the image twice, and a high-res canvas once more: what lies over one pixel is added up.
 What falls on padding is left out, as are newline and separator vectors and tokens that pruning left out.
@@ -145,7 +146,8 @@ def explain(
         processor = copy.copy(processor)
         processor.packed_images = False
     page = load_images(image, page_size=processor.image_processor.page_size)
-    seen = look(Eyes.of(model.config, processor, ""), page)
+    parts = model.model.vision_tower.fusion, model.model.multi_modal_projector
+    seen = look(Eyes.of(model.config, processor, "", parts), page)
     if method == "attention":
         check_places(model, seen)
     inputs = processor.apply_chat_template(
@@ -166,6 +168,9 @@ def explain(
         heat = heat_of_tokens(seen, combined(weights))
     else:
         heat = heat_of_gradients(seen, *pixel_gradients(model, dict(inputs), ids))
+        content = seen.plan.content_box.size
+        for axis in (0, 1):
+            heat = smoothed(heat, axis, model.config.patch_size * seen.source_size[axis] / content[axis])
     upright = to_channels_first(page, None, 0, to_rgb=True, to_uint8=True, data_format=None)
     shown = Image.fromarray(np.ascontiguousarray(upright.transpose(1, 2, 0)))
     return Explanation(shown, question, answer, method, heat / (heat.sum() or 1))
@@ -364,3 +369,21 @@ def shares(view: Box, content: Box, axis: int, count: int, length: int) -> Float
     pixels = np.arange(length, dtype=np.int64)[:, None] * unit
     shown = np.minimum(pixels + unit, edges[1:]) - np.maximum(pixels, edges[:-1])
     return cast(Floats, np.maximum(shown, 0) / np.diff(edges))
+
+
+def smoothed(heat: Floats, axis: int, window: float) -> Floats:
+    """Return the sums of a map over a window of so many pixels around each pixel, along one axis, exactly.
+
+    Pixels on the edge of the window count by their part in it; outside of the map there is nothing.
+    """
+    length = heat.shape[axis]
+    total = np.cumsum(np.insert(heat, 0, 0, axis=axis), axis=axis)
+    middles = np.arange(length) + 0.5
+
+    def up_to(edges: Floats) -> Floats:
+        edges = np.clip(edges, 0, length)
+        whole = np.minimum(edges.astype(np.int64), length - 1)
+        part = np.expand_dims(edges - whole, 1 - axis)
+        return np.take(total, whole, axis) * (1 - part) + np.take(total, whole + 1, axis) * part
+
+    return np.maximum(up_to(middles + window / 2) - up_to(middles - window / 2), 0)

@@ -80,9 +80,9 @@ def draw_heat(explanation: "Explanation", title: str) -> Image.Image:
     draw.rectangle([MARGIN - 1, HEADER - 1, MARGIN + width, HEADER + height], outline=RULE)
     for found in explanation.boxes(1):
         top, left, bottom, right = (round(edge * scale) for edge in found.box)
-        draw.rectangle(
-            [MARGIN + left - 2, HEADER + top - 2, MARGIN + right + 1, HEADER + bottom + 1], outline=INK, width=2
-        )
+        for by, colour in ((3, CARD), (1, INK)):  # one of them is seen on dark pages, the other on light ones
+            edges = (MARGIN + left - by, HEADER + top - by, MARGIN + right + by - 1, HEADER + bottom + by - 1)
+            draw.rectangle(edges, outline=colour, width=2)
     y = HEADER + height + 20
     ramp = Image.fromarray((np.sqrt(np.linspace(0, 1, 160))[None].repeat(18, axis=0) * 190).astype(np.uint8), "L")
     picture.paste(CARD, (MARGIN, y, MARGIN + 160, y + 18))
