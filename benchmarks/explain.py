@@ -5,8 +5,8 @@
 fila pages PAGES --split test --count 150 --fonts FONTS
 python benchmarks/explain.py PAGES/pages.jsonl RUN.jsonl
 
-Answers and what their maps hit are lines of RUN.jsonl; a run that was stopped goes on there. The box of a value is that
-of its characters, whose places the pages know.
+Answers and what their maps hit are lines of RUN.jsonl; a run that was stopped goes on there. The box of a value is
+that of its characters, whose places the pages know.
 
 touches   a pixel of the maximum lies in the value's box; for attention the maximum is one token's cell
 centre    the middle of the maximum lies in it
@@ -76,7 +76,7 @@ def measure(pages: Path, count: int, done: int) -> Iterator[dict[str, Any]]:
                 started = time.perf_counter()
                 found = explain(model, processor, image, field["question"], answer=answer, method=method)
                 answer = found.answer
-                record |= {"prediction": answer, "right": bool(exact(answer, field["answer"]))}
+                record |= {"prediction": answer, "right": bool(exact(answer, [field["answer"]]))}
                 if not record["right"] or box is None:
                     break
                 touches, centre = hits(found.heat, box)

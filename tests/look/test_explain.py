@@ -121,7 +121,7 @@ def see(**changes: Any) -> Seen:
     [
         {},
         {"shared_positions": True},
-        {"injection": {"type": "streams", "feature_layers": [1, 4], "before": [0, 1]}},
+        {"injection": {"type": "streams", "streams": [{"layer": 1, "before": 1}]}},
     ],
 )
 def test_attention_is_that_of_one_pass_over_all_tokens_and_the_model_is_as_it_was(changes: dict[str, Any]) -> None:
