@@ -171,6 +171,11 @@ def explain(
         content = seen.plan.content_box.size
         for axis in (0, 1):
             heat = smoothed(heat, axis, model.config.patch_size * seen.source_size[axis] / content[axis])
+    if not np.isfinite(heat).all():
+        raise ExplainError(
+            f"The {method} must be finite; in {str(model.dtype).removeprefix('torch.')} it is not. Load the model "
+            "with `dtype` float32."
+        )
     upright = to_channels_first(page, None, 0, to_rgb=True, to_uint8=True, data_format=None)
     shown = Image.fromarray(np.ascontiguousarray(upright.transpose(1, 2, 0)))
     return Explanation(shown, question, answer, method, heat / (heat.sum() or 1))

@@ -15,32 +15,31 @@ if TYPE_CHECKING:
     from fila.look.explain import Explanation
 
 Floats = npt.NDArray[np.floating[Any]]
-HOT = 0.5  # of the largest value: what belongs to a part
+HOT = 0.5  # of the largest heat: what belongs to a part
 COARSE = 256  # cells per side in which parts are found
 SIDE, MARGIN, HEADER, LEGEND, LEAST = 1008, 36, 116, 62, 560
 
 
 def hot_boxes(heat: Floats, count: int) -> list[tuple[Box, float]]:
-    """Return the parts of a heat-map, `(H, W)`, with most heat, and their shares of it.
+    """Return the parts of a heat-map, `(H, W)`, the one with the hottest pixel first, and their shares of the heat.
 
-    A part begins at the hottest pixel that is left, and holds all neighbours of at least half as much heat. Large
-    maps are read in cells of several pixels, each as hot as its hottest.
+    A part is what lies together and has at least half of the largest heat. Large maps are read in cells of several
+    pixels, each as hot as its hottest.
 
     Args:
         heat: Not negative.
         count: At most so many.
     """
-    total, step = float(heat.sum()), -(-max(heat.shape) // COARSE)
+    total, least, step = float(heat.sum()), HOT * float(heat.max()), -(-max(heat.shape) // COARSE)
     padded = np.pad(heat, [(0, -side % step) for side in heat.shape])
     cells = padded.reshape(padded.shape[0] // step, step, -1, step).max(axis=(1, 3))
     found: list[tuple[Box, float]] = []
-    while len(found) < count and (peak := float(cells.max())) > 0:
+    while len(found) < count and total > 0 and cells.max() >= least:
         start = np.unravel_index(int(cells.argmax()), cells.shape)
-        part = _part(cells, (int(start[0]), int(start[1])), HOT * peak)
+        part = _part(cells, (int(start[0]), int(start[1])), least)
         rows, cols = zip(*part, strict=True)
         top, left = min(rows) * step, min(cols) * step
-        bottom, right = min((max(rows) + 1) * step, heat.shape[0]), min((max(cols) + 1) * step, heat.shape[1])
-        hot = heat[top:bottom, left:right] >= HOT * peak  # to the pixel
+        hot = heat[top : (max(rows) + 1) * step, left : (max(cols) + 1) * step] >= least  # to the pixel
         ys, xs = np.flatnonzero(hot.any(axis=1)), np.flatnonzero(hot.any(axis=0))
         box = Box(top + int(ys[0]), left + int(xs[0]), top + int(ys[-1]) + 1, left + int(xs[-1]) + 1)
         found.append((box, float(heat[box.top : box.bottom, box.left : box.right].sum()) / total))
