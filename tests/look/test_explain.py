@@ -230,6 +230,21 @@ def test_pruned_tokens_have_no_cell() -> None:
     assert (found.heat[lit] > 0).all()
 
 
+def test_heat_is_of_the_image_that_was_given_where_a_limit_shrinks_it() -> None:
+    model, processor = built(("native", "clip", "none", "mlp", "fila"))
+    processor.max_image_tokens, processor.image_token_policy = 40, "shrink_images"
+    seen = look(Eyes.of(model.config, processor, ""), random_image(53, 97))
+    assert seen.plan.image_size != seen.source_size
+    weights = np.zeros(seen.num_tokens)
+    weights[-5] = 1
+    lit = np.argwhere(heat_of_tokens(seen, weights) > 0)
+    _, box = seen.shown_by(seen.num_tokens - 5)
+    assert box is not None
+    assert (lit.min(0) >= box[:2]).all()
+    assert (lit.max(0) < box[2:]).all()
+    assert explain(model, processor, random_image(53, 97), "a", answer="cd").heat.shape == (53, 97)
+
+
 @each(
     ("changes", "name"),
     [

@@ -55,6 +55,7 @@ COMMANDS = {
     "demo",
     "estimate",
     "evaluate",
+    "explain",
     "export",
     "import",
     "pages",
