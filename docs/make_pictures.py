@@ -13,8 +13,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from fila.cli.ask import load_checkpoint
 from fila.cli.demo import bundled_files
 from fila.look.contact_sheet import draw_contact_sheet, look_with_all
+from fila.look.explain import explain
 from fila.look.processed_image import look
 from fila.look.view import draw_view
 from fila.look.view_settings import Eyes, open_eyes
@@ -71,6 +73,15 @@ def main(folder: str = "docs/images") -> None:
         target / "tokens.png",
     )
     save(draw_contact_sheet(look_with_all(eyes, image), title="page.png", subtitle=eyes.name), target / "compare.png")
+    save(explained().reduce(2), target / "explain.png")
+
+
+def explained() -> Image.Image:
+    """What `fila explain` draws of a bundled page."""
+    with bundled_files() as assets:
+        model, processor = load_checkpoint(str(assets / "default_model"), device="cpu")
+        name = assets / "demo_pages" / "images" / "00500004.jpg"
+        return explain(model, processor, str(name), "What is the Thipjoy ferry?").picture(name.name)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ COMMANDS = {
     "demo",
     "estimate",
     "evaluate",
+    "explain",
     "export",
     "import",
     "pages",
