@@ -6,7 +6,7 @@ A view of (rows, cols) tokens divides its box on the canvas into as many equal c
 fractions; they are compared as such, and rounded outward where a box of pixels is asked for.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .canvas_plan import Box, CanvasPlan
@@ -39,14 +39,8 @@ def token_box(plan: CanvasPlan, place: TokenPlace, token_grid: tuple[int, int]) 
         >>> token_box(plan, TokenPlace(0, 0, 3), (4, 4)) is None
         True
     """
-    view, content = _view_and_content(plan, place.view)
-    rows = _pixels(
-        place.row, token_grid[0], (view.top, view.bottom), (content.top, content.bottom), plan.image_size[0]
-    )
-    cols = _pixels(
-        place.col, token_grid[1], (view.left, view.right), (content.left, content.right), plan.image_size[1]
-    )
-    return None if rows is None or cols is None else Box(rows[0], cols[0], rows[1], cols[1])
+    cell = Box(place.row, place.col, place.row + 1, place.col + 1)
+    return cells_to_image(plan, view_and_content(plan, place.view), cell, token_grid)
 
 
 def tokens_in(plan: CanvasPlan, box: Box, token_grids: Sequence[tuple[int, int]]) -> list[TokenPlace]:
@@ -65,21 +59,40 @@ def tokens_in(plan: CanvasPlan, box: Box, token_grids: Sequence[tuple[int, int]]
         raise ValueError(f"The box {tuple(box)} is empty or leaves the {height}x{width} image.")
     found = []
     for number, (_, grid) in enumerate(zip(plan.view_boxes, token_grids, strict=True)):
-        view, content = _view_and_content(plan, number)
-        rows = _tokens(grid[0], (view.top, view.bottom), (content.top, content.bottom), height, (box.top, box.bottom))
-        cols = list(
-            _tokens(grid[1], (view.left, view.right), (content.left, content.right), width, (box.left, box.right))
-        )
+        view, content = view_and_content(plan, number)
+        rows = _tokens(view, content, 0, grid[0], height, (box.top, box.bottom))
+        cols = _tokens(view, content, 1, grid[1], width, (box.left, box.right))
         found += [TokenPlace(number, row, col) for row in rows for col in cols]
     return found
 
 
 def canvas_to_image(plan: CanvasPlan, box: Box) -> Box | None:
     """Convert a box of the canvas to pixels of the image, rounded outward; None if it holds padding only."""
-    content, (height, width) = plan.content_box, plan.image_size
-    rows = _pixels(0, 1, (box.top, box.bottom), (content.top, content.bottom), height)
-    cols = _pixels(0, 1, (box.left, box.right), (content.left, content.right), width)
-    return None if rows is None or cols is None else Box(rows[0], cols[0], rows[1], cols[1])
+    return cells_to_image(plan, (box, plan.content_box), Box(0, 0, 1, 1), (1, 1))
+
+
+def cells_to_image(
+    plan: CanvasPlan, view_and_content: tuple[Box, Box], cells: Box, grid: tuple[int, int]
+) -> Box | None:
+    """Convert a box of cells of a view to pixels of the image, rounded outward; None if it holds padding only.
+
+    Args:
+        plan: The image's plan.
+        view_and_content: See the function of that name.
+        cells: In cells of the view.
+        grid: Cells per axis of the view, (rows, cols).
+    """
+    view, content = view_and_content
+    spans = []
+    for axis in (0, 1):
+        length = plan.image_size[axis]
+        edge, unit = cell_edges(view, content, axis, grid[axis], length)
+        first, last = max(edge(cells[axis]), 0), min(edge(cells[axis + 2]), length * unit)
+        if first >= last:
+            return None
+        spans.append((first // unit, -(-last // unit)))
+    (top, bottom), (left, right) = spans
+    return Box(top, left, bottom, right)
 
 
 def image_to_canvas(plan: CanvasPlan, box: Box) -> Box:
@@ -93,33 +106,32 @@ def image_to_canvas(plan: CanvasPlan, box: Box) -> Box:
     )
 
 
-def _view_and_content(plan: CanvasPlan, number: int) -> tuple[Box, Box]:
+def view_and_content(plan: CanvasPlan, number: int) -> tuple[Box, Box]:
     """Return a view and the whole image, as boxes of the canvas, or of an overview with padding of its own."""
     if number == 0 and plan.overview_content is not None and plan.overview_size is not None:
         return Box(0, 0, *plan.overview_size), plan.overview_content
     return plan.view_boxes[number], plan.content_box
 
 
-def _edge(index: int, count: int, view: tuple[int, int], content: tuple[int, int], length: int) -> int:
-    """Return the start of cell `index` of an axis on the image, times `count` times the content's length."""
-    on_canvas = view[0] * count + (view[1] - view[0]) * index
-    return (on_canvas - content[0] * count) * length
+def cell_edges(view: Box, content: Box, axis: int, count: int, length: int) -> tuple[Callable[[int], int], int]:
+    """Return where the cells of a view begin on an axis of the image, exactly.
+
+    Args:
+        view: The view, and
+        content: the whole image, as `view_and_content` returns them.
+        axis: 0 for rows, 1 for columns.
+        count: Cells of the view on this axis.
+        length: Pixels of the image on this axis.
+
+    Returns:
+        A function from the number of a cell to its start, which is that of padding where it lies outside of the
+        image; and the number of its units in a pixel of the image.
+    """
+    start, size, origin = view[axis], view[axis + 2] - view[axis], content[axis]
+    unit = count * (content[axis + 2] - origin)
+    return lambda index: ((start - origin) * count + size * index) * length, unit
 
 
-def _pixels(
-    index: int, count: int, view: tuple[int, int], content: tuple[int, int], length: int
-) -> tuple[int, int] | None:
-    unit = count * (content[1] - content[0])
-    first = max(_edge(index, count, view, content, length), 0)
-    last = min(_edge(index + 1, count, view, content, length), length * unit)
-    return None if first >= last else (first // unit, -(-last // unit))
-
-
-def _tokens(
-    count: int, view: tuple[int, int], content: tuple[int, int], length: int, span: tuple[int, int]
-) -> Iterator[int]:
-    unit = count * (content[1] - content[0])
-    for index in range(count):
-        first, last = (_edge(index + side, count, view, content, length) for side in (0, 1))
-        if first < span[1] * unit and last > span[0] * unit:
-            yield index
+def _tokens(view: Box, content: Box, axis: int, count: int, length: int, span: tuple[int, int]) -> list[int]:
+    edge, unit = cell_edges(view, content, axis, count, length)
+    return [index for index in range(count) if edge(index) < span[1] * unit and edge(index + 1) > span[0] * unit]

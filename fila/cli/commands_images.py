@@ -1,7 +1,8 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""The commands `fila view`, `fila plan` and `fila estimate`."""
+"""The commands `fila view`, `fila explain`, `fila plan` and `fila estimate`."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -10,6 +11,7 @@ import typer
 
 from fila.cli.common import (
     Debug,
+    Dtype,
     Prune,
     Trust,
     app,
@@ -120,6 +122,71 @@ def view(
     for token in chosen:
         say(seen.tell(token))
     typer.echo(output)
+
+
+@app.command()
+@one_line_errors
+def explain(
+    image: Annotated[str, typer.Argument(help="Image file, or a page such as `report.pdf#page=3`.")],
+    question: Annotated[str, typer.Argument(help="Question about it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")] = Path("map.png"),
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Folder or Hub id; the model that comes with fila if not given.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="attention (to the image tokens) or gradient (of the pixels, high-res canvas too).")
+    ] = "attention",
+    answer: Annotated[
+        str | None, typer.Option(help="The answer to explain; the checkpoint's own if not given.")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print answer and hottest parts as JSON instead of the answer.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")] = "auto",
+    dtype: Dtype = "auto",
+    prune: Prune = None,
+    trust_remote_code: Trust = False,
+    debug: Debug = False,
+) -> None:
+    """Draw where on a page an answer comes from: a heat-map over the image.
+
+    The answer goes to standard output, the hottest parts and the path of the picture to standard error. With --json
+    standard output has the answer and the parts, in pixels and from 0 to 999: left, top, right, bottom.
+    """
+    from contextlib import nullcontext
+
+    from fila.cli.ask import is_video, load_checkpoint, open_images
+    from fila.cli.demo import bundled_files
+    from fila.cli.library_messages import quiet
+    from fila.conversion.output import refuse_inputs, written_file
+    from fila.look.explain import METHODS, ExplainError
+    from fila.look.explain import explain as explain_answer
+    from fila.look.view_settings import check_checkpoint
+    from fila.processing.image_source import split_frame
+
+    if method not in METHODS:
+        raise ExplainError(f"`--method` must be one of {[*METHODS]}; got {method!r}.")
+    if is_video(image):
+        raise ExplainError(f"`fila explain` draws over one image; {image!r} is a video. Give one of its frames.")
+    inputs = [split_frame(image)[0], checkpoint]
+    refuse_inputs(output, inputs, is_new_file=not output.exists())  # before any work
+    if checkpoint is not None:
+        check_checkpoint(checkpoint)
+    with bundled_files() if checkpoint is None else nullcontext(Path()) as assets, quiet():
+        name = checkpoint or str(assets / "default_model")
+        model, processor = load_checkpoint(name, device=device, dtype=dtype, prune=read_prune(prune))
+    (page,) = open_images([image], processor)
+    found = explain_answer(
+        model, processor, page, question, answer=answer, method=method, max_new_tokens=max_new_tokens
+    )
+    with written_file(output, inputs=inputs) as partial:
+        found.picture(Path(image).name).save(partial, format="PNG", optimize=True)
+    for part in found.boxes(3):
+        top, left, bottom, right = part.box
+        say(f"{part.share:.0%} of the heat in pixels {top}, {left} to {bottom}, {right}")
+    say(str(output))
+    typer.echo(json.dumps(found.told(), ensure_ascii=False) if as_json else found.answer)
 
 
 def _compare(eyes: "Eyes", picture: "ImageInput", inputs: list[Any], sheet: Path | None, page: Path | None) -> None:

@@ -184,7 +184,7 @@ def _pictures(
     arrays = {name: np.asarray(values[0]) for name, values in batch.items()}
     pixels = list(arrays["pixel_values"][: plan.num_views])
     if "patch_grids" in arrays:
-        pixels = [_joined(*pair) for pair in zip(pixels, arrays["patch_grids"].tolist(), strict=False)]
+        pixels = [joined(*pair) for pair in zip(pixels, arrays["patch_grids"].tolist(), strict=False)]
     mean, std = image_processor.image_mean, image_processor.image_std
     views = tuple(_picture(image_processor, view, mean, std) for view in pixels)
     if "high_res_pixel_values" not in arrays:
@@ -194,7 +194,7 @@ def _pictures(
     return views, _picture(image_processor, arrays["high_res_pixel_values"][:, :rows, :cols], mean, std)
 
 
-def _joined(patches: npt.NDArray[Any], grid: Sequence[int]) -> npt.NDArray[Any]:
+def joined(patches: npt.NDArray[Any], grid: Sequence[int]) -> npt.NDArray[Any]:
     """`(3, p, L * p)`, patches side by side, to the view `(3, rows * p, cols * p)` that they are of."""
     (channels, patch, _), (rows, cols) = patches.shape, grid
     cut = patches[:, :, : rows * cols * patch].reshape(channels, patch, rows, cols * patch)

@@ -15,8 +15,8 @@ from transformers.utils import is_torchvision_available
 
 from fila.conversion.damage import naming_damage
 from fila.modeling.configuration_fila import FilaConfig
-from fila.modeling.connector import build_connector
-from fila.modeling.fusion import build_fusion
+from fila.modeling.connector import Connector, build_connector
+from fila.modeling.fusion import Fusion, build_fusion
 from fila.modeling.fusion import token_grid as grid_of_tokens
 from fila.modeling.pruning import check_cells
 from fila.processing.canvas import CANVASES, all_options, build_canvas
@@ -51,12 +51,18 @@ class Eyes:
     name: str
 
     @classmethod
-    def of(cls, config: FilaConfig, processor: FilaProcessor, name: str) -> "Eyes":
-        """Make the eyes of a model's config and processor."""
+    def of(
+        cls,
+        config: FilaConfig,
+        processor: FilaProcessor,
+        name: str,
+        parts: tuple[Fusion, Connector] | None = None,
+    ) -> "Eyes":
+        """Make the eyes of a model's config and processor; `parts` spares building the parts that are asked."""
         if processor.prune is not None and config.prune is None:
             config = copy.deepcopy(config)
             config.prune = dict(processor.prune)
-        return cls(processor, token_grid(config), config.patch_size, name)
+        return cls(processor, token_grid(config, parts), config.patch_size, name)
 
     @property
     def image_processor(self) -> FilaImageProcessor | FilaImageProcessorPil:
@@ -149,19 +155,25 @@ class Eyes:
         return [self, *map(self.with_canvas, self.other_canvases())]
 
 
-def token_grid(config: FilaConfig) -> tuple[int, int] | None:
+def token_grid(config: FilaConfig, parts: tuple[Fusion, Connector] | None = None) -> tuple[int, int] | None:
     """Return image tokens per axis of a tile, or None if a token does not stand for a block of patches.
 
     Fusion and connector declare their token grids (`Fusion` and `Connector` in `fila.modeling`).
+
+    Args:
+        config: The model's.
+        parts: Its fusion and connector, if it is built.
 
     Raises:
         PruningError: If the config's `prune` leaves out single tokens, and they are no cells.
     """
     import torch
 
-    with torch.device("meta"):
-        fusion = build_fusion(config)
-        connector = build_connector(config, fusion.output_size)
+    if parts is None:
+        with torch.device("meta"):
+            fusion = build_fusion(config)
+            parts = fusion, build_connector(config, fusion.output_size)
+    fusion, connector = parts
     if config.prune is not None and config.prune["type"] == "visionzip":
         return None
     if config.prune is not None:
