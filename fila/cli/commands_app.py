@@ -64,7 +64,7 @@ def app_command(
         first = {str(each.images[0]): each for each in reversed(pages)}
         examples = [(path, str(each.messages[-1]["content"][-1]["text"])) for path, each in sorted(first.items())]
         desk = Desk(model, processor, name, max_new_tokens=max_new_tokens)
-        server = make_server(make_page(desk, examples), host, port)
+        server = make_server(make_page(desk, examples), host, port, assets / "demo_pages")
         if host != HERE:
             say(f"warning: everyone who reaches {host}:{port} can use the model and upload files")
         say(f"ready after {time.perf_counter() - started:.1f} s; Ctrl-C ends it")

@@ -6,11 +6,13 @@
 machine alone, sends nothing elsewhere, and tells the browser to load nothing from elsewhere.
 """
 
+import functools
+import html
 import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,8 @@ CONTENT_POLICY = (
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:"
 )
 STYLE = """
-.gradio-container { max-width: 1280px !important; margin: auto; }
+.gradio-container { max-width: min(1280px, 100vw) !important; min-width: 0 !important; margin: auto; }
+.example { white-space: normal; }
 footer { display: none !important; }
 #note p, #cost td, #cost th { font-size: 0.95rem; }
 #cost { overflow-x: auto; }
@@ -79,7 +82,7 @@ class Desk:
         """
         names = list(page_names(file))
         if not 1 <= number <= len(names):
-            raise ImageInputError(None, None, f"has no page {number}; it has {len(names)}", "Pages count from 1.")
+            raise ImageInputError(None, 0, f"has no page {number}; it has {len(names)}", "Pages count from 1.")
         return names[number - 1]
 
     def picture(self, source: str) -> Image.Image:
@@ -167,36 +170,38 @@ def make_page(desk: Desk, examples: list[tuple[str, str]]) -> Any:
     import gradio as gr
 
     @contextmanager
-    def errors(file: str | None) -> Iterator[None]:
-        """Show the library's errors, which say what to do, without the folder of uploads."""
+    def warned(file: str | None) -> Iterator[None]:
+        """Show the library's errors, which say what to do, without the folder of uploads; go on behind the block."""
         try:
             if not file:
                 raise ValueError("Choose a page first: an image, a PDF or a TIFF file.")
             yield
         except (ValueError, OSError) as error:
             message = str(error).replace(f"{Path(file or '').parent}{os.sep}", "")
-            raise gr.Error(message, duration=None, title="This did not work", print_exception=False) from error
+            gr.Warning(html.escape(message), duration=None, title="This did not work")
 
     def opened(file: str | None) -> Any:
-        if not file:
-            return gr.update(value=1, visible=False), *(None,) * 8
-        with errors(file):
-            count = desk.count(file)
-        number = gr.update(value=1, maximum=count, visible=count > 1, label=f"Page, 1 to {count}")
-        return number, *shown(file, 1)
+        hidden = gr.update(value=1, visible=False)
+        if file:
+            with warned(file):
+                count = desk.count(file)
+                number = gr.update(value=1, maximum=count, visible=count > 1, label=f"Page, 1 to {count}")
+                return number, *shown(file, 1)
+        return hidden, *(None,) * 8
 
     def shown(file: str | None, number: float | None) -> Any:
-        with errors(file):
+        with warned(file):
             source = desk.source(str(file), int(number or 1))
             page, (strip, note) = desk.picture(source), desk.token(source, 0)
             size = f"{page.height} x {page.width} pixels, {desk.seen(source).num_tokens:,} image tokens"
             return page, None, "", size, "", desk.towers(source), strip, note
+        return (None,) * 8
 
     def answered(file: str | None, number: float | None, question: str) -> Iterator[Any]:
         began = time.perf_counter()
-        with errors(file):
+        yield "", "reading the page ..."
+        with warned(file):
             source = desk.source(str(file), int(number or 1))
-            yield "", "reading the page ..."
             for step in desk.ask(source, question):
                 if isinstance(step, str):
                     yield step, "writing ..."
@@ -204,28 +209,36 @@ def make_page(desk: Desk, examples: list[tuple[str, str]]) -> Any:
                 note = f"{step.tokens} tokens in {time.perf_counter() - began:.1f} s; probability of the whole answer "
                 note += f"{step.confidence:.1%}" + (f"; it was {step.cut.notice()}" if step.cut else "")
                 yield step.text, note
+            return
+        yield "", ""
 
     def heated(file: str | None, number: float | None, question: str, answer: str, method: str) -> Any:
-        if not answer:
-            return None
-        with errors(file):
-            return desk.heat(desk.source(str(file), int(number or 1)), question, answer, method)
+        if answer:
+            with warned(file):
+                return desk.heat(desk.source(str(file), int(number or 1)), question, answer, method)
+        return None
 
     def marked(file: str | None, number: float | None, token: float | None) -> Any:
-        with errors(file):
+        with warned(file):
             return desk.token(desk.source(str(file), int(number or 1)), int(token or 0))
+        return None, ""
 
     def costed(file: str | None, number: float | None) -> str:
-        if not file:
-            return "Choose a page."
-        with errors(file):
-            return table(desk.cost(desk.source(file, int(number or 1))))
+        if file:
+            with suppress(ValueError, OSError):  # the page itself was warned of
+                return table(desk.cost(desk.source(file, int(number or 1))))
+        return "Choose a page."
 
-    with gr.Blocks(title=f"fila: {desk.name}", analytics_enabled=False, fill_width=False) as blocks:
+    def picture(label: str, **options: Any) -> Any:
+        return gr.Image(
+            label=label, show_label=False, interactive=False, type="pil", buttons=["download", "fullscreen"], **options
+        )
+
+    with gr.Blocks(title=f"fila: {desk.name}", analytics_enabled=False, fill_width=True) as blocks:
         gr.Markdown(f"# {desk.name}\nAsk about a page. Everything stays on this machine.")
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                file = gr.File(label="Page: an image, a PDF or a TIFF file", type="filepath", height=130)
+                file = gr.File(label="Page: an image, a PDF or a TIFF file", type="filepath", height=160)
                 number = gr.Number(1, label="Page", precision=0, minimum=1, visible=False)
                 page = gr.Image(label="The page", interactive=False, type="pil", height=360, buttons=["fullscreen"])
                 size = gr.Markdown("", elem_id="size")
@@ -236,37 +249,46 @@ def make_page(desk: Desk, examples: list[tuple[str, str]]) -> Any:
                     clear = gr.Button("Clear", elem_id="clear")
                 answer = gr.Textbox(label="Answer", lines=3, max_lines=20, interactive=False, elem_id="answer")
                 note = gr.Markdown("", elem_id="note")
-                gr.Examples([list(each) for each in examples], [file, question], label="Try one of these")
+                with gr.Row():
+                    tries = [gr.Button(asked, size="sm", elem_classes="example") for _, asked in examples]
         with gr.Tabs():
             with gr.Tab("Where it looked"):
                 method = gr.Radio(list(METHODS), value=METHODS[0], label="Heat-map by", elem_id="method")
-                heat = gr.Image(label="Heat-map of the last answer", interactive=False, type="pil", elem_id="heat")
+                heat = picture("Heat-map of the last answer", elem_id="heat")
             with gr.Tab("What the towers saw"):
-                towers = gr.Image(label="Canvas, overview, high-res canvas", interactive=False, type="pil")
+                towers = picture("Canvas, overview, high-res canvas")
             with gr.Tab("Tokens"):
                 token = gr.Number(0, label="Image token to mark", precision=0, minimum=0)
                 tells = gr.Markdown("")
-                strip = gr.Image(label="The token and what it shows", interactive=False, type="pil")
-            with gr.Tab("Cost") as costs:
+                strip = picture("The token and what it shows")
+            with gr.Tab("Cost"):
                 cost = gr.Markdown("Choose a page.", elem_id="cost")
         at = [file, number]
         of_page = [page, heat, answer, size, note, towers, strip, tells]
         options: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
-        file.change(opened, [file], [number, *of_page], **options)
-        number.submit(shown, at, of_page, **options)
+        file.change(opened, [file], [number, *of_page], **options).then(costed, at, [cost])
+        number.submit(shown, at, of_page, **options).then(costed, at, [cost])
         token.submit(marked, [*at, token], [strip, tells], **options)
-        costs.select(costed, at, [cost], **options)
         method.change(heated, [*at, question, answer, method], [heat], **options)
         for event in (ask.click, question.submit):
             event(answered, [*at, question], [answer, note], **options).success(
                 heated, [*at, question, answer, method], [heat], **options
             )
         clear.click(lambda: (None, ""), None, [file, question])
+        for button, example in zip(tries, examples, strict=True):
+            button.click(functools.partial(list, example), None, [file, question])
     return blocks
 
 
-def make_server(blocks: Any, host: str, port: int) -> Any:
-    """Return a web application that serves the page and lets the browser load nothing from elsewhere."""
+def make_server(blocks: Any, host: str, port: int, folder: Path) -> Any:
+    """Return a web application that serves the page and lets the browser load nothing from elsewhere.
+
+    Args:
+        blocks: The page, of `make_page`.
+        host: Address that it listens on.
+        port: Port.
+        folder: Of the examples.
+    """
     import fastapi
     import gradio as gr
 
@@ -279,7 +301,7 @@ def make_server(blocks: Any, host: str, port: int) -> Any:
         return response
 
     blocks.queue(default_concurrency_limit=1, api_open=False)
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     return gr.mount_gradio_app(
         server,
         blocks,
@@ -287,6 +309,7 @@ def make_server(blocks: Any, host: str, port: int) -> Any:
         server_name=host,
         server_port=port,
         footer_links=[],
+        allowed_paths=[str(folder)],
         max_file_size=MAX_UPLOAD,
         show_error=True,
         ssr_mode=False,

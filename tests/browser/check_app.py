@@ -22,6 +22,9 @@ from playwright.sync_api import Page, expect, sync_playwright
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "fila" / "assets" / "demo_pages" / "images"
 SECONDS = 120_000  # of patience, in milliseconds: a loaded machine is slow
+TOO_WIDE = """[...document.querySelectorAll('*')]
+    .filter(each => each.getBoundingClientRect().right > innerWidth + 1)
+    .slice(0, 20).map(each => each.tagName + '.' + each.className)"""
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
@@ -41,7 +44,7 @@ def use(page: Page, address: str, folder: Path, out: Path) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text("The model that comes with fila", timeout=SECONDS)
 
     # an example, its question, the answer, the heat-map
-    page.get_by_role("button", name="00500").first.or_(page.locator(".gallery-item").first).first.click()
+    page.locator("button.example").first.click()
     expect(page.locator("#size")).to_contain_text("image tokens", timeout=SECONDS)
     page.locator("#ask").click()
     expect(page.locator("#note")).to_contain_text("probability", timeout=SECONDS)
@@ -71,6 +74,7 @@ def use(page: Page, address: str, folder: Path, out: Path) -> None:
     page.locator("input[type=file]").first.set_input_files(str(bad))
     message = page.get_by_text("is a damaged PDF")
     expect(message.first).to_be_visible(timeout=SECONDS)
+    page.wait_for_timeout(1000)  # it fades in
     assert "Traceback" not in page.content()
     page.screenshot(path=out / "app-error.png")
 
@@ -91,11 +95,13 @@ def narrow_and_dark(page: Page, address: str, out: Path) -> None:
     for name, dark, width in (("app-narrow", False, 390), ("app-dark", True, 1280)):
         page.set_viewport_size({"width": width, "height": 900})
         page.goto(f"{address}/?__theme={'dark' if dark else 'light'}")
-        page.locator(".gallery-item, button.example").first.or_(page.locator("table tr.tr-body").first).first.click()
+        page.locator("button.example").first.click()
         expect(page.locator("#size")).to_contain_text("image tokens", timeout=SECONDS)
         page.locator("#ask").click()
         expect(page.locator("#heat img")).to_be_visible(timeout=SECONDS)
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        if wide > 0:
+            sys.stdout.write(str(page.evaluate(TOO_WIDE)) + "\n")
         assert wide <= 0, f"{name}: {wide} pixels stick out on the right"
         page.screenshot(path=out / f"{name}.png", full_page=True)
 
