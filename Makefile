@@ -8,6 +8,7 @@ VLLM := .venv-vllm
 LMMS := .venv-lmms
 RAY := .venv-ray
 DOCS := .venv-docs
+APP := .venv-app
 TORCHVISION := .cache/torchvision
 # without bytecode for every file of every package: what is imported is compiled then, and most never is. It is kept,
 # whatever the machine says: without it each start of Python compiles all that it imports, 10 CPU seconds of 17.
@@ -46,7 +47,7 @@ BIN := $(VENV)/bin/python
 .DEFAULT_GOAL := help
 .PHONY: help install environments demo test test-numeric test-numeric-whole test-rounding test-shuffled nightly \
 	test-nightly one fmt lint types check wheel upstream upstream-oldest upstream-oldest-whole test-torchvision \
-	test-torchvision-oldest test-oldest test-oldest-whole newest test-slow test-gpu docs docs-pages release-check serve-check eval-check ray-check bench-preprocess pictures \
+	test-torchvision-oldest test-oldest test-oldest-whole newest test-slow test-gpu docs docs-pages release-check app-check serve-check eval-check ray-check bench-preprocess pictures \
 	report-check default-model-pages default-model clean
 
 help:            ## list the targets
@@ -103,6 +104,15 @@ environments: $(VENV)/installed $(OLDEST)/installed $(TORCHVISION)/installed    
 
 pictures: $(VENV)/installed   ## draw the pictures of docs/images.md again
 	$(BIN) docs/make_pictures.py docs/images
+
+$(APP)/installed: pyproject.toml constraints.txt
+	@echo "installing fila, Gradio and playwright into $(APP)"
+	@$(PYTHON) -m venv $(APP)
+	@$(APP)/bin/python $(PIP) -c constraints.txt -e '.[app,train]' playwright
+	@touch $@
+
+app-check: $(APP)/installed   ## fila app in a headless Chromium, which must be installed; pictures into build/app
+	HF_HUB_OFFLINE=1 $(APP)/bin/python tests/browser/check_app.py build/app
 
 docs: $(DOCS)/installed       ## the site, into build/site: open build/site/index.html; needs no network and warns of nothing
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --quiet --clean
@@ -237,4 +247,4 @@ default-model: $(VENV)/installed    ## train the default model, or what is left 
 	$(BIN) -m projects.default_model.recipe train $(RUN)
 
 clean:           ## remove environments, caches and builds
-	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(VLLM) $(LMMS) $(RAY) $(DOCS) .cache build dist fila_vlm.egg-info
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(VLLM) $(LMMS) $(RAY) $(DOCS) $(APP) .cache build dist fila_vlm.egg-info

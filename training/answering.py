@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from transformers import DynamicCache, GenerationMixin
 from transformers.cache_utils import Cache, DynamicLayer
+from transformers.generation.streamers import BaseStreamer
 
 from fila.modeling.image_tokens import take_rows
 from fila.modeling.modeling_cache_name import CACHE_NAME
@@ -104,8 +105,8 @@ class Answerer:
         self._prefix: tuple[list[str], list[int], Cache] | None = None  # images, ids and what the model makes of them
 
     @torch.no_grad()
-    def __call__(self, questions: Sequence[Question]) -> list[Generated]:
-        """Answer a batch of questions, padded on the left."""
+    def __call__(self, questions: Sequence[Question], *, streamer: BaseStreamer | None = None) -> list[Generated]:
+        """Answer a batch of questions, padded on the left; `streamer` gets the tokens of a single one."""
         names = ("images", "videos", "messages")
         inputs = self.collate([{name: getattr(asked, name) for name in names} for asked in questions])
         inputs = {name: tensor.to(self.model.device) for name, tensor in inputs.items()}
@@ -123,7 +124,7 @@ class Answerer:
                 inputs = self._after_prefix(inputs, prefix, rows[0], features)
         length = inputs["input_ids"].shape[1]
         watch = Watch(self.processor.tokenizer, stop_repetition=self.stop_repetition, confidence=self.confidence)
-        tokens = self.model.generate(**inputs, **self.generation, **watch.arguments())[:, length:]
+        tokens = self.model.generate(**inputs, **self.generation, **watch.arguments(), streamer=streamer)[:, length:]
         return watch.answers(tokens.tolist(), self.model.generation_config.eos_token_id)
 
     def _keys(self, asked: Question) -> list[str]:
