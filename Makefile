@@ -47,7 +47,7 @@ BIN := $(VENV)/bin/python
 .DEFAULT_GOAL := help
 .PHONY: help install environments demo test test-numeric test-numeric-whole test-rounding test-shuffled nightly \
 	test-nightly one fmt lint types check wheel upstream upstream-oldest upstream-oldest-whole test-torchvision \
-	test-torchvision-oldest test-oldest test-oldest-whole newest test-slow test-gpu docs docs-pages release-check app-check serve-check eval-check ray-check bench-preprocess pictures \
+	test-torchvision-oldest test-oldest test-oldest-whole newest test-slow test-gpu docs docs-pages notebooks release-check app-check serve-check eval-check ray-check bench-preprocess pictures \
 	report-check default-model-pages default-model clean
 
 help:            ## list the targets
@@ -123,6 +123,9 @@ docs-pages: $(VENV)/installed    ## write the pages again that scripts write
 	$(BIN) docs/make_systems.py docs
 	$(BIN) docs/make_remote_code.py docs
 	$(BIN) docs/make_transformers_names.py docs
+
+notebooks: $(VENV)/installed    ## run the notebooks of docs/notebooks and store what they print and draw
+	$(BIN) docs/make_notebooks.py docs/notebooks
 
 BROWSER ?= chromium-headless-shell
 report-check: $(VENV)/installed    ## try the HTML report in a browser: make report-check BROWSER=chromium

@@ -19,6 +19,7 @@ Search this page for words of the message that you see. `...` stands for what a 
 says what must hold, what was found and what to do; [troubleshooting.md](troubleshooting.md) says more about the
 frequent ones. Written out of the source by `python docs/make_messages.py docs`.
 """
+CHECK = "torch_compilable_check"  # takes a condition and the message of the error where it does not hold
 # errors that tell a program something and a user nothing
 SILENT = {"AttributeError", "IndexError", "NotImplementedError", "SystemExit", "typer.Exit", "AssertionError"}
 
@@ -69,6 +70,8 @@ def raised(path: Path) -> list[tuple[str, str]]:
     names = constants(module)
     found = []
     for node in ast.walk(module):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == CHECK and (parts := list(texts(node, names))):
+            found.append((node.lineno, "ValueError", sentence(parts)))
         raises = node.exc if isinstance(node, ast.Raise) else node.value if isinstance(node, ast.Return) else None
         if not isinstance(raises, ast.Call):
             continue

@@ -5,10 +5,13 @@
     python docs/make_pictures.py [FOLDER]
 
 They are what `fila view` writes, reduced to few colours. The page is made by `training/pages.py` out of a seed; the
-README's picture, `view.png`, shows the bundled one.
+README's picture, `view.png`, shows the bundled one; `start_view.png` of docs/start.md shows the page that it draws.
 """
 
+import re
+import runpy
 import sys
+import tempfile
 from pathlib import Path
 
 from PIL import Image
@@ -54,6 +57,16 @@ def page() -> Image.Image:
     return made.image
 
 
+def first_page() -> Image.Image:
+    """The page that the first block of docs/start.md draws."""
+    text = (Path(__file__).parent / "start.md").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "receipts.py"
+        script.write_text(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")
+        drawn: Image.Image = runpy.run_path(str(script))["receipt"](100)[0]
+    return drawn
+
+
 def save(picture: Image.Image, path: Path, colours: int = COLOURS) -> None:
     """Write a PNG of few colours."""
     picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
@@ -68,6 +81,8 @@ def main(folder: str = "docs/images") -> None:
     eyes = eyes_of("fila")
     with bundled_files() as assets, Image.open(assets / "page.png") as bundled:
         save(draw_view(look(eyes, bundled), title="page.png", subtitle=eyes.name), target / "view.png", 256)
+        own = open_eyes(checkpoint=str(assets / "default_model"))
+        save(draw_view(look(own, first_page()), title="page.png", subtitle="my-checkpoint"), target / "start_view.png")
     save(
         draw_view(look(eyes, image), title="page.png", subtitle=eyes.name, tokens=range(971, 979)),
         target / "tokens.png",

@@ -2,10 +2,11 @@
 # Licensed under the Apache License, Version 2.0.
 """Pages of the site that are not files of docs/, and links that lead out of docs/. mkdocs calls these functions.
 
-README.md and its like become pages. Every class of a part gets its place in the reference, from the files that are
-there. A link to a file of the source becomes the file's name.
+README.md and its like become pages, and so do the notebooks, with what they print and draw. Every class of a part gets
+its place in the reference, from the files that are there. A link to a file of the source becomes the file's name.
 """
 
+import json
 import os
 import re
 from pathlib import Path
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # files of the repository that are pages of the site
 PAGES = {
     "README.md": "readme.md",
+    "README.zh.md": "readme_zh.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md",
@@ -49,6 +51,7 @@ def with_links(text: str, place: str) -> str:
             return found.group()
         file = os.path.normpath(os.path.join(os.path.dirname(place), path))
         page = PAGES.get(file) or (file.removeprefix("docs/") if file.startswith("docs/") else None)
+        page = re.sub(r"\.ipynb$", ".md", page) if page else None
         if page is None or (page.endswith(".py") and not image):
             return str(label) if "`" in label else f"`{label}`"
         relative = os.path.relpath(page, os.path.dirname(own) or ".")
@@ -70,12 +73,32 @@ def part_pages() -> dict[str, str]:
     return pages
 
 
+def notebook_page(path: Path) -> str:
+    """Return a notebook as Markdown: prose, code, and below the code what it printed and drew."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                parts.append(f"![what the cell draws](data:image/png;base64,{''.join(data['image/png']).strip()})")
+            else:
+                parts.append(f"```text\n{''.join(output.get('text') or data['text/plain']).rstrip()}\n```")
+    title, *rest = parts
+    place = path.relative_to(ROOT).as_posix()
+    return "\n\n".join([title, f"*The notebook: `{place}`.*", *rest]) + "\n"
+
+
 def on_files(files: Files, *, config: Any) -> Files:
     """Add the pages that are no files of docs/."""
     for place, page in PAGES.items():
         if (ROOT / place).is_file():
             text = with_links((ROOT / place).read_text(encoding="utf-8"), place)
             files.append(File.generated(config, page, content=text))
+    for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        text = with_links(notebook_page(path), path.relative_to(ROOT).as_posix())
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=text))
     for name, text in part_pages().items():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
     return files

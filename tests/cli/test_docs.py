@@ -230,9 +230,9 @@ def test_index_lists_every_command() -> None:
 
 
 @pytest.mark.parametrize("table", [fusion.FUSIONS, connector.CONNECTORS, canvas.CANVASES], ids=["f", "c", "canvas"])
-def test_readme_names_every_variant(table: dict[str, Any]) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [name for name in table if f"`{name}`" not in readme] == []
+def test_overview_names_every_variant(table: dict[str, Any]) -> None:
+    overview = (ROOT / "docs" / "overview.md").read_text(encoding="utf-8")
+    assert [name for name in table if f"`{name}`" not in overview] == []
 
 
 def test_every_cited_paper_is_in_the_index() -> None:

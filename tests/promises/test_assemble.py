@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""README, "Assemble your own": from any CLIP, ConvNeXt and causal language model, each a folder."""
+"""docs/assemble.md: from any CLIP, ConvNeXt and causal language model, each a folder."""
 
 from pathlib import Path
 
@@ -27,8 +27,8 @@ def run(*words: str) -> str:
 
 
 def typed(folder: Path, text: str = "text") -> list[list[str]]:
-    """Return the two command lines of the README with tiny parts in place of the paths."""
-    block = next(block for block in blocks("README.md", "console") if "fila assemble" in block)
+    """Return the two command lines of the page with tiny parts in place of the paths."""
+    block = next(block for block in blocks("docs/assemble.md", "console") if "fila assemble" in block)
     for name, part in SOURCES.items():
         block = block.replace(name, str(folder / (text if part == "text" else part)))
     return [line.split()[1:] for line in block.replace("\\\n", " ").splitlines()]

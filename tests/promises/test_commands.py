@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""README, "On the command line": every line typed as it stands, in a folder that has the files it names."""
+"""docs/use.md, "On the command line": every line typed as it stands, in a folder that has the files it names."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from fila.cli import app
 from tests.promises.shipped import ROOT, asked, blocks
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+USE = (ROOT / "docs" / "use.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def lines(page: str) -> list[str]:
     return [line for line in joined.splitlines() if line.startswith("fila ")]
 
 
-def test_readme_lines_run(fila: Callable[[str], Any]) -> None:
-    typed = [line for line in lines("README.md") if line.split()[1] in ("ask", "view", "plan", "read")]
+def test_lines_of_the_page_run(fila: Callable[[str], Any]) -> None:
+    typed = [line for line in lines("docs/use.md") if line.split()[1] in ("ask", "view", "plan", "read")]
     assert len(typed) == 5
     with Image.open("page.png") as first, Image.open("other.png") as second:
         first.convert("RGB").save("report.pdf", save_all=True, append_images=[second.convert("RGB")])
@@ -51,8 +51,8 @@ def test_readme_lines_run(fila: Callable[[str], Any]) -> None:
     assert all(found)
 
 
-def test_plan_prints_the_table_of_the_readme(fila: Callable[[str], Any]) -> None:
-    (table,) = re.findall(r"^```\n(image .*?)```", README, re.DOTALL | re.MULTILINE)
+def test_plan_prints_the_table_of_the_page(fila: Callable[[str], Any]) -> None:
+    (table,) = re.findall(r"^```\n(image .*?)```", USE, re.DOTALL | re.MULTILINE)
     Image.new("RGB", (1700, 2200)).save("page.png")
     assert fila("fila plan page.png 3508x2480").stdout.split() == table.split()
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""README, "Train it", and the pages on training: their blocks on the shipped model, as they stand."""
+"""docs/assemble.md, "Train it", and the pages on training: their blocks on the shipped model, as they stand."""
 
 import os
 import re

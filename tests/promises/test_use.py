@@ -1,6 +1,6 @@
 # Copyright 2026 The fila authors.
 # Licensed under the Apache License, Version 2.0.
-"""README, "Use": what a script of transformers does, on the shipped model, with nothing set."""
+"""README and docs/use.md: what a script of transformers does, on the shipped model, with nothing set."""
 
 from pathlib import Path
 from threading import Thread
@@ -23,9 +23,10 @@ from tests.promises.shipped import MODEL, answers, asked, blocks, chat, load, pa
 FIRST, SECOND = asked()[0], asked()[-1]
 
 
-def test_python_block_answers_right(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("written", ["README.md", "docs/use.md"])
+def test_python_block_answers_right(written: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     number, question, answer = FIRST
-    (code,) = blocks("README.md")
+    (code,) = blocks(written)
     exec(code.replace("What is the total amount due?", question), {})
     assert number == 0
     assert capsys.readouterr().out.strip() == answer

@@ -36,12 +36,14 @@ def test_messages_of_every_form_are_found(tmp_path: Path) -> None:
         '"""Made."""\n_FIX = f"Call {1}."\nMORE = "Pass {name} instead."\n'
         'def check(x):\n    if x:\n        raise ValueError(f"`x` must be one; got {x}. {_FIX}")\n'
         '    if not x:\n        return UnusableImage("is no image", fix="Pass one")\n'
+        '    torch_compilable_check(x > 1, f"`x` must be more than 1; got {x}.")\n'
         "    raise KeyError(MORE.format(name=x)) from None\n",
         encoding="utf-8",
     )
     assert script("make_messages").raised(path) == [
         ("ValueError", "`x` must be one; got .... Call ...."),
         ("UnusableImage", "... is no image. Pass one."),
+        ("ValueError", "`x` must be more than 1; got ...."),
         ("KeyError", "Pass ... instead."),
     ]
 
