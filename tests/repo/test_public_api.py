@@ -52,6 +52,7 @@ NAMES = {
     "register_part",
 }
 COMMANDS = {
+    "app",
     "ask",
     "assemble",
     "demo",

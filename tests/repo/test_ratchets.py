@@ -12,12 +12,12 @@ from tests.cases import each
 
 ROOT = Path(__file__).resolve().parents[2]
 # Lines of code that are neither blank, comment nor docstring.
-MOST_LINES = {"modeling": 7450, "processing": 5400, "conversion": 4340, "training": 4225, "fila": 3905}
-MOST_LINES_IN_ALL = 28_760  # with those of projects/
+MOST_LINES = {"modeling": 7450, "processing": 5400, "conversion": 4340, "training": 4225, "fila": 4660}
+MOST_LINES_IN_ALL = 29_480  # with those of projects/
 # Arguments and results of functions whose type is `Any`, as ruff's ANN401 counts them.
-MOST_ANY = 250
+MOST_ANY = 270
 # Items that pytest collects; each costs every process of pytest milliseconds. `tests.cases.each` makes one of many.
-MOST_ITEMS = 5_700
+MOST_ITEMS = 5_900
 MARKS = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
 
