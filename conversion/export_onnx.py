@@ -41,7 +41,9 @@ def export_onnx(checkpoint: str | Path, output: str | Path, *, like: Image.Image
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError("An ONNX file needs the extra `onnx`: pip install 'fila-vlm[onnx]'.") from error
+        raise ImportError(
+            "An ONNX file needs onnxscript. Install it: `pip install onnx onnxscript onnxruntime`."
+        ) from error
     processor: Any = FilaProcessor.from_pretrained(checkpoint)
     model = FilaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
     output = Path(output)
