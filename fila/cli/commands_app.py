@@ -39,7 +39,7 @@ def app_command(
     listens on this machine alone and sends nothing elsewhere. Ctrl-C ends it. Needs the extra `app`.
     """
     if find_spec("gradio") is None:
-        raise ValueError("`fila app` needs Gradio. Install it: `pip install gradio`.")
+        raise ValueError("`fila app` needs Gradio. Install it: `pip install gradio pypdfium2`.")
     started = time.perf_counter()
     with socket.socket() as probe:
         try:

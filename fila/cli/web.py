@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from transformers import TextIteratorStreamer
 
@@ -41,10 +42,31 @@ CONTENT_POLICY = (
 STYLE = """
 .gradio-container { max-width: min(1280px, 100vw) !important; min-width: 0 !important; margin: auto; }
 .example { white-space: normal; }
+.drawn img { padding-top: 34px; }
 footer { display: none !important; }
 #note p, #cost td, #cost th { font-size: 0.95rem; }
 #cost { overflow-x: auto; }
 """
+
+
+class NobodyReadsError(Exception):
+    """The answer that is being generated is not read any more."""
+
+
+class Streamer(TextIteratorStreamer):
+    """Streamer that ends the generation once nobody reads it.
+
+    Attributes:
+        is_read: Whether somebody still reads.
+    """
+
+    is_read = True
+
+    def put(self, value: torch.Tensor) -> None:
+        """Take the prompt, and then token after token."""
+        if not self.is_read:
+            raise NobodyReadsError
+        super().put(value)
 
 
 class Desk:
@@ -65,6 +87,7 @@ class Desk:
         parts = model.model.vision_tower.fusion, model.model.multi_modal_projector
         self.eyes = Eyes.of(model.config, processor, name, parts)
         self._seen: tuple[str, Seen] | None = None
+        self._model_lock = threading.Lock()  # a reader who leaves may leave a thread behind that still answers
 
     def count(self, file: str) -> int:
         """Return the number of pages of a file; of an image 1.
@@ -104,14 +127,15 @@ class Desk:
         """
         if not question.strip():
             raise ValueError("Write a question first.")
-        streamer = TextIteratorStreamer(self.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        streamer = Streamer(self.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
         found: list[Generated | Exception] = []
         content = [{"type": "image"}, {"type": "text", "text": question.strip()}]
         asked = Question([source], [{"role": "user", "content": content}], "")
 
         def run() -> None:
             try:
-                found.extend(self.answerer([asked], streamer=streamer))
+                with self._model_lock:
+                    found.extend(self.answerer([asked], streamer=streamer))
             except Exception as error:  # raised again where the answer is read
                 found.append(error)
                 streamer.end()
@@ -119,10 +143,13 @@ class Desk:
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         text = ""
-        for piece in streamer:
-            text += piece
-            yield text
-        thread.join()
+        try:
+            for piece in streamer:
+                text += piece
+                yield text
+        finally:
+            streamer.is_read = False
+            thread.join()
         if isinstance(found[0], Exception):
             raise found[0]
         yield found[0]
@@ -140,7 +167,8 @@ class Desk:
 
     def heat(self, source: str, question: str, answer: str, method: str) -> Image.Image:
         """Draw where an answer comes from, as `fila explain` does."""
-        found = explain(self.model, self.processor, source, question.strip(), answer=answer, method=method)
+        with self._model_lock:
+            found = explain(self.model, self.processor, source, question.strip(), answer=answer, method=method)
         return found.picture(Path(source).name)
 
     def cost(self, source: str) -> list[list[str]]:
@@ -176,7 +204,7 @@ def make_page(desk: Desk, examples: list[tuple[str, str]]) -> Any:
             if not file:
                 raise ValueError("Choose a page first: an image, a PDF or a TIFF file.")
             yield
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError) as error:  # the last: a GPU without enough memory
             message = str(error).replace(f"{Path(file or '').parent}{os.sep}", "")
             gr.Warning(html.escape(message), duration=None, title="This did not work")
 
@@ -187,35 +215,35 @@ def make_page(desk: Desk, examples: list[tuple[str, str]]) -> Any:
                 count = desk.count(file)
                 number = gr.update(value=1, maximum=count, visible=count > 1, label=f"Page, 1 to {count}")
                 return number, *shown(file, 1)
-        return hidden, *(None,) * 8
+        return hidden, *(None,) * 10
 
     def shown(file: str | None, number: float | None) -> Any:
         with warned(file):
             source = desk.source(str(file), int(number or 1))
             page, (strip, note) = desk.picture(source), desk.token(source, 0)
             size = f"{page.height} x {page.width} pixels, {desk.seen(source).num_tokens:,} image tokens"
-            return page, None, "", size, "", desk.towers(source), strip, note
-        return (None,) * 8
+            return page, None, "", size, "", desk.towers(source), strip, note, 0, None
+        return (None,) * 10
 
     def answered(file: str | None, number: float | None, question: str) -> Iterator[Any]:
         began = time.perf_counter()
-        yield "", "reading the page ..."
+        yield "", "reading the page ...", None
         with warned(file):
             source = desk.source(str(file), int(number or 1))
             for step in desk.ask(source, question):
                 if isinstance(step, str):
-                    yield step, "writing ..."
+                    yield step, "writing ...", None
                     continue
                 note = f"{step.tokens} tokens in {time.perf_counter() - began:.1f} s; probability of the whole answer "
                 note += f"{step.confidence:.1%}" + (f"; it was {step.cut.notice()}" if step.cut else "")
-                yield step.text, note
+                yield step.text, note, (source, question, step.text)
             return
-        yield "", ""
+        yield "", "", None
 
-    def heated(file: str | None, number: float | None, question: str, answer: str, method: str) -> Any:
-        if answer:
-            with warned(file):
-                return desk.heat(desk.source(str(file), int(number or 1)), question, answer, method)
+    def heated(last: tuple[str, str, str] | None, method: str) -> Any:
+        if last is not None and last[2]:
+            with warned(last[0]):
+                return desk.heat(*last, method)
         return None
 
     def marked(file: str | None, number: float | None, token: float | None) -> Any:
@@ -231,7 +259,13 @@ def make_page(desk: Desk, examples: list[tuple[str, str]]) -> Any:
 
     def picture(label: str, **options: Any) -> Any:
         return gr.Image(
-            label=label, show_label=False, interactive=False, type="pil", buttons=["download", "fullscreen"], **options
+            label=label,
+            show_label=False,
+            interactive=False,
+            type="pil",
+            buttons=["download", "fullscreen"],
+            elem_classes="drawn",
+            **options,
         )
 
     with gr.Blocks(title=f"fila: {desk.name}", analytics_enabled=False, fill_width=True) as blocks:
@@ -263,18 +297,19 @@ def make_page(desk: Desk, examples: list[tuple[str, str]]) -> Any:
                 strip = picture("The token and what it shows")
             with gr.Tab("Cost"):
                 cost = gr.Markdown("Choose a page.", elem_id="cost")
-        at = [file, number]
-        of_page = [page, heat, answer, size, note, towers, strip, tells]
+        at, last = [file, number], gr.State(None)  # source, question and answer of the heat-map
+        of_page = [page, heat, answer, size, note, towers, strip, tells, token, last]
         options: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
         file.change(opened, [file], [number, *of_page], **options).then(costed, at, [cost])
-        number.submit(shown, at, of_page, **options).then(costed, at, [cost])
-        token.submit(marked, [*at, token], [strip, tells], **options)
-        method.change(heated, [*at, question, answer, method], [heat], **options)
-        for event in (ask.click, question.submit):
-            event(answered, [*at, question], [answer, note], **options).success(
-                heated, [*at, question, answer, method], [heat], **options
-            )
-        clear.click(lambda: (None, ""), None, [file, question])
+        number.input(shown, at, of_page, **options).then(costed, at, [cost])
+        token.input(marked, [*at, token], [strip, tells], **options)
+        method.change(heated, [last, method], [heat], **options)
+        running = [
+            event(answered, [*at, question], [answer, note, last], **options) for event in (ask.click, question.submit)
+        ]
+        for event in running:
+            event.success(heated, [last, method], [heat], **options)
+        clear.click(lambda: (None, ""), None, [file, question], cancels=running)
         for button, example in zip(tries, examples, strict=True):
             button.click(functools.partial(list, example), None, [file, question])
     return blocks

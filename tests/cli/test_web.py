@@ -75,9 +75,18 @@ def test_mistakes_are_told(desk: Desk, tmp_path: Path) -> None:
     assert str(bad) == desk.source(str(bad), 1)
 
 
+def test_an_answer_that_nobody_reads_ends(desk: Desk, picture: str) -> None:
+    steps: Any = desk.ask(picture, asked()[0][1])
+    next(steps)
+    steps.close()  # as when a browser's tab is closed
+    assert not desk._model_lock.locked()
+    *_, whole = desk.ask(picture, asked()[1][1])
+    assert whole.text == asked()[1][2]
+
+
 def test_command_says_what_is_missing(fila: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands_app, "find_spec", lambda name: None)
-    assert "pip install gradio" in fila("app").stderr
+    assert "pip install gradio pypdfium2" in fila("app").stderr
     monkeypatch.setattr(commands_app, "find_spec", lambda name: name)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
