@@ -12,7 +12,7 @@ from tests.cases import each
 
 ROOT = Path(__file__).resolve().parents[2]
 # Lines of code that are neither blank, comment nor docstring.
-MOST_LINES = {"modeling": 7450, "processing": 5400, "conversion": 4340, "training": 4225, "fila": 4660}
+MOST_LINES = {"modeling": 7450, "processing": 5400, "conversion": 4340, "training": 4225, "fila": 4690}
 MOST_LINES_IN_ALL = 29_480  # with those of projects/
 # Arguments and results of functions whose type is `Any`, as ruff's ANN401 counts them.
 MOST_ANY = 270
